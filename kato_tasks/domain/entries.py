@@ -1,0 +1,98 @@
+"""How an event is written in a session's log.
+
+Four lines of UTF-8 (JSON escapes line breaks, and an event_id has none):
+
+    o11764000000000         kind (o observation, l learn, c clear_stm, p predict), whether a caller waits
+                            (1) or not (0), and in the log the ms of its append
+    7f9c…                   event_id
+    {"v":1,"ts":…,"meta":…} what KATO does not see
+    {"strings":[…],…}       what KATO is sent, ready to be put into observe-sequence (observations only)
+
+So a drain joins observations into a call without parsing them, and Lua tells kinds apart by the first byte.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from kato_tasks.domain.events import Event, body_digest
+from kato_tasks.domain.ids import check_event_id
+from kato_tasks.domain.json_text import dumps
+from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, with_unique_id
+from kato_tasks.errors import InvalidEvent
+
+Kind = Literal["o", "l", "c", "p"]
+KINDS: dict[str, Kind] = {"observation": "o", "learn": "l", "clear_stm": "c", "predict": "p"}
+TYPES = {kind: name for name, kind in KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event as it is appended: where it goes is the caller's knowledge, not the entry's."""
+
+    session_id: str
+    node_id: str | None
+    event_id: str
+    kind: Kind
+    wanted: bool
+    digest: str
+    text: str
+
+
+def entry_of(event: Event, *, event_id: str, wanted: bool = False, limits: Limits = DEFAULT_LIMITS) -> Entry:
+    """The log entry of an event; raises InvalidEvent when it is over ``max_event_bytes``."""
+    check_event_id(event_id)
+    identity = event.observation.kato_json() if event.observation is not None else ""
+    body = with_unique_id(identity, event_id) if identity else ""
+    when = event.timestamp or datetime.now(UTC)
+    head: dict[str, Any] = {"v": event.schema_version, "ts": when.isoformat().replace("+00:00", "Z")}
+    if event.metadata:
+        head["meta"] = event.metadata
+    kind = KINDS[event.event_type]
+    text = "\n".join((f"{kind}{int(wanted)}", event_id, dumps(head), body))
+    size = len(text.encode()) if not text.isascii() else len(text)
+    if size > limits.max_event_bytes:
+        raise InvalidEvent("event", f"takes {size} bytes, at most {limits.max_event_bytes} are allowed")
+    return Entry(event.session_id, event.node_id, event_id, kind, wanted, body_digest(event.event_type, identity), text)
+
+
+def predict_entry(session_id: str, event_id: str) -> Entry:
+    """A predict's place in its session's order; it is no history and gets no position of its own."""
+    return Entry(session_id, None, check_event_id(event_id), "p", True, "p", f"p1\n{event_id}\n{{}}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An entry read back from the log at its position."""
+
+    position: int
+    kind: Kind
+    wanted: bool
+    event_id: str
+    head: str
+    body: str
+
+    @classmethod
+    def parse(cls, position: int, text: str) -> Logged:
+        flags, event_id, head, body = text.split("\n", 3)
+        return cls(position, flags[0], flags[1] == "1", event_id, head, body)  # type: ignore[arg-type]
+
+    def event(self, session_id: str, node_id: str | None = None) -> dict[str, Any]:
+        """The entry as a standard KATO event (plain JSON)."""
+        head = json.loads(self.head)
+        event: dict[str, Any] = {
+            "event_type": TYPES[self.kind],
+            "event_id": self.event_id,
+            "schema_version": head.get("v", 1),
+            "session_id": session_id,
+            "node_id": node_id,
+            "timestamp": head.get("ts"),
+            "position": self.position,
+            "metadata": head.get("meta", {}),
+        }
+        if self.kind == "o":
+            event["observation"] = {k: v for k, v in json.loads(self.body).items() if k != "unique_id"}
+        return event

@@ -1,0 +1,125 @@
+"""What KATO's short-term memory must hold after a run of log entries, and how to bring it about again.
+
+Measured rules (KATO 3.10.1): strings are sorted inside an event and duplicates kept; an observation
+without string or vector counts in ``time`` and not in the STM; the STM keeps the newest 1000 events;
+emotives and metadata have caps of 1000 of their own; a pattern's name is the SHA-1 of Python's ``str()``
+of the STM.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kato_tasks.domain.entries import Logged
+from kato_tasks.domain.json_text import dumps
+
+STM_CAP = 1_000
+Stm = list[list[str]]
+
+
+Symbols = Mapping[int, Sequence[str] | None]
+"""position → what KATO made of an observation with vectors; None: the event never reached KATO (dead letter)."""
+
+
+def stm_event(body: Mapping[str, Any], symbols: Sequence[str] | None) -> list[str] | None:
+    """The STM event of one observation; ``symbols`` are what KATO made of one with vectors. None: no event."""
+    if symbols is not None:
+        return list(symbols)
+    strings = body["strings"]
+    return sorted(strings) if strings else None
+
+
+def applied(entries: Iterable[Logged], symbols: Symbols) -> list[Logged]:
+    """The observations among ``entries`` that reached KATO."""
+    return [e for e in entries if e.kind == "o" and not (e.position in symbols and symbols[e.position] is None)]
+
+
+def expected_stm(entries: Iterable[Logged], symbols: Symbols) -> list[list[str] | None]:
+    """The STM after these observations, oldest first; None stands for an event whose names KATO chose unseen."""
+    events: list[list[str] | None] = []
+    for entry in applied(entries, symbols):
+        known = symbols.get(entry.position)
+        if known is None and needs_symbols(entry.body):
+            events.append(None)
+            continue
+        event = stm_event(json.loads(entry.body), known)
+        if event is not None:
+            events.append(event)
+    return events[-STM_CAP:]
+
+
+def matches(stm: Stm, expected: Sequence[list[str] | None]) -> bool:
+    """Whether KATO's STM is what the log says."""
+    return len(stm) == len(expected) and all(e is None or e == s for s, e in zip(stm, expected, strict=True))
+
+
+def counts_as_event(body: str) -> bool:
+    """Whether an observation adds to the STM (a string or a vector), not to ``time`` alone."""
+    return not body.startswith('{"strings":[],"vectors":[]')
+
+
+def pattern_name(stm: Stm) -> str:
+    """The name under which KATO stores this STM; empty for one symbol in all, of which it stores nothing."""
+    if sum(len(event) for event in stm) < 2:
+        return ""
+    return "PTRN|" + hashlib.sha1(str(stm).encode(), usedforsecurity=False).hexdigest()
+
+
+def poisonous_to_predict(stm: Stm) -> bool:
+    """Whether asking for predictions would put a quote or backslash into KATO's SQL (500, and worse)."""
+    symbols = [symbol for event in stm for symbol in event]
+    return len(symbols) == 1 and any(c in symbols[0] for c in "'\"\\")
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """The observations that bring a fresh KATO session to where the old one was."""
+
+    bodies: list[str]
+    stm: Stm
+
+    @property
+    def time(self) -> int:
+        return len(self.bodies)
+
+
+def rebuild_of(entries: Sequence[Logged], symbols: Symbols) -> Rebuild:
+    """What to observe again, oldest first: the newest 1000 STM events, emotives and metadata, each by its cap.
+
+    An older observation whose emotives KATO would still hold is sent without strings. Vectors are sent as
+    the symbols that KATO gave them.
+    """
+    bodies: list[str] = []
+    stm: Stm = []
+    room_stm = room_emotives = room_metadata = STM_CAP
+    for entry in reversed(applied(entries, symbols)):
+        body = json.loads(entry.body)
+        event = stm_event(body, symbols.get(entry.position))
+        kept: dict[str, Any] = {"strings": [], "vectors": [], "emotives": {}, "metadata": {}}
+        if event is not None and room_stm:
+            kept["strings"] = event
+            room_stm -= 1
+            stm.append(event)
+        if body["emotives"] and room_emotives:
+            kept["emotives"] = body["emotives"]
+            room_emotives -= 1
+        if body["metadata"] and room_metadata:
+            kept["metadata"] = body["metadata"]
+            room_metadata -= 1
+        if kept["strings"] or kept["emotives"] or kept["metadata"]:
+            kept["unique_id"] = entry.event_id
+            bodies.append(dumps(kept))
+        if not room_stm and not room_emotives and not room_metadata:
+            break
+    bodies.reverse()
+    stm.reverse()
+    return Rebuild(bodies, stm)
+
+
+def needs_symbols(body: str) -> bool:
+    """Whether KATO names something in this observation itself (a vector), so that the name must be read back."""
+    return '"vectors":[]' not in body

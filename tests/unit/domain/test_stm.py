@@ -1,0 +1,255 @@
+"""What KATO's STM must hold after a run of events, and what brings it about again: KATO's rules, retold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kato_tasks.domain import stm as module
+from kato_tasks.domain.entries import Logged, entry_of
+from kato_tasks.domain.events import parse_event
+from kato_tasks.domain.stm import (
+    STM_CAP,
+    applied,
+    counts_as_event,
+    expected_stm,
+    matches,
+    needs_symbols,
+    pattern_name,
+    poisonous_to_predict,
+    rebuild_of,
+)
+
+Json = dict[str, Any]
+
+
+def logged(position: int, **observation: Any) -> Logged:
+    event = parse_event({"session_id": "s", "observation": observation})
+    return Logged.parse(position, entry_of(event, event_id=f"e{position}").text)
+
+
+def learn(position: int) -> Logged:
+    event = parse_event({"session_id": "s", "event_type": "learn"})
+    return Logged.parse(position, entry_of(event, event_id=f"e{position}").text)
+
+
+class SmallKato:
+    """KATO's session, as KATO_API says it is: STM, emotives and metadata, each with its cap, and `time`."""
+
+    def __init__(self) -> None:
+        self.stm: list[list[str]] = []
+        self.emotives: list[Json] = []
+        self.metadata: list[Json] = []
+        self.time = 0
+
+    def observe(self, body: str) -> None:
+        seen = json.loads(body)
+        assert seen["vectors"] == []
+        self.time += 1
+        if seen["strings"]:
+            self.stm = [*self.stm, sorted(seen["strings"])][-STM_CAP:]
+        if seen["emotives"]:
+            self.emotives = [*self.emotives, seen["emotives"]][-STM_CAP:]
+        if seen["metadata"]:
+            self.metadata = [*self.metadata, seen["metadata"]][-STM_CAP:]
+
+
+# ------------------------------------------------------------------------------- names of patterns
+
+
+@pytest.mark.parametrize(
+    ("stm", "name"),
+    [
+        ([["a"], ["b"]], "PTRN|" + hashlib.sha1(b"[['a'], ['b']]").hexdigest()),  # noqa: S324  KATO's own rule
+        ([["a", "b"]], "PTRN|" + hashlib.sha1(b"[['a', 'b']]").hexdigest()),  # noqa: S324
+        ([["it's"], ['say "x"']], "PTRN|" + hashlib.sha1(b"""[["it's"], ['say "x"']]""").hexdigest()),  # noqa: S324
+        ([["a"]], ""),
+        ([], ""),
+    ],
+)
+def test_a_patterns_name_is_katos(stm: list[list[str]], name: str) -> None:
+    """`PTRN|` and the SHA-1 of Python's str() of the STM; a single string stores nothing."""
+    assert pattern_name(stm) == name
+
+
+def test_a_patterns_name_never_changes() -> None:
+    assert (
+        pattern_name([["a"], ["b"], ["c"]])
+        == "PTRN|"
+        + hashlib.sha1(  # noqa: S324
+            b"[['a'], ['b'], ['c']]"
+        ).hexdigest()
+    )
+    assert pattern_name([["ü🙂"], ["\n"]]) == "PTRN|" + hashlib.sha1("[['ü🙂'], ['\\n']]".encode()).hexdigest()  # noqa: S324
+
+
+@pytest.mark.parametrize(
+    ("stm", "poison"),
+    [
+        ([["it's"]], True),
+        ([["\\"]], True),
+        ([['"']], True),
+        ([["plain"]], False),
+        ([["it's", "b"]], False),
+        ([["it's"], ["b"]], False),
+        ([], False),
+    ],
+)
+def test_predictions_are_not_asked_for_while_the_stm_is_one_poisonous_symbol(
+    stm: list[list[str]], poison: bool
+) -> None:
+    assert poisonous_to_predict(stm) is poison
+
+
+# ------------------------------------------------------------------------------- what the STM must be
+
+
+def test_strings_are_sorted_inside_an_event_and_duplicates_kept() -> None:
+    assert expected_stm([logged(1, strings=["b", "a", "b"])], {}) == [["a", "b", "b"]]
+
+
+def test_an_empty_string_is_an_event_and_an_emotive_alone_is_none() -> None:
+    entries = [logged(1, strings=[""]), logged(2, emotives={"joy": 1.0}), logged(3, strings=["x"])]
+    assert expected_stm(entries, {}) == [[""], ["x"]]
+    assert [counts_as_event(e.body) for e in entries] == [True, False, True]
+
+
+def test_the_stm_keeps_the_newest_thousand() -> None:
+    entries = [logged(i, strings=[f"{i}"]) for i in range(1, 1_101)]
+    stm = expected_stm(entries, {})
+    assert (len(stm), stm[0], stm[-1]) == (1_000, ["101"], ["1100"])
+
+
+def test_what_became_a_dead_letter_is_not_in_the_stm() -> None:
+    entries = [logged(1, strings=["a"]), logged(2, strings=["dead"]), logged(3, strings=["b"])]
+    assert expected_stm(entries, {2: None}) == [["a"], ["b"]]
+    assert [e.position for e in applied(entries, {2: None})] == [1, 3]
+    assert rebuild_of(entries, {2: None}).stm == [["a"], ["b"]]
+
+
+def test_other_events_than_observations_add_nothing() -> None:
+    assert expected_stm([logged(1, strings=["a"]), learn(2)], {}) == [["a"]]
+
+
+def test_vectors_are_what_kato_named_them_and_unknown_until_then() -> None:
+    entries = [logged(1, strings=["a"], vectors=[[1.0]]), logged(2, strings=["b"])]
+    assert [needs_symbols(e.body) for e in entries] == [True, False]
+    assert expected_stm(entries, {}) == [None, ["b"]]
+    assert matches([["VCTR|x", "a"], ["b"]], expected_stm(entries, {}))
+    assert expected_stm(entries, {1: ["VCTR|x", "a"]}) == [["VCTR|x", "a"], ["b"]]
+    assert counts_as_event(logged(3, vectors=[[1.0]]).body)
+
+
+def test_the_word_vectors_in_a_string_is_no_vector() -> None:
+    entry = logged(1, strings=['"vectors":[]', '"vectors":[[1.0]]'])
+    assert not needs_symbols(entry.body)
+    assert needs_symbols(logged(2, strings=['"vectors":[]'], vectors=[[1.0]]).body)
+    assert not counts_as_event(logged(3, emotives={'"strings":["x"]': 1.0}).body)
+
+
+def test_another_stm_does_not_match() -> None:
+    for stm in ([["a"]], [["a"], ["b"], ["c"]], [["b"], ["a"]], [["a"], ["B"]], []):
+        assert not matches(stm, [["a"], ["b"]])
+    assert matches([["a"], ["b"]], [["a"], ["b"]])
+    assert matches([], [])
+
+
+# ------------------------------------------------------------------------------- rebuilding it
+
+
+def rebuilt(entries: list[Logged], symbols: dict[int, list[str] | None] | None = None) -> SmallKato:
+    plan = rebuild_of(entries, symbols or {})
+    kato = SmallKato()
+    for body in plan.bodies:
+        kato.observe(body)
+    assert (kato.time, kato.stm) == (plan.time, plan.stm)
+    return kato
+
+
+def live(entries: list[Logged]) -> SmallKato:
+    kato = SmallKato()
+    for entry in entries:
+        kato.observe(entry.body)
+    return kato
+
+
+def same_memory(entries: list[Logged]) -> None:
+    one, other = live(entries), rebuilt(entries)
+    assert (other.stm, other.emotives, other.metadata) == (one.stm, one.emotives, one.metadata)
+
+
+def test_a_rebuild_is_what_kato_held() -> None:
+    same_memory(
+        [
+            logged(1, strings=["b", "a"], emotives={"joy": 1.0}, metadata={"k": "v"}),
+            logged(2, emotives={"joy": 2.0}),
+            logged(3, strings=["c"]),
+        ]
+    )
+
+
+def test_emotives_older_than_a_thousand_events_are_kept_as_kato_keeps_them() -> None:
+    """Falls when rebuild_of stops at the STM's cap: emotives and metadata have caps of their own."""
+    entries = [logged(1, strings=["old"], emotives={"joy": 0.1}), logged(2, strings=["old"], metadata={"k": 1})]
+    entries += [logged(i, strings=[f"{i}"]) for i in range(3, 1_503)]
+    plan = rebuild_of(entries, {})
+    assert len(plan.bodies) == 1_002
+    assert [json.loads(b)["strings"] for b in plan.bodies[:2]] == [[], []]
+    assert json.loads(plan.bodies[0])["emotives"] == {"joy": 0.1}
+    assert json.loads(plan.bodies[1])["metadata"] == {"k": 1}
+    same_memory(entries)
+
+
+def test_each_memory_stops_at_its_own_thousand() -> None:
+    entries = [logged(i, strings=[f"{i}"], emotives={"joy": float(i)}) for i in range(1, 1_201)]
+    entries += [logged(i, emotives={"joy": float(i)}) for i in range(1_201, 1_501)]
+    kato = rebuilt(entries)
+    assert (len(kato.stm), len(kato.emotives)) == (1_000, 1_000)
+    assert kato.emotives[0] == {"joy": 501.0}
+    assert kato.stm[0] == ["201"]
+    same_memory(entries)
+
+
+def test_a_rebuild_names_each_observation_by_its_event() -> None:
+    plan = rebuild_of([logged(1, strings=["a"]), logged(2, strings=["b"])], {})
+    assert [json.loads(b)["unique_id"] for b in plan.bodies] == ["e1", "e2"]
+
+
+def test_a_rebuild_sends_vectors_as_the_symbols_that_kato_made_of_them() -> None:
+    plan = rebuild_of([logged(1, strings=["a"], vectors=[[1.0]])], {1: ["VCTR|x", "a"]})
+    assert [json.loads(b) for b in plan.bodies] == [
+        {"strings": ["VCTR|x", "a"], "vectors": [], "emotives": {}, "metadata": {}, "unique_id": "e1"}
+    ]
+    assert plan.stm == [["VCTR|x", "a"]]
+
+
+def test_nothing_to_rebuild_sends_nothing() -> None:
+    assert rebuild_of([], {}).bodies == []
+    assert rebuild_of([learn(1)], {}).time == 0
+
+
+OBSERVED = st.fixed_dictionaries(
+    {},
+    optional={
+        "strings": st.lists(st.text(max_size=3), min_size=1, max_size=3),
+        "emotives": st.dictionaries(st.text(max_size=3), st.floats(-1, 1), min_size=1, max_size=2),
+        "metadata": st.dictionaries(st.text(max_size=3), st.integers(0, 9), min_size=1, max_size=2),
+    },
+).filter(lambda o: o.keys() & {"strings", "emotives"})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(OBSERVED, max_size=40), st.integers(1, 12))
+def test_a_rebuild_is_what_kato_held_whatever_was_observed(run: list[Json], cap: int) -> None:
+    """With the caps made small, so that they matter. Invariant 6."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "STM_CAP", cap)
+        patch.setitem(globals(), "STM_CAP", cap)
+        entries = [logged(i, **observation) for i, observation in enumerate(run, 1)]
+        same_memory(entries)
+        assert matches(live(entries).stm, expected_stm(entries, {}))
