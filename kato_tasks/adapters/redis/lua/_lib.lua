@@ -1,0 +1,189 @@
+-- Shared by every script of a lane's partition; put in front of each when it is loaded.
+-- KEYS[1] is the partition's prefix, kt:{pNNN}: . Its hash tag decides the Cluster slot, and every key
+-- that a script touches begins with it, so all of them are in that slot.
+--
+--   nodes            hash    session -> node_id                       (in the partition of the SESSION's name)
+--   ready            zset    lane -> due ms (while leased: when the lease ends)
+--   lease:<lane>     string  fencing token, expires
+--   lane:<lane>      hash    seq (how many events were applied in the lane), node (first node_id seen), known
+--                            (a pattern that it learned), ltm_lost and rebuild_wanted (its patterns are in doubt)
+--   order:<lane>     list    "<first seq> <from> <to> <ms>\n<session>" for each commit
+--   pend:<lane>      zset    session -> due ms: sessions with something to do
+--   since            zset    session -> ms at which its oldest unapplied event was appended
+--   s:<session>      hash    lane node head cur mark b0-b3 (binding) i0-i3 (intent) ic (its call id) lc (last committed
+--                            call) att(empts) un(sent calls in a row) err pk (parked) cr (a create is under way) lm (events in the next
+--                            call at most, after a batch failed without naming its culprit) ul (pattern
+--                            of its unsettled learn) at (ms of the last event applied) le (ms of the
+--                            last learn) ft (ms of the
+--                            head event's first failure) ka (its KATO session
+--                            is to be written to, so that it does not expire)
+--   exp              zset    session with an STM -> ms at which its KATO session expires
+--   log:<session>    list    entries, position 1 first
+--   asks:<session>   list    "<after>\n<event_id>": predicts, in order
+--   vec:<session>    hash    position -> symbols that KATO made of vectors (JSON), null: a dead letter
+--   ids:<bucket>     hash    "<event_id>\n<session>" -> "<position> <digest>": dedupe window
+--   r:<event_id>\n<session>  string  result (JSON), expires
+--   w:<event_id>\n<session>  hash    task id -> parked Celery request (JSON)
+--   learned:<lane>   hash    pattern -> "<frequency> <ms>" of the last learns; expires after 2 s
+--   unsettled:<lane> hash    pattern -> session whose learn of it has an open outcome
+--   owed             zset    "<event_id>\n<session>" -> ms: parked requests whose result is there
+--   later            zset    event to be appended (JSON) -> due ms
+--   outbox           list    task messages that could not be published (JSON)
+--   dead             hash    id -> dead letter (JSON)
+--   parked           set     sessions that wait for a person
+--   ltm_lost         set     lanes whose node's patterns KATO lost
+--   stats            hash    appended applied fenced rebuilt leftovers learns_unknown learns_in_doubt
+--                            verified caught_up
+local P = KEYS[1]
+local call = redis.call
+
+local function now_ms()
+  local t = call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Whether this token still owns the lane; if so the lease starts anew.
+local function holds(lane, token, lease_ms, now)
+  if call('GET', P .. 'lease:' .. lane) ~= token then return false end
+  call('PEXPIRE', P .. 'lease:' .. lane, lease_ms)
+  call('ZADD', P .. 'ready', now + lease_ms, lane)
+  return true
+end
+
+-- Texts of a session's hash that may be long lie in four fields of 64 bytes (the last has the rest): with a longer
+-- one Redis gives up the hash's compact form (hash-max-listpack-value), and the session costs twice as much.
+local function drop_text(s, name)
+  call('HDEL', s, name .. '0', name .. '1', name .. '2', name .. '3')
+end
+
+local function put_text(s, name, text)
+  drop_text(s, name)
+  for piece = 0, 3 do
+    local first = piece * 64 + 1
+    if first > #text then return end
+    call('HSET', s, name .. piece, string.sub(text, first, piece < 3 and first + 63 or -1))
+  end
+end
+
+-- The text whose pieces HMGET put at `first` and after.
+local function text_at(fields, first)
+  return (fields[first] or '') .. (fields[first + 1] or '') .. (fields[first + 2] or '') .. (fields[first + 3] or '')
+end
+
+-- Write the binding ('' none), and when its KATO session would expire if there is an STM to lose.
+local function set_binding(session, binding)
+  if binding == '' then
+    drop_text(P .. 's:' .. session, 'b')
+    call('ZREM', P .. 'exp', session)
+    return
+  end
+  put_text(P .. 's:' .. session, 'b', binding)
+  local fields = cjson.decode(binding)
+  if fields[5] > 0 then call('ZADD', P .. 'exp', fields[7], session) else call('ZREM', P .. 'exp', session) end
+end
+
+-- The session's open learn is settled.
+local function settled(lane, session)
+  local pattern = call('HGET', P .. 's:' .. session, 'ul')
+  if pattern then
+    call('HDEL', P .. 'unsettled:' .. lane, pattern)
+    call('HDEL', P .. 's:' .. session, 'ul')
+  end
+end
+
+-- Give the lane back; returns the ms at which it is due again, or -1.
+local function release(lane)
+  call('DEL', P .. 'lease:' .. lane)
+  local first = call('ZRANGE', P .. 'pend:' .. lane, 0, 0, 'WITHSCORES')
+  if first[1] then
+    call('ZADD', P .. 'ready', first[2], lane)
+    return tonumber(first[2])
+  end
+  call('ZREM', P .. 'ready', lane)
+  return -1
+end
+
+-- A session's turn is over: keep it pending (behind the others) if anything is left for it.
+local function requeue(lane, session, now)
+  local s = P .. 's:' .. session
+  local state = call('HMGET', s, 'head', 'cur', 'pk')
+  local head, cur = tonumber(state[1] or 0), tonumber(state[2] or 0)
+  local left = head > cur
+  if left then
+    local entry = call('LINDEX', P .. 'log:' .. session, cur)
+    local ms = entry and string.match(entry, '^%a%d(%d+)\n')
+    if ms then call('ZADD', P .. 'since', ms, session) end
+  else
+    call('ZREM', P .. 'since', session)
+  end
+  if (left or call('EXISTS', P .. 'asks:' .. session) == 1) and not state[3] then
+    call('ZADD', P .. 'pend:' .. lane, now, session)
+  else
+    call('ZREM', P .. 'pend:' .. lane, session)
+  end
+end
+
+-- The next piece of work of a lane that the caller has leased, or nil: one session, and a run of entries
+-- after its cursor that may go in one call (observations up to the next other thing, or that one thing).
+local function next_work(lane, token, prefer, max_events, max_bytes, now)
+  local pend = P .. 'pend:' .. lane
+  for _ = 1, 1000 do
+    local session
+    if prefer then
+      local due = call('ZSCORE', pend, prefer)
+      if due and tonumber(due) <= now then session = prefer end
+      prefer = nil
+    end
+    if not session then session = call('ZRANGEBYSCORE', pend, '-inf', now, 'LIMIT', 0, 1)[1] end
+    if not session then return nil end
+    local s = P .. 's:' .. session
+    local h = call('HMGET', s, 'node', 'head', 'cur', 'mark', 'un', 'att', 'cr', 'pk', 'lm', 'ka', 'ft', 'le',
+      'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3')
+    local head, cur = tonumber(h[2] or 0), tonumber(h[3] or 0)
+    local room = math.min(max_events, tonumber(h[9] or max_events))
+    local ask = call('LINDEX', P .. 'asks:' .. session, 0)
+    if h[8] or (head <= cur and not ask and not h[10]) then
+      call('ZREM', pend, session)
+    else
+      local last, asked = head, ''
+      if ask then
+        local after, event_id = string.match(ask, '^(%d+)\n(.*)$')
+        after = tonumber(after)
+        if after <= cur then asked = event_id; last = cur elseif after < last then last = after end
+      end
+      local entries, bytes, at = {}, 0, cur
+      local run
+      while at < last and #entries < room and bytes < max_bytes do
+        local stop = math.min(last, at + 64, cur + room)
+        local chunk = call('LRANGE', P .. 'log:' .. session, at, stop - 1)
+        if #chunk == 0 then break end
+        local full = false
+        for _, entry in ipairs(chunk) do
+          local kind = string.sub(entry, 1, 1)
+          if run and (kind ~= 'o' or bytes + #entry > max_bytes) then full = true; break end
+          entries[#entries + 1] = entry
+          bytes = bytes + #entry
+          at = at + 1
+          if kind ~= 'o' then full = true; break end
+          run = true
+        end
+        if full then break end
+      end
+      if not h[13] then call('HSET', s, 'cr', token) end
+      return { lane, session, h[1] or '', head, cur, tonumber(h[4] or 0), text_at(h, 13), text_at(h, 17),
+        tonumber(h[6] or 0), tonumber(h[5] or 0), h[7] or '', asked, now, call('PTTL', P .. 'lease:' .. lane), entries,
+        h[10] and 1 or 0, tonumber(h[11] or 0),
+        tonumber(h[12] or 0) }
+    end
+  end
+  return nil
+end
+
+-- After a step: more work of the lane, or the lane given back. Returns { due or -1 or -2 (still held), work }.
+local function proceed(lane, token, mode, max_events, max_bytes, now)
+  if mode == 'next' then
+    local work = next_work(lane, token, nil, max_events, max_bytes, now)
+    if work then return { -2, work } end
+  end
+  return { release(lane), false }
+end

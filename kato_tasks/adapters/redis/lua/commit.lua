@@ -1,0 +1,76 @@
+-- commit: the outcome of a call is known: results, cursor, binding, the lane's numbering, in one step.
+-- ARGV: 1 lane, 2 token, 3 lease ms, 4 session, 5 call id, 6 cursor from, 7 cursor to, 8 binding ('-' as it
+--       is, '' none), 9 mark ('-' as it is), 10 next or release, 11 events and 12 bytes at most in the next
+--       piece of work, 13 how long results are kept (ms), 14 number of results, 15 of symbol rows,
+--       16 of dead letters, 17 event_id of the predict that is answered or '', 18 learned pattern or '',
+--       19 its frequency, 20 why the session is parked at this commit (JSON) or '', 21 1: a learn;
+--       then results as event_id, json; symbol rows as position, json; dead letters as id, json.
+-- Returns { 1, due, work, waiters } with waiters { event_id, result, task id, request, … } lists;
+--   { 0 }: the lane was lost; { -1 }: the cursor is elsewhere. A repeat of the last commit gets its answer again.
+local now = now_ms()
+local lane, token, session, call_id = ARGV[1], ARGV[2], ARGV[4], ARGV[5]
+if not holds(lane, token, tonumber(ARGV[3]), now) then return { 0 } end
+local s = P .. 's:' .. session
+local h = call('HMGET', s, 'cur', 'lc', 'ic')
+local from, to = tonumber(ARGV[6]), tonumber(ARGV[7])
+local repeated = h[2] == call_id
+if not repeated then
+  if tonumber(h[1]) ~= from or (h[3] and h[3] ~= call_id) then return { -1 } end
+  settled(lane, session)
+  drop_text(s, 'i')
+  call('HDEL', s, 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft')
+  call('HSET', s, 'cur', to, 'lc', call_id)
+  if ARGV[8] ~= '-' then set_binding(session, ARGV[8]) end
+  -- After a halved batch went through, the next may be twice as large again.
+  local lm = tonumber(call('HGET', s, 'lm') or 0)
+  if lm * 2 >= tonumber(ARGV[11]) then call('HDEL', s, 'lm') elseif lm > 0 then call('HSET', s, 'lm', lm * 2) end
+  if ARGV[9] ~= '-' then
+    call('HSET', s, 'mark', ARGV[9])
+    call('DEL', P .. 'vec:' .. session)
+  end
+  if to > from then
+    call('HSET', s, 'at', now)
+    local seq = call('HINCRBY', P .. 'lane:' .. lane, 'seq', to - from)
+    call('RPUSH', P .. 'order:' .. lane,
+      (seq - (to - from) + 1) .. ' ' .. (from + 1) .. ' ' .. to .. ' ' .. now .. '\n' .. session)
+    call('HINCRBY', P .. 'stats', 'applied', to - from)
+  end
+  if ARGV[17] ~= '' then
+    local ask = call('LINDEX', P .. 'asks:' .. session, 0)
+    if ask and string.match(ask, '^%d+\n(.*)$') == ARGV[17] then call('LPOP', P .. 'asks:' .. session) end
+  end
+  if ARGV[21] == '1' then call('HSET', s, 'le', now) end
+  if ARGV[20] ~= '' then
+    call('HSET', s, 'pk', ARGV[20])
+    call('SADD', P .. 'parked', session)
+  end
+  if ARGV[18] ~= '' then
+    call('HSET', P .. 'lane:' .. lane, 'known', ARGV[18])
+    local learned = P .. 'learned:' .. lane
+    call('HSET', learned, ARGV[18], ARGV[19] .. ' ' .. now)
+    call('PEXPIRE', learned, 2000)
+  end
+end
+local at, waiters = 22, {}
+for _ = 1, tonumber(ARGV[14]) do
+  local event_id, result = ARGV[at], ARGV[at + 1]
+  local key = event_id .. '\n' .. session
+  call('SET', P .. 'r:' .. key, result, 'PX', ARGV[13])
+  local parked = call('HGETALL', P .. 'w:' .. key)
+  if #parked > 0 then
+    call('ZADD', P .. 'owed', now, key)
+    waiters[#waiters + 1] = { event_id, result, unpack(parked) }
+  end
+  at = at + 2
+end
+for _ = 1, tonumber(ARGV[15]) do
+  call('HSET', P .. 'vec:' .. session, ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+for _ = 1, tonumber(ARGV[16]) do
+  call('HSET', P .. 'dead', ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+requeue(lane, session, now)
+local tail = proceed(lane, token, ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12]), now)
+return { 1, tail[1], tail[2], waiters }

@@ -1,0 +1,22 @@
+-- intent: write down, under the token, the one changing call that is about to be sent.
+-- ARGV: 1 lane, 2 token, 3 lease ms, 4 session, 5 call id, 6 cursor it starts from, 7 intent (JSON),
+--       8 binding or '' (unchanged), 9 the call id of the intent it follows up, or '',
+--       10 the pattern of a learn, or ''.
+-- Returns 1; 0: the lane was lost; -1: another intent is open or the cursor is elsewhere.
+local now = now_ms()
+if not holds(ARGV[1], ARGV[2], tonumber(ARGV[3]), now) then return 0 end
+local s = P .. 's:' .. ARGV[4]
+local h = call('HMGET', s, 'cur', 'ic')
+if h[1] ~= ARGV[6] then return -1 end
+if h[2] and h[2] ~= ARGV[5] and h[2] ~= ARGV[9] then return -1 end
+call('HSET', s, 'ic', ARGV[5])
+put_text(s, 'i', ARGV[7])
+if ARGV[10] ~= '' then
+  call('HSET', P .. 'unsettled:' .. ARGV[1], ARGV[10], ARGV[4])
+  call('HSET', s, 'ul', ARGV[10])
+end
+if ARGV[8] ~= '' then
+  set_binding(ARGV[4], ARGV[8])
+  call('HDEL', s, 'cr')
+end
+return 1

@@ -1,0 +1,15 @@
+-- resume: a parked session goes on at its head event, with new attempts. An open intent stays, and is reconciled.
+-- ARGV: 1 lane, 2 session.
+-- Returns 1; 0: it was not parked.
+local now = now_ms()
+local lane, session = ARGV[1], ARGV[2]
+local s = P .. 's:' .. session
+if call('HDEL', s, 'pk') == 0 then return 0 end
+call('HDEL', s, 'att', 'un', 'err', 'ft')
+call('SREM', P .. 'parked', session)
+requeue(lane, session, now)
+-- Whoever leases the lane now looks at what is pending when it gives the lane back.
+if call('ZSCORE', P .. 'pend:' .. lane, session) and call('EXISTS', P .. 'lease:' .. lane) == 0 then
+  call('ZADD', P .. 'ready', 'LT', now, lane)
+end
+return 1

@@ -1,0 +1,366 @@
+"""Each store operation as a script call: what goes in as ARGV, what comes back as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from kato_tasks import ports
+from kato_tasks.adapters.redis.keys import BINDING_FIELDS, INTENT_FIELDS, prefix
+from kato_tasks.domain.binding import Binding, Intent
+from kato_tasks.domain.entries import Logged
+from kato_tasks.domain.ids import partition_of
+from kato_tasks.errors import LeaseLost
+
+DEDUPE_WINDOW_MS = 7 * 24 * 3600 * 1000
+Arg = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptCall:
+    """``script`` None: a plain command in ``args``."""
+
+    script: str | None
+    key: str
+    args: Sequence[Arg]
+    decode: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are remembered: ids of events, marks of sources, results (ms)."""
+
+    dedupe_ms: int = DEDUPE_WINDOW_MS
+    source_mark_ms: int = 30 * 24 * 3600 * 1000
+    result_ms: int = 24 * 3600 * 1000
+
+
+@lru_cache(maxsize=65_536)
+def lane_prefix(lane: str) -> str:
+    return prefix(partition_of(lane))
+
+
+def _work(raw: Any) -> ports.Work | None:
+    if not raw:
+        return None
+    (
+        lane,
+        session,
+        node,
+        head,
+        cursor,
+        mark,
+        binding,
+        intent,
+        attempts,
+        unsent,
+        creating,
+        asked,
+        now,
+        left,
+        entries,
+        keep_alive,
+        first_failed,
+        learned,
+    ) = raw
+    return ports.Work(
+        lane=lane,
+        session=session,
+        node=node,
+        head=head,
+        cursor=cursor,
+        mark=mark,
+        binding=Binding.load(binding),
+        intent=Intent.load(intent),
+        attempts=attempts,
+        unsent=unsent,
+        create_lost=bool(creating),
+        asked=asked,
+        now_ms=now,
+        lease_left_ms=left,
+        entries=tuple(Logged.parse(cursor + 1 + i, text) for i, text in enumerate(entries)),
+        keep_alive=bool(keep_alive),
+        first_failed_ms=first_failed,
+        learned_ms=learned,
+    )
+
+
+def _pairs(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _held(held: ports.Held) -> list[Arg]:
+    return [held.lane, held.token, held.lease_ms]
+
+
+def _written(raw: int) -> None:
+    if raw == 0:
+        raise LeaseLost("the lane's lease passed to another worker")
+    if raw < 0:
+        raise LeaseLost("the session's cursor or intent was moved by another worker")
+
+
+def _proceeded(session: str) -> Callable[[Any], ports.Proceeded]:
+    def decode(raw: Any) -> ports.Proceeded:
+        _written(raw[0])
+        waiters = raw[3] if len(raw) > 3 else ()
+        return ports.Proceeded(
+            due_ms=int(raw[1]),
+            work=_work(raw[2]),
+            completed=tuple(ports.Parked(session, w[0], w[1], _pairs(w[2:])) for w in waiters),
+        )
+
+    return decode
+
+
+def _mode(go_on: bool) -> str:
+    return "next" if go_on else "release"
+
+
+def _append(op: ports.Append, keep: Retention) -> ScriptCall:
+    args: list[Arg] = [keep.dedupe_ms, op.source, keep.source_mark_ms, op.partition]
+    for lane, node, entry, offset in op.entries:
+        args += [lane, entry.session_id, node, entry.event_id, entry.digest, entry.kind, entry.text, offset]
+
+    def decode(raw: Any) -> ports.AppendedBatch:
+        statuses = tuple(ports.AppendStatus(s, int(p)) for s, p in zip(raw[1::2], raw[2::2], strict=True))
+        return ports.AppendedBatch(bool(raw[0]), statuses)
+
+    return ScriptCall("append", prefix(op.partition), args, decode)
+
+
+def _bind_nodes(op: ports.BindNodes, keep: Retention) -> ScriptCall:
+    return ScriptCall("bind_nodes", prefix(op.partition), [text for row in op.sessions for text in row], list)
+
+
+def _lease(op: ports.Lease, keep: Retention) -> ScriptCall:
+    return ScriptCall(
+        "lease",
+        prefix(op.partition),
+        [op.token, op.lease_ms, op.lanes, op.batch.events, op.batch.bytes],
+        lambda raw: [_work(item) for item in raw],
+    )
+
+
+def _claim(op: ports.Claim, keep: Retention) -> ScriptCall:
+    def decode(raw: Any) -> ports.Claimed:
+        if raw[0] == "result":
+            return ports.Claimed(result=raw[1])
+        if raw[0] == "work":
+            return ports.Claimed(work=_work(raw[1]))
+        return ports.Claimed(applied=raw[0] == "applied")
+
+    return ScriptCall(
+        "claim",
+        lane_prefix(op.lane),
+        [
+            op.lane,
+            op.session,
+            op.event_id,
+            op.position,
+            op.task_id,
+            op.request,
+            op.token,
+            op.lease_ms,
+            op.batch.events,
+            op.batch.bytes,
+        ],
+        decode,
+    )
+
+
+def _intent(op: ports.WriteIntent, keep: Retention) -> ScriptCall:
+    return ScriptCall(
+        "intent",
+        lane_prefix(op.held.lane),
+        [
+            *_held(op.held),
+            op.session,
+            op.intent.call,
+            op.cursor,
+            op.intent.dump(),
+            op.binding.dump() if op.binding else "",
+            op.follows,
+            op.intent.pattern,
+        ],
+        _written,
+    )
+
+
+def _bind(op: ports.Bind, keep: Retention) -> ScriptCall:
+    return ScriptCall(
+        "bind",
+        lane_prefix(op.held.lane),
+        [
+            *_held(op.held),
+            op.session,
+            op.cursor,
+            op.binding.dump() if op.binding else "",
+            op.settles,
+            op.leftovers,
+            op.halve,
+            int(op.ltm_lost),
+        ],
+        _written,
+    )
+
+
+def _commit(op: ports.Commit, keep: Retention) -> ScriptCall:
+    binding = "-" if op.keep_binding else op.binding.dump() if op.binding else ""
+    name, frequency = op.learned or ("", 0)
+    args: list[Arg] = [
+        *_held(op.held),
+        op.session,
+        op.call,
+        op.cursor,
+        op.to,
+        binding,
+        "-" if op.mark is None else op.mark,
+        _mode(op.go_on),
+        op.held.batch.events,
+        op.held.batch.bytes,
+        keep.result_ms,
+        len(op.results),
+        len(op.symbols),
+        len(op.dead),
+        op.answers,
+        name,
+        frequency,
+        op.park,
+        int(op.mark is not None and op.learned is not None),
+    ]
+    for rows in (op.results, op.symbols, op.dead):
+        for row in rows:
+            args += row
+    return ScriptCall("commit", lane_prefix(op.held.lane), args, _proceeded(op.session))
+
+
+def _defer(op: ports.Defer, keep: Retention) -> ScriptCall:
+    batch = op.held.batch
+    args = [
+        *_held(op.held),
+        op.session,
+        op.wait_ms,
+        op.attempts,
+        op.error,
+        op.withdraw,
+        _mode(op.go_on),
+        batch.events,
+        batch.bytes,
+        op.halve,
+        op.unsent,
+    ]
+    return ScriptCall("defer", lane_prefix(op.held.lane), args, _proceeded(op.session))
+
+
+def _park(op: ports.Park, keep: Retention) -> ScriptCall:
+    batch = op.held.batch
+    args = [*_held(op.held), op.session, op.why, _mode(op.go_on), batch.events, batch.bytes]
+    return ScriptCall("park", lane_prefix(op.held.lane), args, _proceeded(op.session))
+
+
+def _owed(raw: Any) -> list[ports.Parked]:
+    return [ports.Parked(row[0], row[1], row[2], _pairs(row[3:])) for row in raw]
+
+
+def _learned(raw: str | None) -> tuple[int, int] | None:
+    if raw is None:
+        return None
+    frequency, when = raw.split(" ")
+    return int(frequency), int(when)
+
+
+def _binding_and_intent(raw: Sequence[str | None]) -> tuple[Binding | None, Intent | None]:
+    texts = [text or "" for text in raw]
+    split = len(BINDING_FIELDS)
+    return Binding.load("".join(texts[:split])), Intent.load("".join(texts[split:]))
+
+
+def _plain(command: str, *args: Arg, decode: Callable[[Any], Any]) -> ScriptCall:
+    return ScriptCall(None, command, args, decode)
+
+
+def _read_log(op: ports.ReadLog, keep: Retention) -> ScriptCall:
+    def decode(raw: Any) -> list[Logged]:
+        return [Logged.parse(op.first + i, text) for i, text in enumerate(raw)]
+
+    return _plain("LRANGE", f"{lane_prefix(op.lane)}log:{op.session}", op.first - 1, op.last - 1, decode=decode)
+
+
+def _nothing(_raw: Any) -> None:
+    return None
+
+
+def _symbols(raw: Any) -> dict[int, list[str] | None]:
+    rows = raw if isinstance(raw, dict) else _pairs(raw)
+    return {int(position): json.loads(text) for position, text in rows.items()}
+
+
+_ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
+    ports.Append: _append,
+    ports.BindNodes: _bind_nodes,
+    ports.Lease: _lease,
+    ports.Claim: _claim,
+    ports.WriteIntent: _intent,
+    ports.Bind: _bind,
+    ports.Commit: _commit,
+    ports.Defer: _defer,
+    ports.Park: _park,
+    ports.ReadLog: _read_log,
+    ports.Renew: lambda op, keep: ScriptCall("renew", lane_prefix(op.held.lane), _held(op.held), bool),
+    ports.Release: lambda op, keep: ScriptCall("release", prefix(op.partition), [op.token, *op.lanes], list),
+    ports.Unpark: lambda op, keep: ScriptCall(
+        "unpark", lane_prefix(op.lane), [op.event_id, op.session, op.task_id], _nothing
+    ),
+    ports.Owed: lambda op, keep: ScriptCall("owed", prefix(op.partition), [op.age_ms, op.limit], _owed),
+    ports.KeepAlive: lambda op, keep: ScriptCall(
+        "touch", prefix(op.partition), [op.soon_ms, op.used_ms, op.limit], int
+    ),
+    ports.MarkNode: lambda op, keep: _plain(
+        "HSET", f"{lane_prefix(op.lane)}lane:{op.lane}", "rebuild_wanted", "1", decode=_nothing
+    ),
+    ports.KeepDeadLetter: lambda op, keep: _plain(
+        "HSETNX", f"{lane_prefix(op.lane)}dead", op.id, op.letter, decode=_nothing
+    ),
+    ports.DropDeadLetter: lambda op, keep: _plain("HDEL", f"{lane_prefix(op.lane)}dead", op.id, decode=_nothing),
+    ports.Resume: lambda op, keep: ScriptCall("resume", lane_prefix(op.lane), [op.lane, op.session], bool),
+    ports.SetAside: lambda op, keep: ScriptCall("set_aside", lane_prefix(op.lane), [op.lane, op.session, op.why], bool),
+    ports.KeepLater: lambda op, keep: _plain(
+        "ZADD", f"{lane_prefix(op.lane)}later", "NX", op.due_ms, op.payload, decode=_nothing
+    ),
+    ports.DueLater: lambda op, keep: _plain(
+        "ZRANGEBYSCORE", f"{prefix(op.partition)}later", "-inf", op.now_ms, "LIMIT", 0, op.limit, decode=list
+    ),
+    ports.DropLater: lambda op, keep: _plain("ZREM", f"{prefix(op.partition)}later", op.payload, decode=_nothing),
+    ports.KeepMessage: lambda op, keep: _plain("RPUSH", f"{lane_prefix(op.lane)}outbox", op.message, decode=_nothing),
+    ports.KeptMessages: lambda op, keep: _plain(
+        "LRANGE", f"{prefix(op.partition)}outbox", 0, op.limit - 1, decode=list
+    ),
+    ports.DropMessage: lambda op, keep: _plain("LREM", f"{prefix(op.partition)}outbox", 1, op.message, decode=_nothing),
+    ports.ReadSession: lambda op, keep: _plain(
+        "HMGET",
+        f"{lane_prefix(op.lane)}s:{op.session}",
+        *BINDING_FIELDS,
+        *INTENT_FIELDS,
+        decode=_binding_and_intent,
+    ),
+    ports.ReadSymbols: lambda op, keep: _plain("HGETALL", f"{lane_prefix(op.lane)}vec:{op.session}", decode=_symbols),
+    ports.LearnedLately: lambda op, keep: _plain(
+        "HGET", f"{lane_prefix(op.lane)}learned:{op.lane}", op.pattern, decode=_learned
+    ),
+    ports.UnsettledLearn: lambda op, keep: _plain(
+        "HGET", f"{lane_prefix(op.lane)}unsettled:{op.lane}", op.pattern, decode=lambda raw: raw
+    ),
+    ports.KnownPattern: lambda op, keep: _plain(
+        "HGET", f"{lane_prefix(op.lane)}lane:{op.lane}", "known", decode=lambda raw: raw
+    ),
+    ports.Count: lambda op, keep: _plain("HINCRBY", f"{lane_prefix(op.lane)}stats", op.name, op.by, decode=_nothing),
+}
+
+
+def encode(op: ports.Effect[Any], keep: Retention) -> ScriptCall:
+    """The script call (or plain command) of a store operation."""
+    return _ENCODERS[type(op)](op, keep)

@@ -1,0 +1,42 @@
+"""The Lua scripts: one file per operation, each with the shared prelude in front."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+NAMES = (
+    "append",
+    "bind",
+    "bind_nodes",
+    "claim",
+    "commit",
+    "defer",
+    "intent",
+    "lease",
+    "owed",
+    "park",
+    "release",
+    "renew",
+    "resume",
+    "set_aside",
+    "touch",
+    "unpark",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    name: str
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """A script by its file's name, without ``.lua``."""
+    lua = files(__package__) / "lua"
+    text = (lua / "_lib.lua").read_text("utf-8") + (lua / f"{name}.lua").read_text("utf-8")
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

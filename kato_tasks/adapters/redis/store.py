@@ -1,0 +1,129 @@
+"""The store on a real Redis: many operations, one round trip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from kato_tasks.adapters.redis.operations import Retention, ScriptCall, encode
+from kato_tasks.adapters.redis.scripts import NAMES, script
+from kato_tasks.errors import ConfigurationError, KatoTasksError, StoreUnavailable
+from kato_tasks.ports import Effect
+
+
+class StoreRun:
+    """Which run of the server the process last connected to: ``run_id`` changes with every restart or failover.
+
+    A store that came back may have gone back in time (a power cut, a lagging replica), so what it says of KATO
+    is checked against KATO once per run. Every new connection asks, because a pooled one is replaced silently.
+    """
+
+    def __init__(self) -> None:
+        self.run_id = ""
+
+    def on_connect(self, connection: Any) -> None:
+        connection.on_connect()
+        connection.send_command("INFO", "server")
+        text = connection.read_response()
+        text = text.decode() if isinstance(text, bytes) else str(text)
+        found = re.search(r"^run_id:(\w+)", text, re.MULTILINE)
+        self.run_id = found.group(1)[:12] if found else ""
+
+
+def connect(url: str, *, timeout: float = 5.0, run: StoreRun | None = None) -> redis.Redis:
+    """A client that never repeats a command by itself (a script's reply may only be late)."""
+    try:
+        return redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=timeout,
+            socket_connect_timeout=min(timeout, 3.0),
+            socket_keepalive=True,
+            health_check_interval=25,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=256,
+            redis_connect_func=(run or StoreRun()).on_connect,
+        )
+    except ValueError as exc:
+        raise ConfigurationError(f"STORE_URL is no Redis address ({exc}); write redis://host:port/db") from None
+
+
+class RedisStore:
+    """Carries out the store operations of ``ports``.
+
+    Thread-safe; a process that forks opens its own after the fork.
+    """
+
+    def __init__(self, client: redis.Redis, retention: Retention | None = None, run: StoreRun | None = None) -> None:
+        self.redis = client
+        for name in NAMES:
+            script(name)  # read now: a process must not meet the files of a later version
+        self._run_seen = run or StoreRun()
+        self._retention = retention or Retention()
+
+    def run(self) -> str:
+        """The run of the server that the newest connection belongs to; empty when it is not watched."""
+        return self._run_seen.run_id
+
+    def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
+        """See ``ports.Store.execute``."""
+        calls = [encode(op, self._retention) for op in operations]
+        try:
+            raw = self._run(calls)
+            if any(isinstance(answer, NoScriptError) for answer in raw):
+                for name in NAMES:
+                    self.redis.script_load(script(name).text)
+                again = [i for i, answer in enumerate(raw) if isinstance(answer, NoScriptError)]
+                for i, answer in zip(again, self._run([calls[i] for i in again]), strict=True):
+                    raw[i] = answer
+        except (RedisConnectionError, RedisTimeoutError) as exc:
+            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+        return [_answer(call, answer) for call, answer in zip(calls, raw, strict=True)]
+
+    def _run(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        pipe = self.redis.pipeline(transaction=False)
+        for call in calls:
+            if call.script is None:
+                pipe.execute_command(call.key, *call.args)  # type: ignore[no-untyped-call]
+            else:
+                sha = script(call.script).sha
+                pipe.execute_command("EVALSHA", sha, 1, call.key, *call.args)  # type: ignore[no-untyped-call]
+        return list(pipe.execute(raise_on_error=False))
+
+
+_PASSING = ("LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "OOM", "MISCONF", "TRYAGAIN")
+
+
+def _answer(call: ScriptCall, raw: Any) -> Any:
+    if isinstance(raw, ResponseError | RedisError):
+        text = str(raw)
+        if isinstance(raw, RedisConnectionError) or text.startswith(_PASSING):
+            raise StoreUnavailable(f"Redis cannot serve now: {text}") from raw
+        raise StoreUnavailable(f"Redis refused {call.script or call.key}: {text}") from raw
+    try:
+        return call.decode(raw)
+    except KatoTasksError as exc:
+        return exc
+
+
+def check_store(client: redis.Redis) -> None:
+    """Refuse a store that may drop keys.
+
+    Raises StoreUnavailable when it does not answer, ConfigurationError when its eviction policy may drop keys.
+    """
+    try:
+        policy = client.info("memory").get("maxmemory_policy", "noeviction")
+    except RedisError as exc:
+        raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+    if policy != "noeviction":
+        raise ConfigurationError(
+            f"the store's maxmemory-policy is {policy}, so Redis may drop events; set it to noeviction"
+        )

@@ -1,0 +1,54 @@
+"""Log events with names that dashboards can rely on (``noun.verbed``), as text or as one JSON object per line.
+
+| event | when | fields |
+|---|---|---|
+| lane.lost | a lease passed to another worker; nothing more was written | lane, reason |
+| lane.failed | a drain ended with an error that nobody expected | lane, error |
+| lease.renewal_failed | leases could not be renewed in this round | lanes, error |
+| store.unavailable | Redis did not answer | error, lane |
+| breaker.opened / breaker.closed | a KATO instance fails / answers again | url |
+| breaker.unshared | the breaker's state could not be written to the store | url, error |
+| broker.messages_left | the broker was cut; the visibility timeout brings these back | messages, error |
+| wakeup.unsent | the broker is away; the sweep sends it later | shard, error |
+| drain.postponed | the store is away; the sweep sends another wake-up | shard, error |
+| task.kept | a message could not be published and was kept | id, error |
+| task.requeued | the store is away; the message went back to its queue | id, error |
+| task.waiting_unseen, task.event_unsent | Flower or the result backend was not told, no more | id, error |
+| task.completion_failed | a parked task could not be completed; the sweep repeats it | id, error |
+| node.shared | several node ids fall on one KATO name | lane |
+| sweep.failed | a round of the sweep ended with an error | error |
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+
+def say(log: logging.Logger, level: int, name: str, *, exc_info: Any = None, **fields: Any) -> None:
+    """Log an event: ``name`` and its fields. Ids belong here, never payloads or secrets."""
+    if log.isEnabledFor(level):
+        text = " ".join([name, *(f"{key}={value}" for key, value in fields.items())])
+        extra = {"kato_event": name, "kato_fields": fields}
+        log.log(level, "%s", text, exc_info=exc_info, extra=extra, stacklevel=2)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record: ts, level, logger, event (or message), its fields, and the error if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        row: dict[str, Any] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        name = getattr(record, "kato_event", None)
+        if name is not None:
+            row |= {"event": name, **getattr(record, "kato_fields", {})}
+        else:
+            row["message"] = record.getMessage()
+        if record.exc_info:
+            row["error"] = self.formatException(record.exc_info)
+        return json.dumps(row, default=str, ensure_ascii=False)

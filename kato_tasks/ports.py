@@ -1,0 +1,485 @@
+"""What the engine asks of the world, as plain values.
+
+The engine is written as generators that yield these values and are sent the answers (or have the errors
+thrown in), so it has no input or output of its own: a driver may run one lane alone or hundreds side by
+side, put all pending store operations into one round trip and overlap the calls to KATO.
+
+Every store operation may be carried out twice (a reply can be late): each names what it starts from, and
+tokens and call ids are random and made by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from kato_tasks.domain.binding import Binding, Intent
+from kato_tasks.domain.entries import Entry, Logged
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Effect(Generic[T]):
+    """Something to be done outside; ``T`` is its answer."""
+
+
+Step = Generator[Effect[Any], Any, T]
+
+
+def ask(effect: Effect[T]) -> Step[T]:
+    """Yield an effect, return its answer: ``yield from`` with a type."""
+    return cast(T, (yield effect))
+
+
+# ---------------------------------------------------------------- answers
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A piece of work of a leased lane: one session and a run of entries after its cursor."""
+
+    lane: str
+    session: str
+    node: str
+    head: int
+    cursor: int
+    mark: int
+    binding: Binding | None
+    intent: Intent | None
+    attempts: int
+    unsent: int
+    create_lost: bool
+    asked: str
+    now_ms: int
+    lease_left_ms: int
+    entries: tuple[Logged, ...]
+    keep_alive: bool = False
+    first_failed_ms: int = 0
+    learned_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A Celery task that waits for an event's result: its id and its stored request (JSON)."""
+
+    session: str
+    event_id: str
+    result: str
+    requests: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Proceeded:
+    """After a step: ``work`` is more of the same lane (still held); None: given back, due at ``due_ms`` (-1: idle)."""
+
+    due_ms: int
+    work: Work | None
+    completed: tuple[Parked, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AppendStatus:
+    status: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppendedBatch:
+    wake: bool
+    statuses: tuple[AppendStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a task found on arrival: exactly one of a result, its lane's work, or a place to wait."""
+
+    result: str | None = None
+    applied: bool = False
+    work: Work | None = None
+
+
+# ------------------------------------------------------- store operations
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How large a piece of work may be."""
+
+    events: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lane that the caller leases: every write under it is refused once the token is stale (LeaseLost)."""
+
+    lane: str
+    token: str
+    lease_ms: int
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Append(Effect[AppendedBatch]):
+    """Append entries to one partition's lanes. ``source`` and each entry's offset give a high-water mark."""
+
+    partition: int
+    entries: Sequence[tuple[str, str, Entry, int]]
+    """lane, node, entry, offset in the source (0 without one)"""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BindNodes(Effect[list[str]]):
+    """The node of each session for life: (session, wanted or '', default)."""
+
+    partition: int
+    sessions: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease(Effect[list[Work]]):
+    partition: int
+    token: str
+    lease_ms: int
+    lanes: int
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Effect[Claimed]):
+    """Find a task's result, take its lane (unless ``token`` is empty), or park its request: one atomic step."""
+
+    lane: str
+    session: str
+    event_id: str
+    position: int
+    task_id: str
+    request: str
+    token: str
+    lease_ms: int
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Renew(Effect[bool]):
+    held: Held
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Effect[list[int]]):
+    partition: int
+    token: str
+    lanes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteIntent(Effect[None]):
+    held: Held
+    session: str
+    cursor: int
+    intent: Intent
+    binding: Binding | None = None
+    follows: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bind(Effect[None]):
+    """Bind a rebuilt KATO session (None: none is bound) and close the intent it settles.
+
+    ``halve``: how many events the session's next call holds at most (0: no limit of its own).
+    ``ltm_lost``: KATO lost its store, so the node's patterns are gone or in doubt.
+    """
+
+    held: Held
+    session: str
+    cursor: int
+    binding: Binding | None
+    settles: str = ""
+    leftovers: int = 0
+    halve: int = 0
+    ltm_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Commit(Effect[Proceeded]):
+    held: Held
+    session: str
+    call: str
+    cursor: int
+    to: int
+    binding: Binding | None
+    keep_binding: bool = False
+    mark: int | None = None
+    results: Sequence[tuple[str, str]] = ()
+    symbols: Sequence[tuple[int, str]] = ()
+    dead: Sequence[tuple[str, str]] = ()
+    answers: str = ""
+    learned: tuple[str, int] | None = None
+    park: str = ""
+    go_on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Defer(Effect[Proceeded]):
+    held: Held
+    session: str
+    wait_ms: int
+    attempts: int
+    unsent: int
+    error: str
+    withdraw: str = ""
+    halve: int = 0
+    go_on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Park(Effect[Proceeded]):
+    held: Held
+    session: str
+    why: str
+    go_on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLog(Effect[list[Logged]]):
+    """Entries at positions ``first`` to ``last``, both included."""
+
+    lane: str
+    session: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSession(Effect[tuple[Binding | None, Intent | None]]):
+    """A session's binding and open intent as the store has them now."""
+
+    lane: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSymbols(Effect[dict[int, list[str] | None]]):
+    """What KATO made of this session's vectors: position → symbols; None: a dead letter, never in KATO."""
+
+    lane: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedLately(Effect[tuple[int, int] | None]):
+    """Frequency after the lane's last learn of this pattern, and when (ms), if that was within two seconds."""
+
+    lane: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnsettledLearn(Effect[str | None]):
+    """The session of this lane whose learn of this pattern has an open outcome, or None."""
+
+    lane: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPattern(Effect[str | None]):
+    """A pattern that this lane learned, so that KATO knows it unless it lost its store; None: no learn yet."""
+
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count(Effect[None]):
+    """Add to a lane's partition's counters."""
+
+    lane: str
+    name: str
+    by: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MarkNode(Effect[None]):
+    """A lane's patterns are in doubt: its node is marked for a rebuild."""
+
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive(Effect[int]):
+    """Have lanes write to KATO sessions that expire within ``soon_ms`` though used within ``used_ms``; how many."""
+
+    partition: int
+    soon_ms: int
+    used_ms: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepDeadLetter(Effect[None]):
+    """Keep something that is not going to be applied, in the lane's partition; the same id is kept once."""
+
+    lane: str
+    id: str
+    letter: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLater(Effect[None]):
+    """Keep an event that is to be appended at ``due_ms``; the same payload is kept once."""
+
+    lane: str
+    due_ms: int
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueLater(Effect[list[str]]):
+    """Payloads kept for later that are due at ``now_ms``."""
+
+    partition: int
+    now_ms: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropLater(Effect[None]):
+    partition: int
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepMessage(Effect[None]):
+    """Keep a task message that could not be published."""
+
+    lane: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMessages(Effect[list[str]]):
+    """The oldest messages that could not be published."""
+
+    partition: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropMessage(Effect[None]):
+    partition: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unpark(Effect[None]):
+    lane: str
+    session: str
+    event_id: str
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owed(Effect[list[Parked]]):
+    partition: int
+    age_ms: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resume(Effect[bool]):
+    """A parked session goes on at its head event; False: it was not parked."""
+
+    lane: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside(Effect[bool]):
+    """A person parks a session; False: it was parked already."""
+
+    lane: str
+    session: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropDeadLetter(Effect[None]):
+    lane: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Together(Effect[list[Any]]):
+    """Several store operations in one round trip; fails as a whole when one fails."""
+
+    operations: tuple[Effect[Any], ...]
+
+
+class Store(Protocol):
+    """Carries out store operations, all of one call in one round trip where it can."""
+
+    def run(self) -> str:
+        """Which run of the store answers; another value means that it may have gone back in time."""
+        ...
+
+    def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
+        """The answer of each, or the KatoTasksError of one that failed by itself.
+
+        Raises StoreUnavailable when the store did not answer; what was carried out is then not known, and
+        repeating the same operations is safe.
+        """
+        ...
+
+
+# -------------------------------------------------------------- KATO calls
+
+
+@dataclass(frozen=True, slots=True)
+class KatoReply:
+    status: int
+    body: bytes
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KatoRequest(Effect[KatoReply]):
+    """One HTTP request to KATO. Fails with KatoUnavailable (never sent) or OutcomeUnknown."""
+
+    url: str
+    method: str
+    path: str
+    route: str
+    body: bytes | None = None
+    still: Callable[[], bool] | None = field(default=None, compare=False)
+    """asked right before the first byte is written: False ends it with LeaseLost, and nothing is sent"""
+
+
+class KatoCalls(Protocol):
+    """Calls under way, each with the caller's tag; it belongs to one thread."""
+
+    def __len__(self) -> int: ...
+
+    def begin(self, request: KatoRequest, tag: Any) -> None:
+        """Send it as soon as a connection is free."""
+        ...
+
+    def wait(self) -> Sequence[tuple[Any, KatoReply | None, Exception | None]]:
+        """The calls that ended: at least one, if any is under way. An error is KatoUnavailable or OutcomeUnknown."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class KatoTransport(Protocol):
+    """Sends requests to KATO."""
+
+    def calls(self) -> KatoCalls:
+        """A place for calls that overlap."""
+        ...
+
+    def send(self, request: KatoRequest) -> KatoReply:
+        """Blocks until the answer is there; raises KatoUnavailable or OutcomeUnknown."""
+        ...

