@@ -1,0 +1,1 @@
+"""KATO over HTTP."""
