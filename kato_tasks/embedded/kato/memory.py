@@ -1,0 +1,174 @@
+"""KATO's routes that observe, learn, predict, and read back."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+from urllib.parse import parse_qs
+
+from kato_tasks.embedded.kato.answers import Answer, BadRequest, Invalid, ServerError, ok, quote, text_of
+from kato_tasks.embedded.kato.bodies import read_observation, read_sequence
+from kato_tasks.embedded.kato.kato import Kato, Request
+from kato_tasks.embedded.kato.sessions import Session, sanitised
+
+
+def observe(kato: Kato, session: Session, request: Request) -> Answer:
+    length, now, unique_id, learned = kato.brain.observe(session, read_observation(request.body))
+    return Answer(
+        200,
+        (
+            f'{{"status":"okay","session_id":"{session.id}","processor_id":{session.node_text}'
+            f',"stm_length":{length},"time":{now},"unique_id":"{unique_id}"'
+            f',"auto_learned_pattern":{_quoted(learned)}}}'
+        ).encode(),
+    )
+
+
+def observe_sequence(kato: Kato, session: Session, request: Request) -> Answer:
+    sequence = read_sequence(request.body)
+    before = len(session.stm)
+    results, learned, final = kato.brain.sequence(session, sequence)
+    after = results[-1][0] if results and final is None else before if not results else 0
+    rows = ",".join(
+        [
+            f'{{"status":"okay","sequence_position":{index},"stm_length":{length},"time":{now}'
+            f',"unique_id":{quote(unique_id)},"auto_learned_pattern":{_quoted(auto)}}}'
+            for index, (length, now, unique_id, auto) in enumerate(results)
+        ]
+    )
+    return Answer(
+        200,
+        (
+            f'{{"status":"completed","processor_id":{session.node_text}'
+            f',"observations_processed":{len(results)},"initial_stm_length":{before}'
+            f',"final_stm_length":{after},"results":[{rows}]'
+            f',"auto_learned_patterns":{text_of(learned)},"final_learned_pattern":{_quoted(final)}'
+            f',"isolated":{"true" if sequence.clear_stm_between else "false"}}}'
+        ).encode(),
+    )
+
+
+def stm(_kato: Kato, session: Session, _request: Request) -> Answer:
+    return ok({"stm": session.stm, "session_id": session.id, "length": len(session.stm)})
+
+
+def learn(kato: Kato, session: Session, _request: Request) -> Answer:
+    if not session.stm:
+        raise BadRequest("Cannot learn from empty STM")
+    events = len(session.stm)
+    name = kato.brain.learn(session)
+    return ok(
+        {
+            "status": "learned",
+            "pattern_name": name,
+            "session_id": session.id,
+            "processor_id": None,
+            "message": f"Learned pattern {name} from {events} events",
+        }
+    )
+
+
+def finalize_training(kato: Kato, session: Session, _request: Request) -> Answer:
+    if not kato.brain.clickhouse_up:
+        raise ServerError("ClickHouse is down")
+    started = time.perf_counter()
+    kato.brain.show(session.node, everything=True)
+    count = len(session.node.patterns.visible)
+    took = int((time.perf_counter() - started) * 1000)
+    return ok(
+        {
+            "status": "okay",
+            "patterns_processed": count,
+            "time_ms": took,
+            "session_id": session.id,
+            "node_id": session.node_id,
+            "message": f"Finalized {count} patterns in {took}ms",
+        }
+    )
+
+
+def clear_stm(kato: Kato, session: Session, _request: Request) -> Answer:
+    kato.brain.clear(session)
+    return ok({"status": "cleared", "session_id": session.id})
+
+
+def clear_all(kato: Kato, session: Session, _request: Request) -> Answer:
+    if kato.brain.saving:
+        session.node.patterns.clear()
+    kato.brain.clear(session)
+    return ok({"status": "cleared", "session_id": session.id, "scope": "all"})
+
+
+def predictions(kato: Kato, session: Session, _request: Request) -> Answer:
+    predicted = kato.brain.predict(session)
+    return Answer(
+        200,
+        (
+            f'{{"predictions":{predicted.predictions},"future_potentials":{predicted.futures}'
+            f',"session_id":"{session.id}","processor_id":null,"count":{predicted.number}'
+            f',"time":null,"unique_id":null}}'
+        ).encode(),
+    )
+
+
+def cognition_data(_kato: Kato, session: Session, _request: Request) -> Answer:
+    sums: dict[str, list[float]] = {}
+    for felt in session.emotives:
+        for name, value in felt.items():
+            sums.setdefault(name, []).append(value)
+    means = {name: sum(values) / len(values) for name, values in sums.items()}
+    percept = session.percept
+    rest = {
+        "emotives": {name: mean if math.isfinite(mean) else None for name, mean in means.items()},
+        "symbols": [symbol for event in session.stm for symbol in event],
+        "command": "",
+        "metadata": percept.get("metadata", {}),
+        "path": [],
+        "strings": [],
+        "vectors": [],
+        "short_term_memory": session.stm,
+        "time": session.time,
+    }
+    return Answer(
+        200,
+        (
+            f'{{"cognition_data":{{"predictions":{session.predictions},{text_of(rest)[1:]}'
+            f',"session_id":"{session.id}","node_id":{session.node_text}}}'
+        ).encode(),
+    )
+
+
+def percept_data(_kato: Kato, session: Session, _request: Request) -> Answer:
+    return ok({"percept_data": session.percept, "session_id": session.id, "node_id": session.node_id})
+
+
+def pattern(kato: Kato, name: str, request: Request) -> Answer:
+    """One pattern of a node; an unknown one, and a ClickHouse that is down, both answer 200."""
+    given = parse_qs(request.query.decode("latin-1"), keep_blank_values=True, encoding="utf-8").get("node_id")
+    if not given:
+        error = {"type": "missing", "loc": ["query", "node_id"], "msg": "Field required", "input": None}
+        raise Invalid([error])
+    key = sanitised(given[0])
+    node = kato.sessions.node(key)
+    shown: dict[str, Any] = {"status": "error", "message": f"Pattern {name} not found"}
+    if node is not None and kato.brain.clickhouse_up:
+        kato.brain.show(node)
+        pattern = node.patterns.visible.get(name if name.startswith("PTRN|") else f"PTRN|{name}")
+        if pattern is not None:
+            shown = {
+                "status": "okay",
+                "pattern": {
+                    "name": pattern.name,
+                    "pattern_data": pattern.events,
+                    "length": len(pattern.symbols),
+                    "frequency": node.patterns.frequency(pattern),
+                    "emotives": pattern.emotives,
+                    "metadata": pattern.metadata,
+                },
+            }
+    return ok({"pattern": shown, "node_id": f"{key}_kato"})
+
+
+def _quoted(name: str | None) -> str:
+    return "null" if name is None else f'"{name}"'

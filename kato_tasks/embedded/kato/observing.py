@@ -1,0 +1,223 @@
+"""What observing, learning and predicting do to a session and its node."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from typing import Any
+
+from kato_tasks.embedded.kato.answers import ServerError
+from kato_tasks.embedded.kato.bodies import Observation, Sequence
+from kato_tasks.embedded.kato.patterns import Event
+from kato_tasks.embedded.kato.predicting import Memo, Predicted, Wanted
+from kato_tasks.embedded.kato.sessions import Node, Session
+
+STM_LIMIT = 1000
+LONGEST_STRING = 1_000_000
+_RECALL_DEFAULT = 0.1
+
+
+class Brain:
+    """KATO's processing; it counts what it did."""
+
+    def __init__(self, visible_after: float) -> None:
+        self.visible_after = visible_after
+        self.clickhouse_up = True
+        self.saving = True
+        """False is KATO's silent failure: all is computed and answered, and the session stays as it was."""
+        self.memo = Memo()
+        self.observes = self.learns = self.predictions = 0
+
+    def observe(self, session: Session, observation: Observation) -> Observed:
+        """Apply one observation; raises `ServerError` with the session as it was."""
+        return self._apply(session, Sequence([observation], False, False, False), "obs-")[0][0]
+
+    def sequence(self, session: Session, sequence: Sequence) -> tuple[list[Observed], list[str], str | None]:
+        """Apply a whole sequence: what each did, the patterns learned, and the one learned at the end.
+
+        The session is saved once, at the end; patterns learned on the way stay learned if it fails.
+        """
+        return self._apply(session, sequence, "seq-obs-")
+
+    def _apply(self, session: Session, sequence: Sequence, prefix: str) -> tuple[list[Observed], list[str], str | None]:
+        _refuse_quoted_node(session)
+        draft = _Draft(session)
+        predicting = session.setting("process_predictions")
+        limit = session.setting("max_pattern_length")
+        results: list[Observed] = []
+        learned: list[str] = []
+        for index, observation in enumerate(sequence.observations):
+            if sequence.clear_stm_between and index:
+                draft.stm = []
+            grown = draft.observe(observation)
+            if predicting:
+                draft.predictions = self._predict(session, draft.stm, _RECALL_DEFAULT).predictions
+            auto = None
+            if limit and grown and len(draft.stm) >= limit:
+                auto = self._learn_by_itself(session, draft, limit)
+            if sequence.learn_after_each and draft.stm:
+                learned.append(self._learn_draft(session, draft))
+            if auto:
+                learned.append(auto)
+            unique_id = observation.unique_id or prefix + uuid.uuid4().hex
+            results.append((len(draft.stm), draft.time, unique_id, auto))
+        final = None
+        if sequence.learn_at_end and draft.stm:
+            final = self._learn_draft(session, draft)
+            learned.append(final)
+        if self.saving and results:
+            draft.save([result[2] for result in results])
+            self.observes += len(results)
+        return results, learned, final
+
+    def _learn_draft(self, session: Session, draft: _Draft) -> str:
+        name = self._learn(session, draft.stm, draft.emotives, draft.said)
+        draft.stm = []
+        return name
+
+    def _learn_by_itself(self, session: Session, draft: _Draft, limit: int) -> str | None:
+        # Patterns learned this way store no emotives.
+        name = self._learn(session, draft.stm, [], [])
+        rolling = session.setting("stm_mode") == "ROLLING" and limit > 1
+        draft.stm = draft.stm[1 - limit :] if rolling else []
+        return name or None
+
+    def learn(self, session: Session) -> str:
+        """Learn the STM, which is then empty. Emotives and metadata stay: they leak into the next pattern."""
+        _refuse_quoted_node(session)
+        name = self._learn(session, session.stm, session.emotives, session.said)
+        if self.saving:
+            session.stm = []
+            session.predictions = "[]"
+            session.saved(time.time())
+        return name
+
+    def clear(self, session: Session) -> None:
+        """Empty the STM and all that goes with it; time starts again at 0."""
+        if self.saving:
+            session.clear()
+            session.saved(time.time())
+
+    def predict(self, session: Session) -> Predicted:
+        """What the node's patterns say of the session's STM."""
+        _refuse_quoted_node(session)
+        self.predictions += 1
+        return self._predict(session, session.stm, session.setting("recall_threshold"))
+
+    def show(self, node: Node, *, everything: bool = False) -> None:
+        """Make new patterns of `node` visible that are due, or all of them."""
+        node.patterns.show(float("inf") if everything else time.monotonic())
+
+    def _predict(self, session: Session, stm: list[Event], threshold: float) -> Predicted:
+        node = session.node
+        if not stm:
+            # KATO answers the futures that somebody's last prediction on the node left behind.
+            return Predicted("[]", node.futures, 0)
+        if len(stm) == 1 and len(stm[0]) == 1:
+            symbol = stm[0][0]
+            if "'" in symbol or symbol.endswith("\\"):
+                raise ServerError("the symbol goes into SQL as it is")
+        if not self.clickhouse_up:
+            raise ServerError("ClickHouse is down")
+        self.show(node)
+        wanted = Wanted(threshold, session.setting("max_predictions"), session.setting("rank_sort_algo"))
+        predicted = self.memo.predict(node.key, node.patterns, stm, wanted)
+        node.futures = predicted.futures
+        return predicted
+
+    def _learn(
+        self,
+        session: Session,
+        stm: list[Event],
+        emotives: list[dict[str, float]],
+        said: list[dict[str, Any]],
+    ) -> str:
+        patterns = session.node.patterns
+        now = time.monotonic()
+        patterns.show(now)
+        name = patterns.learn(
+            stm,
+            emotives,
+            said,
+            keep=session.setting("persistence"),
+            visible_at=now + self.visible_after,
+            stored=self.clickhouse_up,
+        )
+        self.learns += bool(name)
+        return name
+
+
+class _Draft:
+    """A session's state while observations are applied to it: saved whole at the end, or not at all."""
+
+    __slots__ = ("_last", "_session", "_sort", "emotives", "predictions", "said", "stm", "time")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._sort = session.setting("sort_symbols")
+        self._last: Observation | None = None
+        self.stm = session.stm.copy()
+        self.time = session.time
+        self.emotives = session.emotives.copy()
+        self.said = session.said.copy()
+        self.predictions = session.predictions
+
+    def observe(self, observation: Observation) -> bool:
+        """Take one observation in; answers whether it made an event."""
+        event = _event(observation, sort=self._sort)
+        self._last = observation
+        self.time += 1
+        if event:
+            self.stm.append(event)
+            del self.stm[:-STM_LIMIT]
+        if observation.emotives:
+            self.emotives.append(observation.emotives)
+            del self.emotives[:-STM_LIMIT]
+        if observation.metadata:
+            self.said.append(observation.metadata)
+            del self.said[:-STM_LIMIT]
+        return bool(event)
+
+    def save(self, unique_ids: list[str]) -> None:
+        session, last = self._session, self._last
+        session.stm, session.time = self.stm, self.time
+        session.emotives, session.said = self.emotives, self.said
+        session.predictions = self.predictions
+        if last is not None:
+            session.percept = {
+                "strings": last.strings,
+                "vectors": last.vectors,
+                "emotives": last.emotives,
+                "path": [],
+                "metadata": last.metadata,
+            }
+        session.saved(time.time())
+        session.history.extend(unique_ids)
+        session.node.write_down(session.id, unique_ids)
+
+
+Observed = tuple[int, int, str, str | None]
+"""STM length, time, unique id, and the pattern that was learned by itself."""
+
+
+def _refuse_quoted_node(session: Session) -> None:
+    if "'" in session.node_id:
+        raise ServerError("the node's name goes into SQL as it is")
+
+
+def _event(observation: Observation, *, sort: bool) -> Event:
+    strings = observation.strings
+    for string in strings:
+        if len(string) >= LONGEST_STRING:
+            raise ServerError("KATO freezes for 40 s on such a string, then fails")
+    event = sorted(strings) if sort and len(strings) > 1 else list(strings)
+    if observation.vectors:
+        if len({len(vector) for vector in observation.vectors}) > 1:
+            raise ServerError("vectors of different sizes")
+        event = sorted(map(_vector_symbol, observation.vectors)) + event
+    return event
+
+
+def _vector_symbol(vector: list[float]) -> str:
+    return "VCTR|" + hashlib.sha1(str(vector).encode(), usedforsecurity=False).hexdigest()

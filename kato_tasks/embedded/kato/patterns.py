@@ -1,0 +1,146 @@
+"""A node's long-term memory: patterns, their frequencies, and when a new one is seen."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kato_tasks.embedded.kato.answers import ServerError, text_of
+
+Event = list[str]
+
+
+def pattern_name(stm: Sequence[Event]) -> str:
+    """KATO's name of what `stm` holds: the SHA-1 of Python's own text of it."""
+    return "PTRN|" + hashlib.sha1(str(list(stm)).encode(), usedforsecurity=False).hexdigest()
+
+
+class Pattern:
+    """One learned pattern, with what matching it needs computed once."""
+
+    __slots__ = ("emotives", "event_of", "event_texts", "events", "metadata", "name", "symbols", "text")
+
+    def __init__(self, name: str, events: list[Event]) -> None:
+        self.name = name
+        self.events = events
+        self.symbols: list[str] = [symbol for event in events for symbol in event]
+        self.event_of: list[int] = [index for index, event in enumerate(events) for _ in event]
+        self.event_texts: list[str] = [text_of(event) for event in events]
+        self.text = "[" + ",".join(self.event_texts) + "]"
+        self.emotives: dict[str, list[float]] = {}
+        self.metadata: dict[str, list[Any]] = {}
+
+    def remember(self, emotives: Iterable[dict[str, float]], metadata: Iterable[dict[str, Any]], keep: int) -> None:
+        """Add one learning's emotives (averaged, the newest `keep` of them) and metadata (no value twice)."""
+        sums: dict[str, list[float]] = {}
+        for felt in emotives:
+            for name, value in felt.items():
+                sums.setdefault(name, []).append(value)
+        for name, values in sums.items():
+            window = self.emotives.setdefault(name, [])
+            window.append(sum(values) / len(values))
+            del window[:-keep]
+        for said in metadata:
+            for name, value in said.items():
+                known = self.metadata.setdefault(name, [])
+                for item in value if isinstance(value, list) else [value]:
+                    if item not in known:
+                        known.append(item)
+
+
+class Patterns:
+    """All patterns of one node. A pattern is counted at once and becomes visible `visible_after` later."""
+
+    __slots__ = (
+        "_late",
+        "by_first",
+        "by_symbol",
+        "counts",
+        "symbol_counts",
+        "symbol_total",
+        "version",
+        "visible",
+    )
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.visible: dict[str, Pattern] = {}
+        self.by_symbol: dict[str, list[Pattern]] = {}
+        self.by_first: dict[str, list[Pattern]] = {}
+        self.symbol_counts: dict[str, int] = {}
+        self.symbol_total = 0
+        self.version = 0
+        self._late: deque[tuple[float, Pattern]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.visible or self._late)
+
+    def learn(
+        self,
+        stm: list[Event],
+        emotives: list[dict[str, float]],
+        metadata: list[dict[str, Any]],
+        *,
+        keep: int,
+        visible_at: float,
+        stored: bool,
+    ) -> str:
+        """Learn `stm`, one more of its frequency; answers its name, or `""` for a single symbol.
+
+        `stored` False is a ClickHouse that is down. KATO counts before it writes the row, so a learn that
+        raises `ServerError` has counted, and a known pattern needs no row: it is learned all the same.
+        """
+        if sum(map(len, stm)) < 2:
+            return ""
+        name = pattern_name(stm)
+        before = self.counts.get(name, 0)
+        self.counts[name] = before + 1
+        if any(not math.isfinite(value) for felt in emotives for value in felt.values()):
+            raise ServerError("an emotive is not finite")
+        pattern = self.visible.get(name) or next((p for _, p in self._late if p.name == name), None)
+        if pattern is None:
+            if not stored:
+                if before:
+                    return name
+                raise ServerError("ClickHouse is down")
+            pattern = Pattern(name, list(stm))
+            self._late.append((visible_at, pattern))
+        elif name in self.visible:
+            self._count_symbols(pattern, 1)
+            self.version += 1
+        pattern.remember(emotives, metadata, keep)
+        return name
+
+    def show(self, now: float) -> None:
+        """Make visible what is due at `now`."""
+        while self._late and self._late[0][0] <= now:
+            pattern = self._late.popleft()[1]
+            # A learn that came back after clear-all has lost its count.
+            frequency = self.counts.setdefault(pattern.name, 1)
+            self.visible[pattern.name] = pattern
+            for symbol in dict.fromkeys(pattern.symbols):
+                self.by_symbol.setdefault(symbol, []).append(pattern)
+            self.by_first.setdefault(pattern.symbols[0], []).append(pattern)
+            self._count_symbols(pattern, frequency)
+            self.version += 1
+
+    def clear(self) -> None:
+        """Forget everything but what is still on its way: KATO's late inserts come back after clear-all."""
+        self.counts.clear()
+        self.visible.clear()
+        self.by_symbol.clear()
+        self.by_first.clear()
+        self.symbol_counts.clear()
+        self.symbol_total = 0
+        self.version += 1
+
+    def frequency(self, pattern: Pattern) -> int:
+        return self.counts.get(pattern.name, 0)
+
+    def _count_symbols(self, pattern: Pattern, times: int) -> None:
+        for symbol in pattern.symbols:
+            self.symbol_counts[symbol] = self.symbol_counts.get(symbol, 0) + times
+        self.symbol_total += times * len(pattern.symbols)

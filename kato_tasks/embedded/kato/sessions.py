@@ -1,0 +1,228 @@
+"""KATO's sessions and nodes, in memory."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kato_tasks.embedded.kato import config as configuration
+from kato_tasks.embedded.kato.answers import ServerError, quote
+from kato_tasks.embedded.kato.patterns import Event, Patterns
+
+DEFAULT_TTL = 3600
+_UNSAFE = str.maketrans(dict.fromkeys('/\\."$*<>:|?- ', "_"))
+
+
+def sanitised(node_id: str) -> str:
+    """The name under which KATO keeps a node: different ids with one such name are one knowledge base."""
+    return node_id.translate(_UNSAFE)
+
+
+class Node:
+    """One knowledge base, shared by all sessions whose node id has its sanitised name."""
+
+    __slots__ = ("futures", "journal", "journal_dropped", "key", "patterns", "sessions")
+
+    def __init__(self, key: str, journal: int) -> None:
+        self.key = key
+        self.patterns = Patterns()
+        self.sessions = 0
+        self.futures = "[]"
+        self.journal: deque[tuple[str, str]] | None = deque(maxlen=journal) if journal else None
+        self.journal_dropped = 0
+
+    def write_down(self, session_id: str, unique_ids: list[str]) -> None:
+        """Note observations that were applied, in order."""
+        if self.journal is not None:
+            over = len(self.journal) + len(unique_ids) - (self.journal.maxlen or 0)
+            self.journal_dropped += max(over, 0)
+            self.journal.extend((session_id, unique_id) for unique_id in unique_ids)
+
+
+class Session:
+    """One session: its short-term memory and all that KATO keeps beside it."""
+
+    __slots__ = (
+        "alive",
+        "config",
+        "created",
+        "emotives",
+        "expires",
+        "extended",
+        "history",
+        "id",
+        "metadata",
+        "node",
+        "node_id",
+        "node_text",
+        "percept",
+        "predictions",
+        "said",
+        "stm",
+        "time",
+        "ttl",
+    )
+
+    def __init__(
+        self,
+        node: Node,
+        node_id: str,
+        *,
+        ttl: int,
+        config: dict[str, Any],
+        metadata: dict[str, Any],
+        history: int,
+    ) -> None:
+        self.created = time.time()
+        self.id = f"session-{uuid.uuid4().hex}-{int(self.created * 1000)}"
+        self.node = node
+        self.node_id = node_id
+        self.node_text = quote(node_id)
+        self.ttl = ttl
+        self.expires = self.created + ttl
+        self.extended = False
+        self.config = config
+        self.metadata = metadata
+        self.stm: list[Event] = []
+        self.time = 0
+        self.emotives: list[dict[str, float]] = []
+        self.said: list[dict[str, Any]] = []
+        self.percept: dict[str, Any] = {}
+        self.predictions = "[]"
+        self.history: deque[str] = deque(maxlen=history)
+        self.alive = True
+
+    def setting(self, key: str) -> Any:
+        """A configured value: the session's own, else KATO's default."""
+        return self.config[key] if key in self.config else configuration.DEFAULTS[key]
+
+    def saved(self, now: float) -> None:
+        """A write slides the expiry, and undoes an `extend`."""
+        self.expires = now + self.ttl
+        self.extended = False
+
+    def clear(self) -> None:
+        """What clear-stm does: STM, emotives, metadata and time start again."""
+        self.stm = []
+        self.time = 0
+        self.emotives = []
+        self.said = []
+        self.percept = {}
+        self.predictions = "[]"
+
+
+class Sessions:
+    """All sessions and nodes. What expired is dropped when met, and by a small sweep at each creation."""
+
+    def __init__(self, *, journal: int, history: int) -> None:
+        self._journal = journal
+        self._history = history
+        self._live: dict[str, Session] = {}
+        self._nodes: dict[str, Node] = {}
+        self._sweep: deque[str] = deque()
+        # The newest dead ones stay readable for tests.
+        self._dead: deque[Session] = deque(maxlen=200)
+        self.created = 0
+
+    def create(
+        self, node_id: str, ttl_seconds: int | None, config: dict[str, Any] | None, metadata: dict[str, Any]
+    ) -> Session:
+        """A new session; raises `ServerError` for a TTL that no date can express or that is negative."""
+        ttl = ttl_seconds or DEFAULT_TTL
+        if ttl < 0:
+            raise ServerError("a negative TTL")
+        try:
+            datetime.now(UTC) + timedelta(seconds=ttl)
+        except OverflowError as exc:
+            raise ServerError("a TTL beyond all dates") from exc
+        given = config or {}
+        # One value out of range drops them all, and says nothing.
+        kept = {} if configuration.refusals(given) else configuration.accepted(given)
+        key = sanitised(node_id)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = Node(key, self._journal)
+        session = Session(node, node_id, ttl=ttl, config=kept, metadata=metadata, history=self._history)
+        node.sessions += 1
+        self._live[session.id] = session
+        self._sweep.append(session.id)
+        self.created += 1
+        self._sweep_some()
+        return session
+
+    def find(self, session_id: str) -> Session | None:
+        """The live session of that id; an expired one is dropped here. Undoes an `extend`."""
+        session = self._live.get(session_id)
+        if session is None:
+            return None
+        now = time.time()
+        if session.expires <= now:
+            self.drop(session)
+            return None
+        if session.extended:
+            session.saved(now)
+        return session
+
+    def peek_live(self, session_id: str) -> Session | None:
+        """The session of that id as it is kept, expired or not, without touching it."""
+        return self._live.get(session_id)
+
+    def peek(self, session_id: str) -> Session | None:
+        """A session, live or lately dead, without touching it."""
+        session = self._live.get(session_id)
+        if session is not None:
+            return session
+        return next((dead for dead in reversed(self._dead) if dead.id == session_id), None)
+
+    def node(self, key: str) -> Node | None:
+        return self._nodes.get(key)
+
+    def drop(self, session: Session) -> None:
+        """Forget a session, and its node when nothing else needs it."""
+        if self._live.pop(session.id, None) is None:
+            return
+        session.alive = False
+        self._dead.append(session)
+        node = session.node
+        node.sessions -= 1
+        if not node.sessions and not node.patterns and not node.journal:
+            self._nodes.pop(node.key, None)
+
+    def lose_all(self) -> None:
+        """Forget every session and every pattern, as a KATO that lost its stores."""
+        for session in self._live.values():
+            session.alive = False
+        self._dead.extend(self._live.values())
+        self._live.clear()
+        self._sweep.clear()
+        journals = {
+            key: node for key, node in self._nodes.items() if node.journal
+        }  # a journal is the test's, not KATO's
+        for node in journals.values():
+            node.patterns = Patterns()
+            node.sessions = 0
+            node.futures = "[]"
+        self._nodes = journals
+
+    def kept(self) -> int:
+        """Sessions in memory, some of which may have expired."""
+        return len(self._live)
+
+    def live(self) -> int:
+        """Sessions that have not expired."""
+        now = time.time()
+        return sum(session.expires > now for session in self._live.values())
+
+    def _sweep_some(self) -> None:
+        now = time.time()
+        for _ in range(min(4, len(self._sweep))):
+            session = self._live.get(self._sweep.popleft())
+            if session is None:
+                continue
+            if session.expires <= now:
+                self.drop(session)
+            else:
+                self._sweep.append(session.id)

@@ -1,0 +1,55 @@
+"""The KATO that the contract suite asks: the embedded one, or the one at KATO_URL."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.contract.kato.client import Kato, KatoSession
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def contract_url() -> Iterator[str]:
+    given = os.environ.get("KATO_URL")
+    if given:
+        yield given.rstrip("/")
+        return
+    paths = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    with subprocess.Popen(
+        [sys.executable, "-m", "kato_tasks.embedded", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": paths},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("embedded KATO on http://"), f"no address in {line!r}"
+            yield line.split()[-1]
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def contract_http(contract_url: str) -> Iterator[httpx.Client]:
+    # KATO closes a connection that was idle for 5 s.
+    limits = httpx.Limits(keepalive_expiry=3)
+    with httpx.Client(base_url=contract_url, timeout=60, limits=limits, trust_env=False) as http:
+        yield http
+
+
+@pytest.fixture
+def kato(contract_http: httpx.Client) -> Kato:
+    return Kato(contract_http)
+
+
+@pytest.fixture
+def session(kato: Kato) -> KatoSession:
+    return kato.session()

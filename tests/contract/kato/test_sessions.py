@@ -1,0 +1,181 @@
+"""KATO's sessions: create, read, expire, delete."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.contract.kato.client import QUIET, Kato, KatoSession, body_of, fresh_node
+from tests.waiting import wait_until
+
+KEYS = [
+    "max_pattern_length",
+    "persistence",
+    "recall_threshold",
+    "indexer_type",
+    "max_predictions",
+    "sort_symbols",
+    "process_predictions",
+    "use_token_matching",
+    "stm_mode",
+    "rank_sort_algo",
+    "fuzzy_token_threshold",
+    "affinity_emotive",
+    "filter_pipeline",
+]
+
+
+def expiry(shown: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(shown["expires_at"])
+
+
+def test_a_creation_answers_200_with_an_id_of_the_servers_own(kato: Kato) -> None:
+    node = fresh_node()
+    answer = kato.http.post("/sessions", json={"node_id": node, "metadata": {"who": "me"}, "unknown": 1})
+    assert answer.status_code == 200
+    body = answer.json()
+    assert re.fullmatch(r"session-[0-9a-f]{32}-\d+", body["session_id"])
+    assert body["node_id"] == node
+    assert body["ttl_seconds"] == 3600
+    assert body["metadata"] == {"who": "me"}
+    assert (expiry(body) - datetime.fromisoformat(body["created_at"])).total_seconds() == pytest.approx(3600, abs=2)
+
+
+def test_the_configuration_that_comes_back_has_every_key(kato: Kato) -> None:
+    config = kato.session().created["session_config"]
+    assert set(KEYS) <= set(config)
+    assert config["process_predictions"] is False
+
+
+def test_the_configuration_is_kept_as_asked(kato: Kato) -> None:
+    asked = {**QUIET, "max_predictions": 7, "recall_threshold": 0.5}
+    config = kato.session(config=asked).created["session_config"]
+    assert {key: config[key] for key in asked} == asked
+
+
+def test_one_value_out_of_range_silently_drops_the_whole_configuration(kato: Kato) -> None:
+    default = body_of(kato.http.post("/sessions", json={"node_id": fresh_node()}))["session_config"]
+    config = kato.session(config={**QUIET, "max_predictions": 7, "recall_threshold": 1.5}).created["session_config"]
+    assert config["max_predictions"] == default["max_predictions"]
+    assert config["process_predictions"] is default["process_predictions"] is True
+
+
+def test_a_ttl_of_0_means_3600(kato: Kato) -> None:
+    assert kato.session(ttl_seconds=0).created["ttl_seconds"] == 3600
+
+
+@pytest.mark.parametrize("ttl", [-1, 10**15])
+def test_a_negative_or_huge_ttl_answers_500(kato: Kato, ttl: int) -> None:
+    answer = kato.http.post("/sessions", json={"node_id": fresh_node(), "ttl_seconds": ttl})
+    assert answer.status_code == 500
+
+
+def test_a_creation_without_a_node_answers_422(kato: Kato) -> None:
+    answer = kato.http.post("/sessions", json={})
+    assert answer.status_code == 422
+    detail = answer.json()["detail"][0]
+    assert (detail["type"], detail["loc"]) == ("missing", ["body", "node_id"])
+
+
+def test_a_session_can_be_read(session: KatoSession) -> None:
+    shown = body_of(session.ask("GET"))
+    assert (shown["session_id"], shown["node_id"]) == (session.id, session.node)
+
+
+def test_a_session_exists_until_it_is_deleted(session: KatoSession) -> None:
+    assert body_of(session.ask("GET", "exists")) == {
+        "exists": True,
+        "expired": False,
+        "session_id": session.id,
+    }
+    assert body_of(session.ask("DELETE")) == {"status": "deleted", "session_id": session.id}
+    assert session.ask("DELETE").status_code == 404
+    assert body_of(session.ask("GET", "exists"))["exists"] is False
+    assert session.ask("POST", "observe", json={"strings": ["a"]}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "action"),
+    [
+        ("POST", "observe"),
+        ("POST", "observe-sequence"),
+        ("POST", "learn"),
+        ("POST", "clear-stm"),
+        ("GET", "stm"),
+        ("GET", "predictions"),
+        ("GET", "cognition-data"),
+        ("GET", "percept-data"),
+    ],
+)
+def test_an_unknown_session_answers_404_in_katos_own_form(kato: Kato, method: str, action: str) -> None:
+    body = b'{"observations":[]}' if method == "POST" else b""
+    answer = kato.http.request(method, f"/sessions/nobody/{action}", content=body)
+    assert answer.status_code == 404
+    assert answer.json() == {
+        "error": {
+            "code": "SESSION_NOT_FOUND",
+            "message": "Session nobody not found or expired",
+            "session_id": "nobody",
+        }
+    }
+
+
+def test_an_unknown_session_is_named_before_the_body_is_looked_at(kato: Kato) -> None:
+    assert kato.http.post("/sessions/nobody/observe", json={"strings": "no list"}).status_code == 404
+
+
+def test_a_session_expires_and_loses_its_stm_but_not_the_patterns(kato: Kato) -> None:
+    lasting = kato.session()
+    name = lasting.learned(["a"], ["b"])
+    short = kato.session(lasting.node, ttl_seconds=1)
+    short.observe("a")
+    wait_until(lambda: not body_of(short.ask("GET", "exists"))["exists"], 5, "it expires", every=0.1)
+    assert short.ask("GET", "stm").status_code == 404
+    assert lasting.pattern(name) is not None
+
+
+def test_a_write_slides_the_expiry_and_a_read_does_not(kato: Kato) -> None:
+    written, read = (kato.session(ttl_seconds=2) for _ in range(2))
+
+    def gone() -> bool:
+        # `exists` moves nothing; `stm` is the read on trial.
+        written.observe("a")
+        read.ask("GET", "stm")
+        return not body_of(read.ask("GET", "exists"))["exists"]
+
+    wait_until(gone, 6, "the session that is only read expires", every=0.2)
+    assert body_of(written.ask("GET", "exists"))["exists"] is True
+
+
+def test_a_read_shows_a_later_expiry(kato: Kato) -> None:
+    session = kato.session()
+    assert expiry(body_of(session.ask("GET"))) > expiry(session.created)
+
+
+def test_an_extension_is_undone_by_the_next_access(kato: Kato) -> None:
+    session = kato.session(ttl_seconds=100)
+    extended = session.ask("POST", "extend", params={"ttl_seconds": 5000})
+    assert body_of(extended) == {"status": "extended", "session_id": session.id, "ttl_seconds": 5000}
+    session.observe("a")
+    shown = body_of(session.ask("GET"))
+    assert (expiry(shown) - datetime.fromisoformat(session.created["created_at"])).total_seconds() < 200
+
+
+def test_a_configuration_can_be_changed(session: KatoSession) -> None:
+    changed = session.ask("POST", "config", json={"config": {"max_predictions": 3, "unknown": 1}})
+    assert changed.status_code == 200
+    assert body_of(session.ask("GET"))["session_config"]["max_predictions"] == 3
+
+
+def test_a_change_out_of_range_answers_400_and_names_the_key(session: KatoSession) -> None:
+    refused = session.ask("POST", "config", json={"config": {"recall_threshold": 2, "max_predictions": 3}})
+    assert refused.status_code == 400
+    detail = refused.json()["detail"]
+    assert detail["error"] == "Configuration validation failed"
+    assert detail["validation_errors"] == {"recall_threshold": "Must be a number between 0.0 and 1.0"}
+    assert body_of(session.ask("GET"))["session_config"]["max_predictions"] != 3
+
+
+def test_health_answers_200(kato: Kato) -> None:
+    assert kato.http.get("/health").status_code == 200
