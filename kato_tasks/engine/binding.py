@@ -1,0 +1,177 @@
+"""Bindings: create, rebuild, fence. The new KATO session is always bound last, in one write under the token."""
+
+from __future__ import annotations
+
+from kato_tasks.domain.binding import Binding, Intent
+from kato_tasks.domain.entries import Logged
+from kato_tasks.domain.stm import STM_CAP, Symbols, counts_as_event, expected_stm, matches, rebuild_of
+from kato_tasks.engine import kato
+from kato_tasks.engine.context import LaneContext, new_call_id, send_together
+from kato_tasks.errors import KatoError, KatoUnavailable, OutcomeUnknown
+from kato_tasks.ports import Bind, Count, ReadLog, ReadSymbols, Step, Work, WriteIntent, ask
+
+REBUILD_BATCH = 250
+FARTHEST = 20 * STM_CAP
+
+
+class Mismatch(OutcomeUnknown):
+    """KATO's session is not what the log says."""
+
+
+def history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symbols]]:
+    """What the session's STM is made of, oldest first: entries since the last learn or clear, up to the cursor.
+
+    Read backwards until the STM's cap is filled; ``whole``: until the emotives and metadata that KATO would
+    still hold are there too, at most ``FARTHEST`` entries back.
+    """
+    if work.cursor <= work.mark:
+        return [], {}
+    chunks: list[list[Logged]] = []
+    symbols: Symbols = {}
+    last, events = work.cursor, 0
+    while last > work.mark and (events < STM_CAP or whole) and work.cursor - last < FARTHEST:
+        first = max(work.mark + 1, last - STM_CAP + 1)
+        read = ReadLog(work.lane, work.session, first, last)
+        if chunks:
+            chunks.append((yield from ask(read)))
+        else:
+            entries, symbols = yield from send_together((read, ReadSymbols(work.lane, work.session)))
+            chunks.append(entries)
+        events += sum(counts_as_event(e.body) for e in chunks[-1])
+        last = first - 1
+    return [entry for chunk in reversed(chunks) for entry in chunk], symbols
+
+
+def create(lane: LaneContext, work: Work, url: str) -> Step[str]:
+    """A KATO session on the session's node. One whose answer is lost stays there until its TTL: it is counted."""
+    terms = lane.terms
+    if work.create_lost:
+        yield from ask(Count(work.lane, "leftovers"))
+    try:
+        return (yield from kato.create_session(url, work.node, terms.ttl_seconds, terms.session_config()))
+    except OutcomeUnknown:
+        yield from ask(Count(work.lane, "leftovers"))
+        raise
+
+
+def fresh(lane: LaneContext, work: Work, url: str, kato_session: str, *, time: int = 0, stm_length: int = 0) -> Binding:
+    """The binding of a KATO session that was just created."""
+    return Binding(
+        url=url,
+        kato_session=kato_session,
+        node=work.node,
+        time=time,
+        stm_length=stm_length,
+        epoch=work.binding.epoch + 1 if work.binding else 1,
+        expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000,
+        run=lane.store_run(),
+    )
+
+
+def rebuilt(lane: LaneContext, work: Work) -> Step[Binding]:
+    """A fresh KATO session with the session's STM observed again and compared; not bound yet.
+
+    A rebuild that fails deletes what it made where it can; what it cannot is counted.
+    """
+    entries, symbols = yield from history(work, whole=True)
+    plan = rebuild_of(entries, symbols)
+    url = lane.url(work)
+    kato_session = yield from create(lane, work, url)
+    try:
+        for start in range(0, len(plan.bodies), REBUILD_BATCH):
+            yield from kato.observe_sequence(url, kato_session, plan.bodies[start : start + REBUILD_BATCH])
+        if plan.bodies:
+            seen = yield from kato.read_back(url, kato_session)
+            if seen.time != plan.time or seen.stm != plan.stm:
+                raise OutcomeUnknown("a rebuilt KATO session does not hold what was sent to it")
+    except KatoError as exc:
+        yield from discarded(work, url, kato_session)
+        if isinstance(exc, KatoUnavailable):
+            raise
+        raise OutcomeUnknown(f"rebuild: {exc}") from exc
+    yield from ask(Count(work.lane, "rebuilt"))
+    return fresh(lane, work, url, kato_session, time=plan.time, stm_length=len(plan.stm))
+
+
+def discarded(work: Work, url: str, kato_session: str) -> Step[None]:
+    """Delete a KATO session that nobody is going to use; one that cannot be deleted now is counted as left over."""
+    try:
+        yield from kato.delete_session(url, kato_session)
+    except KatoError:
+        yield from ask(Count(work.lane, "leftovers"))
+
+
+def deleted(lane: LaneContext, work: Work, old: Binding) -> Step[None]:
+    """The KATO session is gone when this returns.
+
+    KATO also answers 404 while its own Redis fails, and the session lives on. That another session can be created
+    proves that it does not fail now, so a second DELETE settles it.
+    """
+    if (yield from kato.delete_session(old.url, old.kato_session)):
+        return
+    probe = yield from create(lane, work, old.url)
+    try:
+        yield from kato.delete_session(old.url, old.kato_session)
+    finally:
+        yield from discarded(work, old.url, probe)
+
+
+def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) -> Step[Binding | None]:
+    """Make sure that nothing sent so far counts, then bind a KATO session that holds the log up to the cursor.
+
+    DELETE the old session, rebuild a new one, bind it last; the intent stays open until then. Returns None
+    when there is nothing to rebuild: the next call creates a session. ``gone``: KATO answered 404 for it.
+    """
+    old, ltm_lost, answered_404 = work.binding, False, False
+    settles = work.intent.call if work.intent else ""
+    if old is not None:
+        if work.intent is None or work.intent.kind != "fence":
+            # Written first: a DELETE that was sent may land at any time, so whoever comes after a holder that
+            # died, or was stopped, here must not keep this KATO session.
+            marker = Intent(call=new_call_id(), kind="fence", first=work.cursor + 1, last=work.cursor)
+            yield from ask(WriteIntent(lane.held, work.session, work.cursor, marker, follows=settles))
+            settles = marker.call
+        answered_404 = not (yield from kato.delete_session(old.url, old.kato_session))
+        # Gone well before its time: KATO lost its store, patterns and all.
+        ltm_lost = gone and answered_404 and work.now_ms < old.expires_ms - 60_000
+    new: Binding | None = None
+    if work.cursor > work.mark or answered_404:
+        # That a session can be created also proves that a 404 meant "gone" and not "my Redis is down".
+        new = yield from rebuilt(lane, work)
+        if old is not None and answered_404:
+            try:
+                yield from kato.delete_session(old.url, old.kato_session)
+            except KatoError:
+                yield from discarded(work, new.url, new.kato_session)
+                raise
+    yield from ask(Bind(lane.held, work.session, work.cursor, new, settles=settles, halve=halve, ltm_lost=ltm_lost))
+    yield from ask(Count(work.lane, "fenced"))
+    return new
+
+
+def bound(lane: LaneContext, work: Work) -> Step[tuple[Binding, bool]]:
+    """The session's binding and whether it is new (not written yet: the intent carries it).
+
+    A session that has an STM and no live KATO session is rebuilt, and bound at once.
+    """
+    binding = work.binding
+    if binding is not None and work.now_ms < binding.expires_ms:
+        return binding, False
+    if binding is not None or work.cursor > work.mark:
+        rebound = yield from fence(lane, work)
+        if rebound is not None:
+            return rebound, False
+    url = lane.url(work)
+    return fresh(lane, work, url, (yield from create(lane, work, url))), True
+
+
+def verified(work: Work, binding: Binding) -> Step[list[list[str]]]:
+    """KATO's STM, read and compared with the log; raises Mismatch (fence) when it is something else.
+
+    Wanted before each learn and predict, because KATO can answer 200 without having saved.
+    """
+    entries, symbols = yield from history(work)
+    seen = yield from kato.read_back(binding.url, binding.kato_session)
+    if seen.time != binding.time or not matches(seen.stm, expected_stm(entries, symbols)):
+        raise Mismatch(f"KATO's time is {seen.time} and its STM {len(seen.stm)} events; the log says otherwise")
+    return seen.stm

@@ -1,0 +1,216 @@
+"""Drain one leased lane: piece of work by piece of work, and what to do when a piece fails.
+
+A piece ends in exactly one of: commit, defer (a due time), park. Nothing that changes KATO is sent for a
+session whose intent is open before it is reconciled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kato_tasks.engine import learning, observing, predicting, recovery, settling
+from kato_tasks.engine.binding import Mismatch, fence
+from kato_tasks.engine.context import LaneContext, send_together
+from kato_tasks.errors import (
+    ConfigurationError,
+    KatoError,
+    KatoSessionGone,
+    KatoUnavailable,
+    LeaseLost,
+    OutcomeUnknown,
+)
+from kato_tasks.ports import Bind, Defer, Parked, Proceeded, ReadLog, ReadSession, Renew, Step, Work, ask
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """A lane was given back: when it is due again (ms; -1: idle), and the parked tasks whose results are there."""
+
+    lane: str
+    due_ms: int
+    completed: tuple[Parked, ...]
+
+
+def drain(lane: LaneContext, work: Work) -> Step[Drained]:
+    """Apply what the lane holds until nothing is due or the slice is over. Raises LeaseLost."""
+    completed: list[Parked] = []
+    while True:
+        proceeded = yield from one(lane, work)
+        completed += proceeded.completed
+        if proceeded.work is None:
+            return Drained(work.lane, proceeded.due_ms, tuple(completed))
+        work = proceeded.work
+
+
+def one(lane: LaneContext, work: Work) -> Step[Proceeded]:
+    """Carry out one piece of work; every failure of KATO ends in a due time, a dead letter or a parked session."""
+    work = reachable(lane, work)
+    try:
+        try:
+            return (yield from attempt(lane, work))
+        except (KatoSessionGone, OutcomeUnknown) as exc:
+            return (yield from unsettled(lane, work, exc))
+    except KatoUnavailable as exc:
+        return (yield from wait_unsent(lane, work, exc))
+    except ConfigurationError as exc:
+        return (yield from wait_unsent(lane, work, KatoUnavailable(str(exc), 5.0)))
+    except KatoError as exc:
+        # A read or the reconciling itself failed: the intent stays open and is taken up when due.
+        return (yield from back_off(lane, work, str(exc)))
+
+
+def attempt(lane: LaneContext, work: Work) -> Step[Proceeded]:
+    if recovery.went_back(lane, work) and (work.intent is None or work.intent.kind == "observe"):
+        assert work.binding is not None
+        found = yield from recovery.caught_up(lane, work, work.binding)
+        if isinstance(found, Proceeded):
+            return found
+        if found is None:
+            yield from recovery.lost_track(lane, work)
+        if found is None and work.intent is None:
+            return (
+                yield from fenced(
+                    lane, work, gone=False, error="KATO holds something else than the log says", blame=False
+                )
+            )
+        if found is not None and work.intent is None:
+            yield from ask(Bind(lane.held, work.session, work.cursor, found))
+            work = replace(work, binding=found)
+    if work.intent is not None:
+        return (yield from reconcile(lane, work))
+    if work.asked:
+        return (yield from predicting.predict(lane, work))
+    if not work.entries:
+        return (yield from observing.kept_alive(lane, work))
+    kind = work.entries[0].kind
+    if kind == "o":
+        return (yield from observing.observe(lane, work))
+    if kind == "l":
+        return (yield from learning.learn(lane, work))
+    return (yield from learning.clear(lane, work))
+
+
+def reconcile(lane: LaneContext, work: Work) -> Step[Proceeded]:
+    """An intent is open: its sender died, or its outcome stayed unknown. Find out, or make it not count."""
+    intent = work.intent
+    assert intent is not None
+    if intent.kind == "observe":
+        done = yield from observing.reconcile_observe(lane, work, intent)
+        if done is not None:
+            return done
+        return (yield from fenced(lane, work, gone=False, error="the call had not been applied when it was read back"))
+    if intent.kind == "fence":
+        return (yield from fenced(lane, work, gone=False, error="a fence was not finished"))
+    if intent.kind in ("learn", "settle", "verify"):
+        return (yield from settling.settle(lane, work, intent))
+    return (yield from learning.reconcile_clear(lane, work, intent))
+
+
+def unsettled(lane: LaneContext, work: Work, exc: KatoError) -> Step[Proceeded]:
+    """A call ended with its outcome unknown, or its session is gone. The store knows whether an intent is open."""
+    current = yield from fresh_view(lane, work)
+    gone = isinstance(exc, KatoSessionGone)
+    if current.intent is not None and current.intent.kind == "fence":
+        raise exc
+    wrong = isinstance(exc, Mismatch)
+    if gone and recovery.went_back(lane, current):
+        yield from recovery.lost_track(lane, current)
+    if current.intent is None and not gone and not wrong:
+        # A read or a create failed: no event's call was sent, and nothing says that the KATO session is wrong.
+        raise exc
+    if current.intent is None or current.intent.kind == "observe":
+        if current.intent is not None and not gone and work.intent is None:
+            done = yield from observing.reconcile_observe(lane, current, current.intent)
+            if done is not None:
+                return done
+        return (yield from fenced(lane, current, gone=gone, error=str(exc), blame=not wrong))
+    if current.intent.kind == "learn" and gone and not current.intent.again:
+        # 404 before anything was learned: KATO reads the session first.
+        return (yield from fenced(lane, current, gone=True, error=str(exc)))
+    if work.intent is not None:
+        raise exc
+    return (yield from reconcile(lane, current))
+
+
+def fresh_view(lane: LaneContext, work: Work) -> Step[Work]:
+    """The piece of work as the store has it now: binding and intent may have been written since it was read.
+
+    Read under the token: what another holder wrote meanwhile must not be taken for our own.
+    """
+    held, (binding, intent) = yield from send_together((Renew(lane.held), ReadSession(work.lane, work.session)))
+    if not held:
+        raise LeaseLost("the lane's lease passed to another worker")
+    entries = work.entries
+    if (
+        intent is not None
+        and intent.kind != "fence"
+        and (not entries or (entries[0].position, entries[-1].position) != (intent.first, intent.last))
+    ):
+        entries = tuple((yield from ask(ReadLog(work.lane, work.session, intent.first, intent.last))))
+    return reachable(lane, replace(work, binding=binding, intent=intent, entries=entries))
+
+
+def reachable(lane: LaneContext, work: Work) -> Work:
+    """The same work, asked of another instance when its own is no longer configured.
+
+    All instances share one set of stores, so the KATO session is there too; a call that was under way on the lost
+    one has an open intent, and is reconciled like any other unknown outcome.
+    """
+    if work.binding is None or work.binding.url in lane.terms.urls:
+        return work
+    return replace(work, binding=replace(work.binding, url=lane.url(work)))
+
+
+def fenced(lane: LaneContext, work: Work, *, gone: bool, error: str, blame: bool = True) -> Step[Proceeded]:
+    """Fence, then let the session try again.
+
+    Only the failed call of one event counts as that event's attempt (``blame``), and waits from its second on.
+    A batch is halved and tried at once: halving ends the loop. A session that was gone or held something else
+    is nobody's attempt; if that happens again and again, the waits grow.
+    """
+    own = blame and not gone and work.intent is not None and work.intent.kind in ("observe", "learn")
+    tried = len(work.entries)
+    yield from fence(lane, work, halve=tried // 2 if own and tried > 1 else 0, gone=gone)
+    work = replace(work, intent=None)
+    if own and tried == 1:
+        if work.attempts + 1 > lane.retry.max_retries:
+            return (yield from exhausted(lane, work, error))
+        wait = lane.retry.wait_ms(work.attempts) if work.attempts else 0
+        return (yield from deferred(lane, work, wait, error, attempts=work.attempts + 1, unsent=0))
+    if own:
+        return (yield from deferred(lane, work, 0, error, attempts=work.attempts, unsent=0))
+    wait = lane.retry.wait_ms(work.unsent) if work.unsent else 0
+    return (yield from deferred(lane, work, wait, error, attempts=work.attempts, unsent=min(work.unsent + 1, 30)))
+
+
+def deferred(lane: LaneContext, work: Work, wait_ms: int, error: str, *, attempts: int, unsent: int) -> Step[Proceeded]:
+    """The session is due again after a while; its lane goes on."""
+    return (yield from ask(Defer(lane.held, work.session, wait_ms, attempts, unsent, error, go_on=lane.go_on)))
+
+
+def exhausted(lane: LaneContext, work: Work, error: str) -> Step[Proceeded]:
+    """The head event alone failed too often: park its session, or bury it and go on; by policy."""
+    if work.asked:
+        return (yield from predicting.refused(lane, work, error))
+    reason = f"failed {work.attempts + 1} times"
+    if lane.on_exhausted == "park":
+        return (yield from observing.parked(lane, work, reason, error))
+    work = yield from fresh_view(lane, work)
+    return (yield from observing.buried(lane, work, reason, error))
+
+
+def wait_unsent(lane: LaneContext, work: Work, exc: KatoUnavailable) -> Step[Proceeded]:
+    """A call was never sent: wait, and ask again for ever. It is nobody's failed attempt.
+
+    Whether an open intent is withdrawn was decided where its own call failed; here it stays as it is.
+    """
+    return (yield from observing.unsent(lane, work, exc, withdraw=""))
+
+
+def back_off(lane: LaneContext, work: Work, error: str) -> Step[Proceeded]:
+    """Reading or reconciling failed: KATO is ill. Nothing was decided, so nothing is lost by waiting."""
+    if work.asked and work.attempts + 1 > lane.retry.max_retries and work.intent is None:
+        return (yield from predicting.refused(lane, work, error))
+    wait = lane.retry.wait_ms(work.unsent)
+    attempts = work.attempts + (1 if work.asked else 0)
+    return (yield from deferred(lane, work, wait, error, attempts=attempts, unsent=min(work.unsent + 1, 30)))

@@ -1,0 +1,205 @@
+"""learn and clear_stm: a learn acts on the node, so its outcome is settled by its pattern's frequency.
+
+1. Read time and STM; not what the log says: fence. Intent: the pattern's name and its frequency.
+2. learn; then clear-stm as an intent of its own, so that no emotive leaks into the next pattern.
+3. Outcome unknown: ``settling``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kato_tasks.domain.binding import Binding, Intent
+from kato_tasks.domain.results import Applied, Learned
+from kato_tasks.domain.stm import pattern_name
+from kato_tasks.engine import kato
+from kato_tasks.engine.binding import Mismatch, bound, verified
+from kato_tasks.engine.context import LEARNED_LATELY_MS, LaneContext, new_call_id, result_json, send_together
+from kato_tasks.engine.observing import buried, unsent
+from kato_tasks.errors import KatoRejected, KatoSessionGone, KatoUnavailable, OutcomeUnknown
+from kato_tasks.ports import (
+    Commit,
+    Count,
+    Defer,
+    KnownPattern,
+    LearnedLately,
+    MarkNode,
+    Proceeded,
+    Step,
+    UnsettledLearn,
+    Work,
+    WriteIntent,
+    ask,
+)
+
+UNSETTLED_WAIT_MS = 500
+
+
+def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
+    """Learn the session's STM as a pattern of its node, once."""
+    if work.cursor <= work.mark:
+        return (yield from nothing_to_learn(lane, work))
+    binding, new = yield from bound(lane, work)
+    stm = yield from verified(replace(work, binding=binding), binding)
+    if not stm:
+        return (yield from nothing_to_learn(lane, replace(work, binding=binding)))
+    name = pattern_name(stm)
+    frequency: int | None = 0
+    if name:
+        lately, unsettled = yield from send_together((LearnedLately(work.lane, name), UnsettledLearn(work.lane, name)))
+        if unsettled is not None and unsettled != work.session:
+            why = "another session's learn of the same pattern is not settled yet"
+            return (
+                yield from ask(
+                    Defer(lane.held, work.session, UNSETTLED_WAIT_MS, work.attempts, work.unsent, why, go_on=lane.go_on)
+                )
+            )
+        if lately is not None and work.now_ms - lately[1] < LEARNED_LATELY_MS:
+            frequency = lately[0]
+        else:
+            frequency = yield from certain_frequency(work, binding, name)
+    position = work.entries[0].position
+    intent = Intent(
+        call=new_call_id(),
+        kind="learn",
+        first=position,
+        last=position,
+        time=binding.time,
+        stm_length=binding.stm_length,
+        pattern=name,
+        frequency=frequency,
+    )
+    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
+    try:
+        learned = yield from kato.learn(binding.url, binding.kato_session)
+    except KatoUnavailable as exc:
+        return (yield from unsent(lane, work, exc, withdraw=intent.call))
+    except KatoRejected as exc:
+        # The STM was not empty a moment ago, so the session is not what it was.
+        raise Mismatch(f"learn: {exc}") from exc
+    if learned != name:
+        yield from send_together((Count(work.lane, "learns_unknown"), MarkNode(work.lane)))
+    return (yield from clear_after_learn(lane, replace(work, binding=binding), intent))
+
+
+def certain_frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:
+    """How often KATO counts a pattern; its "unknown" is believed only from a KATO whose ClickHouse answers.
+
+    A failing ClickHouse looks like a pattern that was never learned (HTTP 200, measured on 3.10.1). A pattern that
+    is surely there tells them apart, or predictions, which are 200 only with ClickHouse. Raises OutcomeUnknown when
+    neither does.
+    """
+    found = yield from kato.frequency(binding.url, binding.node, pattern)
+    if found:
+        return found
+    known = yield from ask(KnownPattern(work.lane))
+    if not known or known == pattern or not (yield from kato.frequency(binding.url, binding.node, known)):
+        yield from kato.predictions(binding.url, binding.kato_session)
+    return (yield from kato.frequency(binding.url, binding.node, pattern))
+
+
+def nothing_to_learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
+    """KATO refuses to learn an empty STM, and going on is right: there was nothing."""
+    return (yield from buried(lane, work, "nothing to learn", "the session's STM is empty at this learn"))
+
+
+def clear_after_learn(lane: LaneContext, work: Work, learned: Intent, park: str = "") -> Step[Proceeded]:
+    """The learn is done; empty what it left (emotives, metadata, time), then commit both."""
+    assert work.binding is not None
+    intent = replace(learned, call=new_call_id(), kind="clear_after_learn")
+    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, follows=learned.call))
+    binding = yield from cleared(work.binding)
+    return (yield from learn_committed(lane, work, intent, binding, park))
+
+
+def cleared(binding: Binding) -> Step[Binding | None]:
+    """clear-stm; where its outcome is unknown a deleted session is as good as a cleared one."""
+    try:
+        yield from kato.clear_stm(binding.url, binding.kato_session)
+    except (OutcomeUnknown, KatoRejected, KatoSessionGone):
+        yield from kato.delete_session(binding.url, binding.kato_session)
+        return None
+    return replace(binding, time=0, stm_length=0, before=binding.time)
+
+
+def learn_committed(
+    lane: LaneContext, work: Work, intent: Intent, binding: Binding | None, park: str = ""
+) -> Step[Proceeded]:
+    """The learn at the head is in KATO once. ``park``: the session waits for a person after it (why, as JSON)."""
+    if binding is not None:
+        binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
+    entry = work.entries[0]
+    result = Learned(
+        status="learned",
+        session_id=work.session,
+        node_id=work.node,
+        event_id=entry.event_id,
+        position=entry.position,
+        pattern_name=intent.pattern,
+    )
+    lately = (intent.pattern, intent.frequency + 1) if intent.pattern and intent.frequency is not None else None
+    return (
+        yield from ask(
+            Commit(
+                lane.held,
+                work.session,
+                intent.call,
+                work.cursor,
+                entry.position,
+                binding,
+                mark=entry.position,
+                results=[(entry.event_id, result_json(result))] if entry.wanted else (),
+                learned=lately,
+                park=park,
+                go_on=lane.go_on,
+            )
+        )
+    )
+
+
+def clear(lane: LaneContext, work: Work) -> Step[Proceeded]:
+    """clear_stm as an event: the STM is empty afterwards, whatever happens on the way."""
+    binding = work.binding
+    entry = work.entries[0]
+    intent = Intent(call=new_call_id(), kind="clear", first=entry.position, last=entry.position)
+    if binding is not None:
+        yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent))
+        binding = yield from cleared(binding)
+    return (yield from clear_committed(lane, work, intent, binding))
+
+
+def clear_committed(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Step[Proceeded]:
+    entry = work.entries[0]
+    if binding is not None:
+        binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
+    result = Applied(
+        status="cleared",
+        session_id=work.session,
+        node_id=work.node,
+        event_id=entry.event_id,
+        position=entry.position,
+    )
+    return (
+        yield from ask(
+            Commit(
+                lane.held,
+                work.session,
+                intent.call,
+                work.cursor,
+                entry.position,
+                binding,
+                mark=entry.position,
+                results=[(entry.event_id, result_json(result))] if entry.wanted else (),
+                go_on=lane.go_on,
+            )
+        )
+    )
+
+
+def reconcile_clear(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
+    """Whatever became of a clear-stm: without its KATO session the STM is empty."""
+    if work.binding is not None:
+        yield from kato.delete_session(work.binding.url, work.binding.kato_session)
+    if intent.kind == "clear_after_learn":
+        return (yield from learn_committed(lane, work, intent, None))
+    return (yield from clear_committed(lane, work, intent, None))

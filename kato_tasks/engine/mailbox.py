@@ -1,0 +1,164 @@
+"""The way in: valid entries to their lanes' logs, one store call per partition."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+from kato_tasks.domain.entries import Entry
+from kato_tasks.domain.ids import default_node, lane_of, partition_of
+from kato_tasks.domain.results import Appended
+from kato_tasks.errors import NodeConflict
+from kato_tasks.ports import Append, AppendedBatch, BindNodes, KeepDeadLetter, Store
+
+CHUNK = 1_000
+"""Entries in one script call at most: a longer one would hold Redis up."""
+KNOWN_NODES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An appended entry and the lane that it went to."""
+
+    appended: Appended
+    lane: str
+    conflict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What became of a batch; ``wake``: partitions with a lane that waits for a wake-up."""
+
+    placed: tuple[Placed, ...]
+    wake: frozenset[int]
+    shared_names: frozenset[str]
+    """lanes that more than one node_id falls on"""
+
+
+class Mailbox:
+    """Appends entries. Thread-safe. Remembers the nodes of the sessions it saw last (they never change)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._nodes: OrderedDict[str, str] = OrderedDict()
+        self._lock = Lock()
+
+    def nodes(self, entries: Sequence[Entry]) -> list[str]:
+        """The node of each entry's session for life, written down where it is new.
+
+        Raises NodeConflict (naming the index when there are several) before anything is appended.
+        """
+        with self._lock:
+            known = {e.session_id: self._nodes.get(e.session_id) for e in entries}
+        wanted: dict[str, str] = {}
+        for entry in entries:
+            if known[entry.session_id] is None and (entry.session_id not in wanted or entry.node_id):
+                wanted.setdefault(entry.session_id, entry.node_id or "")
+                if entry.node_id and not wanted[entry.session_id]:
+                    wanted[entry.session_id] = entry.node_id
+        by_partition: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
+        for session, node in wanted.items():
+            by_partition[partition_of(session)].append((session, node, default_node(session)))
+        if by_partition:
+            operations = [
+                BindNodes(partition, rows[start : start + CHUNK])
+                for partition, rows in by_partition.items()
+                for start in range(0, len(rows), CHUNK)
+            ]
+            for operation, nodes in zip(operations, self._store.execute(operations), strict=True):
+                for (session, _, _), node in zip(operation.sessions, nodes, strict=True):
+                    known[session] = node
+            self._remember({s: known[s] or "" for s in wanted})
+        out = []
+        for index, entry in enumerate(entries):
+            node = known[entry.session_id] or ""
+            if entry.node_id is not None and entry.node_id != node:
+                where = "node_id" if len(entries) == 1 else f"events[{index}].node_id"
+                raise NodeConflict(
+                    where,
+                    f"is {entry.node_id!r}, and session {entry.session_id!r} belongs to node {node!r} for life; "
+                    "leave node_id out or use another session_id",
+                )
+            out.append(node)
+        return out
+
+    def _remember(self, nodes: dict[str, str]) -> None:
+        with self._lock:
+            self._nodes.update(nodes)
+            while len(self._nodes) > KNOWN_NODES:
+                self._nodes.popitem(last=False)
+
+    def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> Posted:
+        """Give each entry its position, once. When this returns, the store has them.
+
+        ``source`` with rising ``offsets`` is remembered as a high-water mark instead of single ids. An entry
+        whose id is known with another body becomes a dead letter. Raises NodeConflict, StoreUnavailable.
+        """
+        nodes = self.nodes(entries)
+        groups: dict[int, list[int]] = defaultdict(list)
+        lanes = []
+        for index, node in enumerate(nodes):
+            lane = lane_of(node)
+            lanes.append(lane)
+            groups[partition_of(lane)].append(index)
+        calls: list[tuple[list[int], Append]] = []
+        for partition, members in groups.items():
+            for start in range(0, len(members), CHUNK):
+                part = members[start : start + CHUNK]
+                rows = [(lanes[i], nodes[i], entries[i], offsets[i] if source else 0) for i in part]
+                calls.append((part, Append(partition, rows, source)))
+        answers: list[AppendedBatch] = self._store.execute([call for _, call in calls])
+        placed: list[Placed | None] = [None] * len(entries)
+        wake, shared, conflicts = set(), set(), []
+        for (part, call), batch in zip(calls, answers, strict=True):
+            if batch.wake:
+                wake.add(call.partition)
+            for i, status in zip(part, batch.statuses, strict=True):
+                placed[i] = _placed(entries[i], lanes[i], status.status, status.position)
+                if status.status == "a":
+                    shared.add(lanes[i])
+                if status.status == "c":
+                    conflicts.append(_conflict(entries[i], lanes[i], nodes[i], status.position))
+        if conflicts:
+            self._store.execute(conflicts)
+        return Posted(tuple(p for p in placed if p is not None), frozenset(wake), frozenset(shared))
+
+
+def _placed(entry: Entry, lane: str, status: str, position: int) -> Placed:
+    if status == "c":
+        error = (
+            f"event_id {entry.event_id!r} is known in session {entry.session_id!r} with another body "
+            f"(position {position}); it was kept as a dead letter: give a new fact a new event_id"
+        )
+        return Placed(
+            Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
+            lane,
+            conflict=True,
+        )
+    appended = Appended(
+        event_id=entry.event_id,
+        session_id=entry.session_id,
+        position=None if status == "m" else position,
+        duplicate=status in ("d", "m"),
+    )
+    return Placed(appended, lane)
+
+
+def _conflict(entry: Entry, lane: str, node: str, position: int) -> KeepDeadLetter:
+    now_ms = int(time.time() * 1000)
+    letter = {
+        "session_id": entry.session_id,
+        "node_id": node,
+        "lane": lane,
+        "position": None,
+        "raw": entry.text,
+        "reason": f"event_id {entry.event_id!r} is known with another body at position {position}",
+        "attempts": 0,
+        "first_ms": now_ms,
+        "last_ms": now_ms,
+    }
+    return KeepDeadLetter(lane, f"{entry.session_id}\n{entry.event_id} {entry.digest}", json.dumps(letter))

@@ -1,0 +1,232 @@
+"""Observations: one intent, one observe-sequence, one commit; and what to do when the outcome is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kato_tasks.domain.binding import Binding, Intent
+from kato_tasks.domain.entries import Logged
+from kato_tasks.domain.json_text import dumps
+from kato_tasks.domain.results import Observed
+from kato_tasks.domain.stm import STM_CAP, counts_as_event, expected_stm, matches, needs_symbols
+from kato_tasks.engine import kato
+from kato_tasks.engine.binding import Mismatch, bound, history
+from kato_tasks.engine.context import LaneContext, dead_letter_json, error_json, new_call_id, result_json
+from kato_tasks.errors import KatoCircuitOpen, KatoRejected, KatoUnavailable
+from kato_tasks.ports import Commit, Defer, Park, Proceeded, ReadLog, Step, Work, WriteIntent, ask
+
+
+def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
+    """Apply the run of observations after the cursor in one call.
+
+    Raises OutcomeUnknown or KatoSessionGone with the intent open; the caller reconciles.
+    """
+    entries = work.entries
+    binding, new = yield from bound(lane, work)
+    intent = Intent(
+        call=new_call_id(),
+        kind="observe",
+        first=entries[0].position,
+        last=entries[-1].position,
+        time=binding.time,
+        stm_length=binding.stm_length,
+    )
+    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
+    work = replace(work, binding=binding, intent=intent)
+    try:
+        answer = yield from kato.observe_sequence(binding.url, binding.kato_session, [e.body for e in entries])
+    except KatoUnavailable as exc:
+        return (yield from unsent(lane, work, exc, withdraw=intent.call))
+    except KatoRejected as exc:
+        return (yield from rejected(lane, work, exc))
+    after = after_call(binding, entries)
+    if (answer.processed, answer.time, answer.stm_length) != (len(entries), after.time, after.stm_length):
+        raise Mismatch(
+            f"observe-sequence: KATO counts time {answer.time} and {answer.stm_length} events, "
+            f"{after.time} and {after.stm_length} were due"
+        )
+    if lane.terms.verify_last and entries[-1].position == work.head:
+        # Nothing may follow for long that would notice a 200 that was not saved.
+        seen = yield from kato.read_back(binding.url, binding.kato_session)
+        if (seen.time, len(seen.stm)) != (after.time, after.stm_length):
+            raise Mismatch(f"observe-sequence: KATO answered time {after.time} and has {seen.time}")
+    return (yield from committed(lane, work, intent, entries, None))
+
+
+def after_call(binding: Binding, entries: Sequence[Logged]) -> Binding:
+    """The binding once these observations are applied."""
+    events = sum(counts_as_event(e.body) for e in entries)
+    length = min(STM_CAP, binding.stm_length + events)
+    return replace(binding, time=binding.time + len(entries), stm_length=length, before=binding.time)
+
+
+def committed(
+    lane: LaneContext, work: Work, intent: Intent, entries: Sequence[Logged], stm: list[list[str]] | None
+) -> Step[Proceeded]:
+    """Commit observations that KATO has applied. ``stm``: KATO's, where it was read back already."""
+    assert work.binding is not None
+    before = work.binding
+    after = replace(after_call(before, entries), expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
+    symbols: list[tuple[int, str]] = []
+    if any(needs_symbols(e.body) for e in entries):
+        if stm is None:
+            stm = (yield from kato.read_back(before.url, before.kato_session)).stm
+        made = [e for e in entries if counts_as_event(e.body)]
+        named = stm[-len(made) :]
+        symbols = [(e.position, dumps(event)) for e, event in zip(made, named, strict=True) if needs_symbols(e.body)]
+    results = []
+    if any(e.wanted for e in entries):
+        results = [(e.event_id, result_json(r)) for e, r in observed_results(work, before, entries) if e.wanted]
+    return (
+        yield from ask(
+            Commit(
+                lane.held,
+                work.session,
+                intent.call,
+                work.cursor,
+                entries[-1].position,
+                after,
+                results=results,
+                symbols=symbols,
+                go_on=lane.go_on,
+            )
+        )
+    )
+
+
+def observed_results(work: Work, before: Binding, entries: Sequence[Logged]) -> list[tuple[Logged, Observed]]:
+    """What the callers of these observations are told, applied one after another on ``before``."""
+    time, length = before.time, before.stm_length
+    out = []
+    for entry in entries:
+        time += 1
+        length = min(STM_CAP, length + counts_as_event(entry.body))
+        result = Observed(
+            status="okay",
+            session_id=work.session,
+            node_id=work.node,
+            event_id=entry.event_id,
+            position=entry.position,
+            stm_length=length,
+            time=time,
+            unique_id=entry.event_id,
+        )
+        out.append((entry, result))
+    return out
+
+
+def unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw: str) -> Step[Proceeded]:
+    """A call certainly never reached KATO: wait for its turn. ``withdraw``: the intent that was only for this call."""
+    refused = isinstance(exc, KatoCircuitOpen)
+    return (
+        yield from ask(
+            Defer(
+                lane.held,
+                work.session,
+                lane.retry.circuit_ms() if refused else lane.retry.wait_ms(work.unsent, exc.retry_after),
+                work.attempts,
+                work.unsent if refused else min(work.unsent + 1, 30),
+                str(exc),
+                withdraw=withdraw,
+                go_on=lane.go_on,
+            )
+        )
+    )
+
+
+def rejected(lane: LaneContext, work: Work, exc: KatoRejected) -> Step[Proceeded]:
+    """KATO definitely refused a call: nothing was left behind. One event alone is the culprit; more are halved."""
+    assert work.intent is not None
+    if len(work.entries) > 1:
+        return (
+            yield from ask(
+                Defer(
+                    lane.held,
+                    work.session,
+                    1,
+                    work.attempts,
+                    0,
+                    str(exc),
+                    withdraw=work.intent.call,
+                    halve=max(1, len(work.entries) // 2),
+                    go_on=lane.go_on,
+                )
+            )
+        )
+    if lane.on_rejected == "park":
+        return (yield from parked(lane, work, "KATO refuses the event", str(exc)))
+    return (yield from buried(lane, work, "KATO refuses the event", str(exc)))
+
+
+def buried(lane: LaneContext, work: Work, reason: str, answer: str) -> Step[Proceeded]:
+    """Make the head event a dead letter and go on; it certainly is not in KATO."""
+    entry = work.entries[0]
+    event = entry.event(work.session, work.node)
+    return (
+        yield from ask(
+            Commit(
+                lane.held,
+                work.session,
+                work.intent.call if work.intent else new_call_id(),
+                work.cursor,
+                entry.position,
+                work.binding,
+                results=[(entry.event_id, error_json("EventRefused", f"{reason}: {answer}"))],
+                symbols=[(entry.position, "null")] if entry.kind == "o" else (),
+                dead=[
+                    (
+                        f"{work.session}\n{entry.position}",
+                        dead_letter_json(work, entry.position, event, reason, answer),
+                    )
+                ],
+                go_on=lane.go_on,
+            )
+        )
+    )
+
+
+def kept_alive(lane: LaneContext, work: Work) -> Step[Proceeded]:
+    """The session has nothing to do, and its KATO session would expire though it is in use: write to it."""
+    binding = work.binding
+    if binding is not None:
+        yield from kato.keep_alive(binding.url, binding.kato_session)
+        binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
+    return (
+        yield from ask(
+            Commit(lane.held, work.session, new_call_id(), work.cursor, work.cursor, binding, go_on=lane.go_on)
+        )
+    )
+
+
+def parked(lane: LaneContext, work: Work, reason: str, answer: str) -> Step[Proceeded]:
+    """The session waits for a person at its head event."""
+    entry = work.entries[0] if work.entries else None
+    why = {
+        "reason": reason,
+        "last_answer": answer[:2000],
+        "position": entry.position if entry else work.cursor + 1,
+        "event_id": entry.event_id if entry else "",
+        "attempts": work.attempts + 1,
+        "first_ms": work.first_failed_ms or work.now_ms,
+        "last_ms": work.now_ms,
+    }
+    return (yield from ask(Park(lane.held, work.session, dumps(why), go_on=lane.go_on)))
+
+
+def reconcile_observe(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded | None]:
+    """Read KATO back: applied as intended → commit, and its result; anything else → None (fence).
+
+    An unchanged ``time`` proves nothing: the call may still be running inside KATO and land later.
+    """
+    assert work.binding is not None
+    binding = work.binding
+    entries = yield from ask(ReadLog(work.lane, work.session, intent.first, intent.last))
+    seen = yield from kato.read_back(binding.url, binding.kato_session)
+    after = after_call(binding, entries)
+    if seen.time != after.time or len(seen.stm) != after.stm_length:
+        return None
+    earlier, symbols = yield from history(work)
+    if not matches(seen.stm, expected_stm([*earlier, *entries], symbols)):
+        return None
+    return (yield from committed(lane, work, intent, entries, seen.stm))

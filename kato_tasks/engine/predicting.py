@@ -1,0 +1,79 @@
+"""predict: KATO's predictions as of every event accepted before it. It changes nothing and is no history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from kato_tasks.domain.stm import poisonous_to_predict
+from kato_tasks.engine import kato
+from kato_tasks.engine.binding import bound, verified
+from kato_tasks.engine.context import (
+    PREDICT_AFTER_LEARN_MS,
+    LaneContext,
+    error_json,
+    new_call_id,
+    result_json,
+)
+from kato_tasks.errors import KatoRejected
+from kato_tasks.ports import Commit, Defer, Proceeded, Step, Work, ask
+
+
+def predict(lane: LaneContext, work: Work) -> Step[Proceeded]:
+    """Answer the predict that is due at the cursor."""
+    if work.cursor <= work.mark:
+        # An empty STM predicts nothing, and KATO might show another session's future_potentials.
+        return (yield from answered(lane, work, {}))
+    if work.now_ms - work.learned_ms < PREDICT_AFTER_LEARN_MS:
+        wait = PREDICT_AFTER_LEARN_MS - (work.now_ms - work.learned_ms)
+        why = "waiting until the session's own new pattern can be seen"
+        return (yield from ask(Defer(lane.held, work.session, wait, work.attempts, work.unsent, why, go_on=lane.go_on)))
+    # There is an STM to keep, so a session without a live KATO session is rebuilt and bound here.
+    binding, _ = yield from bound(lane, work)
+    work = replace(work, binding=binding)
+    stm = yield from verified(work, binding)
+    if not stm or poisonous_to_predict(stm):
+        return (yield from answered(lane, work, {}))
+    try:
+        seen = yield from kato.predictions(binding.url, binding.kato_session)
+    except KatoRejected as exc:
+        return (yield from refused(lane, work, str(exc)))
+    return (yield from answered(lane, work, seen))
+
+
+def answered(lane: LaneContext, work: Work, seen: Mapping[str, Any]) -> Step[Proceeded]:
+    # As ``domain.results.Predicted`` documents it; not built through the model, for answers of 100 KB are usual.
+    answer = {
+        "session_id": work.session,
+        "node_id": work.node,
+        "event_id": work.asked,
+        "after": work.cursor,
+        "predictions": seen.get("predictions") or [],
+        "future_potentials": seen.get("future_potentials") or [],
+    }
+    return (yield from _commit(lane, work, result_json(answer)))
+
+
+def refused(lane: LaneContext, work: Work, why: str) -> Step[Proceeded]:
+    """The caller gets an error and the session goes on: nothing in its history depends on a predict."""
+    return (yield from _commit(lane, work, error_json("EventRefused", f"predict failed: {why}")))
+
+
+def _commit(lane: LaneContext, work: Work, result: str) -> Step[Proceeded]:
+    return (
+        yield from ask(
+            Commit(
+                lane.held,
+                work.session,
+                new_call_id(),
+                work.cursor,
+                work.cursor,
+                None,
+                keep_binding=True,
+                results=[(work.asked, result)],
+                answers=work.asked,
+                go_on=lane.go_on,
+            )
+        )
+    )

@@ -1,0 +1,194 @@
+"""A store that went back in time: find out from KATO how far the session really is.
+
+After a power cut or a failover to a lagging replica the store may have forgotten commits (and intents) whose
+calls KATO carried out. KATO's ``time`` and STM then are what the log predicts for a later position: the cursor
+moves there, and nothing is applied twice. Where several positions look alike the first is taken; and the cursor never
+moves past a learn when KATO is where it was before the last call, for that is how a 200 that was not saved looks. So
+nothing is lost. The learns that may be done twice by this are counted in ``learns_in_doubt``, unless the first is
+unknown to KATO: then none of them was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from kato_tasks.domain.binding import Binding
+from kato_tasks.domain.entries import Logged
+from kato_tasks.domain.json_text import dumps
+from kato_tasks.domain.results import Applied, Learned
+from kato_tasks.domain.stm import Symbols, counts_as_event, expected_stm, matches, needs_symbols, pattern_name
+from kato_tasks.engine import kato
+from kato_tasks.engine.binding import history
+from kato_tasks.engine.context import LaneContext, new_call_id, result_json
+from kato_tasks.engine.observing import observed_results
+from kato_tasks.ports import Commit, Count, Proceeded, ReadLog, Step, Work, ask
+
+LOOK_AHEAD = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A position (the cursor, or a later one) at which KATO would be as it is, and the mark there."""
+
+    position: int
+    mark: int
+
+
+def places(
+    earlier: Sequence[Logged],
+    following: Sequence[Logged],
+    symbols: Symbols,
+    start: Place,
+    time: int,
+    seen: kato.ReadBack,
+) -> list[Place]:
+    """Every place from ``start`` (the cursor) on whose predicted time and STM are ``seen``. Pure.
+
+    ``earlier`` are the entries behind the STM at the cursor, ``time`` KATO's count there.
+    """
+    run, here, found = list(earlier), start, []
+    for entry in (None, *following):
+        if entry is not None:
+            if entry.kind == "o":
+                run.append(entry)
+                time += 1
+                here = Place(entry.position, here.mark)
+            else:
+                # learn is followed by clear-stm, so both end with an empty STM and time 0.
+                run, time, here = [], 0, Place(entry.position, entry.position)
+        if time == seen.time and matches(seen.stm, expected_stm(run, symbols)):
+            found.append(here)
+    return found
+
+
+def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded | Binding | None]:
+    """Compare KATO with the log after the store's restart.
+
+    Returns the binding (as it was, of this run of the store) when KATO is at the cursor; the commit that moved
+    the cursor when KATO is ahead; None when it is neither (fence).
+    """
+    yield from ask(Count(work.lane, "verified"))
+    earlier, symbols = yield from history(work)
+    seen = yield from kato.read_back(binding.url, binding.kato_session)
+    current = replace(binding, run=lane.store_run())
+    following = yield from _following(work)
+    found = places(earlier, following, symbols, Place(work.cursor, work.mark), binding.time, seen)
+    if not found:
+        return None
+    place = found[0]
+    passed = [e for e in following if e.position <= place.position]
+    if any(e.kind == "l" for e in passed) and (
+        seen.time == binding.before or not (yield from learned_first(work, binding.url, earlier, passed, symbols))
+    ):
+        # KATO may be behind the cursor instead: the last call was answered 200 and not saved, and by chance (words
+        # that come again, an empty session) that looks like a later place. A learn that is done twice is counted;
+        # one that is passed over would be lost.
+        return None
+    between = [e for e in following if place.position < e.position <= found[-1].position]
+    behind = [e for e in (*earlier, *passed) if e.position > place.mark]
+    if place.position == work.cursor:
+        yield from count_in_doubt(work, binding.url, behind, between, symbols)
+        return current
+    in_doubt = sum(e.kind == "l" for e in between)
+    if in_doubt:
+        yield from ask(Count(work.lane, "learns_in_doubt", in_doubt))
+    yield from ask(Count(work.lane, "caught_up", len(passed)))
+    return (
+        yield from ask(
+            Commit(
+                lane.held,
+                work.session,
+                work.intent.call if work.intent else new_call_id(),
+                work.cursor,
+                place.position,
+                replace(current, time=seen.time, stm_length=len(seen.stm)),
+                mark=place.mark if place.mark != work.mark else None,
+                results=_results(work, binding, earlier, passed, symbols),
+                symbols=_symbols(passed, place.mark, seen),
+                go_on=lane.go_on,
+            )
+        )
+    )
+
+
+def _following(work: Work) -> Step[list[Logged]]:
+    if work.head <= work.cursor:
+        return []
+    last = min(work.head, work.cursor + LOOK_AHEAD)
+    return (yield from ask(ReadLog(work.lane, work.session, work.cursor + 1, last)))
+
+
+def lost_track(lane: LaneContext, work: Work) -> Step[None]:
+    """KATO does not say how far the session was: any learn that follows may be in its patterns already."""
+    following = yield from _following(work)
+    if any(entry.kind == "l" for entry in following):
+        earlier, symbols = yield from history(work)
+        yield from count_in_doubt(work, lane.url(work), earlier, following, symbols)
+
+
+def count_in_doubt(
+    work: Work, url: str, behind: Sequence[Logged], entries: Sequence[Logged], symbols: Symbols
+) -> Step[None]:
+    """Count the learns among ``entries`` that may be learned twice; none if the first left no trace at KATO.
+
+    ``behind``: what the STM holds before them.
+    """
+    learns = sum(entry.kind == "l" for entry in entries)
+    if learns and (yield from learned_first(work, url, behind, entries, symbols)):
+        yield from ask(Count(work.lane, "learns_in_doubt", learns))
+
+
+def learned_first(
+    work: Work, url: str, behind: Sequence[Logged], entries: Sequence[Logged], symbols: Symbols
+) -> Step[bool]:
+    """Whether the first learn among ``entries`` may be at KATO: its pattern is there.
+
+    Learns are sent in order, so no later one is there without it. True when there is none, or no name to ask for.
+    """
+    run = list(behind)
+    for entry in entries:
+        if entry.kind == "o":
+            run.append(entry)
+            continue
+        stm, run = expected_stm(run, symbols), []
+        name = "" if entry.kind != "l" or None in stm else pattern_name([event or [] for event in stm])
+        if name:
+            return (yield from kato.frequency(url, work.node, name)) > 0
+    return True
+
+
+def _symbols(passed: Sequence[Logged], mark: int, seen: kato.ReadBack) -> list[tuple[int, str]]:
+    made = [e for e in passed if e.kind == "o" and e.position > mark and counts_as_event(e.body)][-len(seen.stm) :]
+    named = seen.stm[-len(made) :] if made else []
+    return [(e.position, dumps(event)) for e, event in zip(made, named, strict=True) if needs_symbols(e.body)]
+
+
+def _results(
+    work: Work, binding: Binding, earlier: Sequence[Logged], passed: Sequence[Logged], symbols: Symbols
+) -> list[tuple[str, str]]:
+    """What the callers of the passed events are told: computed, as KATO's own answers are gone."""
+    out: list[tuple[str, str]] = []
+    run, at = list(earlier), binding
+    for entry in passed:
+        if entry.kind == "o":
+            (_, observed), *_ = observed_results(work, at, [entry])
+            answer: Applied = observed
+            at = replace(at, time=observed.time or 0, stm_length=observed.stm_length or 0)
+            run.append(entry)
+        else:
+            common = {"session_id": work.session, "node_id": work.node, "event_id": entry.event_id}
+            if entry.kind == "l":
+                stm = [event or [] for event in expected_stm(run, symbols)]
+                answer = Learned(status="learned", position=entry.position, pattern_name=pattern_name(stm), **common)
+            else:
+                answer = Applied(status="cleared", position=entry.position, **common)
+            run, at = [], replace(at, time=0, stm_length=0)
+        if entry.wanted:
+            out.append((entry.event_id, result_json(answer)))
+    return out
+
+
+def went_back(lane: LaneContext, work: Work) -> bool:
+    """Whether this session's binding was last confirmed under another run of the store."""
+    return work.binding is not None and work.binding.run != lane.store_run()

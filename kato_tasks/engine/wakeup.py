@@ -1,0 +1,201 @@
+"""What a wake-up does: take ready lanes of its partitions, drain them side by side for one slice, give them back."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, cast
+
+from kato_tasks.engine.context import KatoTerms, LaneContext, Policy
+from kato_tasks.engine.drain import Drained, drain
+from kato_tasks.engine.driver import Driver
+from kato_tasks.engine.keeper import LeaseKeeper
+from kato_tasks.engine.patience import patiently
+from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.errors import LeaseLost, StoreUnavailable
+from kato_tasks.instrumentation import say
+from kato_tasks.ports import (
+    Batch,
+    Claim,
+    Claimed,
+    Commit,
+    Held,
+    KatoRequest,
+    KatoTransport,
+    Lease,
+    Parked,
+    Step,
+    Store,
+    Work,
+)
+
+log = logging.getLogger(__name__)
+Wanted = tuple[str, str, list[str]]
+"""session, event_id, and where its result goes"""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How lanes are drained: sizes, times and policies."""
+
+    kato: KatoTerms
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    on_rejected: Policy = "dead_letter"
+    on_exhausted: Policy = "park"
+    on_unknown_learn: Literal["go_on", "park"] = "go_on"
+    lease_ms: int = 5_000
+    batch: Batch = field(default_factory=lambda: Batch(400, 1_000_000))
+    slice_seconds: float = 1.0
+    lanes: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A fencing token, and when (monotonic seconds) the call that took the lease with it began."""
+
+    text: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What one slice did: parked tasks whose results are there, and which lanes are due again already."""
+
+    lanes: int
+    completed: tuple[Parked, ...]
+    lane_of: dict[str, str]
+    due_lanes: frozenset[str]
+
+
+class Drainer:
+    """Drains lanes for one process. Thread-safe: each call has a driver of its own."""
+
+    def __init__(self, store: Store, kato: KatoTransport, keeper: LeaseKeeper, terms: Terms) -> None:
+        self._store = store
+        self._kato = kato
+        self._keeper = keeper
+        self.terms = terms
+
+    def claim(
+        self, *, lane: str, session: str, event_id: str, position: int, task_id: str, request: str, lease: bool
+    ) -> tuple[Claimed, Token]:
+        """Find a task's result, or take its lane, or park it (see ``ports.Claim``); with the token it may hold."""
+        token = uuid.uuid4().hex if lease else ""
+        since = time.monotonic()
+        operation = Claim(
+            lane, session, event_id, position, task_id, request, token, self.terms.lease_ms, self.terms.batch
+        )
+        (claimed,) = patiently(self._store, [operation])
+        return claimed, Token(token, since)
+
+    def drain_claimed(self, work: Work, token: Token, session: str, event_id: str) -> tuple[Slice, str | None]:
+        """Drain the lane that a claim took; also the result of the event that it was taken for, if it came up."""
+        now = time.monotonic()
+        found: list[str] = []
+        stop = now + self.terms.slice_seconds
+        step = self._step(work, token.text, stop, token.since, (session, event_id, found))
+        done = self._drive([step], None)
+        return done, found[0] if found else None
+
+    def drain_partitions(self, partitions: Sequence[int]) -> Slice:
+        """Drain what is ready in these partitions for one slice."""
+        stop = time.monotonic() + self.terms.slice_seconds
+        first = self._lease(partitions, self.terms.lanes, stop)
+        if not first:
+            return Slice(0, (), {}, frozenset())
+        exhausted = False
+
+        def more(in_flight: int) -> Sequence[tuple[str, Step[Drained]]]:
+            nonlocal exhausted
+            if exhausted or in_flight > self.terms.lanes // 2 or time.monotonic() >= stop:
+                return ()
+            steps = self._lease(partitions, self.terms.lanes, stop)
+            exhausted = not steps
+            return steps
+
+        return self._drive(first, more)
+
+    def _lease(self, partitions: Sequence[int], lanes: int, stop: float) -> list[tuple[str, Step[Drained]]]:
+        token = uuid.uuid4().hex
+        since = time.monotonic()
+        share = max(1, lanes // max(1, len(partitions)))
+        operations = [Lease(p, token, self.terms.lease_ms, share, self.terms.batch) for p in partitions]
+        return [self._step(work, token, stop, since) for works in patiently(self._store, operations) for work in works]
+
+    def _step(
+        self, work: Work, token: str, stop: float, since: float, wanted: Wanted | None = None
+    ) -> tuple[str, Step[Drained]]:
+        terms = self.terms
+        held = Held(work.lane, token, terms.lease_ms, terms.batch)
+        self._keeper.hold(held, since)
+        lane = LaneContext(
+            held=held,
+            terms=terms.kato,
+            retry=terms.retry,
+            on_rejected=terms.on_rejected,
+            on_exhausted=terms.on_exhausted,
+            on_unknown_learn=terms.on_unknown_learn,
+            slice_over=lambda: time.monotonic() >= stop,
+            store_run=self._store.run,
+        )
+        return work.lane, self._kept(lane, work, wanted)
+
+    def _kept(self, lane: LaneContext, work: Work, wanted: Wanted | None) -> Step[Drained]:
+        """The lane's drain, with its lease watched: nothing is sent to KATO once the lease can have run out."""
+        step, held, keeper = drain(lane, work), lane.held, self._keeper
+
+        def still() -> bool:
+            return keeper.sure(held)
+
+        value: object = None
+        error: BaseException | None = None
+        try:
+            while True:
+                try:
+                    effect = step.throw(error) if error is not None else step.send(value)
+                except StopIteration as stop:
+                    return cast(Drained, stop.value)
+                error = None
+                if isinstance(effect, KatoRequest):
+                    effect = replace(effect, still=still)
+                since = time.monotonic()
+                try:
+                    value = yield effect
+                except Exception as exc:
+                    error = exc
+                    continue
+                if getattr(effect, "held", None) is held:
+                    keeper.confirm(held, since)
+                    if wanted is not None and isinstance(effect, Commit) and effect.session == wanted[0]:
+                        wanted[2].extend(result for name, result in effect.results if name == wanted[1])
+        finally:
+            keeper.let_go(held)
+
+    def _drive(
+        self,
+        steps: Sequence[tuple[str, Step[Drained]]],
+        more: Callable[[int], Sequence[tuple[str, Step[Drained]]]] | None,
+    ) -> Slice:
+        driver: Driver[Drained] = Driver(self._store, self._kato)
+        completed: list[Parked] = []
+        lanes: dict[str, str] = {}
+        due: set[str] = set()
+        finished = driver.run(steps, more)
+        now = time.time() * 1000 + 100  # the store's clock may be a little ahead
+        for end in finished:
+            if end.value is not None:
+                completed += end.value.completed
+                lanes.update((parked.session, end.value.lane) for parked in end.value.completed)
+                if 0 <= end.value.due_ms <= now:
+                    due.add(end.value.lane)
+            elif isinstance(end.error, LeaseLost):
+                say(log, logging.WARNING, "lane.lost", lane=end.key, reason=end.error)
+            elif isinstance(end.error, StoreUnavailable):
+                # Nothing more can be written: the lease runs out and the next holder reconciles.
+                say(log, logging.WARNING, "store.unavailable", lane=end.key, error=end.error)
+            elif end.error is not None:
+                say(log, logging.ERROR, "lane.failed", lane=end.key, error=end.error, exc_info=end.error)
+        return Slice(len(finished), tuple(completed), lanes, frozenset(due))

@@ -1,0 +1,252 @@
+"""A store that went back in time: KATO's own state says how far the session really is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kato_tasks import ports
+from kato_tasks.domain.binding import Intent
+from kato_tasks.domain.entries import Entry, Logged
+from kato_tasks.domain.stm import STM_CAP, counts_as_event, expected_stm
+from kato_tasks.engine.kato import ReadBack
+from kato_tasks.engine.recovery import Place, places
+from tests.unit.engine.world import (
+    GONE,
+    LOST,
+    OK,
+    World,
+    bound_at,
+    context,
+    created,
+    forgotten,
+    frequency,
+    holds,
+    letters,
+    logged,
+    observed,
+    plain,
+    sequence,
+    stm_of,
+)
+
+NEW_RUN = "run-2"
+
+
+def state_at(log: list[Logged], position: int) -> tuple[int, int, list[Logged]]:
+    """KATO's time, the mark and the STM's entries after this position: a model of its own, the slow way."""
+    time, mark, run = 0, 0, []
+    for entry in log[:position]:
+        if entry.kind == "o":
+            time += 1
+            run.append(entry)
+        else:
+            time, mark, run = 0, entry.position, []
+    return time, mark, run
+
+
+def events(kinds: list[str]) -> list[Entry]:
+    out = []
+    for i, kind in enumerate(kinds, 1):
+        if kind == "e":
+            out.append(observed(f"e{i}", emotives={"joy": 1.0}))
+        elif kind in ("learn", "clear_stm"):
+            out.append(plain(kind, f"e{i}"))
+        else:
+            out.append(observed(f"e{i}", kind))
+    return out
+
+
+KINDS = st.lists(st.sampled_from(["a", "a", "b", "b", "e", "learn", "clear_stm"]), min_size=1, max_size=40)
+
+
+@given(KINDS, st.data())
+def test_the_places_that_are_found_are_all_at_which_kato_would_be_as_it_is(
+    kinds: list[str], data: st.DataObject
+) -> None:
+    log = logged(events(kinds))
+    cursor = data.draw(st.integers(0, len(log)))
+    real = data.draw(st.integers(cursor, len(log)))
+    time, _, run = state_at(log, real)
+    seen = ReadBack(time, [event or [] for event in expected_stm(run, {})])
+    before, mark, earlier = state_at(log, cursor)
+    found = places(earlier, log[cursor:], {}, Place(cursor, mark), before, seen)
+    alike = []
+    for position in range(cursor, len(log) + 1):
+        at, mark_there, there = state_at(log, position)
+        if (at, [e or [] for e in expected_stm(there, {})]) == (seen.time, seen.stm):
+            alike.append(Place(position, mark_there))
+    assert found == alike
+    assert real in [place.position for place in found]
+
+
+@given(KINDS, st.data())
+def test_a_state_that_the_log_never_leads_to_has_no_place(kinds: list[str], data: st.DataObject) -> None:
+    log = logged(events(kinds))
+    cursor = data.draw(st.integers(0, len(log)))
+    before, mark, earlier = state_at(log, cursor)
+    seen = ReadBack(data.draw(st.integers(0, 50)), [["foreign"]])
+    assert places(earlier, log[cursor:], {}, Place(cursor, mark), before, seen) == []
+
+
+def test_a_place_is_found_beyond_the_stms_cap() -> None:
+    log = logged(events([f"s{i}" for i in range(STM_CAP + 50)]))
+    run = log[: STM_CAP + 20]
+    seen = ReadBack(len(run), [e or [] for e in expected_stm(run, {})])
+    assert sum(counts_as_event(e.body) for e in run) > len(seen.stm) == STM_CAP
+    assert places(log[:10], log[10:], {}, Place(10, 0), 10, seen) == [Place(STM_CAP + 20, 0)]
+
+
+def test_a_kato_that_is_at_the_cursor_is_bound_again_under_the_new_run_and_goes_on() -> None:
+    world = World(logged(letters("abc")), bound_at(2), cursor=2).kato("cognition-data", holds(stm_of("ab")))
+    world.kato("observe-sequence", sequence(1, time=3, stm_length=3))
+    world.turn(context(run=NEW_RUN))
+    assert world.trace == ["cognition-data old", "bind old", "intent observe", "observe-sequence old", "commit 3"]
+    assert world.binding is not None
+    assert world.binding.run == NEW_RUN
+    assert world.counts == {"verified": 1}
+
+
+def test_a_kato_that_is_ahead_moves_the_cursor_and_nothing_is_sent_again() -> None:
+    """Invariant 3. Falls when drain.attempt does not ask whether the store went back."""
+    world = World(logged(letters("abcd", wanted=True)), bound_at(1), cursor=1)
+    world.kato("cognition-data", holds(stm_of("abc")))
+    world.turn(context(run=NEW_RUN))
+    assert world.trace == ["cognition-data old", "commit 3"]
+    assert [json.loads(text)["time"] for _, text in world.the(ports.Commit).results] == [2, 3]
+    assert world.counts == {"verified": 1, "caught_up": 2}
+    assert world.binding is not None
+    assert (world.binding.time, world.binding.run) == (3, NEW_RUN)
+
+
+def test_learns_that_kato_went_past_are_neither_sent_again_nor_in_doubt() -> None:
+    log = logged([*letters("ab"), plain("learn", "e3"), observed("e4", "c")])
+    world = World(log, bound_at(1), cursor=1).kato("cognition-data", holds([["c"]], time=1))
+    world.kato("pattern", frequency(1))
+    world.turn(context(run=NEW_RUN))
+    assert world.trace[-1] == "commit 4"
+    assert world.mark == 3
+    assert "learns_in_doubt" not in world.counts
+    kinds = [json.loads(text)["status"] for _, text in world.the(ports.Commit).results]
+    assert kinds == ["learned"]
+
+
+def test_an_observe_that_was_never_saved_is_not_taken_for_the_learn_that_follows() -> None:
+    """KATO is empty because a 200 was not saved, and knows the pattern from another session.
+
+    Falls when `caught_up` does not compare KATO's time with the binding's `before`.
+    """
+    log = logged([*letters("ab"), plain("learn", "e3")])
+    world = World(log, bound_at(2, before=0), cursor=2).kato("cognition-data", holds([]))
+    world.kato("pattern", frequency(5))
+    world.kato("delete", OK).kato("sessions", created())
+    world.kato("observe-sequence", sequence(2, time=2, stm_length=2)).kato("cognition-data", holds(stm_of("ab")))
+    world.turn(context(run=NEW_RUN))
+    assert world.mark == 0
+    assert world.trace[-1] == "defer"
+    assert world.counts["learns_in_doubt"] == 1
+
+
+def test_an_observe_that_was_never_saved_is_not_taken_for_the_same_words_after_a_learn() -> None:
+    """KATO holds `a` because `b` was not saved, and after the learn `a` comes again."""
+    log = logged([*letters("ab"), plain("learn", "e3"), observed("e4", "a"), observed("e5", "b")])
+    world = World(log, bound_at(2, before=1), cursor=2).kato("cognition-data", holds(stm_of("a")))
+    world.kato("pattern", frequency(5)).kato("delete", OK).kato("sessions", created())
+    world.kato("observe-sequence", sequence(2, time=2, stm_length=2)).kato("cognition-data", holds(stm_of("ab")))
+    world.turn(context(run=NEW_RUN))
+    assert world.trace[-1] == "defer"
+
+
+def test_a_dead_letter_behind_the_cursor_is_no_event_of_the_stm() -> None:
+    """A learn of nothing became a dead letter; falls when `places` counts entries that never reached KATO."""
+    log = logged([plain("learn", "e1"), plain("learn", "e2"), *letters("ab"), plain("learn", "e9")])
+    world = World(log, bound_at(0), cursor=2, mark=1).kato("cognition-data", holds([])).kato("pattern", forgotten())
+    world.kato("observe-sequence", sequence(2, time=2, stm_length=2))
+    world.turn(context(run=NEW_RUN))
+    assert world.trace[-1] == "commit 4"
+
+
+@pytest.mark.parametrize(("known", "in_doubt"), [(frequency(1), 1), (forgotten(), None)])
+def test_a_learn_that_leads_back_to_the_same_state_may_be_repeated_and_is_never_silent(
+    known: ports.KatoReply, in_doubt: int | None
+) -> None:
+    """After clear_stm, and after `xy` was learned, KATO's state is one and the same."""
+    log = logged([plain("clear_stm", "e1"), observed("e2", "x", "y"), plain("learn", "e3")])
+    world = World(log, bound_at(0), cursor=1, mark=1).kato("cognition-data", holds([])).kato("pattern", known)
+    world.kato("observe-sequence", sequence(1, time=1, stm_length=1))
+    world.turn(context(run=NEW_RUN))
+    assert world.trace[-2:] == ["observe-sequence old", "commit 2"]
+    assert world.counts.get("learns_in_doubt") == in_doubt
+
+
+def test_an_open_observe_intent_is_closed_by_the_commit_that_moves_the_cursor() -> None:
+    world = World(logged(letters("abcd")), bound_at(1), Intent("open", "observe", 2, 2, 1, 1), cursor=1)
+    world.kato("cognition-data", holds(stm_of("abcd")))
+    world.turn(context(run=NEW_RUN))
+    assert world.trace == ["cognition-data old", "commit 4"]
+    assert world.the(ports.Commit).call == "open"
+
+
+def test_a_kato_that_holds_what_the_log_never_said_is_fenced() -> None:
+    world = World(logged(letters("abcd")), bound_at(1), cursor=1).kato("cognition-data", holds(stm_of("aQ")))
+    world.kato("delete", OK).kato("sessions", created())
+    world.kato("observe-sequence", sequence(1, time=1, stm_length=1)).kato("cognition-data", holds(stm_of("a")))
+    world.turn(context(run=NEW_RUN))
+    assert world.trace[-2:] == ["bind new", "defer"]
+    assert world.cursor == 1
+
+
+def test_a_learn_that_was_buried_or_a_dead_letter_behind_the_cursor_hides_no_place() -> None:
+    """Found by the chaos harness: the learn at 2 had nothing to learn, and counts nowhere."""
+    log = logged([plain("clear_stm", "e1"), plain("learn", "e2"), observed("e3", "x", "y"), plain("learn", "e4")])
+    world = World(log, bound_at(0), cursor=2, mark=1).kato("cognition-data", holds([]))
+    world.otherwise["pattern"] = forgotten()
+    world.kato("observe-sequence", sequence(1, time=1, stm_length=1))
+    world.turn(context(run=NEW_RUN))
+    assert world.trace[-2:] == ["observe-sequence old", "commit 3"]
+
+
+def test_an_observation_that_was_not_saved_does_not_look_like_the_learn_after_it() -> None:
+    """Found by the chaos harness: KATO is behind the cursor, and empty, as it would be after a later learn."""
+    log = logged([plain("clear_stm", "e1"), observed("e2", "a"), observed("e3", "x", "y"), plain("learn", "e4")])
+    world = World(log, bound_at(1), cursor=2, mark=1).kato("cognition-data", holds([]))
+    world.otherwise["pattern"] = forgotten()
+    world.kato("delete", OK).kato("sessions", created())
+    world.kato("observe-sequence", sequence(1, time=1, stm_length=1)).kato("cognition-data", holds([["a"]]))
+    world.turn(context(run=NEW_RUN))
+    assert (world.trace[-2:], world.cursor) == (["bind new", "defer"], 2)
+
+
+@pytest.mark.parametrize("seen", [holds(stm_of("aQ")), GONE])
+def test_learns_that_may_be_counted_again_because_no_place_was_found_are_never_silent(
+    seen: ports.KatoReply,
+) -> None:
+    log = logged([*letters("ab"), plain("learn", "e3"), observed("e4", "c")])
+    world = World(log, bound_at(1), cursor=1).kato("cognition-data", seen).kato("pattern", frequency(1))
+    world.kato("delete", GONE if seen is GONE else OK).kato("sessions", created())
+    world.kato("observe-sequence", sequence(1, time=1, stm_length=1)).kato("cognition-data", holds(stm_of("a")))
+    if seen is GONE:
+        world.kato("delete", GONE)
+    world.turn(context(run=NEW_RUN))
+    assert world.trace[-2:] == ["bind new", "defer"]
+    assert world.counts.get("learns_in_doubt") == 1
+
+
+def test_a_read_that_fails_decides_nothing() -> None:
+    world = World(logged(letters("abcd")), bound_at(1), cursor=1).kato("cognition-data", LOST)
+    world.turn(context(run=NEW_RUN))
+    assert (world.cursor, world.intent, world.trace[-1]) == (1, None, "defer")
+    assert world.binding is not None
+    assert world.binding.run != NEW_RUN, "asked again next time"
+
+
+def test_an_open_fence_is_finished_whatever_the_run() -> None:
+    world = World(logged(letters("xab")), bound_at(1), Intent("f", "fence", 2, 1), cursor=1)
+    world.kato("delete", OK).kato("sessions", created())
+    world.kato("observe-sequence", sequence(1, time=1, stm_length=1)).kato("cognition-data", holds(stm_of("x")))
+    world.turn(context(run=NEW_RUN))
+    assert world.trace[0] == "delete old"
+    assert world.trace[-2:] == ["bind new", "defer"]
