@@ -1,0 +1,1 @@
+"""The periodic process as deployments start it."""

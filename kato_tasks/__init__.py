@@ -1,0 +1,59 @@
+"""kato_tasks: events from anywhere, applied to KATO in order, once, whatever dies.
+
+Names are exported lazily, so that ``import kato_tasks`` in an application costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kato_tasks.api import append_events, session_status
+    from kato_tasks.celery_app import app
+    from kato_tasks.errors import KatoTasksError
+    from kato_tasks.tasks import clear_stm, learn, observe, predict, process_observation_async
+
+__version__ = "0.1.0"
+_importing = RLock()
+
+_HOMES = {
+    "app": "kato_tasks.celery_app",
+    "celery": "kato_tasks.celery_app",
+    "process_observation_async": "kato_tasks.tasks",
+    "observe": "kato_tasks.tasks",
+    "predict": "kato_tasks.tasks",
+    "learn": "kato_tasks.tasks",
+    "clear_stm": "kato_tasks.tasks",
+    "append_events": "kato_tasks.api",
+    "session_status": "kato_tasks.api",
+    "KatoTasksError": "kato_tasks.errors",
+}
+
+__all__ = [
+    "KatoTasksError",
+    "app",
+    "append_events",
+    "clear_stm",
+    "learn",
+    "observe",
+    "predict",
+    "process_observation_async",
+    "session_status",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'kato_tasks' has no attribute {name!r}")
+    # Celery replaces its own module while it loads, so two threads must not begin it at once.
+    with _importing:
+        value = getattr(import_module(home), "app" if name == "celery" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

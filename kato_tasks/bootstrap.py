@@ -1,0 +1,186 @@
+"""Settings → the running pieces of one process. Only this module names adapters."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import redis
+
+from kato_tasks.adapters.http.kato import HttpKato
+from kato_tasks.adapters.redis.breaker import RedisBreakerState
+from kato_tasks.adapters.redis.keys import overdue_mark, prefix, wake_mark
+from kato_tasks.adapters.redis.operations import Retention
+from kato_tasks.adapters.redis.store import RedisStore, StoreRun, check_store, connect
+from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, shard_of
+from kato_tasks.engine.breaker import CircuitBreaker, GuardedKato
+from kato_tasks.engine.context import KatoTerms
+from kato_tasks.engine.keeper import LeaseKeeper
+from kato_tasks.engine.mailbox import Mailbox
+from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.engine.wakeup import Drainer, Terms
+from kato_tasks.errors import StoreUnavailable
+from kato_tasks.ports import Batch
+from kato_tasks.settings import Settings, settings
+
+WAKE_SECONDS = 60
+"""How long a wake-up waits in its queue at most, and its mark stands; the sweep notices earlier that it is lost."""
+OVERDUE_SECONDS = 3
+"""How long the mark of a wake-up stands that overtakes a queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The pieces of one process: opened after a fork, shared by its threads."""
+
+    settings: Settings
+    redis: redis.Redis
+    store: RedisStore
+    mailbox: Mailbox
+    kato: HttpKato
+    drainer: Drainer
+
+    def partitions_of(self, shard: int) -> list[int]:
+        """The partitions that a shard serves."""
+        return [p for p in range(PARTITIONS) if shard_of(p, self.settings.shards) == shard]
+
+    def marks_set(self, partitions: Iterable[int]) -> list[int]:
+        """The shards of these partitions that had no wake-up outstanding and are now marked as having one."""
+        return self._marked(sorted({shard_of(p, self.settings.shards) for p in partitions}), wake_mark, WAKE_SECONDS)
+
+    def overdue_marks_set(self, shards: Iterable[int]) -> list[int]:
+        """Those of the shards that no overtaking wake-up is on its way to, now marked as having one."""
+        return self._marked(sorted(shards), overdue_mark, OVERDUE_SECONDS)
+
+    def _marked(self, shards: Sequence[int], mark: Callable[[int], str], seconds: int) -> list[int]:
+        if not shards:
+            return []
+        pipe = self.redis.pipeline(transaction=False)
+        for shard in shards:
+            pipe.set(mark(shard), "1", nx=True, ex=seconds)
+        try:
+            return [shard for shard, new in zip(shards, pipe.execute(), strict=True) if new]
+        except redis.RedisError as exc:
+            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+
+    def mark_cleared(self, shard: int) -> None:
+        """A wake-up of the shard starts, or counts as lost: the next append sends another."""
+        try:
+            self.redis.delete(wake_mark(shard))
+        except redis.RedisError as exc:
+            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+
+    def now_ms(self) -> int:
+        """The store's clock: the one that due times are compared with."""
+        try:
+            seconds, micros = self.redis.time()
+        except redis.RedisError as exc:
+            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def node_of_session(self, session_id: str) -> str | None:
+        """The node that a session belongs to for life; None when it is not known."""
+        try:
+            node = self.redis.hget(f"{prefix(partition_of(session_id))}nodes", session_id)
+        except redis.RedisError as exc:
+            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+        return None if node is None else str(node)
+
+    def lane_of_session(self, session_id: str) -> str:
+        """The lane of a session that is known."""
+        node = self.node_of_session(session_id)
+        return lane_of(node if node is not None else default_node(session_id))
+
+    def close(self) -> None:
+        self.kato.close()
+        self.redis.close()
+
+
+def build(config: Settings) -> Runtime:
+    """Open the pieces; raises StoreUnavailable or ConfigurationError when the store cannot be used."""
+    run = StoreRun()
+    client = connect(config.store_url, run=run)
+    check_store(client)
+    retention = Retention(
+        dedupe_ms=int(config.dedupe_days * 86_400_000),
+        result_ms=config.result_seconds * 1000,
+    )
+    store = RedisStore(client, retention, run)
+    breaker = CircuitBreaker(
+        RedisBreakerState(client),
+        failures=config.breaker_failures,
+        interval_seconds=config.breaker_interval_seconds,
+    )
+    kato = HttpKato(connections=config.kato_connections, timeout_seconds=config.kato_timeout_seconds)
+    return Runtime(
+        settings=config,
+        redis=client,
+        store=store,
+        mailbox=Mailbox(store),
+        kato=kato,
+        drainer=Drainer(store, GuardedKato(kato, breaker), LeaseKeeper(store, config.renew_seconds), terms_of(config)),
+    )
+
+
+def terms_of(config: Settings) -> Terms:
+    """How lanes are drained, as the settings say."""
+    return Terms(
+        kato=KatoTerms(
+            urls=config.kato_urls,
+            ttl_seconds=config.kato_session_ttl_seconds,
+            config=config.kato_session_config,
+            settle_ms=int(config.kato_settle_seconds * 1000),
+            verify_last=config.verify_last,
+        ),
+        retry=RetryPolicy(
+            base_seconds=config.backoff_base_seconds,
+            cap_seconds=config.backoff_cap_seconds,
+            max_retries=config.max_retries,
+            circuit_seconds=config.breaker_interval_seconds,
+        ),
+        on_rejected=config.on_rejected,
+        on_exhausted=config.on_exhausted,
+        on_unknown_learn=config.on_unknown_learn,
+        lease_ms=int(config.lease_seconds * 1000),
+        batch=Batch(config.batch_events, config.batch_bytes),
+        slice_seconds=config.slice_seconds,
+        lanes=config.lanes_per_wakeup,
+    )
+
+
+_lock = threading.Lock()
+_current: tuple[int, Runtime] | None = None
+
+
+def runtime() -> Runtime:
+    """This process's pieces, opened on first use; a forked child opens its own."""
+    global _current
+    current = _current
+    if current is not None and current[0] == os.getpid():
+        return current[1]
+    with _lock:
+        if _current is None or _current[0] != os.getpid():
+            _current = (os.getpid(), build(settings()))
+        return _current[1]
+
+
+def forget_runtime(close: bool = False) -> None:
+    """Drop this process's pieces (a fork's child must not use its parent's connections; tests change settings)."""
+    global _current
+    with _lock:
+        if close and _current is not None and _current[0] == os.getpid():
+            _current[1].close()
+        _current = None
+
+
+def _after_fork() -> None:
+    global _lock, _current
+    _lock = threading.Lock()
+    _current = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+__all__: Sequence[str] = ("Runtime", "build", "forget_runtime", "runtime", "terms_of")

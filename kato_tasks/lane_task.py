@@ -1,0 +1,285 @@
+"""The Task class of the public tasks: validates at the caller, appends, then publishes.
+
+A task's message carries where its event is; the event itself is in the log before the message exists. The
+body finds its result, or drains its lane, or parks: it never blocks its slot, never polls.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from celery import Task
+from celery.canvas import Signature, maybe_signature
+from celery.exceptions import Ignore, Reject
+from celery.result import AsyncResult
+from kombu.exceptions import EncodeError
+
+from kato_tasks.bootstrap import Runtime, runtime
+from kato_tasks.domain.entries import Entry, entry_of, predict_entry
+from kato_tasks.domain.events import parse_event
+from kato_tasks.domain.ids import check_event_id, check_text_id, lane_of, partition_of, queue_of, shard_of
+from kato_tasks.domain.observations import Observation
+from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NotAppliedYet, StoreUnavailable
+from kato_tasks.instrumentation import say
+from kato_tasks.parking import answer_known, park_request, slice_done
+from kato_tasks.ports import KeepLater, KeepMessage
+
+log = logging.getLogger(__name__)
+WAITING = "WAITING"
+DIRECT_SECONDS = 60.0
+"""How long a call without a worker (eager mode, or the task called like a function) waits for its session's turn."""
+
+
+class LaneTask(Task):
+    """A task whose event goes through its session's lane. ``event_type`` says what it appends."""
+
+    abstract = True
+    event_type: ClassVar[str] = "observation"
+
+    # ------------------------------------------------------------- the caller
+
+    def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Signature[Any]:
+        """Like Celery's, and a call that is complete is validated here, at the caller."""
+        kwargs = dict(starkwargs.pop("kwargs", None) or (starargs[0] if starargs else None) or {})
+        arguments = tuple(_plain(a) for a in args or ())
+        kwargs = {name: _plain(value) for name, value in kwargs.items()}
+        if self._complete(arguments, kwargs):
+            self.call(arguments, kwargs)
+        return super().signature(arguments, kwargs, *starargs[1:], **starkwargs)
+
+    subtask = signature
+
+    def _complete(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        try:
+            inspect.signature(self.run).bind(*args, **kwargs)
+        except TypeError:
+            return False
+        return True
+
+    def call(self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The call's arguments by name, validated, as plain JSON. Raises InvalidEvent or TypeError."""
+        given = inspect.signature(self.run).bind(*(args or ()), **(kwargs or {}))
+        call = {name: _plain(value) for name, value in given.arguments.items() if value is not None}
+        self.entry(call, "check")
+        return call
+
+    def entry(self, call: Mapping[str, Any], event_id: str) -> Entry:
+        """What a call appends."""
+        limits = runtime_limits()
+        chosen = call.get("event_id") or event_id
+        if self.event_type == "predict":
+            session_id = call["session_id"]
+            if not isinstance(session_id, str):
+                raise InvalidEvent("session_id", f"must be text, not {type(session_id).__name__}")
+            return predict_entry(check_text_id("session_id", session_id), check_event_id(chosen))
+        event = parse_event({**call, "event_type": self.event_type, "event_id": chosen}, limits)
+        return entry_of(event, event_id=chosen, wanted=True, limits=limits)
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Append the event, then publish its task. When this returns, the event is in the store.
+
+        Raises InvalidEvent (the field is named), EventConflict or StoreUnavailable before anything is
+        published; a broker that is away does not raise: the message is kept and published later.
+        """
+        call = self.call(args, kwargs)
+        task_id = task_id or str(uuid.uuid4())
+        if self.app.conf.task_always_eager:
+            return super().apply_async((), call, task_id=task_id, link=link, link_error=link_error, **options)
+        rt = runtime()
+        entry = self.entry(call, task_id)
+        due_ms = _due_ms(options.pop("countdown", None), options.pop("eta", None))
+        if due_ms is None:
+            place = append_one(rt, entry)
+        else:
+            lane = lane_of(rt.mailbox.nodes([entry])[0])
+            place = {"lane": lane, "position": 0, "event_id": entry.event_id}
+            rt.store.execute([KeepLater(lane, due_ms, later_payload(entry))])
+        lane = str(place["lane"])
+        options.pop("queue", None)
+        options.pop("routing_key", None)
+        options.pop("exchange", None)
+        options["headers"] = {**(options.get("headers") or {}), "kato": place}
+        options["queue"] = queue_of(shard_of(partition_of(lane), rt.settings.shards))
+        links, errbacks = _frozen(link), _frozen(link_error)
+        try:
+            return super().apply_async(
+                (),
+                call,
+                task_id=task_id,
+                producer=producer,
+                link=links,
+                link_error=errbacks,
+                shadow=shadow,
+                **options,
+            )
+        except (EncodeError, TypeError):
+            raise  # an option of the call cannot be sent at all
+        except Exception as exc:
+            # OperationalError as a rule, but kombu also lets other errors of a dead connection through.
+            say(log, logging.WARNING, "task.kept", id=task_id, error=exc)
+            message = {"name": self.name, "kwargs": call, "task_id": task_id, "link": links, "link_error": errbacks}
+            message["options"] = {k: v for k, v in options.items() if _is_json(v)}
+            rt.store.execute([KeepMessage(lane, json.dumps(message))])
+            return self.AsyncResult(task_id)
+
+    # ------------------------------------------------------------- the worker
+
+    def perform(self, call: Mapping[str, Any]) -> Any:
+        """The body: this event's result, or Ignore with the request parked in its lane.
+
+        A store that is away does not fail the task: its message goes back to its queue.
+        """
+        try:
+            return self._perform(call)
+        except StoreUnavailable as exc:
+            if self.request.called_directly or self.request.is_eager:
+                raise
+            say(log, logging.WARNING, "task.requeued", id=self.request.id, error=exc)
+            time.sleep(1.0)  # nothing of ours can move while the store is away; do not spin
+            raise Reject(str(exc), requeue=True) from exc
+
+    def _perform(self, call: Mapping[str, Any]) -> Any:
+        request = self.request
+        task_id = request.id or str(uuid.uuid4())
+        direct = bool(request.called_directly or request.is_eager)
+        place = None if direct else request.get("kato")
+        known = answer_known(task_id)
+        if known is not None:
+            return delivered(known)
+        rt = runtime()
+        session = str(call["session_id"])
+        if place is None:
+            entry = self.entry(self.call((), call), task_id)
+            place = append_one(rt, entry)
+        lane, position, event_id = place["lane"], int(place["position"] or 0), place["event_id"]
+        deadline = time.monotonic() + DIRECT_SECONDS
+        claim = {"lane": lane, "session": session, "event_id": event_id, "position": position}
+        while True:
+            found, token = rt.drainer.claim(**claim, task_id="", request="", lease=True)
+            if found.work is not None:
+                done, answer = rt.drainer.drain_claimed(found.work, token, session, event_id)
+                slice_done(rt, done)
+                if answer is not None:
+                    return delivered(answer)
+                found, _ = rt.drainer.claim(**claim, task_id="", request="", lease=False)
+            if found.result is not None:
+                return delivered(found.result)
+            if found.applied:
+                return {"status": "applied", "session_id": session, "event_id": event_id, "position": position}
+            if not direct:
+                break
+            if time.monotonic() > deadline:
+                raise NotAppliedYet(f"not applied within {DIRECT_SECONDS:g} s: see kato-tasks sessions show")
+            time.sleep(0.02)
+        show_waiting(self, task_id, {"session_id": session, "position": position})
+        found, _ = rt.drainer.claim(**claim, task_id=task_id, request=park_request(self, call), lease=False)
+        if found.result is not None:
+            return delivered(found.result)
+        raise Ignore
+
+
+def show_waiting(task: LaneTask, task_id: str, where: dict[str, Any]) -> None:
+    """Let the result backend and Flower know; a backend or broker that is away must not fail the task for it."""
+    try:
+        task.backend.store_result(task_id, where, WAITING, request=task.request)
+        task.send_event("task-waiting", **where)
+    except Exception as exc:
+        say(log, logging.WARNING, "task.waiting_unseen", id=task_id, error=exc)
+
+
+def delivered(result: str) -> Any:
+    """A stored result as the task's own: its JSON, or the error in its place."""
+    answer = json.loads(result)
+    if isinstance(answer, dict) and "error" in answer and set(answer) == {"error"}:
+        raise EventRefused(answer["error"]["message"])
+    return answer
+
+
+def append_one(rt: Runtime, entry: Entry) -> dict[str, Any]:
+    """Append one event; returns its place. Raises EventConflict.
+
+    No wake-up is sent beside the task's own message, which drains the lane on arrival: it would double what a
+    ``.delay()`` costs. The message is not the lane's only chance, since the lane stands in the ready set and
+    every worker's sweep looks there. A predict has a place in its session's order and no position of its own (0).
+    """
+    posted = rt.mailbox.append([entry])
+    (placed,) = posted.placed
+    if placed.conflict:
+        raise EventConflict(placed.appended.error or "")
+    warn_of_shared_names(posted.shared_names)
+    position = 0 if entry.kind == "p" else placed.appended.position
+    return {"lane": placed.lane, "position": position, "event_id": entry.event_id}
+
+
+def warn_of_shared_names(lanes: frozenset[str]) -> None:
+    for lane in lanes:
+        say(log, logging.WARNING, "node.shared", lane=lane, meaning="KATO gives these node ids one memory")
+
+
+def later_payload(entry: Entry) -> str:
+    """An entry as it is kept until it is due."""
+    return json.dumps(
+        [entry.session_id, entry.node_id, entry.event_id, entry.kind, entry.wanted, entry.digest, entry.text]
+    )
+
+
+def runtime_limits() -> Any:
+    from kato_tasks.settings import settings
+
+    return settings().limits
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Observation):
+        return value.model_dump()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value
+
+
+def _due_ms(countdown: float | None, eta: Any) -> int | None:
+    if countdown is not None:
+        return int((time.time() + float(countdown)) * 1000) if countdown > 0 else None
+    if eta is None:
+        return None
+    when = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return int(when.timestamp() * 1000)
+
+
+def _frozen(links: Any) -> list[Any] | None:
+    """Links with their ids fixed now: a repeated dispatch must not make a second task of them."""
+    if links is None:
+        return None
+    frozen = []
+    for link in links if isinstance(links, list | tuple) else [links]:
+        signature = maybe_signature(link).clone()
+        signature.freeze()
+        frozen.append(signature)
+    return frozen
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""What happens in a worker beside its tasks: checks at its start, the sweep, logging as it is set.
+
+Imported by workers only (``imports`` in the Celery configuration), so that an application that sends tasks
+carries none of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery.signals import (
+    after_setup_logger,
+    after_setup_task_logger,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutting_down,
+)
+
+from kato_tasks.bootstrap import forget_runtime, runtime
+from kato_tasks.broker_guard import guard_redis_transport
+from kato_tasks.errors import ConfigurationError, StoreUnavailable
+from kato_tasks.instrumentation import JsonFormatter, say
+from kato_tasks.pool_guard import guard_pool_process
+from kato_tasks.settings import settings
+from kato_tasks.sweeping import Sweeper
+
+log = logging.getLogger(__name__)
+_sweepers: list[Sweeper] = []
+
+
+@worker_init.connect(weak=False)
+def guard_the_broker(**_: Any) -> None:
+    """See ``broker_guard``."""
+    guard_redis_transport()
+
+
+@worker_init.connect(weak=False)
+def refuse_a_store_that_drops_keys(**_: Any) -> None:
+    """End at once, with one sentence, on a store or a setting that cannot work; wait for one that is away."""
+    try:
+        runtime()
+    except ConfigurationError as exc:
+        raise SystemExit(f"kato_tasks: {exc}") from None
+    except StoreUnavailable as exc:
+        say(log, logging.WARNING, "store.unavailable", error=f"{exc}; waiting for it")
+
+
+@worker_ready.connect(weak=False)
+def start_sweeping(**_: Any) -> None:
+    """One thread in the worker's parent process."""
+    _sweepers.append(Sweeper())
+    _sweepers[-1].start()
+
+
+@worker_shutting_down.connect(weak=False)
+def stop_sweeping(**_: Any) -> None:
+    """Whoever is left does the next round."""
+    while _sweepers:
+        _sweepers.pop().stop()
+
+
+@after_setup_logger.connect(weak=False)
+@after_setup_task_logger.connect(weak=False)
+def log_as_set(logger: logging.Logger, **_: Any) -> None:
+    """``LOG_FORMAT=json``: one object per line."""
+    if settings().log_format == "json":
+        for handler in logger.handlers:
+            handler.setFormatter(JsonFormatter())
+
+
+@worker_process_init.connect(weak=False)
+def begin_a_pool_process(**_: Any) -> None:
+    """A pool process opens connections of its own, and ends in time (see ``pool_guard``)."""
+    forget_runtime()
+    guard_pool_process()

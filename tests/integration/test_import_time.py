@@ -1,0 +1,51 @@
+"""`import kato_tasks` in an application costs next to nothing: its names come when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = str(Path(__file__).resolve().parents[2])
+HEAVY = ("celery", "kombu", "redis", "pydantic", "pydantic_settings", "httpx", "httptools", "click", "rich")
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after `statement`."""
+    code = f"{statement}\nimport sys\nprint(' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=dict(os.environ) | {"PYTHONPATH": CHECKOUT},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement", ["import kato_tasks", "import kato_tasks; dir(kato_tasks); kato_tasks.__version__"]
+)
+def test_importing_the_package_loads_nothing_heavy(statement: str) -> None:
+    assert loaded_after(statement) & set(HEAVY) == set()
+
+
+def test_an_error_to_catch_costs_nothing_either() -> None:
+    assert loaded_after("from kato_tasks import KatoTasksError") & set(HEAVY) == set()
+
+
+def test_a_bulk_append_needs_no_kato_client() -> None:
+    assert "httpx" not in loaded_after("from kato_tasks import append_events")
+
+
+def test_every_public_name_is_there() -> None:
+    loaded_after("import kato_tasks\nfor name in kato_tasks.__all__: getattr(kato_tasks, name)")
+
+
+def test_a_name_that_is_none_is_said_so() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        loaded_after("from kato_tasks import obsreve")
+    assert "obsreve" in str(failed.value.stderr)

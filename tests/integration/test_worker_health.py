@@ -1,0 +1,122 @@
+"""The worker's health check, against a real broker and a real worker."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.services import RabbitmqServer
+from tests.waiting import wait_until
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SEND = "from kato_tasks.celery_app import app; app.send_task('kato_tasks.drain', [0], queue='kato.lane.00')"
+
+
+class Deployment:
+    """The settings of one worker, and commands that run with them."""
+
+    def __init__(self, broker: str, store: str, kato: str) -> None:
+        self._environment = dict(os.environ) | {
+            "PYTHONPATH": str(CHECKOUT),
+            "KATO_TASKS_BROKER_URL": broker,
+            "KATO_TASKS_RESULT_BACKEND": store.replace("/0", "/1"),
+            "KATO_TASKS_STORE_URL": store.replace("/0", "/2"),
+            "KATO_TASKS_KATO_URLS": kato,
+        }
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def send(self) -> None:
+        self.run("-c", SEND).check_returncode()
+
+    def health(self) -> subprocess.CompletedProcess[str]:
+        return self.run("-m", "workers.health", "--within", "1")
+
+    def worker(self, log: Path) -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "workers.lanes", "--pool", "solo", "--without-mingle"],
+                env=self._environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+
+@pytest.fixture
+def worker_and_deployment(
+    redis_url: str, kato_url: str, tmp_path: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], Deployment]]:
+    deployment = Deployment(redis_url, redis_url, kato_url)
+    log = tmp_path / "worker.log"
+    worker = deployment.worker(log)
+    try:
+        wait_until(lambda: b" ready." in log.read_bytes(), 30, "the worker is ready")
+        yield worker, deployment
+    finally:
+        worker.send_signal(signal.SIGCONT)
+        worker.terminate()
+        try:
+            worker.wait(30)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait(10)
+
+
+def test_a_worker_that_takes_messages_is_healthy_and_a_stopped_one_is_not(
+    worker_and_deployment: tuple[subprocess.Popen[bytes], Deployment], redis_url: str
+) -> None:
+    worker, deployment = worker_and_deployment
+    deployment.send()
+    with redis.Redis.from_url(redis_url) as broker:
+        wait_until(lambda: broker.llen("kato.lane.00") == 0, 10, "the message is taken")
+    assert deployment.health().returncode == 0
+    worker.send_signal(signal.SIGSTOP)
+    for _ in range(2):  # the stopped worker's open request to the broker still gets the first of them
+        deployment.send()
+    found = deployment.health()
+    assert found.returncode == 1
+    assert "kato.lane.00" in found.stderr
+    worker.send_signal(signal.SIGCONT)
+    wait_until(lambda: deployment.health().returncode == 0, 20, "healthy again")
+
+
+def test_with_nothing_waiting_it_is_healthy(redis_url: str, kato_url: str) -> None:
+    assert Deployment(redis_url, redis_url, kato_url).health().returncode == 0
+
+
+def test_a_broker_that_is_gone_is_one_sentence_and_unhealthy() -> None:
+    found = Deployment("redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0", "http://127.0.0.1:1").health()
+    assert found.returncode == 1
+    assert found.stderr.startswith("cannot ask the broker: ")
+    assert found.stderr.count("\n") == 1
+
+
+def test_messages_on_rabbitmq_without_a_consumer_are_unhealthy(
+    rabbitmq_server: RabbitmqServer, redis_url: str, kato_url: str, tmp_path: Path
+) -> None:
+    deployment = Deployment(rabbitmq_server.url, redis_url, kato_url)
+    worker = deployment.worker(tmp_path / "worker.log")
+    try:
+        wait_until(lambda: b" ready." in (tmp_path / "worker.log").read_bytes(), 30, "the worker is ready")
+        assert deployment.health().returncode == 0
+    finally:
+        worker.terminate()
+        worker.wait(30)
+    deployment.send()
+    found = deployment.health()
+    assert found.returncode == 1
+    assert "kato.lane.00" in found.stderr

@@ -1,0 +1,1 @@
+"""Worker processes as deployments start them, one thin module each."""
