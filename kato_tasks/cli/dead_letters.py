@@ -1,0 +1,117 @@
+"""``kato-tasks dead-letters``."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from kato_tasks.cli.lazy import BAD_INPUT
+from kato_tasks.cli.output import count, show_json, show_table, talk
+
+if TYPE_CHECKING:
+    from kato_tasks.dead_letters import Redriven
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """What is not going to be applied, and why. ID is a letter's id, or its event_id."""
+
+
+@dead_letters.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def list_(limit: int, as_json: bool) -> None:
+    """Print dead letters."""
+    from kato_tasks import dead_letters as letters
+    from kato_tasks.bootstrap import runtime
+
+    found = list(islice(letters.dead_letters(runtime()), limit + 1))
+    more, found = len(found) > limit, found[:limit]
+    if as_json:
+        show_json([letter.model_dump(mode="json") for letter in found])
+    elif found:
+        show_table(
+            ("id", "session", "position", "event_id", "attempts", "last", "reason"),
+            [
+                (one.id, one.session_id, one.position or "-", one.event_id, one.attempts, one.last_at, one.reason)
+                for one in found
+            ],
+            right=frozenset({2, 4}),
+        )
+    else:
+        talk("there are no dead letters")
+    if more:
+        talk(f"there are more than {limit}; see them with --limit")
+
+
+@dead_letters.command("show")
+@click.argument("id_", metavar="ID")
+def show(id_: str) -> None:
+    """Print one dead letter as JSON: the event, the reason, KATO's last answer."""
+    from kato_tasks import dead_letters as letters
+    from kato_tasks.bootstrap import runtime
+
+    show_json(letters.find(runtime(), id_).model_dump(mode="json"))
+
+
+@dead_letters.command("redrive")
+@click.argument("id_", metavar="ID", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every dead letter there is now.")
+@click.option("--json", "as_json", is_flag=True)
+def redrive(id_: str | None, everything: bool, as_json: bool) -> None:
+    """Give a dead letter another chance.
+
+    If its session is parked at this event, the session goes on at it: its own place. If the session has
+    gone on, the event is appended anew at the end, as <event_id>~redriven-<n>.
+    """
+    from kato_tasks import dead_letters as letters
+    from kato_tasks.bootstrap import runtime
+
+    if everything == (id_ is not None):
+        raise click.UsageError("give one ID, or --all")
+    rt = runtime()
+    done: list[Redriven] = []
+    failed = 0
+    if id_ is not None:
+        done.append(letters.redrive_parked(rt, id_) or letters.redrive(rt, letters.find(rt, id_)))
+    else:
+        for letter in list(letters.dead_letters(rt)):
+            try:
+                done.append(letters.redrive(rt, letter))
+            except letters.UNREDRIVABLE as exc:
+                failed += 1
+                talk(f"{letter.id} stays a dead letter: {exc}")
+    if as_json:
+        show_json([one.model_dump(mode="json") for one in done])
+    else:
+        for one in done:
+            click.echo(_sentence(one))
+    if everything:
+        talk(f"{count(len(done), 'dead letter')} redriven" + (f", {failed} not" if failed else ""))
+    if failed:
+        raise click.exceptions.Exit(BAD_INPUT)
+
+
+def _sentence(one: Redriven) -> str:
+    if one.resumed:
+        return f"session {one.session_id!r} goes on at {one.event_id!r}, position {one.position}"
+    return (
+        f"session {one.session_id!r} has gone on, so the event was appended at the end: "
+        f"{one.event_id!r}, position {one.position}"
+    )
+
+
+@dead_letters.command("discard")
+@click.argument("id_", metavar="ID")
+def discard(id_: str) -> None:
+    """Forget a dead letter; its JSON is printed once more."""
+    from kato_tasks import dead_letters as letters
+    from kato_tasks.bootstrap import runtime
+
+    rt = runtime()
+    letter = letters.find(rt, id_)
+    letters.discard(rt, letter)
+    show_json(letter.model_dump(mode="json"))
+    talk(f"dead letter {letter.id} is discarded")

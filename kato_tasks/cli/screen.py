@@ -1,0 +1,132 @@
+"""What the stack's commands show on stderr: parts as they become ready, and their lines, in colour."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import click
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from kato_tasks.embedded.logs import Level, brief
+
+_COLOURS = {"redis": "red", "kato": "magenta", "worker": "green", "beat": "yellow", "flower": "cyan"}
+_LEVELS = {"info": None, "warning": "yellow", "error": "red"}
+WIDTH = 8
+
+_HOUSEKEEPING = re.compile(r"kato_tasks\.(sweep|keep_alive)\b")
+_ASKED_TOO_EARLY = re.compile(r"Inspect method \w+ failed")
+
+
+def _is_no_news(level: Level, text: str) -> bool:
+    """What only the log files need: beat's periodic tasks, and Flower's first look at a worker that still starts."""
+    return (level == "info" and bool(_HOUSEKEEPING.search(text))) or bool(_ASKED_TOO_EARLY.search(text))
+
+
+class Screen:
+    """Thread-safe: parts' lines come from another thread.
+
+    ``quiet``: only their warnings and errors. ``data_on_stdout``: stdout is for JSON, so tables go to stderr too.
+    """
+
+    def __init__(self, *, quiet: bool, data_on_stdout: bool = False) -> None:
+        self._tables = Console(highlight=False, stderr=data_on_stdout)
+        self._quiet = quiet
+        self._lock = threading.Lock()
+        self._open = False
+        self._color = False if os.environ.get("NO_COLOR") else None
+        self.calm = False
+        """while True, warnings of parts are not shown: they are of the stop itself"""
+
+    def say(self, text: str = "", *, bold: bool = False, fg: str | None = None) -> None:
+        """One line of our own."""
+        with self._lock:
+            self._close()
+            self._echo(click.style(text, bold=bold, fg=fg) if bold or fg else text)
+
+    def begin(self, text: str) -> None:
+        """A line that grows: see ``add``."""
+        with self._lock:
+            self._close()
+            self._echo(f"  {text:{WIDTH + 3}}", newline=False)
+            self._open = True
+
+    def add(self, name: str) -> None:
+        """Something on the line that grows is done."""
+        with self._lock:
+            self._echo(click.style(" ✓ ", fg="green") + name + " ", newline=False)
+
+    def end(self, text: str) -> None:
+        """The last word of the line that grows."""
+        with self._lock:
+            if self._open:
+                self._echo("  " + click.style(text, dim=True))
+                self._open = False
+
+    def show(self, table: Table) -> None:
+        """What the command found, for a person."""
+        with self._lock:
+            self._close()
+            self._tables.print(Padding(table, (1, 2), expand=False))
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar with rate and remaining time, on a terminal only, gone at its end; yields what moves it."""
+        with Progress(
+            TextColumn(f"  {what:{WIDTH + 3}}"),
+            BarColumn(36),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:,.0f}/s", style="dim"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+            row, started = bar.add_task(what, total=total, rate=0.0), time.monotonic()
+
+            def move(done: int) -> None:
+                rate = done / max(time.monotonic() - started, 0.001)
+                bar.update(row, completed=done, rate=rate)
+
+            yield move
+
+    def line(self, part: str, level: Level, text: str) -> None:
+        """A line that a part wrote to its log."""
+        if self.calm or _is_no_news(level, text) or (self._quiet and level == "info"):
+            return
+        with self._lock:
+            self._close()
+            self._echo(f"{self._name(part)} {click.style(self._fitting(brief(text)), fg=_LEVELS[level])}")
+
+    def tail(self, part: str, lines: Iterable[str]) -> None:
+        """The last lines of a part that failed."""
+        with self._lock:
+            self._close()
+            for text in lines:
+                self._echo(f"{self._name(part)} {text}")
+
+    def _name(self, part: str) -> str:
+        return click.style(f"{part:{WIDTH}}│", fg=_COLOURS.get(part))
+
+    @staticmethod
+    def _fitting(text: str) -> str:
+        """On a terminal one row; the log file has the whole line."""
+        room = shutil.get_terminal_size().columns - WIDTH - 3
+        return text if len(text) <= room or not sys.stderr.isatty() else f"{text[:room]}…"
+
+    def _close(self) -> None:
+        if self._open:
+            self._echo("")
+            self._open = False
+
+    def _echo(self, text: str, *, newline: bool = True) -> None:
+        click.echo(text, err=True, nl=newline, color=self._color)

@@ -1,0 +1,193 @@
+"""`kato-tasks up` and `kato-tasks demo`: everything on this machine, with nothing but Python."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from kato_tasks.cli.lazy import BAD_INPUT, Failure
+from kato_tasks.cli.screen import WIDTH, Screen
+from kato_tasks.embedded.stack import Stack, StackFailed
+from kato_tasks.embedded.tickets import SESSION_CONFIG, BadData, Ticket, read_tickets
+
+CHECK_SECONDS = 0.2
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGHUP: end as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def stopping_by_signal() -> Iterator[None]:
+    """Within it SIGTERM and SIGHUP raise Stopped, as Ctrl-C raises KeyboardInterrupt."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(number)
+
+    # A hangup that is ignored already is to be survived (nohup).
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def running_stack(
+    screen: Screen,
+    *,
+    data: Path | None = None,
+    concurrency: int = 2,
+    loglevel: str = "INFO",
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Stack]:
+    """A stack that is ready, and is gone afterwards; a part that fails ends the command with exit code 1."""
+    stack = Stack(
+        data,
+        concurrency=concurrency,
+        loglevel=loglevel,
+        settings=settings,
+        on_ready=screen.add,
+        on_line=screen.line,
+    )
+    started = time.monotonic()
+    failure: StackFailed | None = None
+    screen.begin("starting")
+    try:
+        stack.start()
+        screen.end(f"{time.monotonic() - started:.1f} s")
+        yield stack
+    except StackFailed as exc:
+        failure = exc
+        # Their part is gone: what the others have to say about that is no news.
+        screen.calm = True
+        screen.say(f"{exc}{'; its last lines:' if exc.log else ''}", fg="red")
+        screen.tail(exc.part, exc.log)
+    finally:
+        screen.calm = True
+        screen.say()
+        screen.begin("stopping")
+        started = time.monotonic()
+        stack.stop()
+        screen.end(f"{time.monotonic() - started:.1f} s, nothing is left running")
+    if failure is not None:
+        sys.exit(1)
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep event log, logs and ports here for the next start (default: a directory that goes at the end).",
+)
+@click.option("-c", "--concurrency", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
+@click.option("-q", "--quiet", is_flag=True, help="Of the parts' logs show only warnings and errors.")
+@click.option("--json", "as_json", is_flag=True, help="When ready, one JSON line on stdout: addresses, settings, pids.")
+def up(data: Path | None, concurrency: int, quiet: bool, as_json: bool) -> None:
+    """Run the embedded stack: Redis, an embedded KATO, a worker, beat and Flower.
+
+    Runs until Ctrl-C. The embedded KATO keeps its memory in memory: --data keeps the event log, not its patterns.
+    """
+    screen = Screen(quiet=quiet)
+    try:
+        with stopping_by_signal(), running_stack(screen, data=data, concurrency=concurrency) as stack:
+            _tell(screen, stack, as_json=as_json)
+            while True:
+                stack.check()
+                time.sleep(CHECK_SECONDS)
+    except (KeyboardInterrupt, Stopped):
+        # How a server is ended when all is well.
+        return
+
+
+def _tell(screen: Screen, stack: Stack, *, as_json: bool) -> None:
+    screen.say()
+    for name, where in {**stack.urls, "logs": str(stack.data / "logs")}.items():
+        screen.say(f"  {click.style(name.ljust(WIDTH), bold=True)} {where or 'running'}")
+    screen.say()
+    if as_json:
+        parts = {name: {"url": url, "pid": stack.pids[name]} for name, url in stack.urls.items()}
+        click.echo(json.dumps({"parts": parts, "environment": stack.environment, "data": str(stack.data)}))
+    else:
+        screen.say("  Use it from another shell:")
+        screen.say()
+        for name, value in stack.environment.items():
+            click.echo(f"export {name}={shlex.quote(value)}")
+        screen.say()
+    sys.stdout.flush()
+    screen.say("  Ctrl-C stops everything.")
+    screen.say()
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="A help-desk log to learn and predict: CSV with the columns timestamp, case_id, activity (and resource).",
+)
+@click.option("-c", "--concurrency", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON on stdout; tables go to stderr.")
+def demo(data: Path | None, concurrency: int, as_json: bool) -> None:
+    """Start the embedded stack, put events through it, print what KATO predicts, and stop everything.
+
+    Without --data the events are made up: visits of three web shops.
+    """
+    screen = Screen(quiet=True, data_on_stdout=as_json)
+    tickets = _tickets(data) if data else []
+    settings = {}
+    if tickets:
+        settings["KATO_TASKS_KATO_SESSION_CONFIG"] = json.dumps(SESSION_CONFIG)
+    figures = None
+    try:
+        with (
+            stopping_by_signal(),
+            running_stack(screen, concurrency=concurrency, loglevel="WARNING", settings=settings) as stack,
+        ):
+            # From here on this process is a client of the stack, like any application.
+            os.environ.update(stack.environment)
+            figures = _demonstrate(stack, screen, tickets)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Stopped as exc:
+        sys.exit(128 + exc.number)
+    if as_json:
+        click.echo(json.dumps(figures, ensure_ascii=False, indent=2))
+
+
+def _tickets(path: Path) -> list[Ticket]:
+    try:
+        return read_tickets(path)
+    except BadData as exc:
+        raise Failure(str(exc), BAD_INPUT) from None
+
+
+def _demonstrate(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[str, Any]:
+    # Late: both read the settings, which are those of the stack.
+    if tickets:
+        from kato_tasks.cli.forecast import helpdesk_demo
+
+        return helpdesk_demo(stack, screen, tickets)
+    from kato_tasks.cli.demo import sample_demo
+
+    return sample_demo(stack, screen)
+
+
+if __name__ == "__main__":
+    click.Group(commands={"up": up, "demo": demo})()

@@ -1,0 +1,130 @@
+"""``kato-tasks status`` and ``kato-tasks wait``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from kato_tasks.cli.lazy import BAD_INPUT, UNUSABLE, Failure, store_sentence
+from kato_tasks.cli.output import count, seconds, show_fields, show_json, show_table, talk
+from kato_tasks.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from kato_tasks.status import Counts, Reached, Status
+
+POLL_SECONDS = 0.2
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True)
+def status(as_json: bool) -> None:
+    """Say how everything stands. Exit code 0: healthy, 1: degraded, 2: the store does not answer."""
+    from kato_tasks.bootstrap import runtime
+    from kato_tasks.status import read_status
+
+    try:
+        found = read_status(runtime())
+    except StoreUnavailable as exc:
+        if as_json:
+            show_json({"health": "unreachable", "reasons": [str(exc)]})
+        raise Failure(store_sentence(exc), UNUSABLE) from None
+    if as_json:
+        show_json(found.model_dump(mode="json"))
+    else:
+        _show(found)
+    if found.health != "healthy":
+        raise click.exceptions.Exit(BAD_INPUT)
+
+
+def _show(found: Status) -> None:
+    show_fields(
+        [
+            ("health", found.health),
+            ("backlog", count(found.backlog, "event")),
+            ("oldest unapplied", seconds(found.oldest_unapplied_seconds)),
+            ("applied", f"{found.applied:,} of {found.appended:,}"),
+            ("dead letters", f"{found.dead_letters:,}"),
+            ("parked", count(found.parked, "session")),
+            ("scheduled", f"{found.scheduled:,}"),
+            ("unpublished", f"{found.unpublished:,}"),
+            ("fenced", f"{found.fenced:,}"),
+            ("rebuilt", f"{found.rebuilt:,}"),
+            ("leftovers", f"{found.leftovers:,}"),
+            ("learns unknown", f"{found.learns_unknown:,}"),
+            *(("KATO", _reached(one)) for one in found.kato),
+            ("broker", _reached(found.broker)),
+        ]
+    )
+    busy = [shard for shard in found.shards if shard.backlog or shard.dead_letters or shard.parked]
+    if busy:
+        click.echo()
+        show_table(
+            ("shard", "backlog", "oldest", "applied", "dead letters", "parked"),
+            [
+                (s.shard, s.backlog, seconds(s.oldest_unapplied_seconds), s.applied, s.dead_letters, s.parked)
+                for s in busy
+            ],
+            right=frozenset(range(6)),
+        )
+    for reason in found.reasons:
+        talk(f"degraded: {reason}")
+
+
+def _reached(one: Reached) -> str:
+    return f"{one.url} {'ok' if one.error is None else 'does not answer'}"
+
+
+@click.command("wait")
+@click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing while waiting.")
+def wait(timeout: float, quiet: bool) -> None:
+    """Return when nothing is pending; exit code 1 when something still is after the timeout.
+
+    What waits for a person (parked sessions) cannot be waited for: then it ends at once, with 1.
+    """
+    from kato_tasks.bootstrap import runtime
+    from kato_tasks.status import read_counts
+
+    rt = runtime()
+    began = time.monotonic()
+    counts = read_counts(rt)
+    next_talk, stuck = began + 2.0, 0
+    while not _nothing_pending(counts):
+        # Twice in a row: an append may come between two of the figures.
+        stuck = stuck + 1 if not counts.lanes_due and counts.parked and not counts.unpublished else 0
+        if stuck == 2:
+            raise Failure(
+                f"{count(counts.backlog, 'event')} of {count(counts.parked, 'parked session')} wait for a person: "
+                "see kato-tasks sessions list --state parked",
+                BAD_INPUT,
+            )
+        now = time.monotonic()
+        if now - began >= timeout:
+            raise Failure(f"not done after {timeout:g} s: {_left(counts)}", BAD_INPUT)
+        if now >= next_talk and not quiet:
+            next_talk = now + 2.0
+            talk(_left(counts))
+        time.sleep(min(POLL_SECONDS, max(0.0, timeout - (now - began))))
+        try:
+            counts = read_counts(rt)
+        except StoreUnavailable as exc:
+            # It may be restarting; its answer, or the timeout, ends this.
+            if time.monotonic() - began >= timeout:
+                raise Failure(store_sentence(exc), UNUSABLE) from None
+
+
+def _nothing_pending(counts: Counts) -> bool:
+    return not counts.backlog and not counts.lanes_due and not counts.unpublished
+
+
+def _left(counts: Counts) -> str:
+    parts = [f"{count(counts.backlog, 'event')} of {count(counts.sessions_unapplied, 'session')} left"]
+    if counts.oldest_unapplied_seconds is not None:
+        parts.append(f"the oldest waits for {seconds(counts.oldest_unapplied_seconds)}")
+    if counts.unpublished:
+        parts.append(f"{count(counts.unpublished, 'message')} kept until the broker answers")
+    if counts.parked:
+        parts.append(f"{count(counts.parked, 'session')} parked")
+    return ", ".join(parts)

@@ -1,0 +1,160 @@
+"""A help-desk log as tickets: read from CSV, split by time, with the baseline that a prediction has to beat."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+COLUMNS = ("timestamp", "case_id", "activity")
+LEARNED_SHARE = 0.8
+SESSION_CONFIG = {"rank_sort_algo": "frequency", "recall_threshold": 0.3, "max_predictions": 20}
+"""How KATO ranks its predictions here. Chosen on the tickets that are learned (their second half, in five
+parts, each predicted from what came before it), never on those that are predicted."""
+FEWEST = 5
+"""Tickets below which there is nothing to split."""
+
+
+class BadData(ValueError):
+    """The file cannot be used; one sentence that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One activity of a ticket; ``row`` is its place in the file."""
+
+    row: int
+    when: datetime
+    activity: str
+    resource: str
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A ticket's steps in the order of their time."""
+
+    case_id: str
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def activities(self) -> list[str]:
+        return [step.activity for step in self.steps]
+
+
+def read_tickets(path: Path) -> list[Ticket]:
+    """The tickets of a log by their start. Raises BadData.
+
+    Columns ``timestamp`` (ISO 8601), ``case_id``, ``activity`` and perhaps ``resource``; others are not looked at.
+    """
+    rows = csv.DictReader(io.StringIO(_text(path), newline=""))
+    try:
+        named = list(rows.fieldnames or ())
+        missing = [name for name in COLUMNS if name not in named]
+        if missing:
+            has = ", ".join(named) or "none"
+            raise BadData(f"{path} has no column {' and no column '.join(missing)}; its columns are: {has}")
+        tickets: dict[str, Ticket] = {}
+        for number, row in enumerate(rows):
+            step = _step(path, rows.line_num, number, row)
+            tickets.setdefault(row["case_id"], Ticket(row["case_id"])).steps.append(step)
+    except csv.Error as exc:
+        raise BadData(f"{path} is no CSV: line {rows.line_num}: {exc}") from None
+    if len(tickets) < FEWEST:
+        raise BadData(
+            f"{path} has {len(tickets)} tickets; to learn some and predict others at least {FEWEST} are needed"
+        )
+    for ticket in tickets.values():
+        ticket.steps.sort(key=lambda step: (step.when, step.row))
+    return sorted(tickets.values(), key=lambda ticket: (ticket.steps[0].when, ticket.steps[0].row))
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as exc:
+        raise BadData(f"{path} cannot be read: {exc.strerror}") from None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = raw.count(b"\n", 0, exc.start) + 1
+        raise BadData(
+            f"{path} is not UTF-8: byte 0x{raw[exc.start]:02x} at offset {exc.start}, line {line}; convert it first"
+        ) from None
+
+
+def _step(path: Path, line: int, number: int, row: dict[str, Any]) -> Step:
+    for name in COLUMNS:
+        if not row[name]:
+            raise BadData(f"{path}, line {line}: {name} is empty")
+    try:
+        when = datetime.fromisoformat(row["timestamp"])
+        # An offset may be there or not, but times must compare.
+        when = when.astimezone() if when.tzinfo is None else when
+    except ValueError:
+        raise BadData(f"{path}, line {line}: timestamp {row['timestamp']!r} is not ISO 8601") from None
+    return Step(number, when, row["activity"], row.get("resource") or "")
+
+
+def split(tickets: list[Ticket]) -> tuple[list[Ticket], list[Ticket]]:
+    """The first tickets by start, which are learned, and the rest, which are predicted."""
+    learned = int(len(tickets) * LEARNED_SHARE)
+    return tickets[:learned], tickets[learned:]
+
+
+def learning_events(tickets: Iterable[Ticket], node: str) -> list[dict[str, Any]]:
+    """Standard KATO events in the order of their time, each ticket learned right after its last step."""
+    timed = []
+    for ticket in tickets:
+        for number, step in enumerate(ticket.steps):
+            timed.append((step.when, step.row, 0, step_event(ticket, number, node)))
+        last = ticket.steps[-1]
+        learn = {
+            "event_type": "learn",
+            "event_id": f"{ticket.case_id}, learned",
+            "session_id": ticket.case_id,
+            "node_id": node,
+            "timestamp": last.when.isoformat(),
+        }
+        timed.append((last.when, last.row, 1, learn))
+    return [event for *_, event in sorted(timed, key=lambda row: row[:3])]
+
+
+def step_event(ticket: Ticket, number: int, node: str) -> dict[str, Any]:
+    """One step of a ticket as an event; its id is that of the fact, so the same log twice adds nothing."""
+    step = ticket.steps[number]
+    return {
+        "event_type": "observation",
+        "event_id": f"{ticket.case_id}, step {number + 1}",
+        "session_id": ticket.case_id,
+        "node_id": node,
+        "timestamp": step.when.isoformat(),
+        "observation": {"strings": [step.activity], "metadata": {"resource": step.resource} if step.resource else {}},
+        "metadata": {"source": "helpdesk"},
+    }
+
+
+class Followers:
+    """The baseline: what most often came right after the last activity."""
+
+    def __init__(self, tickets: Iterable[Ticket]) -> None:
+        self._after: dict[str, Counter[str]] = defaultdict(Counter)
+        for ticket in tickets:
+            for one, following in pairwise(ticket.activities):
+                self._after[one][following] += 1
+
+    def expect(self, last: str, count: int) -> list[str]:
+        """The most frequent followers, the most frequent first."""
+        return [activity for activity, _ in self._after[last].most_common(count)] if last in self._after else []
+
+
+def questions(ticket: Ticket) -> Iterator[tuple[int, str]]:
+    """Each prefix (its length, from 2) after which the ticket goes on, with the activity that really came."""
+    activities = ticket.activities
+    for seen in range(2, len(activities)):
+        yield seen, activities[seen]

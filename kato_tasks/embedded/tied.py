@@ -1,0 +1,30 @@
+"""Runs a command that cannot outlive the process which started it.
+
+    python tied.py PARENT_PID SIGNAL COMMAND [ARGUMENTS]
+
+Becomes COMMAND. On Linux the kernel sends it SIGNAL when its parent dies, even by SIGKILL. A file of its own
+that imports nothing, so that it costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> None:
+    """Exec the command; ends with 1 when the parent is gone already."""
+    parent, number, command = int(argv[0]), int(argv[1]), argv[2:]
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+    # It may have died before the line above; then nobody would ever send the signal.
+    if os.getppid() != parent:
+        sys.exit(1)
+    os.execvp(command[0], command)  # noqa: S606  that is its purpose
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

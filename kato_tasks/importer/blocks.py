@@ -1,0 +1,106 @@
+"""Lines in blocks, each line with the chain of hashes that names it and everything before it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from kato_tasks.importer.source import Source
+
+BLOCK_LINES = 10_000
+BLOCK_BYTES = 8_000_000
+CONTINUED_LINES = 1_000
+"""How many lines a record may have (a quoted cell may hold line ends)."""
+CONTINUED_BYTES = 1_000_000
+
+
+@dataclass(slots=True)
+class Block:
+    """Consecutive lines. ``number`` is the first one's in the file (from 1), ``offset`` its first byte."""
+
+    number: int
+    offset: int
+    lines: list[bytes] = field(default_factory=list)
+    chains: list[bytes] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+    @property
+    def start(self) -> str:
+        """The name of the place at which the block begins: the chain after its first line."""
+        return self.chains[0].hex()
+
+    @property
+    def end(self) -> str:
+        """The chain after its last line."""
+        return self.chains[-1].hex()
+
+    def head(self, lines: int) -> Block:
+        """Its first lines, as a block of their own."""
+        return Block(self.number, self.offset, self.lines[:lines], self.chains[:lines], self.sizes[:lines])
+
+    def offset_of(self, index: int) -> int:
+        """The first byte of a line of the block, in the file."""
+        return self.offset + sum(self.sizes[:index])
+
+
+class Blocks:
+    """Cuts a source into blocks: the same lines always into the same blocks, however many lines follow."""
+
+    def __init__(self, source: Source, seed: bytes) -> None:
+        self._source = source
+        self._chain = sha256(seed).digest()
+        self._number = 1
+        self._offset = 0
+        self._ended = False
+        self._again: deque[tuple[bytes, int]] = deque()
+
+    def header(self) -> bytes | None:
+        """The first line, which is part of the chain; None when there is none."""
+        one = Block(self._number, self._offset)
+        if not self._extend(one):
+            return None
+        self.close(one)
+        return one.lines[0]
+
+    def read(self) -> Block | None:
+        """The next block; None at the end."""
+        block = Block(self._number, self._offset)
+        size = 0
+        while len(block.lines) < BLOCK_LINES and size < BLOCK_BYTES and self._extend(block):
+            size += block.sizes[-1]
+        return block if block.lines else None
+
+    def lengthen(self, block: Block, natural: int) -> bool:
+        """Add a line for a record that goes on after ``natural`` lines; False at the end, or when it is too much."""
+        if len(block.lines) - natural >= CONTINUED_LINES or sum(block.sizes[natural:]) > CONTINUED_BYTES:
+            return False
+        return self._extend(block)
+
+    def give_back(self, block: Block, lines: int) -> None:
+        """Shorten a block to its first ``lines``; the others are read again."""
+        if lines >= len(block.lines):
+            return
+        self._again.extendleft(reversed(list(zip(block.lines[lines:], block.sizes[lines:], strict=True))))
+        del block.lines[lines:], block.chains[lines:], block.sizes[lines:]
+        self._chain = block.chains[-1]
+
+    def close(self, block: Block) -> None:
+        """The block is complete: the next one begins after its last line."""
+        self._number += len(block.lines)
+        self._offset += sum(block.sizes)
+
+    def _extend(self, block: Block) -> bool:
+        if self._again:
+            read: tuple[bytes, int] | None = self._again.popleft()
+        else:
+            read = None if self._ended else self._source.next_line()
+        if read is None:
+            self._ended = True
+            return False
+        line, size = read
+        self._chain = sha256(self._chain + line).digest()
+        block.lines.append(line)
+        block.chains.append(self._chain)
+        block.sizes.append(size)
+        return True

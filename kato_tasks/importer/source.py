@@ -1,0 +1,93 @@
+"""Where the bytes come from: a file (plain or gzip) or standard input, line by line, with bounded lines."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import IO
+
+from kato_tasks.importer.errors import BadInput
+
+MAX_LINE_BYTES = 4_000_000
+BOM = b"\xef\xbb\xbf"
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+class Source:
+    """Raw lines without their line ends. ``name`` is for messages, ``total`` the size in bytes if it is known."""
+
+    def __init__(self, name: str, stream: IO[bytes], raw: IO[bytes] | None, total: int | None) -> None:
+        self.name = name
+        self.total = total
+        self._stream = stream
+        self._raw = raw
+        self._read = 0
+
+    @property
+    def position(self) -> int:
+        """Bytes taken from what ``total`` measures (of a gzip file: the packed ones)."""
+        return self._raw.tell() if self._raw is not None else self._read
+
+    def next_line(self) -> tuple[bytes, int] | None:
+        """A line and how many bytes it took up; None at the end.
+
+        Of a line of more than MAX_LINE_BYTES, the rest is a digest: it is longer than MAX_LINE_BYTES then too.
+        Raises BadInput when the file cannot be read on.
+        """
+        try:
+            line = self._stream.readline(MAX_LINE_BYTES)
+            size = len(line)
+            if size == MAX_LINE_BYTES and not line.endswith(b"\n"):
+                line, size = self._shortened(line)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
+            raise BadInput(f"{self.name} is a damaged gzip file ({exc}); make it anew") from None
+        except OSError as exc:
+            raise BadInput(f"{self.name} cannot be read on: {exc.strerror or exc}") from None
+        if not line:
+            return None
+        if self._read == 0:
+            if line.startswith(UTF16):
+                raise BadInput(f"{self.name} is not UTF-8 but UTF-16 (byte 0, line 1); save it as UTF-8 and try again")
+            line = line.removeprefix(BOM)
+        self._read += size
+        return line.rstrip(b"\r\n"), size
+
+    def _shortened(self, line: bytes) -> tuple[bytes, int]:
+        digest, size = sha256(), len(line)
+        while piece := self._stream.readline(MAX_LINE_BYTES):
+            digest.update(piece.rstrip(b"\r\n"))
+            size += len(piece)
+            if piece.endswith(b"\n"):
+                break
+        return line + digest.hexdigest().encode(), size
+
+
+@contextmanager
+def open_source(file: str) -> Iterator[Source]:
+    """Open a file, or standard input for ``-``; raises BadInput when it cannot be opened."""
+    if file == "-":
+        yield Source("standard input", sys.stdin.buffer, None, None)
+        return
+    path = Path(file)
+    try:
+        raw = path.open("rb")
+    except FileNotFoundError:
+        raise BadInput(f"{file} does not exist; check the path") from None
+    except IsADirectoryError:
+        raise BadInput(f"{file} is a directory; give one file") from None
+    except OSError as exc:
+        raise BadInput(f"{file} cannot be opened: {exc.strerror}") from None
+    with raw:
+        total = path.stat().st_size or None
+        packed = raw.peek(2)[:2] == b"\x1f\x8b"
+        if packed:
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield Source(file, io.BufferedReader(unpacked, 1 << 20), raw, total)
+        else:
+            yield Source(file, raw, None, total)

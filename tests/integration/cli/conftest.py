@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kombu import pools
+
+from kato_tasks.bootstrap import Runtime, build, forget_runtime, runtime
+from kato_tasks.celery_app import app, configuration
+from kato_tasks.settings import Settings, settings
+from tests.integration.cli.running import NOWHERE, Cli, Imports, databases
+
+
+@pytest.fixture
+def cli(redis_url: str, tmp_path: Path) -> Cli:
+    return Cli(tmp_path, {**databases(redis_url), "KATO_URLS": NOWHERE})
+
+
+@pytest.fixture
+def rt(redis_url: str) -> Iterator[Runtime]:
+    """The pieces of this process, on the store that ``cli`` uses too."""
+    made = build(Settings(store_url=databases(redis_url)["STORE_URL"], kato_urls=(NOWHERE,)))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def imports(rt: Runtime, tmp_path: Path) -> Imports:
+    return Imports(rt, tmp_path)
+
+
+@pytest.fixture
+def live(cli: Cli, kato_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """The pieces of a process whose KATO is there; the command line has the same settings."""
+    cli.settings["KATO_URLS"] = kato_url
+    cli.inside = True
+    for name, value in cli.settings.items():
+        monkeypatch.setenv(f"KATO_TASKS_{name}", value)
+    follow_environment()
+    yield runtime()
+    monkeypatch.undo()
+    follow_environment()
+
+
+def follow_environment() -> None:
+    """Make this process's settings, pieces and Celery app those of the environment."""
+    settings.cache_clear()
+    forget_runtime(close=True)
+    pools.reset()  # type: ignore[no-untyped-call]
+    app._pool = None
+    app.__dict__.pop("amqp", None)
+    app.conf.update(configuration(settings()))
