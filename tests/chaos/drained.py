@@ -1,0 +1,52 @@
+"""Waiting until everything is applied, and what is left when it is not."""
+
+import time
+from dataclasses import dataclass
+
+import redis
+
+from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.domain.ids import PARTITIONS
+from tests.chaos.rig import Rig
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is still to be done."""
+
+    sessions: int
+    """with unapplied events, and not parked"""
+    asks: int
+    outbox: int
+
+    def __bool__(self) -> bool:
+        return bool(self.sessions or self.outbox)
+
+
+def left(rig: Rig) -> Left:
+    pipe = rig.view.pipeline(transaction=False)
+    for partition in range(PARTITIONS):
+        p = prefix(partition)
+        pipe.zrange(f"{p}since", 0, -1)
+        pipe.smembers(f"{p}parked")
+        pipe.zcard(f"{p}owed")
+        pipe.llen(f"{p}outbox")
+    rows = pipe.execute()
+    sessions = sum(len(set(rows[i]) - set(rows[i + 1])) for i in range(0, len(rows), 4))
+    return Left(sessions, sum(rows[2::4]), sum(rows[3::4]))
+
+
+def until_drained(rig: Rig, seconds: float) -> tuple[float, Left]:
+    """Seconds that it took, and what is left (nothing, if all went well)."""
+    begin = time.monotonic()
+    now = Left(-1, 0, 0)
+    while time.monotonic() - begin < seconds:
+        try:
+            now = left(rig)
+        except redis.RedisError:
+            time.sleep(0.2)
+            continue
+        if not now:
+            break
+        time.sleep(0.1)
+    return time.monotonic() - begin, now
