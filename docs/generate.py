@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Writes what the documentation takes from elsewhere: the table of settings, the README's measured figures.
+
+    python docs/generate.py
+
+A test compares what stands there with what this writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT))
+
+from kato_tasks.settings import Settings  # noqa: E402
+
+RESULTS = CHECKOUT / "benchmarks" / "results"
+UNITS = {
+    "seconds": "s", "hours": "h", "days": "days", "bytes": "bytes", "chars": "characters", "url": "address",
+    "urls": "addresses", "backend": "address", "events": "events", "retries": "attempts",
+}  # fmt: skip
+MEANINGS = {
+    "log_format": "how workers and commands log: text, or one JSON object per line",
+    "backoff_base_seconds": "the first wait is a random part of this; the bound doubles with each attempt",
+    "backoff_cap_seconds": "the bound of a wait never grows beyond this",
+    "max_strings": "strings in one observation at most",
+    "max_string_chars": "length of one string at most",
+    "max_vectors": "vectors in one observation at most",
+    "max_vector_length": "numbers in one vector at most",
+    "max_emotives": "emotives in one observation at most",
+    "max_event_bytes": "size of one event in the log at most",
+}
+"""For fields whose own description says nothing."""
+VARIANTS = {
+    "guide": "the guide's task: a new `httpx.Client` per call",
+    "guide 8 threads": "the same, 4 sessions of 100, 8 threads",
+    "pooled": "the guide's task with a pooled client",
+    "empty": "an empty Celery task",
+    "delay": "`process_observation_async.delay()`",
+    "lanes": "`append_events`, 100 sessions of 400",
+    "many": "`append_events`, 10,000 sessions of 4, session by session",
+    "many in turns": "`append_events`, 10,000 sessions of 4, sessions in turns",
+}
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Environment variables, or lines of a `.env` file in the working directory. `kato-tasks config` prints the",
+        "effective ones, passwords hidden. A value that cannot work is refused at the start, with its name.",
+        "This page is written by `docs/generate.py` from `kato_tasks/settings.py`.",
+        "",
+        "| variable | default | unit | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        meaning = field.description or MEANINGS[name]
+        choices = getattr(field.annotation, "__args__", ()) if "Literal" in str(field.annotation) else ()
+        if choices:
+            meaning += f" ({', '.join(f'`{choice}`' for choice in choices)})"
+        lines.append(f"| `KATO_TASKS_{name.upper()}` | {_default(field)} | {_unit(name)} | {meaning} |")
+    lines += [
+        "",
+        "`RENEW_SECONDS` must be at most half of `LEASE_SECONDS`. What stops workers must wait longer than",
+        "`SLICE_SECONDS` + `KATO_TIMEOUT_SECONDS` ([operations.md](operations.md#stopping)).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _default(field: Any) -> str:
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    if isinstance(value, dict):
+        value = json.dumps(value)
+    if isinstance(value, bool):
+        value = str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return f"`{value}`" if value != "" else "empty"
+
+
+def _unit(name: str) -> str:
+    return UNITS.get(name.rsplit("_", 1)[-1], "")
+
+
+def bench_figures(source: Path) -> str:
+    """The benchmark's table, from one of its result files."""
+    result = json.loads(source.read_text())
+    rows = [
+        "| | events/s | to empty task | ms to applied, p50 / p99 | lost | duplicated | inverted |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, found in result["medians"].items():
+        paced = found.get("paced_ms")
+        latency = f"{paced[0]:,.0f} / {paced[1]:,.0f}" if paced else ""
+        books = found.get("books") or {}
+        counts = [f"{books[key]:,}" if key in books else "" for key in ("lost", "duplicated", "inverted")]
+        times = f"{found['times_empty']:.2f}" if found["times_empty"] < 10 else f"{found['times_empty']:.1f}"
+        rows.append(f"| {VARIANTS[name]} | {found['rate']:,.0f} | {times} | {latency} | {' | '.join(counts)} |")
+    machine = result["machine"]
+    how = (
+        f"Medians of {result['repeat']} interleaved runs, {result['pool']}, Redis {machine['redis']}, Celery "
+        f"{machine['celery']}, the embedded KATO"
+    )
+    told = textwrap.wrap(f"{how}; {_link(source)}.", 118, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*rows, "", *told])
+
+
+def _link(source: Path) -> str:
+    path = source.relative_to(CHECKOUT)
+    return f"source [{path}]({path})"
+
+
+def helpdesk_figures(source: Path) -> str:
+    """The help-desk table, from the demo's figures."""
+    found = json.loads(source.read_text())
+    config = ", ".join(f"`{name}` {value}" for name, value in found["kato_session_config"].items())
+    rows = ["| next activity of a ticket | KATO's predictions | most frequent follower of the last activity |"]
+    rows += ["|---|---:|---:|"]
+    for key, name in (("top_1", "right at first"), ("top_3", "among the first three")):
+        rows.append(f"| {name} | {found['accuracy'][key]:.1%} | {found['baseline'][key]:.1%} |")
+    count = {name: f"{value:,}" for name, value in found.items() if isinstance(value, int)}
+    told = (
+        f"A real help-desk log, {count['tickets']} tickets with {count['events']} events, ids with spaces. The first "
+        f"{count['tickets_learned']} tickets were observed and learned ({count['patterns']} different patterns) at "
+        f"{count['events_per_second']} events/s; in the other {count['tickets_predicted']}, after each prefix of at "
+        f"least two events, KATO was asked what comes next: {count['predictions']} predictions, "
+        f"{count['predictions_per_second']} a second. KATO's session config: {config}; {_link(source)}."
+    )
+    return "\n".join([*rows, "", *textwrap.wrap(told, 118, break_long_words=False, break_on_hyphens=False)])
+
+
+def with_figures(readme: str, place: str, table: str) -> str:
+    """The README with a table in its marked place."""
+    return re.sub(
+        rf"<!-- figures:{place} -->\n.*?<!-- /figures -->",
+        lambda _: f"<!-- figures:{place} -->\n{table}\n<!-- /figures -->",
+        readme,
+        flags=re.DOTALL,
+    )
+
+
+def readme_page(readme: str) -> str:
+    """The README with the newest figures there are."""
+    numbered = sorted(RESULTS.glob("bench-*.json"), key=lambda path: int(re.sub(r"\D", "", path.stem) or 0))
+    if numbered:
+        readme = with_figures(readme, "bench", bench_figures(numbered[-1]))
+    if (RESULTS / "helpdesk.json").exists():
+        readme = with_figures(readme, "helpdesk", helpdesk_figures(RESULTS / "helpdesk.json"))
+    return readme
+
+
+def main() -> None:
+    (CHECKOUT / "docs" / "settings.md").write_text(settings_page(), encoding="utf-8")
+    readme = CHECKOUT / "README.md"
+    readme.write_text(readme_page(readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The stack of docker-compose.yml, from an image built here: it comes up, does its job, and goes."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services import free_port, unreachable
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PROCESSES = {"redis", "kato", "worker", "beat", "flower"}
+
+# Run inside the worker's container, as an application beside it would: a session is learned, begun again, and
+# its future asked for.
+TASK = """
+import json
+from celery import chain
+from kato_tasks import learn, predict, process_observation_async
+for symbol in "abcd":
+    observed = process_observation_async.delay("compose-1", {"strings": [symbol]})
+observed.get(timeout=60)
+learn.delay("compose-1").get(timeout=60)
+process_observation_async.delay("compose-1", {"strings": ["a"]})
+last = process_observation_async.s("compose-1", {"strings": ["b"]})
+asked = chain(last, predict.si("compose-1")).apply_async()
+print(json.dumps(asked.get(timeout=60)))
+"""
+
+
+class Compose:
+    """`docker compose` on this checkout, under a project name and ports of its own."""
+
+    def __init__(self) -> None:
+        self.flower_port, self.kato_port = free_port(), free_port()
+        self._environment = dict(os.environ) | {
+            "COMPOSE_PROJECT_NAME": f"kato-tasks-test-{os.getpid()}",
+            "FLOWER_PORT": str(self.flower_port),
+            "KATO_PORT": str(self.kato_port),
+            "REDIS_PORT": str(free_port()),
+        }
+
+    def __call__(self, *arguments: str, timeout: float = 300) -> str:
+        """Return what it printed on stdout; raises AssertionError with everything when it fails."""
+        done = subprocess.run(
+            ["docker", "compose", "--progress", "plain", *arguments],
+            cwd=CHECKOUT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0, f"docker compose {' '.join(arguments)}\n{done.stdout}{done.stderr}"[-6000:]
+        return done.stdout
+
+    def services(self) -> dict[str, str]:
+        """Return each running service's health (empty where it has no check)."""
+        rows = [json.loads(line) for line in self("ps", "--format", "json").splitlines() if line]
+        return {row["Service"]: row["Health"] for row in rows if row["State"] == "running"}
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Compose]:
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
+    ):
+        unreachable("docker", "no engine answers")
+    compose = Compose()
+    try:
+        compose("build")
+        compose("up", "--detach", "--wait", "--wait-timeout", "120")
+        yield compose
+    finally:
+        compose("down", "--volumes", "--timeout", "30")
+
+
+def test_every_process_of_the_stack_is_up_and_healthy(compose: Compose) -> None:
+    def all_healthy() -> bool:
+        return compose.services() == {name: "" if name == "beat" else "healthy" for name in PROCESSES}
+
+    wait_until(all_healthy, 60, "all services healthy", every=1)
+
+
+def test_a_task_goes_through_worker_and_kato_and_back(compose: Compose) -> None:
+    answer = json.loads(compose("exec", "-T", "worker", "python", "-c", TASK, timeout=120))
+    assert answer["predictions"][0]["future"] == [["c"], ["d"]]
+
+
+def test_the_deployment_modules_start_the_same_processes(compose: Compose) -> None:
+    for module, command in (("workers.lanes", "worker"), ("beat.schedule", "beat")):
+        said = compose("run", "--rm", "--no-deps", "-T", "worker", "python", "-m", module, "--help")
+        assert f"{command} [OPTIONS]" in said
