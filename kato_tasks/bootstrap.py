@@ -27,7 +27,7 @@ from kato_tasks.settings import Settings, settings
 
 WAKE_SECONDS = 60
 """How long a wake-up waits in its queue at most, and its mark stands; the sweep notices earlier that it is lost."""
-OVERDUE_SECONDS = 3
+OVERDUE_SECONDS = 1
 """How long the mark of a wake-up stands that overtakes a queue."""
 
 

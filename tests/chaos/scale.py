@@ -29,4 +29,4 @@ class Scale:
 
 
 SHORT = Scale("short", 5_000, 100, 40, 0.2, 3, 1, 3, 2, 1, 1, 1, drain_seconds=60, outage_seconds=0)
-LONG = Scale("long", 200_000, 1_000, 420, 0.05, 20, 5, 20, 10, 5, 5, 2, drain_seconds=600, outage_seconds=60)
+LONG = Scale("long", 200_000, 1_000, 600, 0.05, 20, 5, 20, 10, 5, 5, 2, drain_seconds=600, outage_seconds=60)
