@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import sys
 import textwrap
 from pathlib import Path
@@ -139,6 +140,50 @@ def helpdesk_figures(source: Path) -> str:
     return "\n".join([*rows, "", *textwrap.wrap(told, 118, break_long_words=False, break_on_hyphens=False)])
 
 
+def chaos_figures(source: Path) -> str:
+    """The table of the long chaos runs: ``source`` with Redis as the broker, and the newest beside it with RabbitMQ."""
+    sources = [source, _newest(source.parent, "chaos-*-long-rabbitmq.json")]
+    runs = [json.loads(path.read_text()) for path in sources]
+    told = [_chaos_column(run) for run in runs]
+    rows = ["| | Redis as broker | RabbitMQ as broker |", "|---|---:|---:|"]
+    rows += [f"| {name} | {' | '.join(column[name] for column in told)} |" for name in told[0]]
+    links = " and ".join(f"[{path.relative_to(CHECKOUT)}]({path.relative_to(CHECKOUT)})" for path in sources)
+    seeds = " and ".join(str(run["seed"]) for run in runs)
+    told_from = textwrap.wrap(f"Seeds {seeds}; source {links}.", 118, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*rows, "", *told_from])
+
+
+def _chaos_column(run: dict[str, Any]) -> dict[str, str]:
+    verdict, happened, outage, control = run["verdict"], run["happened"], run["outage"], run["control"]
+    acts, learned = happened["counts"], verdict["frequencies"]
+    taken: dict[bool, list[float]] = {True: [], False: []}
+    for each in happened["recoveries"]:
+        if each["taken"] is not None:
+            taken[each["calm"]].append(each["taken"])
+    recovery = {
+        well: f"{statistics.median(seconds):.1f} s, {max(seconds):.1f} s" for well, seconds in taken.items() if seconds
+    }
+    return {
+        "events, sessions, callers": f"{verdict['attempted']:,}, {run['sessions']:,}, {run['callers']}",
+        "workers killed, told to stop, paused": f"{acts['kill']}, {acts['term']}, {acts['stop']}",
+        "restarts of the store, of the broker": f"{acts['store']}, {acts['broker']}",
+        "calls of KATO with a fault": f"{sum(run['kato']['faults'].values()):,}",
+        "**lost, duplicated, reordered, overlapped**": "**{lost}, {duplicated}, {reordered}, {overlapped}**".format(
+            **verdict
+        ),
+        "sessions whose STM is not the oracle's": f"{verdict['stm_mismatches']} of {run['sessions']:,}",
+        "patterns counted otherwise than by the oracle": f"{learned['mismatches']} of {learned['patterns']:,}",
+        "others, by a learn of unknown outcome, counted": str(learned["excused"]),
+        "workers that overstayed 30 s": f"{happened['late_ends']} of {acts['term']}",
+        "a killed worker's lanes taken, median and max, KATO well": recovery[True],
+        "the same while a quarter of KATO's calls fail": recovery[False],
+        "tasks that failed while KATO was down for 60 s": f"0 of {outage['tasks']['SUCCESS']:,}"
+        if set(outage["tasks"]) == {"SUCCESS"}
+        else str(outage["tasks"]),
+        "the guide's task: lost, duplicated, inverted of 400": "{lost}, {duplicated}, {inverted}".format(**control),
+    }
+
+
 def with_figures(readme: str, place: str, table: str) -> str:
     """The README with a table in its marked place."""
     return re.sub(
@@ -149,11 +194,17 @@ def with_figures(readme: str, place: str, table: str) -> str:
     )
 
 
+def _newest(directory: Path, pattern: str) -> Path:
+    """The result file with the highest number in its name."""
+    return max(directory.glob(pattern), key=lambda path: int(re.sub(r"\D", "", path.stem) or 0))
+
+
 def readme_page(readme: str) -> str:
     """The README with the newest figures there are."""
-    numbered = sorted(RESULTS.glob("bench-*.json"), key=lambda path: int(re.sub(r"\D", "", path.stem) or 0))
-    if numbered:
-        readme = with_figures(readme, "bench", bench_figures(numbered[-1]))
+    if list(RESULTS.glob("bench-*.json")):
+        readme = with_figures(readme, "bench", bench_figures(_newest(RESULTS, "bench-*.json")))
+    if list(RESULTS.glob("chaos-*-long-redis.json")):
+        readme = with_figures(readme, "chaos", chaos_figures(_newest(RESULTS, "chaos-*-long-redis.json")))
     if (RESULTS / "helpdesk.json").exists():
         readme = with_figures(readme, "helpdesk", helpdesk_figures(RESULTS / "helpdesk.json"))
     return readme

@@ -41,8 +41,7 @@ def main() -> int:
     report = run(scale, given.seed, given.broker, given.keep)
     text = report.pop("text")
     print(text, flush=True)
-    mode = scale.name if given.broker == "redis" else f"{scale.name}-{given.broker}"
-    path = given.report or RESULTS / f"chaos-{given.seed}-{mode}.json"
+    path = given.report or RESULTS / f"chaos-{given.seed}-{scale.name}-{given.broker}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     path.with_suffix(".txt").write_text(text + "\n")

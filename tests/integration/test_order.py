@@ -19,7 +19,6 @@ from tests.waiting import wait_until
 
 SESSIONS = 20
 EVENTS = 100
-FEWER = 30
 CALLERS = 8
 POOLS = {
     "prefork": [["--pool", "prefork", "--concurrency", "4"]],
@@ -65,12 +64,12 @@ def call(number: int, position: int) -> AsyncResult[Json]:
     return result
 
 
-def check(system: System, results: dict[str, str], events: int = EVENTS) -> None:
+def check(system: System, results: dict[str, str]) -> None:
     """What issue and design promise, as KATO counted it: 0 inversions, 0 duplicates, 0 overlaps, own results."""
     inversions = duplicates = missing = 0
     for number in range(SESSIONS):
         session = session_name(number)
-        expected = [f"{session}/{position}" for position in range(events)]
+        expected = [f"{session}/{position}" for position in range(EVENTS)]
         journal = system.ask(f"journal?node=shop_{number // 2}")
         assert journal["dropped"] == 0
         applied = [event_id for event_id in journal["applied"] if event_id.startswith(f"{session}/")]
@@ -78,12 +77,12 @@ def check(system: System, results: dict[str, str], events: int = EVENTS) -> None
         missing += len(set(expected) - set(applied))
         places = [expected.index(event_id) for event_id in applied]
         inversions += sum(later < earlier for earlier, later in pairwise(places))
-        assert system.stm(session) == [[f"page {position}"] for position in range(events)]
+        assert system.stm(session) == [[f"page {position}"] for position in range(EVENTS)]
     stats = system.ask("stats")
     counted = {"inversions": inversions, "duplicates": duplicates, "missing": missing}
     counted["overlaps"] = stats["overlaps"] + stats["late_landings"]
     assert counted == {"inversions": 0, "duplicates": 0, "missing": 0, "overlaps": 0}
-    assert stats["observes"] == SESSIONS * events
+    assert stats["observes"] == SESSIONS * EVENTS
     for event_id, task_id in results.items():
         answer = AsyncResult(task_id, app=app)
         position = int(event_id.rsplit("/", 1)[1])
@@ -109,15 +108,13 @@ def test_events_are_applied_in_order_and_once_though_every_message_comes_twice_a
     store alone (NX of a lease, tokens, dedupe) each have a test of their own in tests/contract/store.
     """
     system.empty()
-    # A second broker runs the same code: one pool in full there, the others shorter.
-    events = EVENTS if system.broker is system.store or pool == "two workers" else FEWER
     results: dict[str, str] = {}
     lock = threading.Lock()
     calling = threading.Event()
     calling.set()
 
     def caller(mine: int) -> None:
-        for position in range(events):
+        for position in range(EVENTS):
             for number in range(mine, SESSIONS, CALLERS):
                 answer = call(number, position)
                 with lock:
@@ -138,12 +135,12 @@ def test_events_are_applied_in_order_and_once_though_every_message_comes_twice_a
                 calling.clear()
             repeating.result()
         again.repeat()
-        assert again.repeated >= SESSIONS * events
+        assert again.repeated >= SESSIONS * EVENTS
         drained([session_name(number) for number in range(SESSIONS)])
         wait_until(lambda: all_done(list(results.values())), 60, "every task has its own result", every=0.2)
         wait_until(lambda: queued(system) == 0, 30, "every repeated message was taken", every=0.1)
         wait_until(lambda: not list(system.redis.scan_iter("kt:*:w:*")), 20, "no task is left parked", every=0.1)
-        check(system, results, events)
+        check(system, results)
         wait_until(lambda: not list(system.redis.scan_iter("kt:*:lease:*")), 10)
     nothing_left(system)
 
