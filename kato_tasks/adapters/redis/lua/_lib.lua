@@ -52,17 +52,10 @@ end
 
 -- Texts of a session's hash that may be long lie in four fields of 64 bytes (the last has the rest): with a longer
 -- one Redis gives up the hash's compact form (hash-max-listpack-value), and the session costs twice as much.
-local function drop_text(s, name)
-  call('HDEL', s, name .. '0', name .. '1', name .. '2', name .. '3')
-end
-
 local function put_text(s, name, text)
-  drop_text(s, name)
-  for piece = 0, 3 do
-    local first = piece * 64 + 1
-    if first > #text then return end
-    call('HSET', s, name .. piece, string.sub(text, first, piece < 3 and first + 63 or -1))
-  end
+  local part = string.sub
+  call('HSET', s, name .. '0', part(text, 1, 64), name .. '1', part(text, 65, 128), name .. '2', part(text, 129, 192),
+    name .. '3', part(text, 193))
 end
 
 -- The text whose pieces HMGET put at `first` and after.
@@ -73,7 +66,7 @@ end
 -- Write the binding ('' none), and when its KATO session would expire if there is an STM to lose.
 local function set_binding(session, binding)
   if binding == '' then
-    drop_text(P .. 's:' .. session, 'b')
+    call('HDEL', P .. 's:' .. session, 'b0', 'b1', 'b2', 'b3')
     call('ZREM', P .. 'exp', session)
     return
   end

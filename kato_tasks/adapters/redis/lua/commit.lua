@@ -17,8 +17,7 @@ local repeated = h[2] == call_id
 if not repeated then
   if tonumber(h[1]) ~= from or (h[3] and h[3] ~= call_id) then return { -1 } end
   settled(lane, session)
-  drop_text(s, 'i')
-  call('HDEL', s, 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft')
+  call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft')
   call('HSET', s, 'cur', to, 'lc', call_id)
   if ARGV[8] ~= '-' then set_binding(session, ARGV[8]) end
   -- After a halved batch went through, the next may be twice as large again.

@@ -12,8 +12,7 @@ call('HSET', s, 'att', ARGV[6], 'un', ARGV[13], 'err', ARGV[7])
 if ARGV[6] ~= '0' then call('HSETNX', s, 'ft', now) end
 call('HDEL', s, 'cr')
 if ARGV[8] ~= '' and call('HGET', s, 'ic') == ARGV[8] then
-  call('HDEL', s, 'ic')
-  drop_text(s, 'i')
+  call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic')
   settled(lane, session)
 end
 if ARGV[12] ~= '0' then call('HSET', s, 'lm', ARGV[12]) end
