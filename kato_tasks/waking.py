@@ -35,8 +35,13 @@ def overtake(rt: Runtime, shards: Iterable[int]) -> None:
     For queues with a backlog: each of its tasks takes a lane of its own, and a wake-up behind them waits for all.
     """
     shards = rt.overdue_marks_set(shards)
-    if shards:
+    if not shards:
+        return
+    try:
         app.send_task(DRAIN_OVERDUE, (shards,), queue=CONTROL_QUEUE, ignore_result=True, expires=WAKE_SECONDS)
+    except Exception as exc:
+        # As in wake: the next round tries again.
+        say(log, logging.WARNING, "wakeup.unsent", shard=shards, error=exc)
 
 
 def waiting_messages(shard: int) -> int:

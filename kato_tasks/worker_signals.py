@@ -18,7 +18,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from kato_tasks.bootstrap import forget_runtime, runtime
+from kato_tasks.bootstrap import runtime
 from kato_tasks.broker_guard import guard_redis_transport
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.instrumentation import JsonFormatter, say
@@ -72,6 +72,5 @@ def log_as_set(logger: logging.Logger, **_: Any) -> None:
 
 @worker_process_init.connect(weak=False)
 def begin_a_pool_process(**_: Any) -> None:
-    """A pool process opens connections of its own, and ends in time (see ``pool_guard``)."""
-    forget_runtime()
+    """It ends in time (see ``pool_guard``); connections of its own are ``bootstrap``'s business at a fork."""
     guard_pool_process()

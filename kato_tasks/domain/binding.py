@@ -1,4 +1,4 @@
-"""A session's binding to a KATO session, and the intent to change it."""
+"""A session's binding to a KATO session, and the intent to change it; both are stored in pieces, so as ASCII."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kato_tasks.domain.json_text import dumps
+from kato_tasks.domain.json_text import ascii_dumps
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,7 @@ class Binding:
     before: int = -1
 
     def dump(self) -> str:
-        """In ASCII: the store keeps it in pieces of 64 bytes, and none may end inside a character."""
-        return _ascii(
+        return ascii_dumps(
             [
                 self.url,
                 self.kato_session,
@@ -50,8 +49,6 @@ class Binding:
     def load(cls, text: str) -> Binding | None:
         return cls(*json.loads(text)) if text else None
 
-
-_ascii = json.JSONEncoder(separators=(",", ":")).encode
 
 IntentKind = Literal["observe", "learn", "settle", "verify", "clear_after_learn", "clear", "fence"]
 
@@ -90,7 +87,7 @@ class Intent:
         }
         if self.kind != "observe":
             fields |= {"pattern": self.pattern, "frequency": self.frequency, "again": self.again}
-        return dumps(fields)
+        return ascii_dumps(fields)
 
     @classmethod
     def load(cls, text: str) -> Intent | None:

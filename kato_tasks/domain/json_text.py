@@ -6,3 +6,6 @@ import json
 
 dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 """A value as JSON without spaces, in plain Unicode."""
+
+ascii_dumps = json.JSONEncoder(separators=(",", ":")).encode
+"""The same in ASCII, for texts that are cut at a byte: no cut may end inside a character."""
