@@ -2,13 +2,16 @@
 
 Four lines of UTF-8 (JSON escapes line breaks, and an event_id has none):
 
-    o11764000000000         kind (o observation, l learn, c clear_stm, p predict), whether a caller waits
-                            (1) or not (0), and in the log the ms of its append
+    o11764000000000s        kind (o observation, l learn, c clear_stm, p predict), whether a caller waits
+                            (1) or not (0), in the log the ms of its append, and of an observation what is in it:
+                            v a vector (KATO names it), s strings alone, e neither (it adds nothing to the STM)
     7f9c…                   event_id
     {"v":1,"ts":…,"meta":…} what KATO does not see
     {"strings":[…],…}       what KATO is sent, ready to be put into observe-sequence (observations only)
 
-So a drain joins observations into a call without parsing them, and Lua tells kinds apart by the first byte.
+So a drain joins observations into a call without parsing them, and Lua tells kinds apart by the first byte. What is
+in an observation is written when it is appended and never guessed from its text; entries of stores from before that
+mark are parsed.
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ from typing import Any, Literal
 from kato_tasks.domain.events import Event, body_digest
 from kato_tasks.domain.ids import check_event_id
 from kato_tasks.domain.json_text import dumps
-from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, with_unique_id
+from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Observation, with_unique_id
 from kato_tasks.errors import InvalidEvent
 
 Kind = Literal["o", "l", "c", "p"]
+Content = Literal["v", "s", "e", ""]
+"""What is in an observation; empty: something else, or an entry from before this was written down."""
 KINDS: dict[str, Kind] = {"observation": "o", "learn": "l", "clear_stm": "c", "predict": "p"}
 TYPES = {kind: name for name, kind in KINDS.items()}
 
@@ -52,11 +57,19 @@ def entry_of(event: Event, *, event_id: str, wanted: bool = False, limits: Limit
     if event.metadata:
         head["meta"] = event.metadata
     kind = KINDS[event.event_type]
-    text = "\n".join((f"{kind}{int(wanted)}", event_id, dumps(head), body))
+    text = "\n".join((f"{kind}{int(wanted)}{_content(event.observation)}", event_id, dumps(head), body))
     size = len(text.encode()) if not text.isascii() else len(text)
     if size > limits.max_event_bytes:
         raise InvalidEvent("event", f"takes {size} bytes, at most {limits.max_event_bytes} are allowed")
     return Entry(event.session_id, event.node_id, event_id, kind, wanted, body_digest(event.event_type, identity), text)
+
+
+def _content(observation: Observation | None) -> Content:
+    if observation is None:
+        return ""
+    if observation.vectors:
+        return "v"
+    return "s" if observation.strings else "e"
 
 
 def predict_entry(session_id: str, event_id: str) -> Entry:
@@ -74,11 +87,25 @@ class Logged:
     event_id: str
     head: str
     body: str
+    content: Content = ""
 
     @classmethod
     def parse(cls, position: int, text: str) -> Logged:
         flags, event_id, head, body = text.split("\n", 3)
-        return cls(position, flags[0], flags[1] == "1", event_id, head, body)  # type: ignore[arg-type]
+        kind, content = flags[0], flags[2:].lstrip("0123456789")
+        if kind == "o" and not content:
+            content = _parsed_content(body)
+        return cls(position, kind, flags[1] == "1", event_id, head, body, content)  # type: ignore[arg-type]
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether KATO names something in this observation itself, so that the name must be read back."""
+        return self.content == "v"
+
+    @property
+    def counts(self) -> bool:
+        """Whether this observation adds an event to the STM (a string or a vector), not to ``time`` alone."""
+        return self.content in ("v", "s")
 
     def event(self, session_id: str, node_id: str | None = None) -> dict[str, Any]:
         """The entry as a standard KATO event (plain JSON)."""
@@ -96,3 +123,11 @@ class Logged:
         if self.kind == "o":
             event["observation"] = {k: v for k, v in json.loads(self.body).items() if k != "unique_id"}
         return event
+
+
+def _parsed_content(body: str) -> Content:
+    """What is in an observation that was appended before this was written down."""
+    seen = json.loads(body)
+    if seen["vectors"]:
+        return "v"
+    return "s" if seen["strings"] else "e"

@@ -43,7 +43,7 @@ def expected_stm(entries: Iterable[Logged], symbols: Symbols) -> list[list[str] 
     events: list[list[str] | None] = []
     for entry in applied(entries, symbols):
         known = symbols.get(entry.position)
-        if known is None and needs_symbols(entry.body):
+        if known is None and entry.has_vectors:
             events.append(None)
             continue
         event = stm_event(json.loads(entry.body), known)
@@ -55,11 +55,6 @@ def expected_stm(entries: Iterable[Logged], symbols: Symbols) -> list[list[str] 
 def matches(stm: Stm, expected: Sequence[list[str] | None]) -> bool:
     """Whether KATO's STM is what the log says."""
     return len(stm) == len(expected) and all(e is None or e == s for s, e in zip(stm, expected, strict=True))
-
-
-def counts_as_event(body: str) -> bool:
-    """Whether an observation adds to the STM (a string or a vector), not to ``time`` alone."""
-    return not body.startswith('{"strings":[],"vectors":[]')
 
 
 def pattern_name(stm: Stm) -> str:
@@ -80,7 +75,8 @@ class Rebuild:
     """The observations that bring a fresh KATO session to where the old one was."""
 
     bodies: list[str]
-    stm: Stm
+    stm: Sequence[list[str] | None]
+    """What KATO must hold then; None stands for an event whose names KATO chooses unseen."""
 
     @property
     def time(self) -> int:
@@ -91,16 +87,21 @@ def rebuild_of(entries: Sequence[Logged], symbols: Symbols) -> Rebuild:
     """What to observe again, oldest first: the newest 1000 STM events, emotives and metadata, each by its cap.
 
     An older observation whose emotives KATO would still hold is sent without strings. Vectors are sent as
-    the symbols that KATO gave them.
+    the symbols that KATO gave them, or as they are where these were never written down.
     """
     bodies: list[str] = []
-    stm: Stm = []
+    stm: list[list[str] | None] = []
     room_stm = room_emotives = room_metadata = STM_CAP
     for entry in reversed(applied(entries, symbols)):
         body = json.loads(entry.body)
-        event = stm_event(body, symbols.get(entry.position))
+        known = symbols.get(entry.position)
+        event = stm_event(body, known)
         kept: dict[str, Any] = {"strings": [], "vectors": [], "emotives": {}, "metadata": {}}
-        if event is not None and room_stm:
+        if entry.has_vectors and known is None and room_stm:
+            kept["strings"], kept["vectors"] = body["strings"], body["vectors"]
+            room_stm -= 1
+            stm.append(None)
+        elif event is not None and room_stm:
             kept["strings"] = event
             room_stm -= 1
             stm.append(event)
@@ -110,7 +111,7 @@ def rebuild_of(entries: Sequence[Logged], symbols: Symbols) -> Rebuild:
         if body["metadata"] and room_metadata:
             kept["metadata"] = body["metadata"]
             room_metadata -= 1
-        if kept["strings"] or kept["emotives"] or kept["metadata"]:
+        if kept["strings"] or kept["vectors"] or kept["emotives"] or kept["metadata"]:
             kept["unique_id"] = entry.event_id
             bodies.append(dumps(kept))
         if not room_stm and not room_emotives and not room_metadata:
@@ -118,8 +119,3 @@ def rebuild_of(entries: Sequence[Logged], symbols: Symbols) -> Rebuild:
     bodies.reverse()
     stm.reverse()
     return Rebuild(bodies, stm)
-
-
-def needs_symbols(body: str) -> bool:
-    """Whether KATO names something in this observation itself (a vector), so that the name must be read back."""
-    return '"vectors":[]' not in body

@@ -9,7 +9,7 @@ from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.results import Observed
-from kato_tasks.domain.stm import STM_CAP, counts_as_event, expected_stm, matches, needs_symbols
+from kato_tasks.domain.stm import STM_CAP, expected_stm, matches
 from kato_tasks.engine import kato
 from kato_tasks.engine.binding import Mismatch, bound, history
 from kato_tasks.engine.context import LaneContext, dead_letter_json, error_json, new_call_id, result_json
@@ -56,7 +56,7 @@ def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
 
 def after_call(binding: Binding, entries: Sequence[Logged]) -> Binding:
     """The binding once these observations are applied."""
-    events = sum(counts_as_event(e.body) for e in entries)
+    events = sum(e.counts for e in entries)
     length = min(STM_CAP, binding.stm_length + events)
     return replace(binding, time=binding.time + len(entries), stm_length=length, before=binding.time)
 
@@ -69,12 +69,12 @@ def committed(
     before = work.binding
     after = replace(after_call(before, entries), expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
     symbols: list[tuple[int, str]] = []
-    if any(needs_symbols(e.body) for e in entries):
+    if any(e.has_vectors for e in entries):
         if stm is None:
             stm = (yield from kato.read_back(before.url, before.kato_session)).stm
-        made = [e for e in entries if counts_as_event(e.body)]
+        made = [e for e in entries if e.counts]
         named = stm[-len(made) :]
-        symbols = [(e.position, dumps(event)) for e, event in zip(made, named, strict=True) if needs_symbols(e.body)]
+        symbols = [(e.position, dumps(event)) for e, event in zip(made, named, strict=True) if e.has_vectors]
     results = []
     if any(e.wanted for e in entries):
         results = [(e.event_id, result_json(r)) for e, r in observed_results(work, before, entries) if e.wanted]
@@ -101,7 +101,7 @@ def observed_results(work: Work, before: Binding, entries: Sequence[Logged]) -> 
     out = []
     for entry in entries:
         time += 1
-        length = min(STM_CAP, length + counts_as_event(entry.body))
+        length = min(STM_CAP, length + entry.counts)
         result = Observed(
             status="okay",
             session_id=work.session,

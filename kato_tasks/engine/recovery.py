@@ -17,7 +17,7 @@ from kato_tasks.domain.binding import Binding
 from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.results import Applied, Learned
-from kato_tasks.domain.stm import Symbols, counts_as_event, expected_stm, matches, needs_symbols, pattern_name
+from kato_tasks.domain.stm import Symbols, expected_stm, matches, pattern_name
 from kato_tasks.engine import kato
 from kato_tasks.engine.binding import history
 from kato_tasks.engine.context import LaneContext, new_call_id, result_json
@@ -159,9 +159,9 @@ def learned_first(
 
 
 def _symbols(passed: Sequence[Logged], mark: int, seen: kato.ReadBack) -> list[tuple[int, str]]:
-    made = [e for e in passed if e.kind == "o" and e.position > mark and counts_as_event(e.body)][-len(seen.stm) :]
+    made = [e for e in passed if e.kind == "o" and e.position > mark and e.counts][-len(seen.stm) :]
     named = seen.stm[-len(made) :] if made else []
-    return [(e.position, dumps(event)) for e, event in zip(made, named, strict=True) if needs_symbols(e.body)]
+    return [(e.position, dumps(event)) for e, event in zip(made, named, strict=True) if e.has_vectors]
 
 
 def _results(

@@ -159,6 +159,22 @@ def test_a_rebuild_brings_back_vectors_under_the_names_that_kato_gave_them(syste
     assert system.stm("a") == [*before, ["after"]]
 
 
+def test_a_vector_whose_metadata_speaks_of_vectors_is_learned_with_the_rest(system: System, rt: Runtime) -> None:
+    """Invariants 3 and 6. Falls when what an observation is is guessed from its text."""
+    seen = observed("a", vectors=[[1.0, 2.0]], metadata={"vectors": [], "of": {"vectors": []}})
+    append_events([observed("a", "x"), seen, observed("a", "y")])
+    drain(rt)
+    system.faults({"kind": "expire", "count": 1})
+    append_events([observed("a", "z")])
+    drain(rt)
+    before = system.stm("a")
+    assert len(before) == 4
+    append_events([{"session_id": "a", "event_type": "learn"}])
+    drain(rt)
+    drained(["a"])
+    wait_until(lambda: [p["data"] for p in system.ask("patterns?node=a").values()] == [before], 5)
+
+
 def test_every_session_survives_a_kato_that_lost_everything(system: System, rt: Runtime) -> None:
     sessions = [f"s{i}" for i in range(30)]
     append_events([observed(s, f"{i}") for i in range(5) for s in sessions])

@@ -391,6 +391,19 @@ def test_a_released_lane_without_work_is_idle(log: Log) -> None:
     assert not list(log.redis.scan_iter("*:since"))
 
 
+def test_the_oldest_unapplied_event_tells_its_age_whatever_marks_its_first_line_has(log: Log) -> None:
+    """Falls when requeue in _lib.lua wants the line to end behind the ms."""
+    log.append("n", *numbered("a", 1, 2))
+    work = log.taken("n", "t")
+    log.commit(log.held("n", "t"), work, to=1, go_on=False)
+    second = str(log.redis.lindex(f"{prefix(partition_of('n'))}log:a", 1)).split("\n")[0]
+    assert (second[:2], second[-1]) == ("o0", "s")
+    log.redis.zadd(f"{prefix(partition_of('n'))}since", {"a": 1})
+    work = log.taken("n", "u")
+    log.commit(log.held("n", "u"), work, to=1, go_on=False)
+    assert log.redis.zscore(f"{prefix(partition_of('n'))}since", "a") == float(second[2:-1])
+
+
 def test_appends_that_race_with_leases_and_releases_are_never_lost(log: Log) -> None:
     """No lost wake-up: nobody looks at a lane again unless it is in `ready`.
 

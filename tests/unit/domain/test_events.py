@@ -275,7 +275,7 @@ def test_an_entry_is_written_in_these_four_lines_for_ever() -> None:
     """Logs of running stores hold them."""
     entry = entry_of(parse_event(GUIDE), event_id="e-1", wanted=True)
     assert entry.text == (
-        'o1\ne-1\n{"v":1,"ts":"2025-11-13T10:30:00Z","meta":{"source":"web-app","correlation_id":"req-456"}}\n'
+        'o1s\ne-1\n{"v":1,"ts":"2025-11-13T10:30:00Z","meta":{"source":"web-app","correlation_id":"req-456"}}\n'
         '{"strings":["action:login","page:dashboard"],"vectors":[],"emotives":{"sentiment":0.8},"metadata":{},'
         '"unique_id":"e-1"}'
     )

@@ -11,15 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kato_tasks.domain import stm as module
-from kato_tasks.domain.entries import Logged, entry_of
+from kato_tasks.domain.entries import Entry, Logged, entry_of
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.stm import (
     STM_CAP,
     applied,
-    counts_as_event,
     expected_stm,
     matches,
-    needs_symbols,
     pattern_name,
     poisonous_to_predict,
     rebuild_of,
@@ -28,9 +26,13 @@ from kato_tasks.domain.stm import (
 Json = dict[str, Any]
 
 
-def logged(position: int, **observation: Any) -> Logged:
+def make_entry(position: int = 1, **observation: Any) -> Entry:
     event = parse_event({"session_id": "s", "observation": observation})
-    return Logged.parse(position, entry_of(event, event_id=f"e{position}").text)
+    return entry_of(event, event_id=f"e{position}")
+
+
+def logged(position: int, **observation: Any) -> Logged:
+    return Logged.parse(position, make_entry(position, **observation).text)
 
 
 def learn(position: int) -> Logged:
@@ -116,7 +118,7 @@ def test_strings_are_sorted_inside_an_event_and_duplicates_kept() -> None:
 def test_an_empty_string_is_an_event_and_an_emotive_alone_is_none() -> None:
     entries = [logged(1, strings=[""]), logged(2, emotives={"joy": 1.0}), logged(3, strings=["x"])]
     assert expected_stm(entries, {}) == [[""], ["x"]]
-    assert [counts_as_event(e.body) for e in entries] == [True, False, True]
+    assert [e.counts for e in entries] == [True, False, True]
 
 
 def test_the_stm_keeps_the_newest_thousand() -> None:
@@ -138,18 +140,44 @@ def test_other_events_than_observations_add_nothing() -> None:
 
 def test_vectors_are_what_kato_named_them_and_unknown_until_then() -> None:
     entries = [logged(1, strings=["a"], vectors=[[1.0]]), logged(2, strings=["b"])]
-    assert [needs_symbols(e.body) for e in entries] == [True, False]
+    assert [e.has_vectors for e in entries] == [True, False]
     assert expected_stm(entries, {}) == [None, ["b"]]
     assert matches([["VCTR|x", "a"], ["b"]], expected_stm(entries, {}))
     assert expected_stm(entries, {1: ["VCTR|x", "a"]}) == [["VCTR|x", "a"], ["b"]]
-    assert counts_as_event(logged(3, vectors=[[1.0]]).body)
+    assert logged(3, vectors=[[1.0]]).counts
 
 
 def test_the_word_vectors_in_a_string_is_no_vector() -> None:
     entry = logged(1, strings=['"vectors":[]', '"vectors":[[1.0]]'])
-    assert not needs_symbols(entry.body)
-    assert needs_symbols(logged(2, strings=['"vectors":[]'], vectors=[[1.0]]).body)
-    assert not counts_as_event(logged(3, emotives={'"strings":["x"]': 1.0}).body)
+    assert not entry.has_vectors
+    assert logged(2, strings=['"vectors":[]'], vectors=[[1.0]]).has_vectors
+    assert not logged(3, emotives={'"strings":["x"]': 1.0}).counts
+
+
+def unmarked(entry: Entry) -> Logged:
+    """The entry as it lies in a log that was written before its first line said what is in it."""
+    first, rest = entry.text.split("\n", 1)
+    return Logged.parse(1, f"{first[:2]}1764000000000\n{rest}")
+
+
+@pytest.mark.parametrize("nested", [{"vectors": []}, {"a": {"strings": [], "vectors": []}}, {'"vectors":[]': 1}])
+def test_what_is_in_an_observation_is_written_down_and_never_guessed_from_its_metadata(nested: Json) -> None:
+    """Falls when the text of the whole observation is searched for its vectors."""
+    entry = make_entry(vectors=[[0.1, 0.2]], metadata=nested)
+    for one in (Logged.parse(1, entry.text), unmarked(entry)):
+        assert (one.has_vectors, one.counts) == (True, True)
+        assert expected_stm([one], {}) == [None]
+    for one in (logged(2, strings=["a"], metadata=nested), unmarked(make_entry(strings=["a"], metadata=nested))):
+        assert (one.has_vectors, one.counts) == (False, True)
+    for one in (logged(3, emotives={"joy": 1.0}), unmarked(make_entry(emotives={"joy": 1.0}, metadata=nested))):
+        assert (one.has_vectors, one.counts) == (False, False)
+
+
+def test_a_vector_whose_names_were_never_written_down_is_observed_again_as_it_is() -> None:
+    plan = rebuild_of([logged(1, strings=["b", "a"], vectors=[[1.0]]), logged(2, strings=["c"])], {})
+    assert plan.stm == [None, ["c"]]
+    first = json.loads(plan.bodies[0])
+    assert (first["strings"], first["vectors"]) == (["b", "a"], [[1.0]])
 
 
 def test_another_stm_does_not_match() -> None:

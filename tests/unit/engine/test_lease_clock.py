@@ -107,7 +107,7 @@ def drained(monkeypatch: pytest.MonkeyPatch, stopped_seconds: float) -> tuple[St
         asked="",
         now_ms=1_000,
         lease_left_ms=5_000,
-        entries=(Logged(1, "o", False, "e1", "{}", BODY),),
+        entries=(Logged(1, "o", False, "e1", "{}", BODY, "s"),),
     )
     drainer.drain_claimed(work, Token("token", clock.now), "s", "e1")
     return store, kato

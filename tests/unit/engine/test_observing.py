@@ -8,6 +8,7 @@ import pytest
 
 from kato_tasks import ports
 from kato_tasks.domain.binding import Intent
+from kato_tasks.domain.stm import pattern_name
 from kato_tasks.engine.retry import RetryPolicy
 from kato_tasks.errors import KatoCircuitOpen, LeaseLost
 from tests.unit.engine.world import (
@@ -24,10 +25,13 @@ from tests.unit.engine.world import (
     bound_at,
     context,
     created,
+    forgotten,
     holds,
+    learned,
     letters,
     logged,
     observed,
+    plain,
     sequence,
     stm_of,
 )
@@ -472,6 +476,22 @@ def test_the_name_that_kato_gives_a_vector_is_read_back_once_and_kept() -> None:
     world.kato("cognition-data", holds([["VCTR|1", "a"], ["b"]]))
     world.turn()
     assert world.the(ports.Commit).symbols == [(1, '["VCTR|1","a"]')]
+
+
+def test_a_vector_is_not_lost_because_its_metadata_speaks_of_vectors_too() -> None:
+    """Invariants 3 and 6. Falls when what an observation is is guessed from its text."""
+    events = [observed("e1", vectors=[[0.1, 0.2]], metadata={"vectors": []}), observed("e2", "b")]
+    world = World(logged([*events, plain("learn", "l")]), bound_at(0))
+    world.kato("observe-sequence", sequence(2, time=2, stm_length=2))
+    world.kato("cognition-data", holds([["VCTR|1"], ["b"]]))
+    world.turn()
+    assert world.the(ports.Commit).symbols == [(1, '["VCTR|1"]')]
+    name = pattern_name([["VCTR|1"], ["b"]])
+    world.kato("cognition-data", holds([["VCTR|1"], ["b"]], time=2)).kato("pattern", forgotten())
+    world.kato("predictions", OK).kato("pattern", forgotten()).kato("learn", learned(name)).kato("clear-stm", OK)
+    world.turn()
+    assert world.trace[-1] == "commit 3", "learned as it was observed, without a fence"
+    assert "fenced" not in world.counts
 
 
 def test_verify_last_finds_a_200_that_was_not_saved_though_nothing_follows() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kato_tasks import ports
 from kato_tasks.domain.binding import Intent
 from kato_tasks.domain.entries import Entry, Logged
-from kato_tasks.domain.stm import STM_CAP, counts_as_event, expected_stm
+from kato_tasks.domain.stm import STM_CAP, expected_stm
 from kato_tasks.engine.kato import ReadBack
 from kato_tasks.engine.recovery import Place, places
 from tests.unit.engine.world import (
@@ -96,7 +96,7 @@ def test_a_place_is_found_beyond_the_stms_cap() -> None:
     log = logged(events([f"s{i}" for i in range(STM_CAP + 50)]))
     run = log[: STM_CAP + 20]
     seen = ReadBack(len(run), [e or [] for e in expected_stm(run, {})])
-    assert sum(counts_as_event(e.body) for e in run) > len(seen.stm) == STM_CAP
+    assert sum(e.counts for e in run) > len(seen.stm) == STM_CAP
     assert places(log[:10], log[10:], {}, Place(10, 0), 10, seen) == [Place(STM_CAP + 20, 0)]
 
 

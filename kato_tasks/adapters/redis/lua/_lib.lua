@@ -104,7 +104,7 @@ local function requeue(lane, session, now)
   local left = head > cur
   if left then
     local entry = call('LINDEX', P .. 'log:' .. session, cur)
-    local ms = entry and string.match(entry, '^%a%d(%d+)\n')
+    local ms = entry and string.match(entry, '^%a%d(%d+)')
     if ms then call('ZADD', P .. 'since', ms, session) end
   else
     call('ZREM', P .. 'since', session)
