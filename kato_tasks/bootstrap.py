@@ -94,6 +94,8 @@ class Runtime:
         return lane_of(node if node is not None else default_node(session_id))
 
     def close(self) -> None:
+        """Let what is under way in the background end for a moment, and close the connections."""
+        self.drainer.close(1.0)
         self.kato.close()
         self.redis.close()
 
@@ -166,6 +168,12 @@ def runtime() -> Runtime:
         return _current[1]
 
 
+def opened_runtime() -> Runtime | None:
+    """This process's pieces if they are open; opens nothing."""
+    current = _current
+    return current[1] if current is not None and current[0] == os.getpid() else None
+
+
 def forget_runtime(close: bool = False) -> None:
     """Drop this process's pieces (a fork's child must not use its parent's connections; tests change settings)."""
     global _current
@@ -183,4 +191,4 @@ def _after_fork() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 
-__all__: Sequence[str] = ("Runtime", "build", "forget_runtime", "runtime", "terms_of")
+__all__: Sequence[str] = ("Runtime", "build", "forget_runtime", "opened_runtime", "runtime", "terms_of")

@@ -6,6 +6,8 @@
 | lane.failed | a drain ended with an error that nobody expected | lane, error |
 | lease.renewal_failed | leases could not be renewed in this round | lanes, error |
 | store.unavailable | Redis did not answer | error, lane |
+| background.failed | the background driver met an error that nobody expected; the sweep finds what it left | |
+| background.left | a process ended before KATO answered; the next holder of those lanes reconciles | lanes |
 | breaker.opened / breaker.closed | a KATO instance fails / answers again | url |
 | breaker.unshared | the breaker's state could not be written to the store | url, error |
 | broker.messages_left | the broker was cut; the visibility timeout brings these back | messages, error |

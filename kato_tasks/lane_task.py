@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar
 
 from celery import Task
@@ -174,7 +175,9 @@ class LaneTask(Task):
         while True:
             found, token = rt.drainer.claim(**claim, task_id="", request="", lease=True)
             if found.work is not None:
-                done, answer = rt.drainer.drain_claimed(found.work, token, session, event_id)
+                # A call without a worker waits for KATO itself: it has no slot to give back.
+                later = None if direct else partial(slice_done, rt)
+                done, answer = rt.drainer.drain_claimed(found.work, token, session, event_id, later)
                 slice_done(rt, done)
                 if answer is not None:
                     return delivered(answer)

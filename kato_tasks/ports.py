@@ -455,28 +455,48 @@ class KatoRequest(Effect[KatoReply]):
     body: bytes | None = None
     still: Callable[[], bool] | None = field(default=None, compare=False)
     """asked right before the first byte is written: False ends it with LeaseLost, and nothing is sent"""
+    timeout_seconds: float | None = None
+    """how long the answer may take; None: as long as the transport allows for every call"""
 
 
 class KatoCalls(Protocol):
-    """Calls under way, each with the caller's tag; it belongs to one thread."""
+    """Calls under way, each with the caller's tag. It belongs to one thread, but for ``wake``."""
 
     def __len__(self) -> int: ...
 
     def begin(self, request: KatoRequest, tag: Any) -> None:
-        """Send it as soon as a connection is free."""
+        """Send the request as soon as a connection to its instance is free."""
         ...
 
-    def wait(self) -> Sequence[tuple[Any, KatoReply | None, Exception | None]]:
-        """The calls that ended: at least one, if any is under way. An error is KatoUnavailable or OutcomeUnknown."""
+    def wait(self, timeout: float | None = None) -> Sequence[tuple[Any, KatoReply | None, Exception | None]]:
+        """The calls that ended: at least one, if any is under way and neither ``timeout`` passed nor ``wake`` came.
+
+        ``timeout`` is in seconds. An error is KatoUnavailable (never sent), OutcomeUnknown, LeaseLost (``still`` said
+        no) or ConfigurationError (the instance's address or certificate cannot work; nothing was sent).
+        """
         ...
 
-    def close(self) -> None: ...
+    def adopt(self, other: Any) -> None:
+        """Take over every call of another ``KatoCalls`` of the same transport; the other is closed by it."""
+        ...
+
+    def withdraw(self, url: str) -> Sequence[Any]:
+        """Take back the calls to this instance that wait for a connection; returns their tags."""
+        ...
+
+    def wake(self) -> None:
+        """Let a ``wait`` in another thread return; only for calls that were opened as ``wakeable``."""
+        ...
+
+    def close(self) -> None:
+        """Abandon what is under way, and give every connection back."""
+        ...
 
 
 class KatoTransport(Protocol):
     """Sends requests to KATO."""
 
-    def calls(self) -> KatoCalls:
+    def calls(self, *, wakeable: bool = False) -> KatoCalls:
         """A place for calls that overlap."""
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from kato_tasks import sweeping
@@ -94,7 +95,7 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
             rt.mark_cleared(shard)
         partitions = [partition for shard in shards for partition in rt.partitions_of(shard)]
         sweeping.promote(rt, partitions)
-        done = rt.drainer.drain_partitions(partitions)
+        done = rt.drainer.drain_partitions(partitions, later=partial(slice_done, rt))
         slice_done(rt, done)
         sweeping.complete_owed(rt, partitions)
     except StoreUnavailable as exc:

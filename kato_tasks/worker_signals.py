@@ -14,11 +14,13 @@ from celery.signals import (
     after_setup_task_logger,
     worker_init,
     worker_process_init,
+    worker_process_shutdown,
     worker_ready,
+    worker_shutdown,
     worker_shutting_down,
 )
 
-from kato_tasks.bootstrap import runtime
+from kato_tasks.bootstrap import opened_runtime, runtime
 from kato_tasks.broker_guard import guard_redis_transport
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.instrumentation import JsonFormatter, say
@@ -28,6 +30,8 @@ from kato_tasks.sweeping import Sweeper
 
 log = logging.getLogger(__name__)
 _sweepers: list[Sweeper] = []
+FINISH_SECONDS = 3.0
+"""Beside KATO's time-out: how long a process that ends waits for what follows a call (a commit, a waiting task)."""
 
 
 @worker_init.connect(weak=False)
@@ -74,3 +78,19 @@ def log_as_set(logger: logging.Logger, **_: Any) -> None:
 def begin_a_pool_process(**_: Any) -> None:
     """It ends in time (see ``pool_guard``); connections of its own are ``bootstrap``'s business at a fork."""
     guard_pool_process()
+
+
+@worker_process_shutdown.connect(weak=False)
+@worker_shutdown.connect(weak=False)
+def finish_calls_in_flight(**_: Any) -> None:
+    """A process that ends waits for the calls to KATO that outlasted their tasks, as it waits for its tasks.
+
+    It begins nothing more for their lanes. What has not ended when KATO's time-out is over is left with its intent
+    open, as by a worker that was killed.
+    """
+    rt = opened_runtime()
+    if rt is None or not rt.drainer.in_background:
+        return
+    left = rt.drainer.close(rt.settings.kato_timeout_seconds + FINISH_SECONDS)
+    if left:
+        say(log, logging.WARNING, "background.left", lanes=left)

@@ -1,12 +1,14 @@
-"""A circuit breaker per KATO instance, shared by all workers: while it is open, one call per interval goes through.
+"""A circuit breaker per KATO instance, shared by all workers: while it is open, no lane's call is sent.
 
-It opens after a run of failures without a success between (refused connections, time-outs, 5xx), and a success
-of the call that was let through closes it. Everybody else is told at once to wait, so an outage costs KATO one
-call per interval and fails nobody's task.
+It opens after N consecutive failures (refused connections, time-outs, 5xx, answers that are not KATO's). While it is
+open, one worker per interval sends a probe: a cheap read of its own with a short time-out. A probe that KATO answers
+closes the circuit; the first failure after that opens it again. Every caller is told at once to wait, so an outage
+costs KATO one small read per interval, holds no lane, and fails no task.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kato_tasks.engine.kato import counts_as_failure
 from kato_tasks.errors import KatoCircuitOpen, KatoError
 from kato_tasks.instrumentation import say
 from kato_tasks.ports import KatoCalls, KatoReply, KatoRequest, KatoTransport
@@ -29,14 +32,18 @@ class BreakerState(Protocol):
     def is_open(self, url: str) -> bool: ...
 
     def open(self, url: str, seconds: float) -> None:
-        """Open it; it closes by itself after ``seconds`` without anybody's word."""
+        """Open it; the opening expires after ``seconds``."""
         ...
 
     def close(self, url: str) -> None: ...
 
     def may_probe(self, url: str, interval_seconds: float) -> bool:
-        """Whether this caller is the one of this interval."""
+        """True for exactly one caller per interval, who sends the probe."""
         ...
+
+
+PROBE_PATH = "/sessions/kato-tasks-probe/exists"
+"""Asks after a KATO session that does not exist: a read that touches KATO's own store and changes nothing."""
 
 
 @dataclass(slots=True)
@@ -56,39 +63,66 @@ class CircuitBreaker:
         self._views: dict[str, _View] = {}
         self._lock = threading.Lock()
 
-    def check(self, url: str) -> None:
-        """Return when a call may be sent; raise KatoCircuitOpen when it may not."""
-        view = self._view(url)
-        if view.is_open and not self._state.may_probe(url, self.interval_seconds):
-            raise KatoCircuitOpen(f"KATO at {url} is failing; it is asked once in {self.interval_seconds:g} s")
+    def is_open(self, url: str) -> bool:
+        """Whether calls to this instance must wait."""
+        return self._view(url).is_open
+
+    def may_probe(self, url: str) -> bool:
+        """Whether this caller sends the probe of this interval."""
+        return self._state.may_probe(url, self.interval_seconds)
+
+    def refusal(self, url: str) -> KatoCircuitOpen:
+        """What a call that is not sent ends with."""
+        return KatoCircuitOpen(f"KATO at {url} is failing; it is asked once in {self.interval_seconds:g} s")
 
     def succeeded(self, url: str) -> None:
-        view = self._views.get(url)
-        if view is None or (not view.failures and not view.is_open):
-            return
-        view.failures = 0
-        if view.is_open:
-            self._state.close(url)
-            view.is_open = False
-            say(log, logging.INFO, "breaker.closed", url=url)
+        """KATO answered a lane's call."""
+        with self._lock:
+            view = self._views.get(url)
+            if view is None or (not view.failures and not view.is_open):
+                return
+            was_open, view.failures, view.is_open = view.is_open, 0, False
+        if was_open:
+            self._close(url)
 
     def failed(self, url: str) -> None:
+        """A call failed, or a probe."""
         view = self._view(url)
-        view.failures += 1
-        if view.failures >= self._threshold:
-            if not view.is_open:
-                say(log, logging.WARNING, "breaker.opened", url=url)
-            self._state.open(url, max(30.0, self.interval_seconds * 10))
-            view.is_open = True
+        with self._lock:
+            view.failures += 1
+            if view.failures < self._threshold:
+                return
+            was_open, view.is_open = view.is_open, True
             view.seen_at = time.monotonic()
+        if not was_open:
+            say(log, logging.WARNING, "breaker.opened", url=url)
+        self._state.open(url, max(30.0, self.interval_seconds * 10))
+
+    def probed(self, url: str, answered: bool) -> None:
+        """What became of a probe. After one that was answered, the next failure opens the circuit again."""
+        if not answered:
+            self.failed(url)
+            return
+        with self._lock:
+            view = self._views.setdefault(url, _View())
+            view.failures, view.is_open, view.seen_at = self._threshold - 1, False, time.monotonic()
+        self._close(url)
+
+    def _close(self, url: str) -> None:
+        self._state.close(url)
+        say(log, logging.INFO, "breaker.closed", url=url)
 
     def _view(self, url: str) -> _View:
         now = time.monotonic()
         with self._lock:
             view = self._views.setdefault(url, _View())
-        if now - view.seen_at > VIEW_SECONDS:
-            view.seen_at = now
-            view.is_open = self._state.is_open(url)
+            stale = now - view.seen_at > VIEW_SECONDS
+            if stale:
+                view.seen_at = now
+        if stale:
+            shared = self._state.is_open(url)
+            with self._lock:
+                view.is_open = shared
         return view
 
 
@@ -99,44 +133,84 @@ class GuardedKato:
         self._inner = inner
         self._breaker = breaker
 
-    def calls(self) -> KatoCalls:
+    def calls(self, *, wakeable: bool = False) -> KatoCalls:
         """See ``ports.KatoTransport.calls``."""
-        return _GuardedCalls(self._inner.calls(), self._breaker)
+        return _GuardedCalls(self._inner.calls(wakeable=wakeable), self._breaker)
 
     def send(self, request: KatoRequest) -> KatoReply:
         """See ``ports.KatoTransport.send``; not guarded: for a person's single question."""
         return self._inner.send(request)
 
 
+class _Probe:
+    """The tag of a probe; no lane waits for it."""
+
+
+_PROBE = _Probe()
+Ended = tuple[Any, KatoReply | None, Exception | None]
+
+
 class _GuardedCalls:
     def __init__(self, inner: KatoCalls, breaker: CircuitBreaker) -> None:
         self._inner = inner
         self._breaker = breaker
-        self._refused: list[tuple[Any, KatoReply | None, Exception | None]] = []
+        self._refused: list[Ended] = []
 
     def __len__(self) -> int:
         return len(self._inner) + len(self._refused)
 
     def begin(self, request: KatoRequest, tag: Any) -> None:
-        try:
-            self._breaker.check(request.url)
-        except KatoCircuitOpen as exc:
-            self._refused.append((tag, None, exc))
-        else:
-            self._inner.begin(request, (tag, request.url))
+        url = request.url
+        if not self._breaker.is_open(url):
+            self._inner.begin(request, (tag, url))
+            return
+        self._refused.append((tag, None, self._breaker.refusal(url)))
+        if self._breaker.may_probe(url):
+            probe = KatoRequest(url, "GET", PROBE_PATH, "exists", timeout_seconds=self._breaker.interval_seconds)
+            self._inner.begin(probe, (_PROBE, url))
 
-    def wait(self) -> Sequence[tuple[Any, KatoReply | None, Exception | None]]:
+    def wait(self, timeout: float | None = None) -> Sequence[Ended]:
         if self._refused:
             refused, self._refused = self._refused, []
             return refused
-        ended: list[tuple[Any, KatoReply | None, Exception | None]] = []
-        for (tag, url), reply, error in self._inner.wait():
-            if isinstance(error, KatoError) or (reply is not None and reply.status >= 500):
+        ended: list[Ended] = []
+        for (tag, url), reply, error in self._inner.wait(timeout):
+            if tag is _PROBE:
+                self._breaker.probed(url, reply is not None and answers_probe(reply))
+                continue
+            if isinstance(error, KatoError) or (reply is not None and counts_as_failure(reply)):
                 self._breaker.failed(url)
+                if self._breaker.is_open(url):
+                    # What waits for a connection behind the calls that failed is not sent any more.
+                    refusal = self._breaker.refusal(url)
+                    ended += [(tag, None, refusal) for tag, _ in self._inner.withdraw(url) if tag is not _PROBE]
             elif reply is not None:
                 self._breaker.succeeded(url)
             ended.append((tag, reply, error))
         return ended
 
+    def adopt(self, other: _GuardedCalls) -> None:
+        self._inner.adopt(other._inner)
+        self._refused += other._refused
+        other._refused = []
+
+    def withdraw(self, url: str) -> Sequence[Any]:
+        return [tag for tag, _ in self._inner.withdraw(url) if tag is not _PROBE]
+
+    def wake(self) -> None:
+        self._inner.wake()
+
     def close(self) -> None:
         self._inner.close()
+        self._refused = []
+
+
+def answers_probe(reply: KatoReply) -> bool:
+    """Whether this is KATO's own answer to the probe, and not that of something before it."""
+    if reply.status != 200:
+        return False
+    try:
+        answer = json.loads(reply.body)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and "exists" in answer

@@ -1,11 +1,13 @@
 """Runs many lanes' drains side by side: one store round trip for all that ask, KATO calls overlapping.
 
 The driver knows nothing of lanes or events: it steps generators and carries effects to the store and to
-KATO. One driver serves one wake-up, in one thread.
+KATO. It belongs to one thread; what a task's driver has under way when the task ends, the process's background
+driver absorbs.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,12 +19,6 @@ from kato_tasks.ports import Effect, KatoRequest, KatoTransport, Step, Store, To
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _Running(Generic[T]):
-    step: Step[T]
-    key: str
-
-
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[T]):
     """A step that ended: its value, or the error that it did not handle (a lost lease, a store that is away)."""
@@ -32,65 +28,138 @@ class Finished(Generic[T]):
     error: BaseException | None
 
 
-class Driver(Generic[T]):
-    """Steps any number of generators until each has ended.
+@dataclass(slots=True)
+class _Running(Generic[T]):
+    step: Step[T]
+    key: str
+    ended: Callable[[Finished[T]], None]
 
-    ``more`` is asked for further (key, step) pairs whenever something ended; it may answer none.
-    """
+
+class Driver(Generic[T]):
+    """Steps any number of generators until each has ended."""
 
     def __init__(
         self,
         store: Store,
         kato: KatoTransport,
         *,
+        wakeable: bool = False,
         patience_seconds: float = STORE_PATIENCE_SECONDS,
     ) -> None:
         self._store = store
-        self._calls = kato.calls()
+        self._calls = kato.calls(wakeable=wakeable)
         self._patience = patience_seconds
         self._runnable: deque[tuple[_Running[T], Any, BaseException | None]] = deque()
         self._asking: list[tuple[_Running[T], Effect[Any]]] = []
+        self._steps: dict[int, _Running[T]] = {}
+
+    def __len__(self) -> int:
+        """How many steps have not ended."""
+        return len(self._steps)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no step is left, nor a call to KATO that no step waits for (a circuit breaker's probe)."""
+        return not self._steps and not len(self._calls)
+
+    def add(self, key: str, step: Step[T], ended: Callable[[Finished[T]], None]) -> None:
+        """Take a step on; ``ended`` is told its end, in the thread that turns the driver."""
+        running = _Running(step, key, ended)
+        self._steps[id(running)] = running
+        self._runnable.append((running, None, None))
 
     def run(
         self,
         steps: Sequence[tuple[str, Step[T]]],
         more: Callable[[int], Sequence[tuple[str, Step[T]]]] | None = None,
+        *,
+        quiet_seconds: float | None = None,
+        until: float | None = None,
     ) -> list[Finished[T]]:
-        """Run all steps to their end and return how each ended, in the order of ending."""
+        """Run the steps; return how each ended, in the order of ending.
+
+        ``more`` is asked for further (key, step) pairs whenever something ended, and told how many calls to KATO are
+        under way. Without ``quiet_seconds`` this returns when all have ended. With it, it also returns when the calls
+        under way brought nothing for so long, or at ``until`` (monotonic seconds); what is left then (``idle`` is
+        False) is for another driver to absorb. Whatever is raised here ends all steps first.
+        """
         finished: list[Finished[T]] = []
-        for key, step in steps:
-            self._runnable.append((_Running(step, key), None, None))
-        while True:
+        try:
+            for key, step in steps:
+                self.add(key, step, finished.append)
+            while True:
+                self.advance()
+                for key, step in more(len(self._calls)) if more is not None else ():
+                    self.add(key, step, finished.append)
+                if self._runnable:
+                    continue
+                if self.idle:
+                    break
+                if quiet_seconds is None:
+                    self.wait()
+                elif not self.wait(self._patience_left(quiet_seconds, until)):
+                    return finished
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+        return finished
+
+    @staticmethod
+    def _patience_left(quiet_seconds: float, until: float | None) -> float:
+        return quiet_seconds if until is None else max(0.0, min(quiet_seconds, until - time.monotonic()))
+
+    def advance(self) -> None:
+        """Go on with every step until each waits for KATO or has ended."""
+        while self._runnable or self._asking:
             while self._runnable:
-                ended = self._advance(*self._runnable.popleft())
-                if ended is not None:
-                    finished.append(ended)
+                self._advance(*self._runnable.popleft())
             if self._asking:
                 self._ask_store()
-                continue
-            if more is not None:
-                added = more(len(self._calls))
-                for key, step in added:
-                    self._runnable.append((_Running(step, key), None, None))
-                if added:
-                    continue
-            if not len(self._calls):
-                self._calls.close()
-                return finished
-            self._runnable.extend(self._calls.wait())
 
-    def _advance(self, running: _Running[T], value: Any, error: BaseException | None) -> Finished[T] | None:
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for an answer of KATO; False when none came within ``timeout`` seconds, or ``wake`` was called."""
+        ended = self._calls.wait() if timeout is None else self._calls.wait(timeout)
+        self._runnable.extend(ended)
+        return bool(ended)
+
+    def wake(self) -> None:
+        """Let a ``wait`` in another thread return."""
+        self._calls.wake()
+
+    def absorb(self, other: Driver[T], ended: Callable[[Finished[T]], None]) -> None:
+        """Go on with every step of another driver, which is closed by it; ``ended`` is told the end of each."""
+        for running in other._steps.values():
+            running.ended = ended
+        self._steps |= other._steps
+        self._runnable += other._runnable
+        self._asking += other._asking
+        self._calls.adopt(other._calls)
+        other._steps = {}
+
+    def close(self) -> None:
+        """Give every connection back, and end every step that is left: a generator's ``finally`` lets its lane go."""
+        self._calls.close()
+        steps, self._steps = self._steps, {}
+        for running in steps.values():
+            running.step.close()
+
+    def _advance(self, running: _Running[T], value: Any, error: BaseException | None) -> None:
         try:
             effect = running.step.throw(error) if error is not None else running.step.send(value)
         except StopIteration as stop:
-            return Finished(running.key, stop.value, None)
+            self._end(running, Finished(running.key, stop.value, None))
         except Exception as exc:  # handed to the caller, who knows what it means for this lane alone
-            return Finished(running.key, None, exc)
-        if isinstance(effect, KatoRequest):
-            self._calls.begin(effect, running)
+            self._end(running, Finished(running.key, None, exc))
         else:
-            self._asking.append((running, effect))
-        return None
+            if isinstance(effect, KatoRequest):
+                self._calls.begin(effect, running)
+            else:
+                self._asking.append((running, effect))
+
+    def _end(self, running: _Running[T], finished: Finished[T]) -> None:
+        del self._steps[id(running)]
+        running.ended(finished)
 
     def _ask_store(self) -> None:
         asking, self._asking = self._asking, []

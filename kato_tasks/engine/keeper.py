@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 
-from kato_tasks.errors import KatoTasksError
 from kato_tasks.instrumentation import say
 from kato_tasks.ports import Held, Renew, Store
 
@@ -42,8 +41,9 @@ class LeaseKeeper:
     def confirm(self, held: Held, since: float) -> None:
         """A write under the token that began at ``since`` went through, so the lease began anew."""
         key = held.lane, held.token
-        if key in self._sure_until:
-            self._sure_until[key] = since + held.lease_ms / 1000
+        with self._lock:
+            if key in self._sure_until:
+                self._sure_until[key] = max(self._sure_until[key], since + held.lease_ms / 1000)
 
     def sure(self, held: Held) -> bool:
         """Whether the lease cannot have run out yet."""
@@ -66,11 +66,14 @@ class LeaseKeeper:
             since = time.monotonic()
             try:
                 answers = self._store.execute([Renew(h) for h in held])
-            except KatoTasksError as exc:
+            except Exception as exc:
+                # Whatever it was: a thread that ended here would let every lease of the process run out.
                 say(log, logging.WARNING, "lease.renewal_failed", lanes=len(held), error=exc)
                 continue
             for h, renewed in zip(held, answers, strict=True):
                 if renewed is True:
                     self.confirm(h, since)
-                else:
+                elif renewed is False:
                     self.let_go(h)
+                else:
+                    say(log, logging.WARNING, "lease.renewal_failed", lanes=1, error=renewed)

@@ -1,17 +1,23 @@
-"""What a wake-up does: take ready lanes of its partitions, drain them side by side for one slice, give them back."""
+"""What a wake-up does: take ready lanes of its partitions, drain them side by side for one slice, give them back.
+
+A lane whose call to KATO takes longer is finished in the background (``background.py``), so that neither a slow node
+nor an instance that hangs costs a worker slot.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
+from kato_tasks.engine.background import Background
 from kato_tasks.engine.context import KatoTerms, LaneContext, Policy
 from kato_tasks.engine.drain import Drained, drain
-from kato_tasks.engine.driver import Driver
+from kato_tasks.engine.driver import Driver, Finished
 from kato_tasks.engine.keeper import LeaseKeeper
 from kato_tasks.engine.patience import patiently
 from kato_tasks.engine.retry import RetryPolicy
@@ -35,6 +41,8 @@ from kato_tasks.ports import (
 log = logging.getLogger(__name__)
 Wanted = tuple[str, str, list[str]]
 """session, event_id, and where its result goes"""
+QUIET_SECONDS = 0.03
+"""A task whose calls to KATO brought nothing for so long leaves them to the background."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,10 @@ class Slice:
     due_lanes: frozenset[str]
 
 
+Later = Callable[[Slice], None]
+"""Told, in another thread, what became of the lanes that were left to the background."""
+
+
 class Drainer:
     """Drains lanes for one process. Thread-safe: each call has a driver of its own."""
 
@@ -77,7 +89,17 @@ class Drainer:
         self._store = store
         self._kato = kato
         self._keeper = keeper
+        self._background: Background[Drained] = Background(store, kato)
         self.terms = terms
+
+    @property
+    def in_background(self) -> int:
+        """How many lanes are finished in the background now."""
+        return len(self._background)
+
+    def close(self, seconds: float) -> int:
+        """Let the background finish what is under way, at most so long; returns how many lanes it had to leave."""
+        return self._background.close(seconds)
 
     def claim(
         self, *, lane: str, session: str, event_id: str, position: int, task_id: str, request: str, lease: bool
@@ -91,19 +113,25 @@ class Drainer:
         (claimed,) = patiently(self._store, [operation])
         return claimed, Token(token, since)
 
-    def drain_claimed(self, work: Work, token: Token, session: str, event_id: str) -> tuple[Slice, str | None]:
-        """Drain the lane that a claim took; also the result of the event that it was taken for, if it came up."""
+    def drain_claimed(
+        self, work: Work, token: Token, session: str, event_id: str, later: Later | None = None
+    ) -> tuple[Slice, str | None]:
+        """Drain the lane that a claim took; also the result of the event that it was taken for, if it came up.
+
+        With ``later`` a call to KATO that takes long is left to the background; without, it is waited for.
+        """
         now = time.monotonic()
         found: list[str] = []
         stop = now + self.terms.slice_seconds
         step = self._step(work, token.text, stop, token.since, (session, event_id, found))
-        done = self._drive([step], None)
+        done = self._drive([step], None, stop, later)
         return done, found[0] if found else None
 
-    def drain_partitions(self, partitions: Sequence[int]) -> Slice:
-        """Drain what is ready in these partitions for one slice."""
+    def drain_partitions(self, partitions: Sequence[int], later: Later | None = None) -> Slice:
+        """Drain what is ready in these partitions for one slice. ``later``: see ``drain_claimed``."""
         stop = time.monotonic() + self.terms.slice_seconds
-        first = self._lease(partitions, self.terms.lanes, stop)
+        turns = _Turns(partitions, self.terms.lanes)
+        first = self._lease(turns, stop)
         if not first:
             return Slice(0, (), {}, frozenset())
         exhausted = False
@@ -112,25 +140,35 @@ class Drainer:
             nonlocal exhausted
             if exhausted or in_flight > self.terms.lanes // 2 or time.monotonic() >= stop:
                 return ()
-            steps = self._lease(partitions, self.terms.lanes, stop)
+            try:
+                steps = self._lease(turns, stop)
+            except StoreUnavailable as exc:
+                # Those that are under way go on: each finds out for itself whether the store is back.
+                say(log, logging.WARNING, "store.unavailable", error=exc)
+                steps = []
             exhausted = not steps
             return steps
 
-        return self._drive(first, more)
+        return self._drive(first, more, stop, later)
 
-    def _lease(self, partitions: Sequence[int], lanes: int, stop: float) -> list[tuple[str, Step[Drained]]]:
+    def _lease(self, turns: _Turns, stop: float) -> list[tuple[str, Step[Drained]]]:
+        """Lease up to ``terms.lanes`` lanes that are due; none only when no partition of the wake-up has any."""
         token = uuid.uuid4().hex
-        since = time.monotonic()
-        share = max(1, lanes // max(1, len(partitions)))
-        operations = [Lease(p, token, self.terms.lease_ms, share, self.terms.batch) for p in partitions]
-        return [self._step(work, token, stop, since) for works in patiently(self._store, operations) for work in works]
+        for partitions, share in turns.round():
+            since = time.monotonic()
+            operations = [Lease(p, token, self.terms.lease_ms, share, self.terms.batch) for p in partitions]
+            steps = [
+                self._step(work, token, stop, since) for works in patiently(self._store, operations) for work in works
+            ]
+            if steps:
+                return steps
+        return []
 
     def _step(
         self, work: Work, token: str, stop: float, since: float, wanted: Wanted | None = None
     ) -> tuple[str, Step[Drained]]:
         terms = self.terms
         held = Held(work.lane, token, terms.lease_ms, terms.batch)
-        self._keeper.hold(held, since)
         lane = LaneContext(
             held=held,
             terms=terms.kato,
@@ -138,12 +176,12 @@ class Drainer:
             on_rejected=terms.on_rejected,
             on_exhausted=terms.on_exhausted,
             on_unknown_learn=terms.on_unknown_learn,
-            slice_over=lambda: time.monotonic() >= stop,
+            slice_over=lambda: self._background.closing or time.monotonic() >= stop,
             store_run=self._store.run,
         )
-        return work.lane, self._kept(lane, work, wanted)
+        return work.lane, self._kept(lane, work, since, wanted)
 
-    def _kept(self, lane: LaneContext, work: Work, wanted: Wanted | None) -> Step[Drained]:
+    def _kept(self, lane: LaneContext, work: Work, leased_at: float, wanted: Wanted | None) -> Step[Drained]:
         """The lane's drain, with its lease watched: nothing is sent to KATO once the lease can have run out."""
         step, held, keeper = drain(lane, work), lane.held, self._keeper
 
@@ -152,6 +190,8 @@ class Drainer:
 
         value: object = None
         error: BaseException | None = None
+        # Only now: a drain that is never begun must not have its lease renewed.
+        keeper.hold(held, leased_at)
         try:
             while True:
                 try:
@@ -178,24 +218,53 @@ class Drainer:
         self,
         steps: Sequence[tuple[str, Step[Drained]]],
         more: Callable[[int], Sequence[tuple[str, Step[Drained]]]] | None,
+        stop: float,
+        later: Later | None,
     ) -> Slice:
         driver: Driver[Drained] = Driver(self._store, self._kato)
-        completed: list[Parked] = []
-        lanes: dict[str, str] = {}
-        due: set[str] = set()
-        finished = driver.run(steps, more)
-        now = time.time() * 1000 + 100  # the store's clock may be a little ahead
-        for end in finished:
-            if end.value is not None:
-                completed += end.value.completed
-                lanes.update((parked.session, end.value.lane) for parked in end.value.completed)
-                if 0 <= end.value.due_ms <= now:
-                    due.add(end.value.lane)
-            elif isinstance(end.error, LeaseLost):
-                say(log, logging.WARNING, "lane.lost", lane=end.key, reason=end.error)
-            elif isinstance(end.error, StoreUnavailable):
-                # Nothing more can be written: the lease runs out and the next holder reconciles.
-                say(log, logging.WARNING, "store.unavailable", lane=end.key, error=end.error)
-            elif end.error is not None:
-                say(log, logging.ERROR, "lane.failed", lane=end.key, error=end.error, exc_info=end.error)
-        return Slice(len(finished), tuple(completed), lanes, frozenset(due))
+        if later is None:
+            return _slice(driver.run(steps, more))
+        finished = driver.run(steps, more, quiet_seconds=QUIET_SECONDS, until=stop)
+        if not driver.idle:
+            self._background.take(driver, lambda ended: later(_slice(ended)))
+        return _slice(finished)
+
+
+class _Turns:
+    """The partitions of a wake-up in the order in which they are asked for lanes, so many lanes at a time."""
+
+    def __init__(self, partitions: Sequence[int], lanes: int) -> None:
+        self._partitions = deque(partitions)
+        self._at_once = min(len(partitions), lanes)
+        self._share = max(1, lanes // max(1, len(partitions)))
+
+    def round(self) -> Iterator[tuple[Sequence[int], int]]:
+        """Groups of partitions that make one lease, each with how many lanes a partition may give, all once."""
+        left = len(self._partitions)
+        while left > 0:
+            group = [self._partitions[i] for i in range(min(self._at_once, left))]
+            self._partitions.rotate(-len(group))
+            left -= len(group)
+            yield group, self._share
+
+
+def _slice(finished: Sequence[Finished[Drained]]) -> Slice:
+    """What became of these lanes, and a line in the log for each that ended otherwise than it should."""
+    completed: list[Parked] = []
+    lanes: dict[str, str] = {}
+    due: set[str] = set()
+    now = time.time() * 1000 + 100  # the store's clock may be a little ahead
+    for end in finished:
+        if end.value is not None:
+            completed += end.value.completed
+            lanes.update((parked.session, end.value.lane) for parked in end.value.completed)
+            if 0 <= end.value.due_ms <= now:
+                due.add(end.value.lane)
+        elif isinstance(end.error, LeaseLost):
+            say(log, logging.WARNING, "lane.lost", lane=end.key, reason=end.error)
+        elif isinstance(end.error, StoreUnavailable):
+            # Nothing more can be written: the lease runs out and the next holder reconciles.
+            say(log, logging.WARNING, "store.unavailable", lane=end.key, error=end.error)
+        elif end.error is not None:
+            say(log, logging.ERROR, "lane.failed", lane=end.key, error=end.error, exc_info=end.error)
+    return Slice(len(finished), tuple(completed), lanes, frozenset(due))

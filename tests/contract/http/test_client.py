@@ -30,7 +30,7 @@ from tests.waiting import wait_until
 def kato() -> Iterator[HttpKato]:
     kato = HttpKato(connections=8, timeout_seconds=5.0, connect_timeout_seconds=2.0)
     yield kato
-    assert kato._busy == 0, "every connection was given back"
+    assert kato.in_use == 0, "every connection was given back"
     kato.close()
 
 
@@ -145,7 +145,7 @@ def test_an_address_that_is_none_is_a_wrong_setting_and_costs_no_connection(kato
     for _ in range(20):
         with pytest.raises(ConfigurationError, match="KATO_URLS"):
             kato.send(post("kato:8000"))
-    assert kato._busy == 0
+    assert kato.in_use == 0
 
 
 def test_a_host_that_never_accepts_means_never_sent_and_soon(kato: HttpKato) -> None:
@@ -376,7 +376,7 @@ def test_threads_share_the_connections(kato: HttpKato) -> None:
         replies = list(pool.map(lambda i: kato.send(post(server.url, b"%d" % i)).status, range(300)))
         assert replies == [200] * 300
         assert len(server.requests) == 300
-        assert server.most_open <= 8 + 16
+        assert server.most_open <= 8
 
 
 def test_calls_to_several_instances_go_to_the_right_ones(kato: HttpKato) -> None:
@@ -391,11 +391,163 @@ def test_calls_to_several_instances_go_to_the_right_ones(kato: HttpKato) -> None
         assert {body for _, body in two.requests} == {b"1"}
 
 
-def test_abandoned_calls_close_their_connections(kato: HttpKato) -> None:
-    def hang(peer: Peer) -> None:
-        peer.request()
+def hang(peer: Peer) -> None:
+    """Take every request and never answer."""
+    while True:
         peer.request()
 
+
+def test_an_instance_that_hangs_takes_no_connection_of_another(kato: HttpKato) -> None:
+    """Falls when the limit counts all connections together."""
+    with serving(hang) as slow, serving(well) as quick:
+        calls = kato.calls()
+        for i in range(40):
+            calls.begin(post(slow.url), i)
+        calls.wait(0.1)
+        other = kato.calls()
+        for i in range(20):
+            other.begin(post(quick.url), i)
+        ended = 0
+        while len(other):
+            ended += sum(error is None for _, _, error in other.wait(1.0))
+        other.close()
+        assert ended == 20
+        assert slow.most_open == 8
+        calls.close()
+
+
+def test_a_call_that_waits_for_a_connection_gets_one_that_another_thread_gives_back(kato: HttpKato) -> None:
+    release = threading.Event()
+
+    def held(peer: Peer) -> None:
+        peer.request()
+        release.wait(10)
+        peer.answer()
+
+    with serving(held) as server:
+        first, second = kato.calls(), kato.calls()
+        for i in range(8):
+            first.begin(post(server.url), i)
+        assert first.wait(0.2) == []
+        second.begin(post(server.url), "waits")
+        assert second.wait(0.1) == []
+        release.set()
+        while len(first):
+            first.wait()
+        ((tag, reply, error),) = second.wait(5)
+        assert (tag, reply and reply.status, error) == ("waits", 200, None)
+        first.close()
+        second.close()
+
+
+def test_a_call_that_waits_for_a_connection_for_too_long_is_given_back_unsent(
+    kato: HttpKato, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "POOL_SECONDS", 0.1)
+    with serving(hang) as slow:
+        calls = kato.calls()
+        for i in range(9):
+            calls.begin(post(slow.url), i)
+        ((tag, _, error),) = calls.wait(5)
+        assert tag == 8
+        assert isinstance(error, KatoUnavailable)
+        assert len(slow.requests) == 8
+        calls.close()
+
+
+def test_calls_under_way_can_be_adopted_and_their_answers_come_to_the_adopter(kato: HttpKato) -> None:
+    release = threading.Event()
+
+    def held(peer: Peer) -> None:
+        while True:
+            _, body = peer.request()
+            release.wait(10)
+            peer.answer(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+
+    with serving(held) as server:
+        first, second = kato.calls(), kato.calls(wakeable=True)
+        for i in range(20):
+            first.begin(post(server.url, str(i).encode()), i)
+        assert first.wait(0.2) == []
+        second.adopt(first)
+        assert (len(first), len(second)) == (0, 20)
+        release.set()
+        got: dict[int, bytes] = {}
+        while len(second):
+            for tag, reply, error in second.wait(5):
+                assert error is None
+                assert reply is not None
+                got[tag] = reply.body
+        second.close()
+        assert got == {i: str(i).encode() for i in range(20)}
+        assert len(server.requests) == 20, "nothing was sent twice"
+
+
+def test_of_adopted_calls_without_a_connection_only_so_many_wait_and_the_rest_ends_unsent(
+    kato: HttpKato, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an instance that hangs can hold is bounded (invariant 5)."""
+    monkeypatch.setattr(client_module, "ADOPTED_WAITING", 10)
+    with serving(hang) as slow:
+        background = kato.calls(wakeable=True)
+        for task in range(5):
+            calls = kato.calls()
+            for i in range(8):
+                calls.begin(post(slow.url), f"{task}.{i}")
+            calls.wait(0.05)
+            background.adopt(calls)
+        ended = background.wait(1)
+        assert len(background) == 8 + 10
+        assert len(ended) == 22
+        assert all(isinstance(error, KatoUnavailable) for _, _, error in ended)
+        assert len(slow.requests) == 8
+        background.close()
+
+
+def test_a_wait_returns_when_another_thread_wakes_it(kato: HttpKato) -> None:
+    calls = kato.calls(wakeable=True)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(calls.wait)
+        calls.wake()
+        assert waiting.result(5) == []
+    calls.close()
+
+
+def test_calls_that_wait_for_a_connection_can_be_taken_back(kato: HttpKato) -> None:
+    with serving(hang) as slow:
+        calls = kato.calls()
+        for i in range(10):
+            calls.begin(post(slow.url), i)
+        calls.wait(0.1)
+        assert calls.withdraw(slow.url) == [8, 9]
+        assert len(calls) == 8
+        calls.close()
+
+
+def test_a_call_has_the_time_that_its_request_gives_it(kato: HttpKato) -> None:
+    with serving(hang) as slow:
+        began = time.monotonic()
+        with pytest.raises(OutcomeUnknown, match="timed out"):
+            kato.send(replace(post(slow.url), timeout_seconds=0.2))
+        assert time.monotonic() - began < 2
+
+
+def test_a_call_that_cannot_be_begun_ends_alone(kato: HttpKato) -> None:
+    with serving(well) as server:
+        calls = kato.calls()
+        calls.begin(post(server.url, path="/ß"), "wrong")
+        calls.begin(post("http://127.0.0.1:99999"), "no port")
+        calls.begin(post(server.url), "right")
+        ends = {}
+        while len(calls):
+            ends.update({tag: error for tag, _, error in calls.wait()})
+        calls.close()
+        assert ends["right"] is None
+        assert isinstance(ends["wrong"], KatoUnavailable)
+        assert isinstance(ends["no port"], KatoUnavailable | ConfigurationError)
+
+
+def test_abandoned_calls_close_their_connections(kato: HttpKato) -> None:
     with serving(hang) as slow, serving(well) as quick:
         calls = kato.calls()
         for i in range(5):

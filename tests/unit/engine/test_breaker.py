@@ -51,11 +51,7 @@ def worker(shared: Shared) -> CircuitBreaker:
 
 
 def passes(breaker: CircuitBreaker, url: str = URL) -> bool:
-    try:
-        breaker.check(url)
-    except KatoCircuitOpen:
-        return False
-    return True
+    return not breaker.is_open(url)
 
 
 def test_fewer_failures_in_a_row_than_the_threshold_leave_it_closed(shared: Shared) -> None:
@@ -67,19 +63,21 @@ def test_fewer_failures_in_a_row_than_the_threshold_leave_it_closed(shared: Shar
     assert all(passes(breaker) for _ in range(5))
 
 
-def test_an_open_circuit_lets_one_call_per_interval_through_over_all_workers(shared: Shared) -> None:
+def test_an_open_circuit_is_probed_once_per_interval_over_all_workers_and_no_call_passes(shared: Shared) -> None:
     workers = [worker(shared) for _ in range(4)]
     for _ in range(3):
         workers[0].failed(URL)
-    sent = 0
+    shared.now += 0.6
+    probes = 0
     for _ in range(200):
         shared.now += 0.1
         for one in workers:
-            if passes(one):
-                sent += 1
-                one.failed(URL)
-    # 20 seconds: a call per two seconds, and what the others sent until they heard of it.
-    assert 10 <= sent <= 10 + 1 + 3 * 6
+            assert not passes(one)
+            if one.may_probe(URL):
+                probes += 1
+                one.probed(URL, False)
+    # 20 seconds, a probe per two.
+    assert 10 <= probes <= 11
 
 
 def test_others_hear_of_it_within_half_a_second(shared: Shared) -> None:
@@ -87,40 +85,47 @@ def test_others_hear_of_it_within_half_a_second(shared: Shared) -> None:
     assert passes(second)
     for _ in range(3):
         first.failed(URL)
-    shared.probed[URL] = shared.now + 2
     shared.now += 0.6
     assert not passes(second)
 
 
-def test_the_success_of_the_call_that_was_let_through_closes_it_for_all(shared: Shared) -> None:
+def test_a_probe_that_is_answered_closes_it_for_all(shared: Shared) -> None:
     first, second = worker(shared), worker(shared)
     for _ in range(3):
         first.failed(URL)
     shared.now += 1
-    assert passes(second), "the probe of this interval"
-    assert not passes(first)
-    second.succeeded(URL)
+    assert not passes(second)
+    second.probed(URL, True)
     shared.now += 0.6
     assert all(passes(one) for one in (first, second) for _ in range(5))
 
 
-def test_a_probe_that_fails_keeps_it_open(shared: Shared) -> None:
+def test_the_first_failure_after_an_answered_probe_opens_it_again(shared: Shared) -> None:
+    """KATO may answer a cheap read and fail at everything else."""
     breaker = worker(shared)
     for _ in range(3):
         breaker.failed(URL)
-    for _ in range(30):
-        shared.now += 2.0
-        assert passes(breaker)
-        assert not passes(breaker)
+    breaker.probed(URL, True)
+    assert passes(breaker)
+    breaker.failed(URL)
+    assert not passes(breaker)
+
+
+def test_a_success_after_an_answered_probe_forgives_the_failures_before_it(shared: Shared) -> None:
+    breaker = worker(shared)
+    for _ in range(3):
         breaker.failed(URL)
-    assert shared.is_open(URL)
+    breaker.probed(URL, True)
+    breaker.succeeded(URL)
+    breaker.failed(URL)
+    breaker.failed(URL)
+    assert passes(breaker)
 
 
 def test_each_instance_has_a_circuit_of_its_own(shared: Shared) -> None:
     breaker = worker(shared)
     for _ in range(3):
         breaker.failed(URL)
-    assert passes(breaker)
     assert not passes(breaker)
     assert all(passes(breaker, OTHER) for _ in range(5))
 
@@ -137,25 +142,43 @@ def test_an_open_circuit_that_nobody_confirms_closes_by_itself(shared: Shared) -
 
 
 class Calls:
-    """Calls that end at once with what the test says."""
+    """Calls that end at once with what the test says; those of the route `exists` with an answer of their own."""
 
-    def __init__(self, outcome: Any) -> None:
+    def __init__(self, outcome: Any, probe: Any = None) -> None:
         self._outcome = outcome
-        self._begun: list[Any] = []
+        self._probe = probe
+        self._begun: list[tuple[Any, Any]] = []
+        self._waiting: list[Any] = []
         self.sent = 0
+        self.probes: list[KatoRequest] = []
 
     def __len__(self) -> int:
         return len(self._begun)
 
     def begin(self, request: KatoRequest, tag: Any) -> None:
+        if request.route == "exists":
+            self.probes.append(request)
+            self._begun.append((tag, self._probe))
+            return
         self.sent += 1
-        self._begun.append(tag)
+        self._begun.append((tag, self._outcome))
 
-    def wait(self) -> Sequence[tuple[Any, KatoReply | None, Exception | None]]:
+    def hold(self, *tags: Any) -> None:
+        """These calls wait for a connection."""
+        self._waiting += [(tag, URL) for tag in tags]
+
+    def wait(self, timeout: float | None = None) -> Sequence[tuple[Any, KatoReply | None, Exception | None]]:
         begun, self._begun = self._begun, []
-        if isinstance(self._outcome, Exception):
-            return [(tag, None, self._outcome) for tag in begun]
-        return [(tag, self._outcome, None) for tag in begun]
+        return [(tag, None, end) if isinstance(end, Exception) else (tag, end, None) for tag, end in begun]
+
+    def adopt(self, other: Calls) -> None:
+        self._begun += other._begun
+
+    def withdraw(self, url: str) -> Sequence[Any]:
+        withdrawn, self._waiting = self._waiting, []
+        return withdrawn
+
+    def wake(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -164,18 +187,21 @@ class Transport:
     def __init__(self, calls: KatoCalls) -> None:
         self._calls = calls
 
-    def calls(self) -> KatoCalls:
+    def calls(self, *, wakeable: bool = False) -> KatoCalls:
         return self._calls
 
     def send(self, request: KatoRequest) -> KatoReply:
         raise AssertionError("not asked for here")
 
 
-def send(calls: KatoCalls) -> Exception | KatoReply | None:
-    calls.begin(KatoRequest(URL, "GET", "/", "r"), "tag")
-    ((tag, reply, error),) = calls.wait()
-    assert tag == "tag"
+def send(calls: KatoCalls, tag: str = "tag") -> Exception | KatoReply | None:
+    calls.begin(KatoRequest(URL, "GET", "/", "r"), tag)
+    ((ended, reply, error),) = calls.wait()
+    assert ended == tag
     return error or reply
+
+
+EXISTS = KatoReply(200, b'{"exists":false,"expired":false,"session_id":"kato-tasks-probe"}')
 
 
 @pytest.mark.parametrize(
@@ -185,27 +211,66 @@ def send(calls: KatoCalls) -> Exception | KatoReply | None:
         (OutcomeUnknown("time-out"), True),
         (KatoReply(500, b""), True),
         (KatoReply(503, b""), True),
-        (KatoReply(404, b""), False),
-        (KatoReply(422, b""), False),
-        (KatoReply(200, b""), False),
+        (KatoReply(404, b'{"error":{"code":"SESSION_NOT_FOUND"}}'), False),
+        (KatoReply(422, b'{"detail":[]}'), False),
+        (KatoReply(200, b"{}"), False),
     ],
 )
 def test_refused_connections_time_outs_and_5xx_are_failures_and_a_definite_answer_is_none(
     shared: Shared, outcome: Any, opens: bool
 ) -> None:
-    calls = Calls(outcome)
+    calls = Calls(outcome, KatoUnavailable("refused"))
     guarded = GuardedKato(Transport(calls), worker(shared)).calls()
     ends = [send(guarded) for _ in range(10)]
     refused = sum(isinstance(end, KatoCircuitOpen) for end in ends)
-    # Three failures open it, one more call is this interval's probe.
-    assert (calls.sent, refused) == ((4, 6) if opens else (10, 0))
+    assert (calls.sent, refused) == ((3, 7) if opens else (10, 0))
 
 
 def test_a_call_that_the_circuit_refuses_ends_like_one_that_was_never_sent(shared: Shared) -> None:
     guarded = GuardedKato(Transport(Calls(KatoReply(500, b""))), worker(shared)).calls()
-    for _ in range(4):
+    for _ in range(3):
         send(guarded)
+    shared.probed[URL] = shared.now + 2
     guarded.begin(KatoRequest(URL, "GET", "/", "r"), "tag")
     assert len(guarded) == 1
     assert isinstance(guarded.wait()[0][2], KatoUnavailable)
     assert len(guarded) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "closes"),
+    [
+        (EXISTS, True),
+        (KatoReply(200, b"<html>maintenance</html>"), False),
+        (KatoReply(200, b'{"status":"ok"}'), False),
+        (KatoReply(401, b""), False),
+        (KatoReply(500, b""), False),
+        (OutcomeUnknown("time-out"), False),
+    ],
+)
+def test_the_first_refused_call_sends_a_short_probe_and_only_kato_s_own_answer_closes_the_circuit(
+    shared: Shared, answer: Any, closes: bool
+) -> None:
+    calls = Calls(KatoReply(500, b""), answer)
+    guarded = GuardedKato(Transport(calls), worker(shared)).calls()
+    for _ in range(3):
+        send(guarded)
+    assert isinstance(send(guarded), KatoCircuitOpen)
+    (probe,) = calls.probes
+    assert (probe.method, probe.timeout_seconds) == ("GET", 2.0)
+    assert len(guarded) == 1, "the probe is under way, and no lane waits for it"
+    assert list(guarded.wait()) == []
+    assert shared.is_open(URL) is not closes
+
+
+def test_calls_that_wait_for_a_connection_when_the_circuit_opens_are_not_sent(shared: Shared) -> None:
+    calls = Calls(KatoReply(500, b""))
+    guarded = GuardedKato(Transport(calls), worker(shared)).calls()
+    send(guarded)
+    send(guarded)
+    calls.hold("a", "b")
+    guarded.begin(KatoRequest(URL, "GET", "/", "r"), "third")
+    ended = {tag: error for tag, _, error in guarded.wait()}
+    assert set(ended) == {"a", "b", "third"}
+    assert isinstance(ended["a"], KatoCircuitOpen)
+    assert isinstance(ended["b"], KatoCircuitOpen)

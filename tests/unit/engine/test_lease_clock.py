@@ -60,7 +60,7 @@ class Kato:
         self.sent: list[str] = []
         self._ended: list[tuple[Any, KatoReply | None, Exception | None]] = []
 
-    def calls(self) -> Kato:
+    def calls(self, *, wakeable: bool = False) -> Kato:
         return self
 
     def __len__(self) -> int:
@@ -74,9 +74,18 @@ class Kato:
         answer = {"observations_processed": 1, "results": [{"time": 1}], "final_stm_length": 1}
         self._ended.append((tag, KatoReply(200, json.dumps(answer).encode()), None))
 
-    def wait(self) -> list[tuple[Any, KatoReply | None, Exception | None]]:
+    def wait(self, timeout: float | None = None) -> list[tuple[Any, KatoReply | None, Exception | None]]:
         ended, self._ended = self._ended, []
         return ended
+
+    def adopt(self, other: object) -> None:
+        raise AssertionError("nothing is left to the background here")
+
+    def withdraw(self, url: str) -> list[Any]:
+        return []
+
+    def wake(self) -> None:
+        raise AssertionError("nobody waits in another thread here")
 
     def close(self) -> None:
         return None
