@@ -420,9 +420,10 @@ def test_a_call_that_waits_for_a_connection_gets_one_that_another_thread_gives_b
     release = threading.Event()
 
     def held(peer: Peer) -> None:
-        peer.request()
-        release.wait(10)
-        peer.answer()
+        while True:
+            peer.request()
+            release.wait(10)
+            peer.answer()
 
     with serving(held) as server:
         first, second = kato.calls(), kato.calls()
