@@ -10,10 +10,12 @@
     ├── EventRefused          KATO definitely refused this event: it is a dead letter
     ├── NotAppliedYet         the event is in the log: ask for it later
     └── KatoError
-        ├── KatoUnavailable   never sent: ask again later (KatoCircuitOpen: not even tried)
+        ├── KatoUnavailable   never applied: ask again later (KatoCircuitOpen: not even tried;
+        │                     KatoMisdirected: refused on the way to KATO, so mend the deployment)
         ├── KatoRejected      definitely refused, nothing was changed
         ├── KatoSessionGone   404: gone if a new session can be created, else KATO is ill
         └── OutcomeUnknown    may have been applied: reconcile before anything else is sent
+                              (GatewayAnswered: no answer of KATO's, so it says nothing of the event)
 
 Every error keeps plain strings in ``args``, so that Celery's JSON result
 backends can carry it and rebuild it at the caller.
@@ -82,8 +84,20 @@ class KatoCircuitOpen(KatoUnavailable):
     """Not sent: the circuit breaker of this KATO instance is open."""
 
 
+class KatoMisdirected(KatoUnavailable):
+    """Refused by something that is not KATO (401, 403, 405, a redirect, HTML …): the call never reached it.
+
+    It speaks of the deployment and of no event, so nothing is buried and no attempt is counted. The message says what
+    to mend: KATO_URLS, KATO_TOKEN or KATO_HEADERS, or the gateway before KATO. Everything goes on by itself then.
+    """
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 class KatoRejected(KatoError):
-    """A definite no (400, 413, 422 …): the call changed nothing at KATO."""
+    """A definite no in KATO's own form (400, 413, 422): the call changed nothing there."""
 
     def __init__(self, status: int, detail: str = "") -> None:
         super().__init__(status, detail)
@@ -100,3 +114,17 @@ class KatoSessionGone(KatoError):
 
 class OutcomeUnknown(KatoError):
     """The request left us and no trustworthy answer came back."""
+
+    retry_after: float | None = None
+    """seconds that the answer asked to wait, if it did"""
+
+
+class GatewayAnswered(OutcomeUnknown):
+    """A changing call was answered by something before KATO (503, 429, a 200 that is not KATO's).
+
+    It may have been passed on first. Which event it was about is not the reason, so it is nobody's failed attempt.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after

@@ -439,9 +439,15 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KatoReply:
+    """An answer, with the few of its headers that tell KATO's own from a gateway's (lower case where it matters)."""
+
     status: int
     body: bytes
     retry_after: float | None = None
+    content_type: str = field(default="", compare=False)
+    server: str = field(default="", compare=False)
+    connection: str = field(default="", compare=False)
+    location: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 from kato_tasks.domain.stm import Stm
+from kato_tasks.engine import answers
 from kato_tasks.errors import ConfigurationError, KatoRejected, KatoSessionGone, KatoUnavailable, OutcomeUnknown
 from kato_tasks.ports import KatoReply, KatoRequest, Step, ask
 
+counts_as_failure = answers.counts_as_failure
 REFUSED = frozenset({400, 401, 403, 405, 413, 414, 415, 422, 431})
 
 

@@ -22,6 +22,8 @@ from kato_tasks.ports import KatoReply, KatoRequest
 
 MAX_REPLY_BYTES = 256 * 1024 * 1024
 _CHUNK = 262_144
+_TOLD = {b"content-type": "content_type", b"server": "server", b"connection": "connection", b"location": "location"}
+"""The headers that a reply carries on, and what it calls them."""
 
 
 class Origin:
@@ -56,7 +58,7 @@ class Origin:
 class _Answer:
     """What httptools' parser reports of one response."""
 
-    __slots__ = ("body", "complete", "keep_alive", "overrun", "parser", "retry_after", "size")
+    __slots__ = ("body", "complete", "keep_alive", "overrun", "parser", "retry_after", "said", "size")
 
     def __init__(self) -> None:
         self.parser: Any = None
@@ -66,6 +68,7 @@ class _Answer:
         self.complete = False
         self.overrun = False
         self.retry_after: float | None = None
+        self.said: dict[str, str] = {}
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -73,11 +76,14 @@ class _Answer:
             self.overrun = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"retry-after":
+        name = name.lower()
+        if name == b"retry-after":
             try:
                 self.retry_after = max(0.0, float(value))
             except ValueError:
                 self.retry_after = None
+        elif name in _TOLD:
+            self.said[_TOLD[name]] = value.decode("latin-1")
 
     def on_body(self, part: bytes) -> None:
         if self.overrun:
@@ -243,7 +249,8 @@ class Connection:
             self._parser.feed_data(data)
             if self._answer.complete:
                 break
-        reply = KatoReply(self._parser.get_status_code(), b"".join(self._answer.body), self._answer.retry_after)
+        answer = self._answer
+        reply = KatoReply(self._parser.get_status_code(), b"".join(answer.body), answer.retry_after, **answer.said)
         self._state = "idle" if self._answer.keep_alive and not self._answer.overrun else "closed"
         return 0, reply
 
