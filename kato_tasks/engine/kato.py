@@ -17,11 +17,6 @@ counts_as_failure = answers.counts_as_failure
 REFUSED = frozenset({400, 401, 403, 405, 413, 414, 415, 422, 431})
 
 
-def counts_as_failure(reply: KatoReply) -> bool:
-    """Whether an answer says that KATO, or what stands before it, cannot serve now."""
-    return reply.status >= 500
-
-
 def checked(reply: KatoReply, route: str) -> Any:
     """The JSON of a 200, else KatoUnavailable, KatoSessionGone, KatoRejected or OutcomeUnknown."""
     if reply.status == 200:
