@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench chaos chaos-long clean constraints venv
+.PHONY: help demo test lint bench chaos chaos-long mutants clean constraints venv
 
 help:
 	@echo "make demo [DATA=file.csv]  the whole stack on this machine, with real or made-up data"
@@ -21,6 +21,7 @@ help:
 	@echo "make lint                  ruff, mypy --strict, import contracts"
 	@echo "make bench                 throughput beside plain Celery tasks"
 	@echo "make chaos | chaos-long    kills, restarts and faults under load, then the books are checked"
+	@echo "make mutants               takes each guard of docs/invariants.md out, and sees its test fall"
 	@echo "make venv | constraints    the environment alone | new pins in constraints.txt"
 	@echo "make clean                 removes what the targets above made"
 
@@ -55,6 +56,10 @@ chaos: $(READY)
 
 chaos-long: $(READY)
 	@$(BIN)/python -m tests.chaos --long
+
+# MUTANTS_ARGS="--seconds 180" runs the part that fits, chosen by the date; --only TEXT some rows.
+mutants: $(READY)
+	@$(BIN)/python -m tests.services check && $(BIN)/python -m tests.mutants $(MUTANTS_ARGS)
 
 # The pins are what a fresh environment resolves to today; nothing but name==version lines is kept.
 # OLDEST: what the dependencies ask for only before Python 3.11.3 (Debian 12 has 3.11.2), pinned wherever this runs.

@@ -16,6 +16,7 @@ from kato_tasks.celery_app import beat_schedule, configuration, transport_option
 from kato_tasks.cli import kato
 from kato_tasks.settings import Settings
 from tests.acceptance.documents import CHECKOUT, PAGES, anchors, blocks, links
+from tests.mutants.rows import Guard, guards
 
 README = CHECKOUT / "README.md"
 DOCS = CHECKOUT / "docs"
@@ -172,23 +173,20 @@ def test_the_table_of_transport_options_has_what_is_set() -> None:
             assert f"`{name}`" in page
 
 
-def guards() -> list[tuple[str, str, str]]:
-    """File, line, test: the rows of docs/invariants.md."""
-    return re.findall(r"^\| `([\w./-]+)` \| `+ ?(.+?) ?`+ \| (.+?) \|$", text_of(DOCS / "invariants.md"), re.MULTILINE)
-
-
 def test_every_invariant_has_guards() -> None:
     page = text_of(DOCS / "invariants.md")
     assert re.findall(r"^## (\d)\.", page, re.MULTILINE) == list("1234567")
     assert len(guards()) >= 7
 
 
-@pytest.mark.parametrize(("path", "line", "tests"), guards(), ids=lambda value: value[:40])
-def test_a_guard_is_in_its_file_and_its_tests_exist(path: str, line: str, tests: str) -> None:
-    source = text_of(CHECKOUT / "kato_tasks" / path)
-    assert line in source, f"kato_tasks/{path} has no line {line}"
-    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests):
-        assert re.search(rf"def {name}\(", text_of(CHECKOUT / file)), f"{file} has no {name}"
+@pytest.mark.parametrize("guard", guards(), ids=lambda guard: guard.line[:40])
+def test_a_guard_is_in_its_file_and_its_tests_exist(guard: Guard) -> None:
+    source = text_of(CHECKOUT / "kato_tasks" / guard.path)
+    assert guard.line in source, f"kato_tasks/{guard.path} has no line {guard.line}"
+    for test in guard.tests:
+        file, *names = test.split("::")
+        for name in names:
+            assert re.search(rf"(?:def|class) {name}\b", text_of(CHECKOUT / file)), f"{file} has no {name}"
 
 
 def test_the_public_names_are_documented() -> None:

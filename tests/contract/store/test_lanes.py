@@ -549,7 +549,7 @@ def test_a_success_clears_the_count_of_attempts(log: Log) -> None:
 
 
 def test_a_parked_session_keeps_what_is_appended_and_is_not_leased(log: Log) -> None:
-    """Falls when append.lua adds a parked session to `pend`, or park.lua leaves it there."""
+    """Falls when append.lua adds a parked session to `pend`."""
     log.append("n", *numbered("a", 1, 2))
     log.append("n", *numbered("b", 1, 1))
     assert log.taken("n", "t").session == "a"
@@ -563,6 +563,23 @@ def test_a_parked_session_keeps_what_is_appended_and_is_not_leased(log: Log) -> 
     assert log.state("n", "a")["pk"] == '{"reason":"why"}'
     assert log.state("n", "a")["cur"] == "0"
     assert log.redis.smembers(f"{prefix(partition_of('n'))}parked") == {"a"}
+
+
+def test_a_lane_with_nothing_but_a_parked_session_is_not_due(log: Log) -> None:
+    log.append("n", *numbered("a", 1, 2))
+    log.taken("n", "t")
+    assert log.do(ports.Park(log.held("n", "t"), "a", '{"reason":"why"}', go_on=False)).due_ms == -1
+
+
+def test_a_parked_session_that_something_made_due_is_not_leased(log: Log) -> None:
+    """As the scripts of another version might, in a rolling upgrade."""
+    log.append("n", *numbered("a", 1, 2))
+    log.taken("n", "t")
+    log.do(ports.Park(log.held("n", "t"), "a", '{"reason":"why"}', go_on=False))
+    p = prefix(partition_of("n"))
+    log.redis.zadd(f"{p}pend:n", {"a": 1})
+    log.redis.zadd(f"{p}ready", {"n": 1})
+    assert log.lease("n", "u") is None
 
 
 # ------------------------------------------------------------------------------- kept for later
