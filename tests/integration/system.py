@@ -71,6 +71,9 @@ class Worker(CeleryProcess):
 class System:
     """Where the parts are, and what is on them now."""
 
+    second: KatoServer
+    """another KATO instance, where a system has one"""
+
     def __init__(self, broker: Service, store: RedisServer, kato: KatoServer, directory: Path, **more: str) -> None:
         self.broker = broker
         self.store = store

@@ -1,0 +1,97 @@
+"""One slow node, or one KATO instance that hangs, stops nobody else (invariant 5).
+
+Real workers with two processes. The limits here are twice what `python -m benchmarks.slow_calls` shows on an idle
+machine; without the background driver healthy sessions waited 12 to 57 s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from kato_tasks import process_observation_async, session_status
+from tests.integration.slow_calls import (
+    PREFORK,
+    SLOW_SECONDS,
+    appended_waits,
+    begin_slow_calls,
+    delay_to,
+    delayed_waits,
+    hang,
+    held_lanes,
+    named,
+    slow_system,
+    urls_of,
+)
+from tests.integration.system import System
+from tests.services import KatoServer, RedisServer
+from tests.waiting import wait_until
+
+LIMIT_SECONDS = 2.0
+
+
+@pytest.fixture
+def system(redis_server: RedisServer, kato: KatoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    redis_server.start()
+    with slow_system(redis_server, tmp_path_factory.mktemp("slow"), kato) as system:
+        system.empty()
+        yield system
+
+
+def test_four_nodes_whose_calls_take_15_s_hold_up_no_other_session_of_two_processes(system: System) -> None:
+    with system.workers(PREFORK):
+        appended_waits(system, 2, 0, "warm")
+        slow = begin_slow_calls(system, 4)
+        waits = appended_waits(system, 12, 0.2) + delayed_waits(system, 12, 0.1)
+        assert max(waits) < LIMIT_SECONDS, sorted(waits)[-5:]
+        # The slow ones go on, too: each call is applied once, after its own time.
+        system.faults()
+        wait_until(lambda: all(s and s.cursor == s.head == 3 for s in map(session_status, slow)), 60, "the slow ones")
+        assert [system.applied(node) for node in slow] == [[f"{node}-{i}" for i in range(3)] for node in slow]
+
+
+def test_an_instance_that_hangs_holds_up_no_session_of_another_and_a_bounded_number_of_lanes(system: System) -> None:
+    with system.workers(PREFORK):
+        appended_waits(system, 2, 0, "warm")
+        hanging = hang(system, 40)
+        delay_to(hanging)
+        waits = appended_waits(system, 12, 0.2) + delayed_waits(system, 12, 0.1)
+        assert max(waits) < LIMIT_SECONDS, sorted(waits)[-5:]
+        assert held_lanes(system) <= 2 * (16 + 64)
+        system.second.resume()
+        wait_until(lambda: all(s and s.cursor == s.head for s in map(session_status, hanging)), 110, "the hanging ones")
+
+
+def test_a_task_whose_call_takes_long_waits_without_a_slot_and_gets_its_own_answer(system: System) -> None:
+    with system.workers(["--pool", "prefork", "--concurrency", "1"]):
+        (slow,) = named("slow", 1, system.kato.url, urls_of(system))
+        system.faults({"kind": "delay", "node": slow, "seconds": 3})
+        result = process_observation_async.delay(slow, {"strings": ["x"]})
+        wait_until(lambda: result.state == "WAITING", 10, "the task waits")
+        assert max(delayed_waits(system, 3, 0)) < LIMIT_SECONDS
+        answer = result.get(timeout=30)
+        assert (answer["status"], answer["position"], answer["time"]) == ("okay", 1, 1)
+
+
+@pytest.mark.parametrize("pool", [PREFORK, ["--pool", "threads", "--concurrency", "2"]], ids=["prefork", "threads"])
+def test_a_worker_that_is_told_to_stop_waits_for_the_call_in_flight_and_commits_it(
+    system: System, pool: list[str]
+) -> None:
+    """Falls when the process ends without waiting: the session is fenced by the next holder."""
+    with system.workers(pool) as (worker,):
+        (slow,) = named("slow", 1, system.kato.url, urls_of(system))
+        system.faults({"kind": "delay", "node": slow, "route": "observe-sequence", "seconds": 4})
+        process_observation_async.delay(slow, {"strings": ["x"]}, event_id="e")
+        wait_until(lambda: system.ask("stats")["requests"].get("observe-sequence"), 20, "the call is under way")
+        time.sleep(0.5)  # the task itself has ended by now
+        began = time.monotonic()
+        worker.stop()
+        assert time.monotonic() - began < SLOW_SECONDS
+        status = session_status(slow)
+        assert status is not None
+        assert (status.cursor, status.head) == (1, 1)
+        assert status.binding is not None
+        assert status.binding.epoch == 1
+        assert held_lanes(system) == 0
