@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
 
     kato_timeout_seconds: float = Field(30.0, gt=0, description="how long an answer of KATO may take")
-    kato_connections: int = Field(16, ge=1, le=256, description="connections to KATO, and threads, per process")
+    kato_connections: int = Field(16, ge=1, le=256, description="connections to each KATO instance, per process")
     kato_session_ttl_seconds: int = Field(3600, ge=60, le=30 * 86_400, description="KATO's time to live of a session")
     keep_alive_hours: float = Field(
         24.0, ge=0, description="an unlearned session's KATO session is kept alive for so long after its last event"
@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     backoff_base_seconds: float = Field(1.0, gt=0)
     backoff_cap_seconds: float = Field(60.0, gt=0)
     breaker_failures: int = Field(5, ge=1, description="failures in a row that open a KATO instance's circuit")
-    breaker_interval_seconds: float = Field(2.0, gt=0, description="how often an open circuit lets one call through")
+    breaker_interval_seconds: float = Field(
+        2.0, gt=0, description="how often an instance whose circuit is open is probed"
+    )
     on_rejected: Literal["dead_letter", "park"] = Field(
         "dead_letter", description="an event that KATO definitely refuses"
     )

@@ -84,6 +84,7 @@ class Driver(Generic[T]):
         False) is for another driver to absorb. Whatever is raised here ends all steps first.
         """
         finished: list[Finished[T]] = []
+        left_to_another = False
         try:
             for key, step in steps:
                 self.add(key, step, finished.append)
@@ -98,11 +99,11 @@ class Driver(Generic[T]):
                 if quiet_seconds is None:
                     self.wait()
                 elif not self.wait(self._patience_left(quiet_seconds, until)):
-                    return finished
-        except BaseException:
-            self.close()
-            raise
-        self.close()
+                    left_to_another = True
+                    break
+        finally:
+            if not left_to_another:
+                self.close()
         return finished
 
     @staticmethod

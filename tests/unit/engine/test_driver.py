@@ -1,0 +1,86 @@
+"""The driver on real connections: whatever ends it, it gives them back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from kato_tasks.adapters.http.kato import HttpKato
+from kato_tasks.engine.driver import Driver, Finished
+from kato_tasks.errors import StoreUnavailable
+from kato_tasks.ports import Effect, KatoReply, KatoRequest, Step, ask
+from tests.contract.http.raw_server import Peer, serving, well
+
+
+class Store:
+    """Nothing is asked of it here."""
+
+    def run(self) -> str:
+        return "run"
+
+    def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
+        raise AssertionError(operations)
+
+
+def hang(peer: Peer) -> None:
+    while True:
+        peer.request()
+
+
+def asks(url: str, ended: list[str], name: str) -> Step[KatoReply]:
+    try:
+        return (yield from ask(KatoRequest(url, "GET", "/", "r")))
+    finally:
+        ended.append(name)
+
+
+def test_an_error_on_the_way_out_gives_every_connection_back() -> None:
+    """The store went away while calls were in flight: each outage took connections, until the process ran on one."""
+    kato = HttpKato(connections=4)
+    with serving(hang) as server:
+        for _ in range(3):
+            ended: list[str] = []
+
+            def more(in_flight: int) -> Sequence[tuple[str, Step[KatoReply]]]:
+                raise StoreUnavailable("away")
+
+            driver: Driver[KatoReply] = Driver(Store(), kato)
+            with pytest.raises(StoreUnavailable):
+                driver.run([(f"{i}", asks(server.url, ended, f"{i}")) for i in range(3)], more)
+            assert kato.in_use == 0
+            assert ended == ["0", "1", "2"], "each lane's drain was ended, so that nobody renews its lease"
+    kato.close()
+
+
+def test_a_driver_leaves_what_is_quiet_and_another_goes_on_with_it() -> None:
+    kato = HttpKato(connections=4)
+    go = threading.Event()
+
+    def late(peer: Peer) -> None:
+        peer.request()
+        go.wait(10)  # and closes the connection without an answer
+
+    with serving(late) as slow, serving(well) as quick:
+        ended: list[str] = []
+        first: Driver[KatoReply] = Driver(Store(), kato)
+        finished = first.run(
+            [("slow", asks(slow.url, ended, "slow")), ("quick", asks(quick.url, ended, "quick"))], quiet_seconds=0.2
+        )
+        assert [end.key for end in finished] == ["quick"]
+        assert not first.idle
+        second: Driver[KatoReply] = Driver(Store(), kato)
+        later: list[Finished[KatoReply]] = []
+        second.absorb(first, later.append)
+        assert first.idle
+        go.set()
+        while not second.idle:
+            second.advance()
+            second.wait(1)
+            second.advance()
+        assert [(end.key, type(end.error).__name__) for end in later] == [("slow", "OutcomeUnknown")]
+        second.close()
+    assert kato.in_use == 0
+    kato.close()

@@ -1,0 +1,58 @@
+"""The thread that renews a process's leases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from kato_tasks.engine.keeper import LeaseKeeper
+from kato_tasks.errors import StoreUnavailable
+from kato_tasks.ports import Batch, Effect, Held, Renew
+from tests.waiting import wait_until
+
+
+class Store:
+    """Answers each round of renewals with the next of these, and the last for ever."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+        self.rounds = 0
+        self.renewed: set[str] = set()
+
+    def run(self) -> str:
+        return "run"
+
+    def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
+        self.rounds += 1
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        for operation in operations:
+            assert isinstance(operation, Renew)
+            self.renewed.add(operation.held.token)
+        return [answer[op.held.token] if isinstance(answer, dict) else answer for op in operations]  # type: ignore[attr-defined]
+
+
+def held(token: str) -> Held:
+    return Held("lane", token, 4_000, Batch(1, 1_000))
+
+
+def test_a_keeper_survives_any_error_and_goes_on_renewing() -> None:
+    """Falls when only the errors that it knows are caught: the thread would end, and every later lease run out."""
+    store = Store(AttributeError("nobody expected this"), StoreUnavailable("away"), True)
+    keeper = LeaseKeeper(store, 0.01)
+    keeper.hold(held("a"), 0.0)
+    wait_until(lambda: store.renewed == {"a"}, 5, "it renews again")
+    keeper.close()
+
+
+def test_a_renewal_that_fails_by_itself_is_tried_again_and_only_a_lost_lane_is_let_go() -> None:
+    store = Store({"a": StoreUnavailable("busy"), "b": False, "c": True}, True)
+    keeper = LeaseKeeper(store, 0.01)
+    now = threading.TIMEOUT_MAX  # far in the future: `sure` until it is let go
+    for token in "abc":
+        keeper.hold(held(token), now)
+    wait_until(lambda: store.rounds >= 3, 5, "some rounds")
+    assert (keeper.sure(held("a")), keeper.sure(held("b")), keeper.sure(held("c"))) == (True, False, True)
+    keeper.close()

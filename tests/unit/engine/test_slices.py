@@ -1,0 +1,150 @@
+"""A wake-up's slice: which lanes it takes, and what becomes of them when something fails in the middle."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from kato_tasks.adapters.http.kato import HttpKato
+from kato_tasks.domain.binding import Binding
+from kato_tasks.domain.entries import Logged
+from kato_tasks.engine.context import KatoTerms
+from kato_tasks.engine.keeper import LeaseKeeper
+from kato_tasks.engine.wakeup import Drainer, Slice, Terms
+from kato_tasks.errors import StoreUnavailable
+from kato_tasks.ports import Commit, Defer, Effect, Lease, Proceeded, Renew, Work, WriteIntent
+from tests.contract.http.raw_server import Peer, serving
+from tests.waiting import wait_until
+
+BODY = '{"strings":["a"],"vectors":[],"emotives":{},"metadata":{},"unique_id":"e1"}'
+ANSWER = b'{"observations_processed":1,"results":[{"time":1}],"final_stm_length":1}'
+
+
+def work(url: str, lane: str) -> Work:
+    return Work(
+        lane=lane,
+        session=lane,
+        node=lane,
+        head=1,
+        cursor=0,
+        mark=0,
+        binding=Binding(url, "kato-session", lane, 0, 0, 1, 10**15, run="run"),
+        intent=None,
+        attempts=0,
+        unsent=0,
+        create_lost=False,
+        asked="",
+        now_ms=1_000,
+        lease_left_ms=5_000,
+        entries=(Logged(1, "o", False, "e1", "{}", BODY, "s"),),
+    )
+
+
+class Store:
+    """Gives the lanes that it has, by partition, and remembers what was asked."""
+
+    def __init__(self, lanes: dict[int, list[Work]]) -> None:
+        self._lanes = lanes
+        self.away = False
+        self.leases: list[list[Lease]] = []
+        self.committed: list[str] = []
+        self.renewed: set[str] = set()
+
+    def run(self) -> str:
+        return "run"
+
+    def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
+        leases = [op for op in operations if isinstance(op, Lease)]
+        if leases:
+            self.leases.append(leases)
+            if self.away:
+                raise StoreUnavailable("away")
+        return [self._answer(operation) for operation in operations]
+
+    def _answer(self, operation: Effect[Any]) -> Any:
+        match operation:
+            case Lease():
+                due = self._lanes.get(operation.partition, [])
+                given, self._lanes[operation.partition] = due[: operation.lanes], due[operation.lanes :]
+                return given
+            case Commit():
+                self.committed.append(operation.held.lane)
+                return Proceeded(-1, None)
+            case Defer():
+                return Proceeded(-1, None)
+            case Renew():
+                self.renewed.add(operation.held.lane)
+                return True
+            case WriteIntent():
+                return None
+        raise AssertionError(operation)
+
+
+def drainer(store: Store, kato: HttpKato, url: str, **more: Any) -> Drainer:
+    return Drainer(store, kato, LeaseKeeper(store, 0.02), Terms(KatoTerms((url,)), lease_ms=5_000, **more))
+
+
+def test_a_store_that_is_away_while_lanes_are_under_way_takes_none_of_them() -> None:
+    """More lanes cannot be leased; the one whose call is in flight goes on, and commits when the store is back."""
+    kato = HttpKato(connections=4)
+    store: Store
+
+    def answers(peer: Peer) -> None:
+        while True:
+            peer.request()
+            time.sleep(0.05)
+            peer.answer(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER)
+
+    with serving(answers) as server:
+        store = Store({0: [work(server.url, "lane")]})
+        draining = drainer(store, kato, server.url, slice_seconds=10)
+        first = store.execute
+
+        def then_away(operations: Sequence[Effect[Any]]) -> list[Any]:
+            done = first(operations)
+            store.away = True
+            return done
+
+        store.execute = then_away  # type: ignore[method-assign]
+        done = draining.drain_partitions([0])
+        assert (done.lanes, store.committed) == (1, ["lane"])
+    assert kato.in_use == 0
+    kato.close()
+
+
+def test_a_lease_is_renewed_from_the_moment_its_drain_begins() -> None:
+    kato = HttpKato(connections=4)
+    go = threading.Event()
+
+    def answers(peer: Peer) -> None:
+        peer.request()
+        go.wait(10)
+        peer.answer(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER)
+
+    with serving(answers) as server:
+        store = Store({0: [work(server.url, "lane")]})
+        draining = drainer(store, kato, server.url)
+        later: list[Slice] = []
+        assert draining.drain_partitions([0], later=later.append).lanes == 0
+        assert draining.in_background == 1
+        wait_until(lambda: "lane" in store.renewed, 5, "the lease of a lane in the background is renewed")
+        go.set()
+        wait_until(lambda: later, 5, "what became of it is told")
+        assert (later[0].lanes, store.committed) == (1, ["lane"])
+        assert draining.close(5) == 0
+    kato.close()
+
+
+def test_a_wake_up_leases_no_more_lanes_at_once_than_its_setting_says_however_many_partitions_it_serves() -> None:
+    kato = HttpKato()
+    store = Store({})
+    draining = drainer(store, kato, "http://127.0.0.1:1", lanes=64)
+    for partitions in (16, 128, 256):
+        store.leases.clear()
+        assert draining.drain_partitions(range(partitions)).lanes == 0
+        assert all(sum(lease.lanes for lease in together) <= 64 for together in store.leases)
+        asked = [lease.partition for together in store.leases for lease in together]
+        assert sorted(asked) == list(range(partitions)), "every partition is asked once before it gives up"
+    kato.close()
