@@ -22,7 +22,7 @@ from kato_tasks.engine.mailbox import Mailbox
 from kato_tasks.engine.retry import RetryPolicy
 from kato_tasks.engine.wakeup import Drainer, Terms
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.ports import Batch
+from kato_tasks.ports import Batch, Mark
 from kato_tasks.settings import Settings, settings
 
 WAKE_SECONDS = 60
@@ -57,13 +57,8 @@ class Runtime:
     def _marked(self, shards: Sequence[int], mark: Callable[[int], str], seconds: int) -> list[int]:
         if not shards:
             return []
-        pipe = self.redis.pipeline(transaction=False)
-        for shard in shards:
-            pipe.set(mark(shard), "1", nx=True, ex=seconds)
-        try:
-            return [shard for shard, new in zip(shards, pipe.execute(), strict=True) if new]
-        except redis.RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+        new = self.store.execute([Mark(mark(shard), seconds * 1000) for shard in shards])
+        return [shard for shard, is_new in zip(shards, new, strict=True) if is_new]
 
     def mark_cleared(self, shard: int) -> None:
         """A wake-up of the shard starts, or counts as lost: the next append sends another."""
@@ -109,7 +104,7 @@ def build(config: Settings) -> Runtime:
         dedupe_ms=int(config.dedupe_days * 86_400_000),
         result_ms=config.result_seconds * 1000,
     )
-    store = RedisStore(client, retention, run)
+    store = RedisStore(client, retention, run, full_share=config.store_full_share)
     breaker = CircuitBreaker(
         RedisBreakerState(client),
         failures=config.breaker_failures,

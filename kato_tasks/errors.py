@@ -5,6 +5,7 @@
     ├── NodeConflict          the session belongs to another node for life
     ├── EventConflict         this event_id is taken by an event with another body
     ├── StoreUnavailable      nothing was accepted: try again later
+    │   └── StoreFull         the store has no room for more events until some are applied
     ├── ConfigurationError    a setting is wrong: mend it and start again
     ├── LeaseLost             another worker owns the lane now: stop at once
     ├── EventRefused          KATO definitely refused this event: it is a dead letter
@@ -50,6 +51,10 @@ class EventConflict(KatoTasksError):
 
 class StoreUnavailable(KatoTasksError):
     """Redis could not be asked, so nothing was accepted; the call may be repeated with its event_id."""
+
+
+class StoreFull(StoreUnavailable):
+    """The store uses too much of its memory to accept more; nothing was accepted, and what it has is being applied."""
 
 
 class ConfigurationError(KatoTasksError):

@@ -302,6 +302,14 @@ class Count(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Mark(Effect[bool]):
+    """Set a mark that expires; False: it stands already."""
+
+    key: str
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class MarkNode(Effect[None]):
     """A lane's patterns are in doubt: its node is marked for a rebuild."""
 
@@ -418,6 +426,10 @@ class Together(Effect[list[Any]]):
     operations: tuple[Effect[Any], ...]
 
 
+GROWING = (Append, BindNodes, KeepLater)
+"""What makes the store grow for good, and is refused (StoreFull) while it has no room."""
+
+
 class Store(Protocol):
     """Carries out store operations, all of one call in one round trip where it can."""
 
@@ -429,7 +441,7 @@ class Store(Protocol):
         """The answer of each, or the KatoTasksError of one that failed by itself.
 
         Raises StoreUnavailable when the store did not answer; what was carried out is then not known, and
-        repeating the same operations is safe.
+        repeating the same operations is safe. Raises StoreFull before any of ``GROWING`` while it has no room.
         """
         ...
 

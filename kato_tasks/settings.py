@@ -74,6 +74,9 @@ class Settings(BaseSettings):
 
     dedupe_days: float = Field(7.0, gt=0, description="how long event ids are remembered, at least")
     result_seconds: int = Field(86_400, ge=60, description="how long results are kept")
+    store_full_share: float = Field(
+        0.9, gt=0, le=1, description="above this share of the store's maxmemory events are refused and drains go on"
+    )
     visibility_timeout_seconds: int = Field(
         90, ge=30, description="when Redis gives a killed worker's task messages to another"
     )

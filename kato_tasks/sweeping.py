@@ -19,10 +19,10 @@ from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.celery_app import app
 from kato_tasks.domain.entries import Entry
 from kato_tasks.domain.ids import PARTITIONS, shard_of
-from kato_tasks.errors import KatoTasksError, StoreUnavailable
+from kato_tasks.errors import KatoTasksError, StoreFull, StoreUnavailable
 from kato_tasks.instrumentation import say
 from kato_tasks.parking import complete
-from kato_tasks.ports import DropLater, DropMessage, DueLater, KeepAlive, KeptMessages, Owed
+from kato_tasks.ports import DropLater, DropMessage, DueLater, KeepAlive, KeptMessages, Mark, Owed
 from kato_tasks.waking import overtake, waiting_messages, wake
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,12 @@ def promote(rt: Runtime, partitions: Sequence[int]) -> int:
     ):
         if payloads:
             entries = [Entry(*json.loads(payload)) for payload in payloads]
-            wake(rt, rt.mailbox.append(entries).wake)
+            try:
+                wake(rt, rt.mailbox.append(entries).wake)
+            except StoreFull as exc:
+                # They are late rather than lost; what is drained now makes room for them.
+                say(log, logging.WARNING, "later.postponed", partition=partition, error=exc)
+                return done
             rt.store.execute([DropLater(partition, payload) for payload in payloads])
             done += len(payloads)
     return done
@@ -172,7 +177,7 @@ class Sweeper:
                 with _round:
                     rt = runtime()
                     interval = rt.settings.sweep_seconds
-                    if rt.redis.set(TURN, "1", nx=True, px=max(1, int(interval * 900))):
+                    if rt.store.execute([Mark(TURN, max(1, int(interval * 900)))])[0]:
                         sweep(rt)
             except (KatoTasksError, redis.RedisError, OperationalError) as exc:
                 say(log, logging.WARNING, "sweep.failed", error=exc)

@@ -283,6 +283,11 @@ def _plain(command: str, *args: Arg, decode: Callable[[Any], Any]) -> ScriptCall
     return ScriptCall(None, command, args, decode)
 
 
+def _write(command: str, key: str, *args: Arg) -> ScriptCall:
+    """A plain write that a full store must not refuse, for drains depend on it."""
+    return ScriptCall("write", key, [command, *args], _nothing)
+
+
 def _read_log(op: ports.ReadLog, keep: Retention) -> ScriptCall:
     def decode(raw: Any) -> list[Logged]:
         return [Logged.parse(op.first + i, text) for i, text in enumerate(raw)]
@@ -319,12 +324,9 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
     ports.KeepAlive: lambda op, keep: ScriptCall(
         "touch", prefix(op.partition), [op.soon_ms, op.used_ms, op.limit], int
     ),
-    ports.MarkNode: lambda op, keep: _plain(
-        "HSET", f"{lane_prefix(op.lane)}lane:{op.lane}", "rebuild_wanted", "1", decode=_nothing
-    ),
-    ports.KeepDeadLetter: lambda op, keep: _plain(
-        "HSETNX", f"{lane_prefix(op.lane)}dead", op.id, op.letter, decode=_nothing
-    ),
+    ports.Mark: lambda op, keep: ScriptCall("mark", op.key, [op.ms], bool),
+    ports.MarkNode: lambda op, keep: _write("HSET", f"{lane_prefix(op.lane)}lane:{op.lane}", "rebuild_wanted", "1"),
+    ports.KeepDeadLetter: lambda op, keep: _write("HSETNX", f"{lane_prefix(op.lane)}dead", op.id, op.letter),
     ports.DropDeadLetter: lambda op, keep: _plain("HDEL", f"{lane_prefix(op.lane)}dead", op.id, decode=_nothing),
     ports.Resume: lambda op, keep: ScriptCall("resume", lane_prefix(op.lane), [op.lane, op.session], bool),
     ports.SetAside: lambda op, keep: ScriptCall("set_aside", lane_prefix(op.lane), [op.lane, op.session, op.why], bool),
@@ -335,7 +337,7 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
         "ZRANGEBYSCORE", f"{prefix(op.partition)}later", "-inf", op.now_ms, "LIMIT", 0, op.limit, decode=list
     ),
     ports.DropLater: lambda op, keep: _plain("ZREM", f"{prefix(op.partition)}later", op.payload, decode=_nothing),
-    ports.KeepMessage: lambda op, keep: _plain("RPUSH", f"{lane_prefix(op.lane)}outbox", op.message, decode=_nothing),
+    ports.KeepMessage: lambda op, keep: _write("RPUSH", f"{lane_prefix(op.lane)}outbox", op.message),
     ports.KeptMessages: lambda op, keep: _plain(
         "LRANGE", f"{prefix(op.partition)}outbox", 0, op.limit - 1, decode=list
     ),
@@ -357,7 +359,7 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
     ports.KnownPattern: lambda op, keep: _plain(
         "HGET", f"{lane_prefix(op.lane)}lane:{op.lane}", "known", decode=lambda raw: raw
     ),
-    ports.Count: lambda op, keep: _plain("HINCRBY", f"{lane_prefix(op.lane)}stats", op.name, op.by, decode=_nothing),
+    ports.Count: lambda op, keep: _write("HINCRBY", f"{lane_prefix(op.lane)}stats", op.name, op.by),
 }
 
 

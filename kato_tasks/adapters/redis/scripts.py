@@ -16,6 +16,7 @@ NAMES = (
     "defer",
     "intent",
     "lease",
+    "mark",
     "owed",
     "park",
     "release",
@@ -24,6 +25,7 @@ NAMES = (
     "set_aside",
     "touch",
     "unpark",
+    "write",
 )
 
 

@@ -9,14 +9,15 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from kato_tasks.adapters.redis.operations import Retention, ScriptCall, encode
+from kato_tasks.adapters.redis.room import Room
 from kato_tasks.adapters.redis.scripts import NAMES, script
-from kato_tasks.errors import ConfigurationError, KatoTasksError, StoreUnavailable
-from kato_tasks.ports import Effect
+from kato_tasks.errors import ConfigurationError, KatoTasksError, StoreFull, StoreUnavailable
+from kato_tasks.ports import GROWING, Effect
 
 
 class StoreRun:
@@ -59,15 +60,24 @@ def connect(url: str, *, timeout: float = 5.0, run: StoreRun | None = None) -> r
 class RedisStore:
     """Carries out the store operations of ``ports``.
 
-    Thread-safe; a process that forks opens its own after the fork.
+    Thread-safe; a process that forks opens its own after the fork. ``full_share``: the part of the store's
+    ``maxmemory`` above which nothing is appended (StoreFull).
     """
 
-    def __init__(self, client: redis.Redis, retention: Retention | None = None, run: StoreRun | None = None) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        retention: Retention | None = None,
+        run: StoreRun | None = None,
+        *,
+        full_share: float = 1.0,
+    ) -> None:
         self.redis = client
         for name in NAMES:
             script(name)  # read now: a process must not meet the files of a later version
         self._run_seen = run or StoreRun()
         self._retention = retention or Retention()
+        self._room = Room(client, full_share)
 
     def run(self) -> str:
         """The run of the server that the newest connection belongs to; empty when it is not watched."""
@@ -75,6 +85,8 @@ class RedisStore:
 
     def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
         """See ``ports.Store.execute``."""
+        if any(isinstance(op, GROWING) for op in operations):
+            self._room.check()
         calls = [encode(op, self._retention) for op in operations]
         try:
             raw = self._run(calls)
@@ -105,6 +117,8 @@ _PASSING = ("LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "OOM", "
 def _answer(call: ScriptCall, raw: Any) -> Any:
     if isinstance(raw, ResponseError | RedisError):
         text = str(raw)
+        if isinstance(raw, OutOfMemoryError) or "OOM command not allowed" in text:
+            raise StoreFull(f"Redis has no memory left: {text}") from raw
         if isinstance(raw, RedisConnectionError) or text.startswith(_PASSING):
             raise StoreUnavailable(f"Redis cannot serve now: {text}") from raw
         raise StoreUnavailable(f"Redis refused {call.script or call.key}: {text}") from raw

@@ -42,6 +42,12 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- A store that is full refuses a script whose FIRST write may take memory, and lets the others write what they have to.
+-- This write frees memory by its kind and does nothing, for the key never exists. Drains begin with it: they make room.
+local function even_if_full()
+  call('PERSIST', P .. 'none')
+end
+
 -- Whether this token still owns the lane; if so the lease starts anew.
 local function holds(lane, token, lease_ms, now)
   if call('GET', P .. 'lease:' .. lane) ~= token then return false end

@@ -3,6 +3,7 @@
 --       8 lease ms, 9 events and 10 bytes at most in a piece of work.
 -- Returns { 'result', json } | { 'applied' } (long ago: its result expired) | { 'work', work } | { 'parked' }.
 local now = now_ms()
+even_if_full()
 local lane, session, event_id, token = ARGV[1], ARGV[2], ARGV[3], ARGV[7]
 local key = event_id .. '\n' .. session
 local result = call('GET', P .. 'r:' .. key)

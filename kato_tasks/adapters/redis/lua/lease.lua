@@ -4,6 +4,7 @@
 local now = now_ms()
 local token, lease_ms, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local out = {}
+even_if_full()
 for _, lane in ipairs(call('ZRANGEBYSCORE', P .. 'ready', '-inf', now, 'LIMIT', 0, room)) do
   if call('SET', P .. 'lease:' .. lane, token, 'NX', 'PX', lease_ms) then
     call('ZADD', P .. 'ready', now + lease_ms, lane)

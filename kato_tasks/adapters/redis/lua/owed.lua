@@ -2,6 +2,7 @@
 -- ARGV: 1 age (ms), 2 how many. Each is put back to now, so that two sweeps do not both take it.
 -- Returns { { session, event_id, result, task id, request, … }, … }.
 local now = now_ms()
+even_if_full()
 local out = {}
 for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'owed', '-inf', now - tonumber(ARGV[1]), 'LIMIT', 0, ARGV[2])) do
   local event_id, session = string.match(key, '^([^\n]*)\n(.*)$')

@@ -2,6 +2,7 @@
 -- ARGV: 1 lane, 2 session, 3 why (JSON).
 -- Returns 1; 0: it was parked already.
 local lane, session = ARGV[1], ARGV[2]
+even_if_full()
 if call('HSETNX', P .. 's:' .. session, 'pk', ARGV[3]) == 0 then return 0 end
 call('SADD', P .. 'parked', session)
 call('ZREM', P .. 'pend:' .. lane, session)

@@ -1,0 +1,52 @@
+"""Whether the store has room for more events."""
+
+from __future__ import annotations
+
+import time
+
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from kato_tasks.errors import StoreFull, StoreUnavailable
+
+LOOK_SECONDS = 1.0
+"""How old the figures may be: a busy process asks once in that time, not once for each append."""
+
+
+class Room:
+    """Refuses what makes the store grow while it uses more than ``share`` of its ``maxmemory``.
+
+    What is left above that is for the drains, which need some to carry out and remove what waits. A store without
+    ``maxmemory`` has no limit. Thread-safe.
+    """
+
+    def __init__(self, client: redis.Redis, share: float) -> None:
+        self._redis = client
+        self._share = share
+        self._looked = float("-inf")
+        self._used = self._limit = 0
+
+    def check(self) -> None:
+        """Raises StoreFull when there is none, StoreUnavailable when the store does not answer."""
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._look()
+        if self._limit and self._used > self._share * self._limit:
+            raise StoreFull(
+                f"the store uses {self._used / 1e6:,.1f} MB of its maxmemory of {self._limit / 1e6:,.1f} MB, and above "
+                f"{self._share:.0%} (STORE_FULL_SHARE) events are refused so that those it has can be applied; "
+                "nothing was accepted: try again later, or give Redis more memory"
+            )
+
+    def _look(self) -> None:
+        try:
+            memory = self._redis.info("memory")
+        except (RedisConnectionError, RedisTimeoutError) as exc:
+            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+        except RedisError:
+            memory = {}  # it may not be asked: Redis itself refuses what does not fit
+        # As Redis counts it: what replicas and the append-only file have yet to be sent is no data.
+        self._used = int(memory.get("used_memory", 0)) - int(memory.get("mem_not_counted_for_evict", 0))
+        self._limit = int(memory.get("maxmemory", 0))
+        self._looked = time.monotonic()
