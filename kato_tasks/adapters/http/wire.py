@@ -12,41 +12,50 @@ import selectors
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
 import httptools
 
-from kato_tasks.errors import ConfigurationError, KatoUnavailable, LeaseLost, OutcomeUnknown
+from kato_tasks.adapters.http.access import Access
+from kato_tasks.adapters.http.answer import TOO_LARGE, Answer
+from kato_tasks.adapters.http.resolving import Address, Lookup, Resolver
+from kato_tasks.domain.instance import Instance
+from kato_tasks.errors import ConfigurationError, KatoTasksError, KatoUnavailable, LeaseLost, OutcomeUnknown
 from kato_tasks.ports import KatoReply, KatoRequest
 
-MAX_REPLY_BYTES = 256 * 1024 * 1024
 _CHUNK = 262_144
-_TOLD = {b"content-type": "content_type", b"server": "server", b"connection": "connection", b"location": "location"}
-"""The headers that a reply carries on, and what it calls them."""
+State = Literal["resolving", "connecting", "handshake", "sending", "reading", "idle", "closed"]
 
 
 class Origin:
-    """Scheme, host and port of one KATO instance, resolved once per connection."""
+    """One KATO instance as its connections need it: where it is, and what each request to it begins with."""
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"KATO_URLS: {url!r} is no http:// or https:// address; write http://host:port")
-        self.url = url
-        self.host = parts.hostname
-        self.port = parts.port or (443 if parts.scheme == "https" else 80)
-        self.base = parts.path.rstrip("/")
-        shown = f"[{self.host}]" if ":" in self.host else self.host
-        self.head = f"host: {shown}:{self.port}\r\naccept: application/json\r\n"
-        self.tls = ssl.create_default_context() if parts.scheme == "https" else None
-
-    def addresses(self) -> list[tuple[int, Any]]:
+    def __init__(self, url: str, access: Access | None = None) -> None:
+        access = access or Access()
         try:
-            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            self.instance = Instance.parse(url)
+        except ValueError as exc:
+            raise ConfigurationError(f"KATO_TASKS_KATO_URLS: {exc}") from None
+        self.url = url
+        self.name = self.instance.name
+        self.host = self.instance.host
+        self.port = self.instance.port
+        self.base = self.instance.path
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        given = "".join(f"{name}: {value}\r\n" for name, value in access.headers_for(self.instance).items())
+        self.head = f"host: {shown}:{self.port}\r\naccept: application/json\r\naccept-encoding: identity\r\n{given}"
+        self.tls = access.tls() if self.instance.scheme == "https" else None
+        self._resolver = Resolver(self.host, self.port)
+
+    def addresses(self) -> list[Address] | Lookup:
+        """Where to connect to, or the look-up that will say it."""
+        try:
+            return self._resolver.addresses()
         except OSError as exc:
-            raise KatoUnavailable(f"KATO's address {self.url} cannot be resolved: {exc}") from exc
-        return [(family, address) for family, _, _, _, address in found]
+            raise self.unresolved(str(exc)) from exc
+
+    def unresolved(self, why: str) -> KatoUnavailable:
+        return KatoUnavailable(f"KATO's address {self.name} cannot be resolved: {why}")
 
     def request(self, request: KatoRequest) -> bytes:
         body = request.body
@@ -55,69 +64,30 @@ class Origin:
         return text.encode("ascii") + (body or b"")
 
 
-class _Answer:
-    """What httptools' parser reports of one response."""
-
-    __slots__ = ("body", "complete", "keep_alive", "overrun", "parser", "retry_after", "said", "size")
-
-    def __init__(self) -> None:
-        self.parser: Any = None
-        self.keep_alive = False
-        self.body: list[bytes] = []
-        self.size = 0
-        self.complete = False
-        self.overrun = False
-        self.retry_after: float | None = None
-        self.said: dict[str, str] = {}
-
-    def on_message_begin(self) -> None:
-        if self.complete:
-            # More than was asked for: what it answers is anybody's guess, so the connection is not used again.
-            self.overrun = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name == b"retry-after":
-            try:
-                self.retry_after = max(0.0, float(value))
-            except ValueError:
-                self.retry_after = None
-        elif name in _TOLD:
-            self.said[_TOLD[name]] = value.decode("latin-1")
-
-    def on_body(self, part: bytes) -> None:
-        if self.overrun:
-            return
-        self.size += len(part)
-        if self.size > MAX_REPLY_BYTES:
-            raise OutcomeUnknown("KATO's answer is larger than 256 MB")
-        self.body.append(part)
-
-    def on_message_complete(self) -> None:
-        if self.complete:
-            return
-        self.complete = True
-        # Only inside this callback does the parser still know.
-        self.keep_alive = self.parser.should_keep_alive()
-
-
 class Connection:
     """A connection with at most one call on it. ``deadline`` belongs to whoever waits for it."""
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
-        self._addresses = origin.addresses()
+        self._addresses: list[Address] = []
+        self._lookup: Lookup | None = None
         self._sock: socket.socket | None = None
-        self._state = "new"
+        self._state: State = "resolving"
         self._out = memoryview(b"")
         self._sent = False
-        self._answer = _Answer()
+        self._answer: Answer | None = None
         self._parser: Any = None
         self._still: Callable[[], bool] | None = None
         self._route = ""
         self.idle_since = 0.0
         self.deadline = 0.0
-        self._connect()
+        found = origin.addresses()
+        if isinstance(found, Lookup):
+            self._lookup = found
+            self._sock = found.bell()
+        else:
+            self._addresses = found
+            self._connect()
 
     # ------------------------------------------------------------ the socket
 
@@ -127,22 +97,48 @@ class Connection:
         return self._sock
 
     def _connect(self) -> None:
+        """Begin to connect to the next address that can be tried; raises KatoUnavailable when there is none."""
+        why = ""
         while self._addresses:
             family, address = self._addresses.pop(0)
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            code = sock.connect_ex(address)
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as exc:  # no descriptor is free, or this machine has no IPv6
+                why = f" ({exc})"
+                continue
+            try:
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                code = sock.connect_ex(address)
+            except (OSError, ValueError, OverflowError) as exc:
+                sock.close()
+                why = f" ({exc})"
+                continue
             if code in (0, errno.EINPROGRESS):
                 self._sock, self._state = sock, "connecting"
                 return
             sock.close()
-        raise KatoUnavailable(f"KATO at {self.origin.url} cannot be reached")
+            why = f" ({errno.errorcode.get(code, code)})"
+        raise KatoUnavailable(f"KATO at {self.origin.name} cannot be reached{why}")
+
+    def _resolved(self) -> bool:
+        """Go on to connect when the name has been looked up; the socket is another one then."""
+        lookup = self._lookup
+        assert lookup is not None
+        if not lookup.done:
+            return False
+        self.close()
+        self._lookup = None
+        if not lookup.addresses:
+            raise self.origin.unresolved(lookup.error or "it has no address")
+        self._addresses = list(lookup.addresses)
+        self._connect()
+        return True
 
     @property
     def connecting(self) -> bool:
-        """Whether no request can have been written yet (TCP or TLS is still being set up)."""
-        return self._state in ("connecting", "handshake")
+        """Whether no request can have been written yet (the name, TCP or TLS is still being seen to)."""
+        return self._state in ("resolving", "connecting", "handshake")
 
     def try_next_address(self) -> bool:
         """Give up on this address; False when the host has no other."""
@@ -159,7 +155,7 @@ class Connection:
             if self._addresses:
                 self._connect()
                 return False
-            raise KatoUnavailable(f"KATO at {self.origin.url} cannot be reached: {errno.errorcode.get(code, code)}")
+            raise KatoUnavailable(f"KATO at {self.origin.name} cannot be reached ({errno.errorcode.get(code, code)})")
         if self.origin.tls is not None:
             self._sock = self.origin.tls.wrap_socket(
                 self.socket, server_hostname=self.origin.host, do_handshake_on_connect=False
@@ -181,10 +177,18 @@ class Connection:
         self._sent = False
         self._still = request.still
         self._route = request.route
-        self._answer = _Answer()
-        self._parser = self._answer.parser = httptools.HttpResponseParser(self._answer)
+        answer = self._answer = Answer()
+        self._parser = answer.parser = httptools.HttpResponseParser(answer)
         if self._state == "idle":
             self._state = "sending"
+
+    def _let_go(self, state: State) -> None:
+        """The call on it is over: keep nothing of it (the parser and its answer refer to each other)."""
+        self._state = state
+        if self._answer is not None:
+            self._answer.parser = None
+        self._answer = self._parser = self._still = None
+        self._out = memoryview(b"")
 
     def stale(self) -> bool:
         """Whether the other side closed this idle connection already (nothing was sent: take another)."""
@@ -199,7 +203,8 @@ class Connection:
     def proceed(self) -> tuple[int, KatoReply | None]:
         """Do what can be done without blocking: the selector events to wait for next, and the reply when it is there.
 
-        Raises KatoUnavailable when nothing had been sent, OutcomeUnknown when something had.
+        Raises KatoUnavailable when nothing had been sent, OutcomeUnknown when something had, whatever the reason;
+        LeaseLost and ConfigurationError only when nothing had.
         """
         try:
             return self._proceed()
@@ -207,20 +212,31 @@ class Connection:
             return selectors.EVENT_READ, None
         except ssl.SSLWantWriteError:
             return selectors.EVENT_WRITE, None
+        except KatoTasksError:
+            raise
         except ssl.SSLCertVerificationError as exc:
-            raise ConfigurationError(f"KATO_URLS: {self.origin.url} has no valid certificate: {exc}") from exc
+            raise ConfigurationError(
+                f"KATO_TASKS_KATO_URLS: {self.origin.name} has no certificate that is trusted here ({exc}); "
+                "KATO_TASKS_KATO_CA_FILE names whom to trust"
+            ) from exc
+        except httptools.HttpParserUpgrade as exc:
+            raise self.failure("it changed to another protocol") from exc
         except httptools.HttpParserError as exc:
             raise OutcomeUnknown(f"{self._route}: KATO's answer is no HTTP ({exc})") from exc
-        except OSError as exc:
-            raise self.failure(str(exc)) from exc
+        except Exception as exc:
+            raise self.failure(str(exc) or type(exc).__name__) from exc
 
     def failure(self, why: str) -> KatoUnavailable | OutcomeUnknown:
         """What the end of this connection means for the call on it."""
+        if self._state == "resolving":
+            return self.origin.unresolved(why)
         if self._sent:
-            return OutcomeUnknown(f"{self._route}: no answer from KATO at {self.origin.url} ({why})")
-        return KatoUnavailable(f"KATO at {self.origin.url} cannot be reached ({why})")
+            return OutcomeUnknown(f"{self._route}: no answer from KATO at {self.origin.name} ({why})")
+        return KatoUnavailable(f"KATO at {self.origin.name} cannot be reached ({why})")
 
     def _proceed(self) -> tuple[int, KatoReply | None]:
+        if self._state == "resolving":
+            return (selectors.EVENT_WRITE if self._resolved() else selectors.EVENT_READ), None
         if self._state == "connecting" and not self._connected():
             return selectors.EVENT_WRITE, None
         if self._state == "handshake":
@@ -242,21 +258,36 @@ class Connection:
         return self._read()
 
     def _read(self) -> tuple[int, KatoReply | None]:
+        answer = self._answer
+        assert answer is not None
         while True:
             data = self.socket.recv(_CHUNK)
+            # KATO's answers are JSON objects: one that was cut off is none, and is noticed as that.
+            if not data and answer.ended_with_the_connection():
+                break
             if not data:
                 raise self.failure("the connection was closed")
-            self._parser.feed_data(data)
-            if self._answer.complete:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserError:
+                if not answer.complete:
+                    raise
+                answer.overrun = True  # what follows a whole answer does not spoil it
+            if answer.complete:
                 break
-        answer = self._answer
-        reply = KatoReply(self._parser.get_status_code(), b"".join(answer.body), answer.retry_after, **answer.said)
-        self._state = "idle" if self._answer.keep_alive and not self._answer.overrun else "closed"
+            if answer.too_large:
+                raise OutcomeUnknown(f"{self._route}: {TOO_LARGE}")
+            if answer.switched:
+                raise self.failure("it changed to another protocol")
+        reply = answer.reply()
+        # KATO closes the connection after an error of its own without saying so.
+        again = answer.keep_alive and not answer.overrun and reply.status < 500
+        self._let_go("idle" if again else "closed")
         return 0, reply
 
     def abandon(self) -> None:
         """The call on it failed: whatever still comes is not to be read."""
-        self._state = "closed"
+        self._let_go("closed")
 
     @property
     def reusable(self) -> bool:

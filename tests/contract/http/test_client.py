@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -119,13 +120,27 @@ def test_503_carries_its_retry_after_and_its_connection_is_not_used_again(kato: 
         assert server.connections == 2
 
 
-def test_a_retry_after_that_is_a_date_is_left_out(kato: HttpKato) -> None:
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (lambda: "7", 7.0),
+        (lambda: "1.5", 1.5),
+        (lambda: "-3", 0.0),
+        (lambda: formatdate(time.time() + 90, usegmt=True), 90.0),
+        (lambda: "Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        (lambda: "soon", None),
+        (lambda: "inf", None),
+        (lambda: "nan", None),
+        (lambda: "", None),
+    ],
+)
+def test_a_retry_after_is_seconds_or_a_date(kato: HttpKato, header: Callable[[], str], seconds: float | None) -> None:
     def full(peer: Peer) -> None:
         peer.request()
-        peer.answer(b"HTTP/1.1 503 No\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\ncontent-length: 0\r\n\r\n")
+        peer.answer(b"HTTP/1.1 503 No\r\nRetry-After: %s\r\ncontent-length: 0\r\n\r\n" % header().encode())
 
     with serving(full) as server:
-        assert kato.send(post(server.url)).retry_after is None
+        assert kato.send(post(server.url)).retry_after == (seconds and pytest.approx(seconds, abs=5))
 
 
 # ------------------------------------------------------------------------------- never sent
