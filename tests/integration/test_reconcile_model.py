@@ -17,12 +17,25 @@ from hypothesis import strategies as st
 
 from kato_tasks import ports
 from kato_tasks.adapters.redis.store import connect
+from kato_tasks.engine import predicting
 from kato_tasks.errors import LeaseLost
 from tests.integration.model import CALL_FAULTS, STORE_FAULTS, Lane, ModelKato, Oracle
 from tests.services import IN_CI, RedisServer
 
 SESSIONS = ("A", "B it's", "C")
-KINDS = ("x", "x", "y", "y", "xy", "empty", "learn", "learn", "clear_stm")
+OBSERVATIONS: dict[str, dict[str, Any]] = {
+    "x": {"strings": ["x"]},
+    "y": {"strings": ["y"]},
+    "xy": {"strings": ["x", "y"]},
+    "it's": {"strings": ["it's"]},
+    "felt": {"strings": ["y"], "emotives": {"joy": ...}},
+    "empty": {"strings": [], "emotives": {"joy": ...}},
+    "said": {"strings": ["x"], "metadata": {"größe": ["it's", 1], "vectors": [[0.5]]}},
+    "vector": {"strings": [], "vectors": [[0.25, 1.0]], "metadata": {"vectors": []}},
+    "vectors": {"strings": ["y"], "vectors": [[2.0, 0.1], [0.25, 1.0]], "metadata": {"deep": {"vectors": []}}},
+}
+"""Each kind of observation; ``...`` stands for the event's number."""
+KINDS = ("x", "x", "y", *OBSERVATIONS, "learn", "learn", "learn", "clear_stm", "predict", "predict")
 PLAN = settings(
     max_examples=int(os.environ.get("MODEL_EXAMPLES", "300")),
     deadline=None,
@@ -38,6 +51,12 @@ unsaved = st.dictionaries(st.integers(1, 25), st.sampled_from(["not_saved", "los
 store_faults = st.dictionaries(st.integers(1, 45), st.sampled_from(STORE_FAULTS), max_size=4)
 
 
+@pytest.fixture(autouse=True)
+def new_patterns_are_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are by this KATO; predicts wait for it all the same."""
+    monkeypatch.setattr(predicting, "PREDICT_AFTER_LEARN_MS", 2)
+
+
 @pytest.fixture
 def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
     redis_server.start()
@@ -48,13 +67,15 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 def events(history: list[tuple[int, str]]) -> list[Json]:
     out: list[Json] = []
     for number, (session, kind) in enumerate(history):
-        event: Json = {"session_id": SESSIONS[session], "event_id": f"e{number}", "event_type": "observation"}
-        if kind in ("learn", "clear_stm"):
-            event["event_type"] = kind
-        else:
-            strings = [] if kind == "empty" else list(kind)
-            felt = {"joy": float(number)} if kind in ("empty", "y") else {}
-            event["observation"] = {"strings": strings, "emotives": felt}
+        event: Json = {"session_id": SESSIONS[session], "event_id": f"e{number}", "event_type": kind}
+        if kind == "predict" and not any(e["session_id"] == event["session_id"] for e in out):
+            # There must be a session to ask about.
+            event |= {"event_type": "observation", "observation": OBSERVATIONS["x"]}
+        elif kind in OBSERVATIONS:
+            seen = dict(OBSERVATIONS[kind])
+            if "emotives" in seen:
+                seen["emotives"] = {"joy": float(number)}
+            event |= {"event_type": "observation", "observation": seen}
         out.append(event)
     return out
 
@@ -75,13 +96,17 @@ def check(lane: Lane, appended: list[Json], *, learns_in_doubt: int) -> None:
         assert held == stm, (session, lane.kato.log)
         felt = live.emotives if live is not None else oracle.emotives[session] if not stm else None
         assert felt == oracle.emotives[session], (session, lane.kato.log)
+        said = live.said if live is not None else oracle.said[session] if not stm else None
+        assert said == oracle.said[session], (session, lane.kato.log)
     counted, due = lane.frequencies(), dict(oracle.patterns.counts)
     off = sum(abs(counted.get(name, 0) - due.get(name, 0)) for name in counted.keys() | due.keys())
     assert off <= learns_in_doubt, (counted, due, lane.kato.log)
     for session, state in lane.state().items():
         assert "pk" not in state, (session, state)
-        assert "i" not in state, (session, state)
         assert state["cur"] == state["head"], (session, state)
+    assert lane.open_intents() == {}, lane.kato.log
+    assert lane.open_asks() == [], lane.kato.log
+    check_predictions(lane, oracle)
     buried = [str(letter) for letter in lane.client.hvals(f"{lane.prefix}dead")]
     assert all("nothing to learn" in letter for letter in buried), buried
     if not learns_in_doubt and due:
@@ -92,6 +117,27 @@ def check(lane: Lane, appended: list[Json], *, learns_in_doubt: int) -> None:
             assert node is not None
             learned = node.patterns.visible[name]
             assert _felt(learned.emotives) == _felt(pattern.emotives), (name, lane.kato.log)
+            assert _said(learned.metadata) == _said(pattern.metadata), (name, lane.kato.log)
+
+
+def check_predictions(lane: Lane, oracle: Oracle) -> None:
+    """Each predict has its answer, of KATO with the STM that its session had at its place."""
+    for event_id, asked in oracle.asked.items():
+        told = lane.result(asked.session, event_id)
+        assert told is not None, (event_id, lane.kato.log)
+        assert told.get("after") == asked.after, (event_id, told, lane.kato.log)
+        assert told["event_id"] == event_id
+        assert isinstance(told["predictions"], list)
+        seen = lane.predicted[event_id]
+        assert seen is None or seen == asked.stm, (event_id, lane.kato.log)
+        if seen is None:
+            # KATO is not asked where it would answer another session's, or fail.
+            assert told["predictions"] == []
+            assert asked.stm in ([], [["it's"]]), (event_id, lane.kato.log)
+
+
+def _said(metadata: dict[str, list[Any]]) -> dict[str, list[str]]:
+    return {name: sorted(map(repr, values)) for name, values in metadata.items()}
 
 
 def _felt(emotives: dict[str, list[float]]) -> dict[str, list[float]]:
@@ -122,6 +168,7 @@ def fresh(client: redis.Redis, calls: dict[int, str], store: dict[int, str], **m
 
 @PLAN
 @given(histories, call_faults, store_faults, st.integers(1, 6), st.sampled_from([1, 2, 1_000]))
+@example([(0, "vector"), (0, "y"), (0, "predict"), (0, "learn")], {}, {}, 1, 1_000)
 @example([(0, "x"), (0, "y"), (0, "learn")], {6: "clickhouse_down"}, {}, 6, 1_000)
 @example([(0, "x"), (0, "y"), (0, "learn"), (0, "x")], {5: "late_3"}, {}, 6, 1_000)
 def test_whatever_goes_wrong_kato_holds_what_a_sequential_oracle_holds(
