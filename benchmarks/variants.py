@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.measured import Measured, books_of_all, percentiles
 from benchmarks.stack import Stack, busy_wait
 from kato_tasks.adapters.redis.keys import prefix
-from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.domain.ids import default_node, lane_of, partition_of
 
 PACED_PER_SECOND = 30.0
 APPEND = 1_000
@@ -207,7 +207,7 @@ def _commits(stack: Stack, sessions: Sequence[str]) -> dict[str, list[float]]:
     with stack.db(2) as store:
         pipe = store.pipeline(transaction=False)
         for session in sessions:
-            lane = lane_of(session)
+            lane = lane_of(default_node(session))
             pipe.lrange(f"{prefix(partition_of(lane))}order:{lane}", 0, -1)
         rows = pipe.execute()
     found: dict[str, list[float]] = {session: [] for session in sessions}

@@ -12,7 +12,7 @@ from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.domain.binding import Binding
 from kato_tasks.domain.entries import Entry, Logged, entry_of
 from kato_tasks.domain.events import Event, parse_event
-from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.domain.ids import lane_of, node_id_of, partition_of
 from kato_tasks.domain.results import Appended, BindingStatus, SessionStatus
 from kato_tasks.errors import InvalidEvent
 from kato_tasks.lane_task import warn_of_shared_names
@@ -65,7 +65,7 @@ def session_status(session_id: str) -> SessionStatus | None:
     wait = (float(due) - rt.now_ms()) / 1000 if due is not None else None
     return SessionStatus(
         session_id=session_id,
-        node_id=node,
+        node_id=node_id_of(session_id, node),
         lane=lane,
         head=head,
         cursor=cursor,
@@ -107,4 +107,5 @@ def session_events(session_id: str, *, after: int = 0, limit: int = 1_000) -> li
         return []
     key = f"{prefix(partition_of(lane_of(node)))}log:{session_id}"
     rows = rt.redis.lrange(key, after, after + limit - 1)
-    return [Logged.parse(after + 1 + i, str(text)).event(session_id, node) for i, text in enumerate(rows)]
+    node_id = node_id_of(session_id, node)
+    return [Logged.parse(after + 1 + i, str(text)).event(session_id, node_id) for i, text in enumerate(rows)]

@@ -76,7 +76,7 @@ class Runtime:
         return int(seconds) * 1000 + int(micros) // 1000
 
     def node_of_session(self, session_id: str) -> str | None:
-        """The node that a session belongs to for life; None when it is not known."""
+        """The node that a session belongs to for life, as KATO is told it; None when it is not known."""
         try:
             node = self.redis.hget(f"{prefix(partition_of(session_id))}nodes", session_id)
         except redis.RedisError as exc:

@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.entries import Entry, Logged
+from kato_tasks.domain.ids import node_id_of
 
 T = TypeVar("T")
 
@@ -58,6 +59,11 @@ class Work:
     keep_alive: bool = False
     first_failed_ms: int = 0
     learned_ms: int = 0
+
+    @property
+    def node_id(self) -> str:
+        """The node as callers know it; ``node`` is what KATO is told."""
+        return node_id_of(self.session, self.node)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from kato_tasks.domain.ids import check_event_id, check_node_id, check_text_id
 from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Observation, check_json_value
@@ -49,8 +49,11 @@ class Event(BaseModel):
 
     @field_validator("node_id", mode="before")
     @classmethod
-    def _node_id_is_safe(cls, value: Any) -> str | None:
-        return None if value is None else _checked(lambda _, v: check_node_id(v), "node_id", value)
+    def _node_id_is_safe(cls, value: Any, info: ValidationInfo) -> str | None:
+        # The session's own id means its default node, whose name at KATO is ours to make.
+        if value is None or (isinstance(value, str) and value == info.data.get("session_id")):
+            return value
+        return _checked(lambda _, v: check_node_id(v), "node_id", value)
 
     @field_validator("event_id", mode="before")
     @classmethod

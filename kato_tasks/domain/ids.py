@@ -23,6 +23,7 @@ _SANITISED = str.maketrans(dict.fromkeys('/\\."$*<>:|?- ', "_"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _UNSAFE_IN_NODE = re.compile(r"[\x00-\x1f\x7f'\ud800-\udfff]")
+_DERIVED = re.compile(r"~[0-9a-f]{12}$")
 
 
 def lane_of(node_id: str) -> str:
@@ -88,15 +89,41 @@ def check_node_id(node_id: str) -> str:
 
 
 def default_node(session_id: str) -> str:
-    """The node of a session that names none: its own id, or a safe name derived from it.
+    """What KATO is told as the node of a session that names none: its own id where KATO leaves that as it is.
 
-    The derived name keeps what is readable and ends in 12 digits of the id's
-    SHA-1, so that different sessions never fall on one derived node.
+    Otherwise KATO would write different ids as one (``a.b``, ``a-b``) and mix their memories, so the name keeps
+    what is readable and ends in 12 digits of the id's SHA-1. It stays within the 55 characters that KATO does
+    not cut. An id that looks like such a name gets its own digits, lest it meet the name of another.
     """
+    if node_problem(session_id) is None and lane_of(session_id) == session_id and not _DERIVED.search(session_id):
+        return session_id
+    readable = lane_of(_UNSAFE_IN_NODE.sub("_", session_id))
+    if readable.startswith("test_"):
+        readable = f"s_{readable}"
+    return f"{readable[:40]}~{_digits(session_id)}"
+
+
+def _default_before(session_id: str) -> str:
+    """What ``default_node`` was before it told such ids apart; sessions that were bound by it keep it."""
     if node_problem(session_id) is None:
         return session_id
-    readable = _UNSAFE_IN_NODE.sub("_", session_id)[:100]
-    return f"s_{readable}_{hashlib.sha1(session_id.encode(), usedforsecurity=False).hexdigest()[:12]}"
+    return f"s_{_UNSAFE_IN_NODE.sub('_', session_id)[:100]}_{_digits(session_id)}"
+
+
+def _digits(session_id: str) -> str:
+    return hashlib.sha1(session_id.encode(), usedforsecurity=False).hexdigest()[:12]
+
+
+def node_id_of(session_id: str, node: str) -> str:
+    """The node_id by which callers know the node that a session is bound to: its own id, where that is the default."""
+    if node == session_id or node in (default_node(session_id), _default_before(session_id)):
+        return session_id
+    return node
+
+
+def belongs(session_id: str, node_id: str | None, node: str) -> bool:
+    """Whether an event that names ``node_id`` may go to its session's node. The session's own id means the default."""
+    return node_id is None or node_id == node or node_id == node_id_of(session_id, node)
 
 
 def pick_instance(lane: str, urls: tuple[str, ...]) -> str:

@@ -87,7 +87,7 @@ def dead_letter_json(work: Work, position: int, event: Mapping[str, Any], reason
     return dumps(
         {
             "session_id": work.session,
-            "node_id": work.node,
+            "node_id": work.node_id,
             "lane": work.lane,
             "position": position,
             "event": dict(event),

@@ -132,7 +132,7 @@ def learn_committed(
     result = Learned(
         status="learned",
         session_id=work.session,
-        node_id=work.node,
+        node_id=work.node_id,
         event_id=entry.event_id,
         position=entry.position,
         pattern_name=intent.pattern,
@@ -175,7 +175,7 @@ def clear_committed(lane: LaneContext, work: Work, intent: Intent, binding: Bind
     result = Applied(
         status="cleared",
         session_id=work.session,
-        node_id=work.node,
+        node_id=work.node_id,
         event_id=entry.event_id,
         position=entry.position,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from kato_tasks.domain.entries import Entry
-from kato_tasks.domain.ids import default_node, lane_of, partition_of
+from kato_tasks.domain.ids import belongs, default_node, lane_of, node_id_of, partition_of
 from kato_tasks.domain.results import Appended
 from kato_tasks.errors import NodeConflict
 from kato_tasks.ports import Append, AppendedBatch, BindNodes, KeepDeadLetter, Store
@@ -48,7 +48,7 @@ class Mailbox:
         self._lock = Lock()
 
     def nodes(self, entries: Sequence[Entry]) -> list[str]:
-        """The node of each entry's session for life, written down where it is new.
+        """The node of each entry's session for life, as KATO is told it, written down where it is new.
 
         Raises NodeConflict (naming the index when there are several) before anything is appended.
         """
@@ -57,9 +57,8 @@ class Mailbox:
         wanted: dict[str, str] = {}
         for entry in entries:
             if known[entry.session_id] is None and (entry.session_id not in wanted or entry.node_id):
-                wanted.setdefault(entry.session_id, entry.node_id or "")
-                if entry.node_id and not wanted[entry.session_id]:
-                    wanted[entry.session_id] = entry.node_id
+                node_id = default_node(entry.session_id) if entry.node_id == entry.session_id else entry.node_id or ""
+                wanted[entry.session_id] = wanted.get(entry.session_id) or node_id
         by_partition: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
         for session, node in wanted.items():
             by_partition[partition_of(session)].append((session, node, default_node(session)))
@@ -76,11 +75,12 @@ class Mailbox:
         out = []
         for index, entry in enumerate(entries):
             node = known[entry.session_id] or ""
-            if entry.node_id is not None and entry.node_id != node:
+            if not belongs(entry.session_id, entry.node_id, node):
+                named = node_id_of(entry.session_id, node)
                 where = "node_id" if len(entries) == 1 else f"events[{index}].node_id"
                 raise NodeConflict(
                     where,
-                    f"is {entry.node_id!r}, and session {entry.session_id!r} belongs to node {node!r} for life; "
+                    f"is {entry.node_id!r}, and session {entry.session_id!r} belongs to node {named!r} for life; "
                     "leave node_id out or use another session_id",
                 )
             out.append(node)
@@ -152,7 +152,7 @@ def _conflict(entry: Entry, lane: str, node: str, position: int) -> KeepDeadLett
     now_ms = int(time.time() * 1000)
     letter = {
         "session_id": entry.session_id,
-        "node_id": node,
+        "node_id": node_id_of(entry.session_id, node),
         "lane": lane,
         "position": None,
         "raw": entry.text,

@@ -105,7 +105,7 @@ def observed_results(work: Work, before: Binding, entries: Sequence[Logged]) -> 
         result = Observed(
             status="okay",
             session_id=work.session,
-            node_id=work.node,
+            node_id=work.node_id,
             event_id=entry.event_id,
             position=entry.position,
             stm_length=length,
@@ -162,7 +162,7 @@ def rejected(lane: LaneContext, work: Work, exc: KatoRejected) -> Step[Proceeded
 def buried(lane: LaneContext, work: Work, reason: str, answer: str) -> Step[Proceeded]:
     """Make the head event a dead letter and go on; it certainly is not in KATO."""
     entry = work.entries[0]
-    event = entry.event(work.session, work.node)
+    event = entry.event(work.session, work.node_id)
     return (
         yield from ask(
             Commit(

@@ -46,7 +46,7 @@ def answered(lane: LaneContext, work: Work, seen: Mapping[str, Any]) -> Step[Pro
     # As ``domain.results.Predicted`` documents it; not built through the model, for answers of 100 KB are usual.
     answer = {
         "session_id": work.session,
-        "node_id": work.node,
+        "node_id": work.node_id,
         "event_id": work.asked,
         "after": work.cursor,
         "predictions": seen.get("predictions") or [],

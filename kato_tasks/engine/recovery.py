@@ -177,7 +177,7 @@ def _results(
             at = replace(at, time=observed.time or 0, stm_length=observed.stm_length or 0)
             run.append(entry)
         else:
-            common = {"session_id": work.session, "node_id": work.node, "event_id": entry.event_id}
+            common = {"session_id": work.session, "node_id": work.node_id, "event_id": entry.event_id}
             if entry.kind == "l":
                 stm = [event or [] for event in expected_stm(run, symbols)]
                 answer = Learned(status="learned", position=entry.position, pattern_name=pattern_name(stm), **common)

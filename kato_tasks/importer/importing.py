@@ -10,6 +10,7 @@ from typing import Any
 
 from kato_tasks.domain.entries import Entry, entry_of
 from kato_tasks.domain.events import Event, parse_event
+from kato_tasks.domain.ids import belongs, node_id_of
 from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.results import Appended
 from kato_tasks.errors import InvalidEvent, NodeConflict
@@ -276,11 +277,12 @@ class Importer:
                 stay = []
                 for row in rows:
                     wanted, there = row.entry.node_id, nodes.get(row.entry.session_id)
-                    if wanted is None or there is None or wanted == there:
+                    if there is None or belongs(row.entry.session_id, wanted, there):
                         stay.append(row)
                     else:
                         session = row.entry.session_id
-                        reason = f"node_id: is {wanted!r}, and session {session!r} belongs to node {there!r} for life"
+                        named = node_id_of(session, there)
+                        reason = f"node_id: is {wanted!r}, and session {session!r} belongs to node {named!r} for life"
                         refused.append((row, reason))
                 if len(stay) == len(rows):
                     raise

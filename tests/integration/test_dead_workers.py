@@ -14,7 +14,7 @@ from celery.result import AsyncResult
 from kato_tasks import append_events, process_observation_async, session_status
 from kato_tasks.bootstrap import runtime
 from kato_tasks.celery_app import app
-from kato_tasks.domain.ids import PARTITIONS, lane_of, partition_of, queue_of, shard_of
+from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, queue_of, shard_of
 from tests.integration.recovering import (
     SOLO,
     THREADS,
@@ -237,7 +237,7 @@ def test_a_lost_wake_up_is_swept(system: System, session: str, how: str) -> None
     else:
         for i in range(3):
             process_observation_async.delay(session, {"strings": [str(i)]}, event_id=f"{session}/{i}")
-    queue = queue_of(shard_of(partition_of(lane_of(session)), 4))
+    queue = queue_of(shard_of(partition_of(lane_of(default_node(session))), 4))
     with app.connection_for_write() as connection:
         lost = connection.channel().client.delete(queue)
     assert lost == 1, "the messages were there, and are lost"
@@ -251,9 +251,9 @@ def test_a_lost_wake_up_is_swept(system: System, session: str, how: str) -> None
 def test_a_lane_whose_wake_up_waits_behind_a_backlog_is_taken_within_seconds(system: System, session: str) -> None:
     """Falls when sweeping.hasten does not overtake: the wake-up's turn comes after some 20 s."""
     system.faults({"kind": "delay", "route": "observe-sequence", "seconds": 0.5})
-    shard = shard_of(partition_of(lane_of(session)), 4)
+    shard = shard_of(partition_of(lane_of(default_node(session))), 4)
     names = (new_name("other") for _ in range(1_000))
-    others = [name for name in names if shard_of(partition_of(lane_of(name)), 4) == shard][:40]
+    others = [name for name in names if shard_of(partition_of(lane_of(default_node(name))), 4) == shard][:40]
     # Each of these takes its own lane and half a second.
     for other in others:
         process_observation_async.delay(other, {"strings": ["x"]}, event_id=other)

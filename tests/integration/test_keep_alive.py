@@ -12,7 +12,7 @@ import pytest
 
 from kato_tasks import append_events, session_status
 from kato_tasks.bootstrap import Runtime, runtime, terms_of
-from kato_tasks.domain.ids import PARTITIONS, lane_of, partition_of
+from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of
 from kato_tasks.engine.keeper import LeaseKeeper
 from kato_tasks.engine.wakeup import Drainer
 from kato_tasks.ports import Batch, KeepAlive, Lease, Release
@@ -50,7 +50,7 @@ def drain(drainer: Drainer) -> None:
 
 
 def kept_alive(rt: Runtime, session: str, *, used_ms: int = 60_000, soon_ms: int = SOON_MS) -> int:
-    (found,) = rt.store.execute([KeepAlive(partition_of(lane_of(session)), soon_ms, used_ms, 100)])
+    (found,) = rt.store.execute([KeepAlive(partition_of(lane_of(default_node(session))), soon_ms, used_ms, 100)])
     return int(found)
 
 
@@ -107,7 +107,7 @@ def test_a_session_with_an_empty_stm_has_nothing_to_keep(system: System, rt: Run
 def test_it_is_written_to_only_under_the_lanes_lease(system: System, rt: Runtime, drainer: Drainer) -> None:
     """Invariant 2."""
     session = new_name()
-    lane, partition = lane_of(session), partition_of(lane_of(session))
+    lane, partition = lane_of(default_node(session)), partition_of(lane_of(default_node(session)))
     append_events([*run_of(session, 2)])
     drain(drainer)
     append_events(run_of(session, 1, 2))

@@ -101,7 +101,7 @@ def test_a_thousand_events_over_many_lanes_keep_their_sessions_order(log: Log) -
     placed = mailbox.append(entries).placed
     assert [p.appended.position for p in placed] == [i + 1 for i in range(10) for _ in sessions]
     for session in sessions:
-        assert log.events(session, session) == [f"{session}/{i}" for i in range(10)]
+        assert log.events(default_node(session), session) == [f"{session}/{i}" for i in range(10)]
     assert all(p.appended.duplicate for p in mailbox.append(entries).placed)
 
 
@@ -181,6 +181,42 @@ def test_another_node_is_refused_and_nothing_is_appended(log: Log) -> None:
         with pytest.raises(NodeConflict, match=r"events\[1\]\.node_id: .*'second'.*'first' for life"):
             fresh.append([_on("a", "2", "first"), _on("a", "3", "second")])
     assert log.events("first", "a") == ["1"]
+
+
+def test_two_ids_that_kato_would_write_as_one_never_share_a_memory(log: Log) -> None:
+    mailbox = Mailbox(log.store)
+    posted = mailbox.append(
+        [observation("a.b@x.org", "1"), observation("a-b@x.org", "1"), observation("a_b@x_org", "1")]
+    )
+    assert len({placed.lane for placed in posted.placed}) == 3
+    assert not posted.shared_names
+
+
+@pytest.mark.parametrize("before", ["a.b@x.org", default_node("a.b@x.org")], ids=["bound long ago", "bound now"])
+def test_a_node_id_that_is_the_sessions_own_id_means_its_default_node(log: Log, before: str) -> None:
+    """As in the guide's events; a session that was bound before such ids were told apart keeps its node."""
+    session = "a.b@x.org"
+    assert nodes(log, session, before) == before
+    for event_id, entry in (
+        ("1", _on(session, "1", session)),
+        ("2", observation(session, "2")),
+        ("3", _on(session, "3", before)),
+    ):
+        (placed,) = Mailbox(log.store).append([entry]).placed
+        assert (placed.lane, placed.appended.position) == (lane_of(before), int(event_id))
+    with pytest.raises(NodeConflict, match=r"belongs to node 'a\.b@x\.org' for life"):
+        Mailbox(log.store).append([_on(session, "4", "team")])
+
+
+def test_a_new_session_that_names_its_own_id_as_its_node_gets_its_default_node(log: Log) -> None:
+    Mailbox(log.store).append([_on("it's", "1", "it's")])
+    assert log.events(default_node("it's"), "it's") == ["1"]
+
+
+def test_a_session_on_another_node_refuses_its_own_id_as_node(log: Log) -> None:
+    Mailbox(log.store).append([_on("a-b", "1", "team")])
+    with pytest.raises(NodeConflict, match="belongs to node 'team'"):
+        Mailbox(log.store).append([_on("a-b", "2", "a-b")])
 
 
 def test_an_entry_without_a_node_goes_to_the_one_that_its_session_has(log: Log) -> None:
