@@ -7,6 +7,7 @@ carries none of it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from celery.signals import (
@@ -24,7 +25,7 @@ from kato_tasks.bootstrap import opened_runtime, runtime
 from kato_tasks.broker_guard import guard_redis_transport
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.instrumentation import JsonFormatter, say
-from kato_tasks.pool_guard import guard_pool_process
+from kato_tasks.pool_guard import guard_pool_process, refuse_other_pools
 from kato_tasks.settings import settings
 from kato_tasks.sweeping import Sweeper
 
@@ -41,14 +42,25 @@ def guard_the_broker(**_: Any) -> None:
 
 
 @worker_init.connect(weak=False)
+def refuse_a_pool_that_would_block(sender: Any = None, **_: Any) -> None:
+    """End at once, with one sentence, under a pool that cannot work (see ``pool_guard``)."""
+    _end_on_a_bad_configuration(lambda: refuse_other_pools(sender.pool_cls))
+
+
+@worker_init.connect(weak=False)
 def refuse_a_store_that_drops_keys(**_: Any) -> None:
     """End at once, with one sentence, on a store or a setting that cannot work; wait for one that is away."""
     try:
-        runtime()
-    except ConfigurationError as exc:
-        raise SystemExit(f"kato_tasks: {exc}") from None
+        _end_on_a_bad_configuration(runtime)
     except StoreUnavailable as exc:
         say(log, logging.WARNING, "store.unavailable", error=f"{exc}; waiting for it")
+
+
+def _end_on_a_bad_configuration(begin: Callable[[], object]) -> None:
+    try:
+        begin()
+    except ConfigurationError as exc:
+        raise SystemExit(f"kato_tasks: {exc}") from None
 
 
 @worker_ready.connect(weak=False)
