@@ -7,11 +7,12 @@ from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.stm import STM_CAP, Symbols, expected_stm, matches, rebuild_of
 from kato_tasks.engine import kato
 from kato_tasks.engine.context import LaneContext, new_call_id, send_together
+from kato_tasks.engine.reading import FIRST_PIECE, batches, next_piece, size_of
 from kato_tasks.errors import KatoError, KatoUnavailable, OutcomeUnknown
 from kato_tasks.ports import Bind, Count, ReadLog, ReadSymbols, Step, Work, WriteIntent, ask
 
-REBUILD_BATCH = 250
 FARTHEST = 20 * STM_CAP
+WHOLE_BYTES = 64_000_000
 
 
 class Mismatch(OutcomeUnknown):
@@ -22,15 +23,15 @@ def history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symb
     """What the session's STM is made of, oldest first: entries since the last learn or clear, up to the cursor.
 
     Read backwards until the STM's cap is filled; ``whole``: until the emotives and metadata that KATO would
-    still hold are there too, at most ``FARTHEST`` entries back.
+    still hold are there too, at most ``FARTHEST`` entries back and no further than ``WHOLE_BYTES`` once it is filled.
     """
     if work.cursor <= work.mark:
         return [], {}
     chunks: list[list[Logged]] = []
     symbols: Symbols = {}
-    last, events = work.cursor, 0
-    while last > work.mark and (events < STM_CAP or whole) and work.cursor - last < FARTHEST:
-        first = max(work.mark + 1, last - STM_CAP + 1)
+    last, events, held, count = work.cursor, 0, 0, FIRST_PIECE
+    while last > work.mark and (events < STM_CAP or (whole and held < WHOLE_BYTES)) and work.cursor - last < FARTHEST:
+        first = max(work.mark + 1, last - count + 1)
         read = ReadLog(work.lane, work.session, first, last)
         if chunks:
             chunks.append((yield from ask(read)))
@@ -38,7 +39,8 @@ def history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symb
             entries, symbols = yield from send_together((read, ReadSymbols(work.lane, work.session)))
             chunks.append(entries)
         events += sum(e.counts for e in chunks[-1])
-        last = first - 1
+        held += sum(size_of(e.body) for e in chunks[-1])
+        last, count = first - 1, next_piece(chunks[-1], count)
     return [entry for chunk in reversed(chunks) for entry in chunk], symbols
 
 
@@ -78,8 +80,8 @@ def rebuilt(lane: LaneContext, work: Work) -> Step[Binding]:
     url = lane.url(work)
     kato_session = yield from create(lane, work, url)
     try:
-        for start in range(0, len(plan.bodies), REBUILD_BATCH):
-            yield from kato.observe_sequence(url, kato_session, plan.bodies[start : start + REBUILD_BATCH])
+        for bodies in batches(plan.bodies, lane.held.batch):
+            yield from kato.observe_sequence(url, kato_session, bodies)
         if plan.bodies:
             seen = yield from kato.read_back(url, kato_session)
             if seen.time != plan.time or not matches(seen.stm, plan.stm):

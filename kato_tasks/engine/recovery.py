@@ -22,9 +22,11 @@ from kato_tasks.engine import kato
 from kato_tasks.engine.binding import history
 from kato_tasks.engine.context import LaneContext, new_call_id, result_json
 from kato_tasks.engine.observing import observed_results
-from kato_tasks.ports import Commit, Count, Proceeded, ReadLog, Step, Work, ask
+from kato_tasks.engine.reading import ahead
+from kato_tasks.ports import Commit, Count, Proceeded, Step, Work, ask
 
 LOOK_AHEAD = 2_000
+LOOK_AHEAD_BYTES = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def _following(work: Work) -> Step[list[Logged]]:
     if work.head <= work.cursor:
         return []
     last = min(work.head, work.cursor + LOOK_AHEAD)
-    return (yield from ask(ReadLog(work.lane, work.session, work.cursor + 1, last)))
+    return (yield from ahead(work, work.cursor + 1, last, LOOK_AHEAD_BYTES))
 
 
 def lost_track(lane: LaneContext, work: Work) -> Step[None]:
