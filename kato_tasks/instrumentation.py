@@ -8,6 +8,8 @@
 | store.unavailable | Redis did not answer | error, lane |
 | background.failed | the background driver met an error that nobody expected; the sweep finds what it left | |
 | background.left | a process ended before KATO answered; the next holder of those lanes reconciles | lanes |
+| kato.misdirected | what answers at an address is not KATO; once when it begins | url, status, mend |
+| kato.found | KATO answers there again | url |
 | breaker.opened / breaker.closed | a KATO instance fails / answers again | url |
 | breaker.unshared | the breaker's state could not be written to the store | url, error |
 | broker.messages_left | the broker was cut; the visibility timeout brings these back | messages, error |

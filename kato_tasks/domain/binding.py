@@ -59,7 +59,8 @@ class Intent:
 
     ``first`` and ``last`` are positions; ``time`` and ``stm_length`` KATO's before the call. For a learn,
     ``pattern`` is the name it must get and ``frequency`` how often KATO had it before (None: not read),
-    ``again`` that it is sent a second time because the first left no trace.
+    ``again`` that it is sent a second time because the first left no trace. For an observe, ``again`` says that a
+    gateway answered it: if it was not applied it is sent again, and that is nobody's attempt.
 
     Kinds that wait: ``settle``, the learn's KATO session was deleted and its frequency is to be read; ``verify``,
     the second learn was answered and its frequency is to be read; ``fence``, the bound KATO session is being
@@ -86,7 +87,9 @@ class Intent:
             "stm_length": self.stm_length,
         }
         if self.kind != "observe":
-            fields |= {"pattern": self.pattern, "frequency": self.frequency, "again": self.again}
+            fields |= {"pattern": self.pattern, "frequency": self.frequency}
+        if self.kind != "observe" or self.again:
+            fields["again"] = self.again
         return ascii_dumps(fields)
 
     @classmethod

@@ -61,12 +61,9 @@ def _is_gone(reply: KatoReply) -> bool:
 
 def _is_connection_limit(reply: KatoReply) -> bool:
     """KATO's server, uvicorn, at KATO_LIMIT_CONCURRENCY; a gateway that passes it on takes ``connection`` out."""
-    return (
-        reply.body == b"Service Unavailable"
-        and reply.server.lower() == "uvicorn"
-        and reply.connection.lower() == "close"
-        and reply.content_type.lower().startswith("text/plain")
-    )
+    if reply.server.lower() != "uvicorn" or reply.connection.lower() != "close":
+        return False
+    return reply.body == b"Service Unavailable" and reply.content_type.lower().startswith("text/plain")
 
 
 def _only_member(reply: KatoReply) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from kato_tasks.engine.binding import Mismatch, fence
 from kato_tasks.engine.context import LaneContext, send_together
 from kato_tasks.errors import (
     ConfigurationError,
+    GatewayAnswered,
     KatoError,
     KatoSessionGone,
     KatoUnavailable,
@@ -56,7 +57,7 @@ def one(lane: LaneContext, work: Work) -> Step[Proceeded]:
         return (yield from wait_unsent(lane, work, KatoUnavailable(str(exc), 5.0)))
     except KatoError as exc:
         # A read or the reconciling itself failed: the intent stays open and is taken up when due.
-        return (yield from back_off(lane, work, str(exc)))
+        return (yield from back_off(lane, work, exc))
 
 
 def attempt(lane: LaneContext, work: Work) -> Step[Proceeded]:
@@ -98,7 +99,8 @@ def reconcile(lane: LaneContext, work: Work) -> Step[Proceeded]:
         done = yield from observing.reconcile_observe(lane, work, intent)
         if done is not None:
             return done
-        return (yield from fenced(lane, work, gone=False, error="the call had not been applied when it was read back"))
+        why = "the call had not been applied when it was read back"
+        return (yield from fenced(lane, work, gone=False, error=why, blame=not intent.again))
     if intent.kind == "fence":
         return (yield from fenced(lane, work, gone=False, error="a fence was not finished"))
     if intent.kind in ("learn", "settle", "verify"):
@@ -119,11 +121,18 @@ def unsettled(lane: LaneContext, work: Work, exc: KatoError) -> Step[Proceeded]:
         # A read or a create failed: no event's call was sent, and nothing says that the KATO session is wrong.
         raise exc
     if current.intent is None or current.intent.kind == "observe":
+        nobodys = exc if isinstance(exc, GatewayAnswered) else None
         if current.intent is not None and not gone and work.intent is None:
-            done = yield from observing.reconcile_observe(lane, current, current.intent)
+            try:
+                done = yield from observing.reconcile_observe(lane, current, current.intent)
+            except KatoError:
+                if nobodys is not None:
+                    yield from observing.excused(lane, current, current.intent)
+                raise
             if done is not None:
                 return done
-        return (yield from fenced(lane, current, gone=gone, error=str(exc), blame=not wrong))
+        blame = not wrong and nobodys is None
+        return (yield from fenced(lane, current, gone=gone, error=str(exc), blame=blame, gateway=nobodys))
     if current.intent.kind == "learn" and gone and not current.intent.again:
         # 404 before anything was learned: KATO reads the session first.
         return (yield from fenced(lane, current, gone=True, error=str(exc)))
@@ -161,12 +170,21 @@ def reachable(lane: LaneContext, work: Work) -> Work:
     return replace(work, binding=replace(work.binding, url=lane.url(work)))
 
 
-def fenced(lane: LaneContext, work: Work, *, gone: bool, error: str, blame: bool = True) -> Step[Proceeded]:
+def fenced(
+    lane: LaneContext,
+    work: Work,
+    *,
+    gone: bool,
+    error: str,
+    blame: bool = True,
+    gateway: GatewayAnswered | None = None,
+) -> Step[Proceeded]:
     """Fence, then let the session try again.
 
     Only the failed call of one event counts as that event's attempt (``blame``), and waits from its second on.
     A batch is halved and tried at once: halving ends the loop. A session that was gone or held something else
-    is nobody's attempt; if that happens again and again, the waits grow.
+    is nobody's attempt; if that happens again and again, the waits grow. Nor is what a ``gateway`` answered: the
+    session waits, at least as long as that asked.
     """
     own = blame and not gone and work.intent is not None and work.intent.kind in ("observe", "learn")
     tried = len(work.entries)
@@ -179,7 +197,8 @@ def fenced(lane: LaneContext, work: Work, *, gone: bool, error: str, blame: bool
         return (yield from deferred(lane, work, wait, error, attempts=work.attempts + 1, unsent=0))
     if own:
         return (yield from deferred(lane, work, 0, error, attempts=work.attempts, unsent=0))
-    wait = lane.retry.wait_ms(work.unsent) if work.unsent else 0
+    retry_after = gateway.retry_after if gateway is not None else None
+    wait = lane.retry.wait_ms(work.unsent, retry_after) if work.unsent or gateway is not None else 0
     return (yield from deferred(lane, work, wait, error, attempts=work.attempts, unsent=min(work.unsent + 1, 30)))
 
 
@@ -207,10 +226,11 @@ def wait_unsent(lane: LaneContext, work: Work, exc: KatoUnavailable) -> Step[Pro
     return (yield from observing.unsent(lane, work, exc, withdraw=""))
 
 
-def back_off(lane: LaneContext, work: Work, error: str) -> Step[Proceeded]:
+def back_off(lane: LaneContext, work: Work, exc: KatoError) -> Step[Proceeded]:
     """Reading or reconciling failed: KATO is ill. Nothing was decided, so nothing is lost by waiting."""
-    if work.asked and work.attempts + 1 > lane.retry.max_retries and work.intent is None:
-        return (yield from predicting.refused(lane, work, error))
-    wait = lane.retry.wait_ms(work.unsent)
-    attempts = work.attempts + (1 if work.asked else 0)
-    return (yield from deferred(lane, work, wait, error, attempts=attempts, unsent=min(work.unsent + 1, 30)))
+    counts = bool(work.asked) and not isinstance(exc, GatewayAnswered)
+    if counts and work.attempts + 1 > lane.retry.max_retries and work.intent is None:
+        return (yield from predicting.refused(lane, work, str(exc)))
+    wait = lane.retry.wait_ms(work.unsent, exc.retry_after if isinstance(exc, OutcomeUnknown) else None)
+    attempts = work.attempts + (1 if counts else 0)
+    return (yield from deferred(lane, work, wait, str(exc), attempts=attempts, unsent=min(work.unsent + 1, 30)))

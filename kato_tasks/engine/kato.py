@@ -1,41 +1,97 @@
-"""KATO's API as typed steps. Each yields one request; statuses become errors that say what may be done next."""
+"""KATO's API as typed steps. Each yields one request; its answer becomes a value, or an error that says what next."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from kato_tasks.domain.stm import Stm
 from kato_tasks.engine import answers
-from kato_tasks.errors import ConfigurationError, KatoRejected, KatoSessionGone, KatoUnavailable, OutcomeUnknown
-from kato_tasks.ports import KatoReply, KatoRequest, Step, ask
+from kato_tasks.engine.misdirection import MISDIRECTIONS
+from kato_tasks.errors import (
+    ConfigurationError,
+    GatewayAnswered,
+    KatoMisdirected,
+    KatoRejected,
+    KatoSessionGone,
+    KatoUnavailable,
+    OutcomeUnknown,
+)
+from kato_tasks.ports import KatoRequest, Step, ask
 
+T = TypeVar("T")
 counts_as_failure = answers.counts_as_failure
-REFUSED = frozenset({400, 401, 403, 405, 413, 414, 415, 422, 431})
 
 
-def checked(reply: KatoReply, route: str) -> Any:
-    """The JSON of a 200, else KatoUnavailable, KatoSessionGone, KatoRejected or OutcomeUnknown."""
-    if reply.status == 200:
+def _call(
+    request: KatoRequest, read: Callable[[dict[str, Any]], T], *, changes: bool, of_session: bool = True
+) -> Step[T]:
+    """Send a request and read KATO's answer to it, or raise what the answer means.
+
+    KatoUnavailable: nothing was applied (or read); KatoMisdirected, one of these: something before KATO refused it.
+    KatoSessionGone and KatoRejected are KATO's own. OutcomeUnknown: a changing call may have been applied.
+    ``read`` takes KATO's answer apart; whatever it raises says that this is none.
+    """
+    reply = yield from ask(request)
+    url, route, kind = request.url, request.route, answers.meaning(reply)
+    if kind == "answer":
         try:
-            return json.loads(reply.body)
-        except ValueError:
-            raise OutcomeUnknown(f"{route}: KATO answered 200 with a body that is no JSON") from None
+            answer = read(_object(json.loads(reply.body)))
+        except Exception as exc:  # any shape can stand in the place of KATO's answer
+            told = MISDIRECTIONS.began(url, route, reply)
+            raise (GatewayAnswered(told) if changes else KatoMisdirected(told, reply.status)) from exc
+        MISDIRECTIONS.ended(url, route)
+        return answer
+    if kind == "misdirected" or (kind == "gone" and not of_session):
+        raise KatoMisdirected(MISDIRECTIONS.began(url, route, reply), reply.status)
     text = reply.body[:500].decode("utf-8", "replace")
-    if reply.status == 404:
+    if kind == "gateway":
+        why = f"{route}: something before KATO answered {reply.status} {text}"
+        raise GatewayAnswered(why, reply.retry_after) if changes else KatoUnavailable(why, reply.retry_after)
+    if kind == "unknown":
+        raise OutcomeUnknown(f"{route}: KATO answered {reply.status} {text}")
+    MISDIRECTIONS.ended(url, route)
+    if kind == "gone":
         raise KatoSessionGone(f"{route}: {text}")
-    if reply.status in (429, 503):
+    if kind == "busy":
         raise KatoUnavailable(f"{route}: KATO answered {reply.status}", reply.retry_after)
-    if reply.status in REFUSED:
-        raise KatoRejected(reply.status, text)
-    raise OutcomeUnknown(f"{route}: KATO answered {reply.status} {text}")
+    raise KatoRejected(reply.status, text)
 
 
-def _call(url: str, method: str, path: str, route: str, body: bytes | None = None) -> Step[Any]:
-    return checked((yield from ask(KatoRequest(url, method, path, route, body))), route)
+class _Other(ValueError):
+    """Not what KATO answers here."""
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _Other(value)
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise _Other(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Other(value)
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _Other(value)
+    return value
+
+
+def _status(answer: dict[str, Any], due: str) -> None:
+    if answer["status"] != due:
+        raise _Other(answer["status"])
 
 
 def _session(kato_session: str, rest: str = "") -> str:
@@ -49,12 +105,15 @@ def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, A
     with what was asked: ConfigurationError if it differs (measured on 3.10.1).
     """
     body = json.dumps({"node_id": node, "ttl_seconds": ttl_seconds, "config": dict(config)}).encode()
-    answer = yield from _call(url, "POST", "/sessions", "sessions", body)
-    try:
-        got: Mapping[str, Any] = answer["session_config"]
-        kato_session = str(answer["session_id"])
-    except (KeyError, TypeError):
-        raise OutcomeUnknown("sessions: KATO's answer has no session_id or session_config") from None
+
+    def read(answer: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        kato_session = _text(answer["session_id"])
+        if not kato_session:
+            raise _Other(kato_session)
+        return kato_session, _object(answer["session_config"])
+
+    request = KatoRequest(url, "POST", "/sessions", "sessions", body)
+    kato_session, got = yield from _call(request, read, changes=True, of_session=False)
     differing = [name for name, wanted in config.items() if got.get(name) != wanted]
     if differing:
         yield from delete_session(url, kato_session)
@@ -67,8 +126,9 @@ def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, A
 
 def delete_session(url: str, kato_session: str) -> Step[bool]:
     """Delete a KATO session; False when KATO answered 404."""
+    request = KatoRequest(url, "DELETE", _session(kato_session), "delete")
     try:
-        yield from _call(url, "DELETE", _session(kato_session), "delete")
+        yield from _call(request, lambda answer: _status(answer, "deleted"), changes=True)
     except KatoSessionGone:
         return False
     return True
@@ -77,7 +137,8 @@ def delete_session(url: str, kato_session: str) -> Step[bool]:
 def keep_alive(url: str, kato_session: str) -> Step[None]:
     """Slide a KATO session's expiry: only writes do, and this one writes what is there already."""
     body = b'{"config":{"process_predictions":false}}'
-    yield from _call(url, "POST", _session(kato_session, "/config"), "config", body)
+    request = KatoRequest(url, "POST", _session(kato_session, "/config"), "config", body)
+    yield from _call(request, lambda answer: _status(answer, "okay"), changes=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +154,15 @@ def observe_sequence(url: str, kato_session: str, bodies: Sequence[str]) -> Step
     """Apply observations in one call; a refusal leaves nothing behind (KATO saves once, at the end)."""
     text = '{"observations":[' + ",".join(bodies) + '],"learn_after_each":false,"learn_at_end":false}'
     path = _session(kato_session, "/observe-sequence")
-    answer = yield from _call(url, "POST", path, "observe-sequence", text.encode())
-    try:
-        return SequenceAnswer(
-            int(answer["observations_processed"]), int(answer["results"][-1]["time"]), int(answer["final_stm_length"])
-        )
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise OutcomeUnknown("observe-sequence: KATO's answer lacks its fields") from None
+    request = KatoRequest(url, "POST", path, "observe-sequence", text.encode())
+    return (yield from _call(request, _sequence_answer, changes=True))
+
+
+def _sequence_answer(answer: dict[str, Any]) -> SequenceAnswer:
+    last = _object(_list(answer["results"])[-1])
+    return SequenceAnswer(
+        _number(answer["observations_processed"]), _number(last["time"]), _number(answer["final_stm_length"])
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,39 +173,56 @@ class ReadBack:
 
 def read_back(url: str, kato_session: str) -> Step[ReadBack]:
     """KATO's time and STM: the only read that has both is cognition-data."""
-    answer = yield from _call(url, "GET", _session(kato_session, "/cognition-data"), "cognition-data")
-    try:
-        data = answer["cognition_data"]
-        return ReadBack(int(data["time"]), data["short_term_memory"])
-    except (KeyError, TypeError, ValueError):
-        raise OutcomeUnknown("cognition-data: KATO's answer lacks time or short_term_memory") from None
+    request = KatoRequest(url, "GET", _session(kato_session, "/cognition-data"), "cognition-data")
+    return (yield from _call(request, _read_back, changes=False))
+
+
+def _read_back(answer: dict[str, Any]) -> ReadBack:
+    data = _object(answer["cognition_data"])
+    stm = [[_text(symbol) for symbol in _list(event)] for event in _list(data["short_term_memory"])]
+    return ReadBack(_number(data["time"]), stm)
 
 
 def learn(url: str, kato_session: str) -> Step[str]:
     """Turn the STM into a pattern; returns its name (empty: one symbol in all, nothing stored)."""
-    answer = yield from _call(url, "POST", _session(kato_session, "/learn"), "learn", b"")
-    return str(answer.get("pattern_name") or "")
+
+    def read(answer: dict[str, Any]) -> str:
+        _status(answer, "learned")
+        return _text(answer["pattern_name"])
+
+    return (
+        yield from _call(KatoRequest(url, "POST", _session(kato_session, "/learn"), "learn", b""), read, changes=True)
+    )
 
 
 def clear_stm(url: str, kato_session: str) -> Step[None]:
     """Empty the STM, its emotives and metadata, and put time back to 0."""
-    yield from _call(url, "POST", _session(kato_session, "/clear-stm"), "clear-stm", b"")
+    request = KatoRequest(url, "POST", _session(kato_session, "/clear-stm"), "clear-stm", b"")
+    yield from _call(request, lambda answer: _status(answer, "cleared"), changes=True)
 
 
 def predictions(url: str, kato_session: str) -> Step[dict[str, Any]]:
     """KATO's predictions for the STM, as it answers them."""
-    answer = yield from _call(url, "GET", _session(kato_session, "/predictions"), "predictions")
-    return dict(answer)
+
+    def read(answer: dict[str, Any]) -> dict[str, Any]:
+        for one in _list(answer["predictions"]):
+            _object(one)
+        _list(answer.get("future_potentials") or [])
+        return answer
+
+    request = KatoRequest(url, "GET", _session(kato_session, "/predictions"), "predictions")
+    return (yield from _call(request, read, changes=False))
 
 
 def frequency(url: str, node: str, pattern: str) -> Step[int]:
     """How often KATO counts a pattern; 0 when it is unknown, which is also how a failing ClickHouse looks."""
     path = f"/pattern/{quote(pattern, safe='')}?node_id={quote(node, safe='')}"
-    try:
-        answer = yield from _call(url, "GET", path, "pattern")
-    except KatoSessionGone:
+    return (yield from _call(KatoRequest(url, "GET", path, "pattern"), _frequency, changes=False, of_session=False))
+
+
+def _frequency(answer: dict[str, Any]) -> int:
+    found = _object(answer["pattern"])
+    if found["status"] == "error":
         return 0
-    pattern_status = answer.get("pattern") or {}
-    if pattern_status.get("status") != "okay":
-        return 0
-    return int((pattern_status.get("pattern") or {}).get("frequency", 0))
+    _status(found, "okay")
+    return _number(_object(found["pattern"])["frequency"])

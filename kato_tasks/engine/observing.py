@@ -13,6 +13,7 @@ from kato_tasks.domain.stm import STM_CAP, expected_stm, matches
 from kato_tasks.engine import kato
 from kato_tasks.engine.binding import Mismatch, bound, history
 from kato_tasks.engine.context import LaneContext, dead_letter_json, error_json, new_call_id, result_json
+from kato_tasks.engine.misdirection import MISDIRECTIONS
 from kato_tasks.errors import KatoCircuitOpen, KatoRejected, KatoUnavailable
 from kato_tasks.ports import Commit, Defer, Park, Proceeded, ReadLog, Step, Work, WriteIntent, ask
 
@@ -119,6 +120,7 @@ def observed_results(work: Work, before: Binding, entries: Sequence[Logged]) -> 
 def unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw: str) -> Step[Proceeded]:
     """A call certainly never reached KATO: wait for its turn. ``withdraw``: the intent that was only for this call."""
     refused = isinstance(exc, KatoCircuitOpen)
+    told = MISDIRECTIONS.told(lane.url(work)) if refused else ""
     return (
         yield from ask(
             Defer(
@@ -127,7 +129,7 @@ def unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw: str
                 lane.retry.circuit_ms() if refused else lane.retry.wait_ms(work.unsent, exc.retry_after),
                 work.attempts,
                 work.unsent if refused else min(work.unsent + 1, 30),
-                str(exc),
+                f"{exc} ({told})" if told else str(exc),
                 withdraw=withdraw,
                 go_on=lane.go_on,
             )
@@ -212,6 +214,12 @@ def parked(lane: LaneContext, work: Work, reason: str, answer: str) -> Step[Proc
         "last_ms": work.now_ms,
     }
     return (yield from ask(Park(lane.held, work.session, dumps(why), go_on=lane.go_on)))
+
+
+def excused(lane: LaneContext, work: Work, intent: Intent) -> Step[None]:
+    """Note on the open intent that a gateway answered: should the call turn out not to be applied, nobody is blamed."""
+    noted = replace(intent, call=new_call_id(), again=True)
+    yield from ask(WriteIntent(lane.held, work.session, work.cursor, noted, follows=intent.call))
 
 
 def reconcile_observe(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded | None]:

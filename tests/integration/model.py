@@ -45,6 +45,11 @@ CALL_FAULTS = (
     "lost_after",
     "error_before",
     "error_after",
+    "forbidden",
+    "gateway_before",
+    "gateway_after",
+    "maintenance",
+    "other_shape",
     "not_saved",
     "not_found",
     "redis_down",
@@ -58,6 +63,17 @@ CALL_FAULTS = (
     "stopped",
 )
 STORE_FAULTS = ("twice", "dies_before", "dies_after", "stopped")
+
+
+NOT_PASSED_ON = {
+    "busy": ports.KatoReply(
+        503, b"Service Unavailable", content_type="text/plain", server="uvicorn", connection="close"
+    ),
+    "forbidden": ports.KatoReply(403, b"<html>no</html>"),
+    "gateway_before": ports.KatoReply(503, b"<html>no</html>"),
+    "maintenance": ports.KatoReply(200, b'{"status":"maintenance"}'),
+}
+"""Answered by KATO's server or by a gateway before KATO sees the call."""
 
 
 class WorkerDied(Exception):
@@ -112,8 +128,8 @@ class ModelKato:
             raise WorkerDied
         if fault == "refused":
             raise KatoUnavailable("connection refused")
-        if fault == "busy":
-            return ports.KatoReply(503, b"Service Unavailable")
+        if fault in NOT_PASSED_ON:
+            return NOT_PASSED_ON[fault]
         if fault == "lost_before":
             raise OutcomeUnknown("the connection was lost")
         if fault.startswith("late"):
@@ -140,9 +156,7 @@ class ModelKato:
             raise WorkerDied
         if fault == "lost_after":
             raise OutcomeUnknown("the connection was lost")
-        if fault == "error_after":
-            return _reply(server_error())
-        return _reply(done)
+        return INSTEAD.get(fault) or _reply(done)
 
 
 def _entry(event: Mapping[str, Any]) -> Entry:
@@ -153,6 +167,14 @@ def _entry(event: Mapping[str, Any]) -> Entry:
 
 def _reply(answer: Answer) -> ports.KatoReply:
     return ports.KatoReply(answer.status, answer.body)
+
+
+INSTEAD = {
+    "error_after": _reply(server_error()),
+    "gateway_after": ports.KatoReply(503, b"<html>no</html>"),
+    "other_shape": ports.KatoReply(200, b"null"),
+}
+"""What is answered in the place of KATO's answer once it has applied the call."""
 
 
 # --------------------------------------------------------------------------------- the oracle

@@ -77,10 +77,18 @@ def frequency(count: int) -> ports.KatoReply:
 
 
 OK = reply({"status": "okay"})
+"""KATO's plain "done", in the words of the call that it answers."""
+DONE = {
+    "delete": {"status": "deleted"},
+    "clear-stm": {"status": "cleared"},
+    "predictions": {"predictions": [], "future_potentials": []},
+}
 ERROR = ports.KatoReply(500, b"Internal Server Error")
 GONE = reply({"error": {"code": "SESSION_NOT_FOUND"}}, 404)
 BAD = reply({"detail": "no"}, 400)
-BUSY = ports.KatoReply(503, b"Service Unavailable")
+BUSY = ports.KatoReply(
+    503, b"Service Unavailable", content_type="text/plain; charset=utf-8", server="uvicorn", connection="close"
+)
 LOST = OutcomeUnknown("the connection was lost")
 REFUSED = KatoUnavailable("connection refused")
 Answer = ports.KatoReply | Exception
@@ -224,7 +232,7 @@ class World:
             assert request.route == route, f"KATO was asked {request.route}, not {route}; {self.trace}"
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return reply(DONE.get(request.route, {"status": "okay"})) if answer is OK else answer
 
     def _written(self, effect: ports.Effect[Any]) -> Any:
         match effect:

@@ -1,0 +1,73 @@
+"""Says once, when it begins, that what answers at an address is not KATO, and once that KATO answers there again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+
+from kato_tasks.engine.answers import address, remedy
+from kato_tasks.instrumentation import say
+from kato_tasks.ports import KatoReply
+
+log = logging.getLogger(__name__)
+FORGET_SECONDS = 300.0
+"""A wrong answer after so long without one is told anew."""
+
+
+@dataclass(slots=True)
+class _Episode:
+    last: float
+    told: str = ""
+    statuses: set[int] = field(default_factory=set)
+    routes: set[str] = field(default_factory=set)
+
+
+class Misdirections:
+    """What this process has seen of answers that are not KATO's. Thread-safe.
+
+    A gateway may treat routes differently, so an episode ends when KATO has answered on each route that it began with.
+    """
+
+    def __init__(self) -> None:
+        self._episodes: dict[str, _Episode] = {}
+        self._lock = threading.Lock()
+
+    def began(self, url: str, route: str, reply: KatoReply) -> str:
+        """A wrong answer: returns the sentence that says what to mend, and logs it if that is new."""
+        told, now = f"{route}: {remedy(url, reply)}", time.monotonic()
+        with self._lock:
+            episode = self._episodes.get(url)
+            if episode is None or now - episode.last > FORGET_SECONDS:
+                episode = self._episodes[url] = _Episode(now)
+            new = reply.status not in episode.statuses
+            episode.last, episode.told = now, told
+            episode.statuses.add(reply.status)
+            episode.routes.add(route)
+        if new:
+            say(log, logging.ERROR, "kato.misdirected", url=address(url), status=reply.status, mend=told)
+        return told
+
+    def ended(self, url: str, route: str) -> None:
+        """KATO itself answered."""
+        if url not in self._episodes:
+            return
+        with self._lock:
+            episode = self._episodes.get(url)
+            if episode is None:
+                return
+            episode.routes.discard(route)
+            if episode.routes:
+                return
+            del self._episodes[url]
+        say(log, logging.INFO, "kato.found", url=address(url))
+
+    def told(self, url: str) -> str:
+        """What was said of this address, while it lasts; else ''."""
+        episode = self._episodes.get(url)
+        return episode.told if episode is not None else ""
+
+
+MISDIRECTIONS = Misdirections()
+"""This process's."""
