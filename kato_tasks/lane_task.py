@@ -29,6 +29,7 @@ from kato_tasks.domain.ids import check_event_id, check_text_id, lane_of, partit
 from kato_tasks.domain.observations import Observation
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NotAppliedYet, StoreUnavailable
 from kato_tasks.instrumentation import say
+from kato_tasks.on_commit import OnCommit
 from kato_tasks.parking import answer_known, park_request, slice_done
 from kato_tasks.ports import KeepLater, KeepMessage
 
@@ -38,7 +39,7 @@ DIRECT_SECONDS = 60.0
 """How long a call without a worker (eager mode, or the task called like a function) waits for its session's turn."""
 
 
-class LaneTask(Task):
+class LaneTask(OnCommit, Task):
     """A task whose event goes through its session's lane. ``event_type`` says what it appends."""
 
     abstract = True
