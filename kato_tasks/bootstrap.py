@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import redis
 
+from kato_tasks.adapters.http.access import Access
 from kato_tasks.adapters.http.kato import HttpKato
 from kato_tasks.adapters.redis.breaker import RedisBreakerState
 from kato_tasks.adapters.redis.keys import overdue_mark, prefix, wake_mark
@@ -110,7 +111,7 @@ def build(config: Settings) -> Runtime:
         failures=config.breaker_failures,
         interval_seconds=config.breaker_interval_seconds,
     )
-    kato = HttpKato(connections=config.kato_connections, timeout_seconds=config.kato_timeout_seconds)
+    kato = transport_of(config)
     return Runtime(
         settings=config,
         redis=client,
@@ -121,11 +122,34 @@ def build(config: Settings) -> Runtime:
     )
 
 
+def access_of(config: Settings) -> Access:
+    """What KATO, or a gateway before it, wants to see; raises ConfigurationError when a certificate cannot be used."""
+    access = Access(
+        headers=config.kato_request_headers,
+        credentials=config.kato_credentials,
+        ca_file=config.kato_ca_file,
+        cert_file=config.kato_client_cert_file,
+        key_file=config.kato_client_key_file,
+    )
+    if any(url.startswith("https:") for url in config.kato_instances):
+        access.tls()
+    return access
+
+
+def transport_of(config: Settings) -> HttpKato:
+    """The client of KATO."""
+    return HttpKato(
+        connections=config.kato_connections,
+        timeout_seconds=config.kato_timeout_seconds,
+        access=access_of(config),
+    )
+
+
 def terms_of(config: Settings) -> Terms:
     """How lanes are drained, as the settings say."""
     return Terms(
         kato=KatoTerms(
-            urls=config.kato_urls,
+            urls=config.kato_instances,
             ttl_seconds=config.kato_session_ttl_seconds,
             config=config.kato_session_config,
             settle_ms=int(config.kato_settle_seconds * 1000),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
+from kato_tasks.domain.instance import Instance
 from kato_tasks.domain.observations import Limits
 from kato_tasks.errors import ConfigurationError
 
@@ -18,7 +23,12 @@ class Settings(BaseSettings):
     """Every setting, with its unit in its name. ``kato-tasks config`` prints the effective ones."""
 
     model_config = SettingsConfigDict(
-        env_prefix="KATO_TASKS_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_prefix="KATO_TASKS_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # it may hold a password
     )
 
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="Celery's broker: redis:// or amqp://")
@@ -26,8 +36,27 @@ class Settings(BaseSettings):
     store_url: str = Field("redis://127.0.0.1:6379/2", description="the event log, lanes and leases: a Redis")
     archive_url: str = Field("", description="SQLAlchemy URL of the archive; empty: none, Redis keeps everything")
     kato_urls: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("http://127.0.0.1:8000",), description="KATO instances, comma-separated, all on one set of stores"
+        ("http://127.0.0.1:8000",),
+        description="KATO instances, comma-separated, all on one set of stores; `user:password@` is sent as Basic auth",
     )
+    kato_transport: Literal["fast", "httpx"] = Field(
+        "fast", description="the client of KATO: the own one, or httpx, which knows proxies and HTTP/2"
+    )
+    kato_token_file: str = Field("", description="a file with the token, in place of `KATO_TOKEN`")
+    kato_token: SecretStr = Field(
+        SecretStr(""), description="sent to KATO as `Authorization: Bearer …`", validate_default=True
+    )
+    kato_headers_file: str = Field("", description="a file with the headers, in place of `KATO_HEADERS`")
+    kato_headers: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        default_factory=dict,
+        description="more headers of each request to KATO, as a JSON object of header → value",
+        validate_default=True,
+    )
+    kato_ca_file: str = Field(
+        "", description="whom to trust at https:// instances, in PEM; empty: whom the system trusts"
+    )
+    kato_client_cert_file: str = Field("", description="our own certificate for https:// instances, in PEM")
+    kato_client_key_file: str = Field("", description="its key, in PEM; empty: it is in the certificate's file")
     shards: int = Field(16, ge=1, le=256, description="Celery queues that the partitions are spread over")
     log_format: Literal["console", "json"] = "console"
 
@@ -100,11 +129,50 @@ class Settings(BaseSettings):
     def _http_only(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         if not urls:
             raise ValueError("is empty; give KATO's address, such as http://127.0.0.1:8000")
+        found: dict[str, Instance] = {}
         for url in urls:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(f"{url!r} is no http:// or https:// address; write http://host:port")
-        return tuple(url.rstrip("/") for url in urls)
+            instance = Instance.parse(url)
+            if found.setdefault(instance.name, instance) != instance:
+                raise ValueError(f"{instance.name!r} stands there twice, with different credentials")
+        return tuple(dict.fromkeys(url.rstrip("/") for url in urls))
+
+    @field_validator("kato_token", mode="before")
+    @classmethod
+    def _token(cls, value: Any, info: ValidationInfo) -> Any:
+        token = _or_from_file(_revealed(value), info, "kato_token_file")
+        if not re.fullmatch(r"[\x21-\x7e]*", token):
+            raise ValueError("is no token: it has a space, a line end or a character that is not ASCII")
+        return SecretStr(token)
+
+    @field_validator("kato_headers", mode="before")
+    @classmethod
+    def _headers(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, dict) and value:
+            value = json.dumps({name: _revealed(item) for name, item in value.items()})
+        text = _or_from_file(value or "", info, "kato_headers_file")
+        try:
+            headers = json.loads(text or "{}")
+        except ValueError:
+            headers = None
+        if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+            raise ValueError('is no JSON object of header → value; write {"x-api-key": "…"}')
+        for name, value in headers.items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a header")
+            if name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name!r} cannot be set: the client of KATO writes it itself")
+            if not re.fullmatch(r"[\x20-\x7e]*", value):
+                raise ValueError(f"the value of {name!r} has a line end or a character that is not ASCII")
+        if len({name.lower() for name in headers}) < len(headers):
+            raise ValueError("names a header twice")
+        return {name.lower(): SecretStr(value) for name, value in headers.items()}
+
+    @field_validator("kato_token_file", "kato_headers_file", "kato_ca_file", "kato_client_cert_file")
+    @classmethod
+    def _readable(cls, path: str) -> str:
+        if path:
+            _text_of(path)
+        return path
 
     @field_validator("store_url")
     @classmethod
@@ -118,6 +186,41 @@ class Settings(BaseSettings):
         if self.renew_seconds * 2 > self.lease_seconds:
             raise ValueError("renew_seconds must be at most half of lease_seconds, or a busy worker loses its lanes")
         return self
+
+    @model_validator(mode="after")
+    def _one_authorization(self) -> Settings:
+        said = [
+            name
+            for name, there in (
+                ("KATO_TOKEN", bool(self.kato_token.get_secret_value())),
+                ("KATO_HEADERS", "authorization" in self.kato_headers),
+                ("a user in KATO_URLS", bool(self.kato_credentials)),
+            )
+            if there
+        ]
+        if len(said) > 1:
+            raise ValueError(f"{' and '.join(said)} all say how to authorize at KATO; keep one")
+        if self.kato_client_key_file and not self.kato_client_cert_file:
+            raise ValueError("KATO_CLIENT_KEY_FILE is the key of no certificate; give KATO_CLIENT_CERT_FILE too")
+        return self
+
+    @property
+    def kato_instances(self) -> tuple[str, ...]:
+        """The names of the KATO instances: their addresses without credentials."""
+        return tuple(Instance.parse(url).name for url in self.kato_urls)
+
+    @property
+    def kato_credentials(self) -> Mapping[str, tuple[str, str]]:
+        """User and password of each instance that has them, by its name. Not to be shown."""
+        instances = [Instance.parse(url) for url in self.kato_urls]
+        return {one.name: (one.user, one.password) for one in instances if one.user is not None}
+
+    @property
+    def kato_request_headers(self) -> dict[str, str]:
+        """What each request to KATO carries beside its own headers. Not to be shown."""
+        headers = {name: value.get_secret_value() for name, value in self.kato_headers.items()}
+        token = self.kato_token.get_secret_value()
+        return headers | {"authorization": f"Bearer {token}"} if token else headers
 
     @property
     def limits(self) -> Limits:
@@ -139,22 +242,61 @@ class Settings(BaseSettings):
 def _hidden(value: Any) -> Any:
     if isinstance(value, list):
         return [_hidden(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _hidden(item) for name, item in value.items()}
     return hide_secrets(value) if isinstance(value, str) else value
 
 
-_SECRET_IN_QUERY = re.compile(r"(?i)([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]*")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OWN_HEADERS = frozenset(
+    ["host", "accept", "accept-encoding", "connection", "content-length", "content-type", "expect", "te", "trailer"]
+) | {"transfer-encoding", "upgrade"}
+
+
+def _revealed(value: Any) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ValueError(f"{path} cannot be read ({getattr(exc, 'strerror', None) or 'it is not UTF-8'})") from None
+
+
+def _or_from_file(value: str, info: ValidationInfo, name: str) -> str:
+    path = info.data.get(name)
+    if path and value:
+        raise ValueError(f"is set, and so is {name.upper()}; keep one")
+    return _text_of(path) if path else value.strip()
+
+
+_SECRET_IN_QUERY = re.compile(r"(?i)([?&][^=&;]*(?:password|secret|token|key)[^=&;]*=)[^&;]*")
+_USER_IN_ADDRESS = re.compile(r"^\s*([A-Za-z][\w+.-]*://)?([^:@/]*)(:?).*@")
+
+
+_NEXT_ADDRESS = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
 
 
 def hide_secrets(url: str) -> str:
-    """An address without its password, wherever it stands."""
+    """An address, or several with ``;`` between them, without passwords, wherever they stand."""
     if "://" not in url:
         return url
+    return ";".join(_without_password(part) for part in _NEXT_ADDRESS.split(url))
+
+
+def _without_password(url: str) -> str:
     url = _SECRET_IN_QUERY.sub(r"\1***", url)
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    where = parts.netloc.rsplit("@", 1)[1]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{where}"))
+    address, question, query = url.partition("?")
+    if "@" in query and "/" not in address.partition("://")[2]:
+        address, question, query = url, "", ""  # a raw question mark in the password
+    return _USER_IN_ADDRESS.sub(_hidden_user, address) + question + query
+
+
+def _hidden_user(found: re.Match[str]) -> str:
+    # A user without a password may be a token.
+    user = found[2] if found[3] else "***"
+    return f"{found[1] or ''}{user}{':***' if found[3] else ''}@"
 
 
 @cache
@@ -162,6 +304,8 @@ def settings() -> Settings:
     """The process's settings; raises ConfigurationError naming the variable."""
     try:
         return Settings()
+    except SettingsError as exc:
+        raise ConfigurationError(f"settings: {exc}") from None
     except ValidationError as exc:
         first = exc.errors(include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"][:1]).upper()

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import httpx
 import redis
 from kombu.exceptions import KombuError
 from kombu.exceptions import OperationalError as BrokerError
@@ -16,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import PARTITIONS, shard_of
-from kato_tasks.errors import StoreUnavailable
+from kato_tasks.errors import KatoTasksError, StoreUnavailable
+from kato_tasks.ports import KatoRequest, KatoTransport
 from kato_tasks.settings import hide_secrets
 
 PROBE_SECONDS = 2.0
@@ -91,7 +91,7 @@ def read_status(rt: Runtime) -> Status:
         shards[shard_of(part.partition, rt.settings.shards)].append(part.counts)
     total = _sum([part.counts for part in partitions])
     with ThreadPoolExecutor(max_workers=8) as pool:
-        asked = [pool.submit(_ask_kato, url) for url in rt.settings.kato_urls]
+        asked = [pool.submit(_ask_kato, rt.kato, url) for url in rt.settings.kato_instances]
         broker = pool.submit(_ask_broker, rt.settings.broker_url)
         kato, reached = [future.result() for future in asked], broker.result()
     reasons = _reasons(total, kato, reached)
@@ -181,13 +181,13 @@ def _reasons(total: Counts, kato: Sequence[Reached], broker: Reached) -> list[st
     return reasons
 
 
-def _ask_kato(url: str) -> Reached:
-    shown = hide_secrets(url)
+def _ask_kato(kato: KatoTransport, url: str) -> Reached:
+    request = KatoRequest(url, "GET", "/health", "health", timeout_seconds=PROBE_SECONDS)
     try:
-        status = httpx.get(f"{url}/health", timeout=PROBE_SECONDS).status_code
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        return Reached(url=shown, error=str(exc) or type(exc).__name__)
-    return Reached(url=shown, error=None if status == 200 else f"/health answered {status}")
+        status = kato.send(request).status
+    except KatoTasksError as exc:
+        return Reached(url=url, error=str(exc))
+    return Reached(url=url, error=None if status == 200 else f"/health answered {status}")
 
 
 def _ask_broker(url: str) -> Reached:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from kato_tasks.domain.instance import instance_name
 from kato_tasks.domain.json_text import ascii_dumps
 
 
@@ -13,7 +14,8 @@ from kato_tasks.domain.json_text import ascii_dumps
 class Binding:
     """Which KATO session serves a session now, and what its next answer must say.
 
-    ``time`` is KATO's count of observes, ``stm_length`` its STM, ``epoch`` how often the session was bound,
+    ``url`` is the instance's name: its address without credentials. ``time`` is KATO's count of observes,
+    ``stm_length`` its STM, ``epoch`` how often the session was bound,
     ``expires_ms`` when KATO drops it unless it is written to,
     ``run`` the run of the store under which this was last known to be what KATO holds,
     ``before`` KATO's time before the last call that changed it: where KATO still is if that call was answered 200
@@ -47,7 +49,11 @@ class Binding:
 
     @classmethod
     def load(cls, text: str) -> Binding | None:
-        return cls(*json.loads(text)) if text else None
+        if not text:
+            return None
+        url, *rest = json.loads(text)
+        # Credentials in it were written down by a version that is no more.
+        return cls(instance_name(url), *rest)
 
 
 IntentKind = Literal["observe", "learn", "settle", "verify", "clear_after_learn", "clear", "fence"]

@@ -15,7 +15,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from kato_tasks.adapters.http.access import Access
 from kato_tasks.adapters.http.wire import Connection, Origin
+from kato_tasks.domain.instance import instance_name
 from kato_tasks.errors import KatoTasksError, KatoUnavailable
 from kato_tasks.ports import KatoReply, KatoRequest
 
@@ -35,11 +37,17 @@ class HttpKato:
     """The process's connections to KATO: thread-safe, opened after the fork, at most so many per instance at once."""
 
     def __init__(
-        self, *, connections: int = 16, timeout_seconds: float = 30.0, connect_timeout_seconds: float = 3.0
+        self,
+        *,
+        connections: int = 16,
+        timeout_seconds: float = 30.0,
+        connect_timeout_seconds: float = 3.0,
+        access: Access | None = None,
     ) -> None:
         self.timeout_seconds = timeout_seconds
         self.connect_timeout_seconds = connect_timeout_seconds
         self._limit = connections
+        self._access = access or Access()
         self._lock = threading.Lock()
         self._origins: dict[str, Origin] = {}
         self._idle: dict[str, deque[Connection]] = {}
@@ -78,7 +86,7 @@ class HttpKato:
                 return None
             origin = self._origins.get(url)
             if origin is None:
-                origin = self._origins[url] = Origin(url)
+                origin = self._origins[url] = Origin(url, self._access)
             self._busy[url] = self._busy.get(url, 0) + 1
             idle = self._idle.setdefault(url, deque())
             oldest_good = time.monotonic() - KEEPALIVE_SECONDS
@@ -247,7 +255,8 @@ class Calls(Generic[Tag]):
                     connection = self._kato.take(url)
                 except Exception as exc:
                     # Nothing was sent. One call's trouble (an address that cannot work, no free descriptor) is its own.
-                    error = exc if isinstance(exc, KatoTasksError) else KatoUnavailable(f"KATO at {url}: {exc!r}")
+                    unsent = KatoUnavailable(f"KATO at {instance_name(url)}: {exc!r}")
+                    error = exc if isinstance(exc, KatoTasksError) else unsent
                     self._done.append((queue.popleft().tag, None, error))
                     continue
                 if connection is None:
@@ -265,7 +274,7 @@ class Calls(Generic[Tag]):
         try:
             connection.begin(waiting.request)
         except Exception as exc:
-            self._end(connection, None, KatoUnavailable(f"KATO at {waiting.request.url}: {exc!r}"))
+            self._end(connection, None, connection.failure(repr(exc)))
             return
         if fresh:
             self._watch(connection, selectors.EVENT_WRITE)
@@ -335,4 +344,4 @@ class Calls(Generic[Tag]):
 
 
 def _no_connection(url: str) -> KatoUnavailable:
-    return KatoUnavailable(f"every connection to KATO at {url} was busy for too long; nothing was sent")
+    return KatoUnavailable(f"every connection to KATO at {instance_name(url)} was busy for too long; nothing was sent")
