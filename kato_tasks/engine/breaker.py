@@ -29,9 +29,11 @@ VIEW_SECONDS = 0.5
 class BreakerState(Protocol):
     """What all workers share about one KATO instance."""
 
-    def is_open(self, url: str) -> bool: ...
+    def opened_because(self, url: str) -> str | None:
+        """What the last failure was, while the circuit is open; None: it is closed."""
+        ...
 
-    def open(self, url: str, seconds: float) -> None:
+    def open(self, url: str, seconds: float, why: str) -> None:
         """Open it; the opening expires after ``seconds``."""
         ...
 
@@ -50,6 +52,7 @@ PROBE_PATH = "/sessions/kato-tasks-probe/exists"
 class _View:
     failures: int = 0
     is_open: bool = False
+    why: str = ""
     seen_at: float = 0.0
 
 
@@ -73,7 +76,11 @@ class CircuitBreaker:
 
     def refusal(self, url: str) -> KatoCircuitOpen:
         """What a call that is not sent ends with."""
-        return KatoCircuitOpen(f"KATO at {url} is failing; it is asked once in {self.interval_seconds:g} s")
+        why = self._view(url).why
+        return KatoCircuitOpen(
+            f"KATO at {url} is failing ({why or 'as another worker saw'}); "
+            f"it is asked once in {self.interval_seconds:g} s, and this waits"
+        )
 
     def succeeded(self, url: str) -> None:
         """KATO answered a lane's call."""
@@ -85,23 +92,24 @@ class CircuitBreaker:
         if was_open:
             self._close(url)
 
-    def failed(self, url: str) -> None:
-        """A call failed, or a probe."""
+    def failed(self, url: str, why: str = "") -> None:
+        """A call failed, or a probe; ``why`` is one line for a person."""
         view = self._view(url)
         with self._lock:
             view.failures += 1
+            view.why = why[:300]
             if view.failures < self._threshold:
                 return
             was_open, view.is_open = view.is_open, True
             view.seen_at = time.monotonic()
         if not was_open:
-            say(log, logging.WARNING, "breaker.opened", url=url)
-        self._state.open(url, max(30.0, self.interval_seconds * 10))
+            say(log, logging.WARNING, "breaker.opened", url=url, reason=why)
+        self._state.open(url, max(30.0, self.interval_seconds * 10), why[:300])
 
-    def probed(self, url: str, answered: bool) -> None:
+    def probed(self, url: str, answered: bool, why: str = "") -> None:
         """What became of a probe. After one that was answered, the next failure opens the circuit again."""
         if not answered:
-            self.failed(url)
+            self.failed(url, why)
             return
         with self._lock:
             view = self._views.setdefault(url, _View())
@@ -120,9 +128,10 @@ class CircuitBreaker:
             if stale:
                 view.seen_at = now
         if stale:
-            shared = self._state.is_open(url)
+            why = self._state.opened_because(url)
             with self._lock:
-                view.is_open = shared
+                view.is_open = why is not None
+                view.why = (why or "").removeprefix("1") or view.why
         return view
 
 
@@ -176,10 +185,10 @@ class _GuardedCalls:
         ended: list[Ended] = []
         for (tag, url), reply, error in self._inner.wait(timeout):
             if tag is _PROBE:
-                self._breaker.probed(url, reply is not None and answers_probe(reply))
+                self._breaker.probed(url, reply is not None and answers_probe(reply), _why(reply, error))
                 continue
             if isinstance(error, KatoError) or (reply is not None and counts_as_failure(reply)):
-                self._breaker.failed(url)
+                self._breaker.failed(url, _why(reply, error))
                 if self._breaker.is_open(url):
                     # What waits for a connection behind the calls that failed is not sent any more.
                     refusal = self._breaker.refusal(url)
@@ -203,6 +212,11 @@ class _GuardedCalls:
     def close(self) -> None:
         self._inner.close()
         self._refused = []
+
+
+def _why(reply: KatoReply | None, error: Exception | None) -> str:
+    """What went wrong with a call, in one line."""
+    return str(error) if reply is None else f"it answered {reply.status}"
 
 
 def answers_probe(reply: KatoReply) -> bool:

@@ -17,15 +17,16 @@ class RedisBreakerState:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
-    def is_open(self, url: str) -> bool:
+    def opened_because(self, url: str) -> str | None:
         try:
-            return bool(self._redis.exists(f"kt:{{breaker}}:open:{url}"))
+            found = self._redis.get(f"kt:{{breaker}}:open:{url}")
         except redis.RedisError:
-            return False
+            return None
+        return None if found is None else str(found)
 
-    def open(self, url: str, seconds: float) -> None:
+    def open(self, url: str, seconds: float, why: str) -> None:
         try:
-            self._redis.set(f"kt:{{breaker}}:open:{url}", "1", px=int(seconds * 1000))
+            self._redis.set(f"kt:{{breaker}}:open:{url}", why or "1", px=int(seconds * 1000))
         except redis.RedisError as exc:
             say(log, logging.WARNING, "breaker.unshared", url=url, error=exc)
 

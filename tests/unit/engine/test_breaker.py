@@ -20,13 +20,18 @@ class Shared:
     def __init__(self) -> None:
         self.now = 0.0
         self.opened: dict[str, float] = {}
+        self.why = ""
         self.probed: dict[str, float] = {}
 
     def is_open(self, url: str) -> bool:
         return self.opened.get(url, 0.0) > self.now
 
-    def open(self, url: str, seconds: float) -> None:
+    def opened_because(self, url: str) -> str | None:
+        return self.why if self.is_open(url) else None
+
+    def open(self, url: str, seconds: float, why: str) -> None:
         self.opened[url] = self.now + seconds
+        self.why = why
 
     def close(self, url: str) -> None:
         self.opened.pop(url, None)
@@ -274,3 +279,14 @@ def test_calls_that_wait_for_a_connection_when_the_circuit_opens_are_not_sent(sh
     assert set(ended) == {"a", "b", "third"}
     assert isinstance(ended["a"], KatoCircuitOpen)
     assert isinstance(ended["b"], KatoCircuitOpen)
+
+
+def test_every_worker_says_why_the_circuit_is_open(shared: Shared) -> None:
+    """A person who asks why a session waits must not have to find the worker that saw the failure."""
+    first, second = worker(shared), worker(shared)
+    for _ in range(3):
+        first.failed(URL, "connection refused")
+    shared.now += 1
+    assert not passes(second)
+    assert "connection refused" in str(first.refusal(URL))
+    assert "connection refused" in str(second.refusal(URL))
