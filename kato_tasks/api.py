@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import redis
+
 from kato_tasks.adapters.redis.keys import BINDING_FIELDS, prefix, text_in
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.domain.binding import Binding
@@ -14,7 +16,7 @@ from kato_tasks.domain.entries import Entry, Logged, entry_of
 from kato_tasks.domain.events import Event, parse_event
 from kato_tasks.domain.ids import lane_of, node_id_of, partition_of
 from kato_tasks.domain.results import Appended, BindingStatus, SessionStatus
-from kato_tasks.errors import InvalidEvent
+from kato_tasks.errors import InvalidEvent, StoreUnavailable, UnreadableRow
 from kato_tasks.lane_task import warn_of_shared_names
 from kato_tasks.waking import wake
 
@@ -59,9 +61,16 @@ def session_status(session_id: str) -> SessionStatus | None:
     pipe.hgetall(f"{p}s:{session_id}")
     pipe.zscore(f"{p}pend:{lane}", session_id)
     pipe.exists(f"{p}lease:{lane}")
-    state, due, leased = pipe.execute()
+    try:
+        state, due, leased = pipe.execute()
+    except redis.RedisError as exc:
+        raise StoreUnavailable(f"Redis cannot show the session: {exc}") from exc
     head, cursor = int(state.get("head", 0)), int(state.get("cur", 0))
-    binding = Binding.load(text_in(state, BINDING_FIELDS))
+    binding, error = None, state.get("err") or None
+    try:
+        binding = Binding.load(text_in(state, BINDING_FIELDS))
+    except UnreadableRow as exc:
+        error = str(exc)
     wait = (float(due) - rt.now_ms()) / 1000 if due is not None else None
     return SessionStatus(
         session_id=session_id,
@@ -80,11 +89,20 @@ def session_status(session_id: str) -> SessionStatus | None:
         )
         if binding
         else None,
-        parked=json.loads(state["pk"]) if "pk" in state else None,
+        parked=_parked(state["pk"]) if "pk" in state else None,
         attempts=int(state.get("att", 0)),
-        last_error=state.get("err") or None,
+        last_error=error,
         due_in_seconds=wait if wait is not None and wait > 0 else None,
     )
+
+
+def _parked(text: str) -> dict[str, Any]:
+    """Why a session is parked, whatever version wrote it."""
+    try:
+        why = json.loads(text)
+    except ValueError:
+        why = None
+    return why if isinstance(why, dict) else {"reason": text}
 
 
 def _named(
@@ -106,6 +124,9 @@ def session_events(session_id: str, *, after: int = 0, limit: int = 1_000) -> li
     if node is None:
         return []
     key = f"{prefix(partition_of(lane_of(node)))}log:{session_id}"
-    rows = rt.redis.lrange(key, after, after + limit - 1)
+    try:
+        rows = rt.redis.lrange(key, after, after + limit - 1)
+    except redis.RedisError as exc:
+        raise StoreUnavailable(f"Redis cannot show the session's events: {exc}") from exc
     node_id = node_id_of(session_id, node)
     return [Logged.parse(after + 1 + i, str(text)).event(session_id, node_id) for i, text in enumerate(rows)]

@@ -19,6 +19,7 @@ from kato_tasks.domain.entries import Logged, entry_of
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import MAX_ID_CHARS, PARTITIONS, partition_of
 from kato_tasks.domain.results import Appended
+from kato_tasks.engine.patience import raise_errors
 from kato_tasks.errors import InvalidEvent, KatoTasksError, StoreUnavailable
 from kato_tasks.ports import DropDeadLetter, Resume, SetAside
 from kato_tasks.waking import wake
@@ -123,7 +124,7 @@ def find(rt: Runtime, wanted: str) -> DeadLetter:
 
 def discard(rt: Runtime, letter: DeadLetter) -> None:
     """Forget a dead letter. Raises StoreUnavailable."""
-    rt.store.execute([DropDeadLetter(letter.lane, letter.kept_as)])
+    raise_errors(rt.store.execute([DropDeadLetter(letter.lane, letter.kept_as)]))
 
 
 def redrive(rt: Runtime, letter: DeadLetter) -> Redriven:
@@ -167,7 +168,8 @@ def _append_anew(rt: Runtime, letter: DeadLetter) -> Appended:
         if appended.error is None:
             return appended
         # Another body was redriven under this id; the append kept this one as a letter, which is a copy of ours.
-        rt.store.execute([DropDeadLetter(letter.lane, f"{entry.session_id}\n{entry.event_id} {entry.digest}")])
+        kept_as = f"{entry.session_id}\n{entry.event_id} {entry.digest}"
+        raise_errors(rt.store.execute([DropDeadLetter(letter.lane, kept_as)]))
     raise NoSuchDeadLetter(f"{letter.event_id!r} was redriven {_TRIES} times under other bodies; append it by hand")
 
 
@@ -185,7 +187,7 @@ def parked_sessions(rt: Runtime) -> list[str]:
 def resume(rt: Runtime, session_id: str) -> bool:
     """Let a parked session go on at its head event, with new attempts; False: it was not parked."""
     lane = rt.lane_of_session(session_id)
-    (resumed,) = rt.store.execute([Resume(lane, session_id)])
+    (resumed,) = raise_errors(rt.store.execute([Resume(lane, session_id)]))
     if resumed:
         wake(rt, {partition_of(lane)})
     return bool(resumed)
@@ -205,5 +207,5 @@ def park(rt: Runtime, session_id: str, reason: str) -> bool:
         "first_ms": now,
         "last_ms": now,
     }
-    (parked,) = rt.store.execute([SetAside(rt.lane_of_session(session_id), session_id, json.dumps(why))])
+    (parked,) = raise_errors(rt.store.execute([SetAside(rt.lane_of_session(session_id), session_id, json.dumps(why))]))
     return bool(parked)

@@ -6,6 +6,8 @@
     ├── EventConflict         this event_id is taken by an event with another body
     ├── StoreUnavailable      nothing was accepted: try again later
     │   └── StoreFull         the store has no room for more events until some are applied
+    ├── StoreFailed           the store refuses this one operation, now and later: a person must look
+    │   └── UnreadableRow     a row that this version cannot read (broken, or written by a newer one)
     ├── ConfigurationError    a setting is wrong: mend it and start again
     ├── LeaseLost             another worker owns the lane now: stop at once
     ├── EventRefused          KATO definitely refused this event: it is a dead letter
@@ -55,6 +57,14 @@ class StoreUnavailable(KatoTasksError):
 
 class StoreFull(StoreUnavailable):
     """The store uses too much of its memory to accept more; nothing was accepted, and what it has is being applied."""
+
+
+class StoreFailed(KatoTasksError):
+    """Redis answers, and refuses this operation (a broken row, a script's error): trying again does not help."""
+
+
+class UnreadableRow(StoreFailed):
+    """A stored row cannot be read: it is broken, or a newer version wrote it."""
 
 
 class ConfigurationError(KatoTasksError):

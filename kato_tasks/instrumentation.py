@@ -4,6 +4,8 @@
 |---|---|---|
 | lane.lost | a lease passed to another worker; nothing more was written | lane, reason |
 | lane.failed | a drain ended with an error that nobody expected | lane, error |
+| partition.unleased | the store refused to lease out one partition; the others went on | partition, error |
+| session.unreadable | what the store holds of a session cannot be read; the session is parked | session, lane, reason |
 | lease.renewal_failed | leases could not be renewed in this round | lanes, error |
 | store.unavailable | Redis did not answer | error, lane |
 | background.failed | the background driver met an error that nobody expected; the sweep finds what it left | |

@@ -27,6 +27,7 @@ from kato_tasks.domain.entries import Entry, entry_of, predict_entry
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import check_event_id, check_text_id, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.domain.observations import Observation
+from kato_tasks.engine.patience import raise_errors
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NotAppliedYet, StoreUnavailable
 from kato_tasks.instrumentation import say
 from kato_tasks.on_commit import OnCommit
@@ -112,7 +113,7 @@ class LaneTask(OnCommit, Task):
         else:
             lane = lane_of(rt.mailbox.nodes([entry])[0])
             place = {"lane": lane, "position": 0, "event_id": entry.event_id}
-            rt.store.execute([KeepLater(lane, due_ms, later_payload(entry))])
+            raise_errors(rt.store.execute([KeepLater(lane, due_ms, later_payload(entry))]))
         lane = str(place["lane"])
         options.pop("queue", None)
         options.pop("routing_key", None)
@@ -138,7 +139,7 @@ class LaneTask(OnCommit, Task):
             say(log, logging.WARNING, "task.kept", id=task_id, error=exc)
             message = {"name": self.name, "kwargs": call, "task_id": task_id, "link": links, "link_error": errbacks}
             message["options"] = {k: v for k, v in options.items() if _is_json(v)}
-            rt.store.execute([KeepMessage(lane, json.dumps(message))])
+            raise_errors(rt.store.execute([KeepMessage(lane, json.dumps(message))]))
             return self.AsyncResult(task_id)
 
     # ------------------------------------------------------------- the worker

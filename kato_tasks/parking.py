@@ -13,7 +13,7 @@ from celery.app.trace import trace_task
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.celery_app import app
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.engine.patience import patiently
+from kato_tasks.engine.patience import patiently, raise_errors
 from kato_tasks.engine.wakeup import Slice
 from kato_tasks.instrumentation import say
 from kato_tasks.ports import Parked, Unpark
@@ -56,7 +56,7 @@ def complete(rt: Runtime, parked: Iterable[tuple[str, Parked]]) -> None:
                 # Kept parked: the sweep completes it.
                 say(log, logging.ERROR, "task.completion_failed", id=task_id, exc_info=True)
                 continue
-            patiently(rt.store, [Unpark(lane, waiting.session, waiting.event_id, task_id)])
+            raise_errors(patiently(rt.store, [Unpark(lane, waiting.session, waiting.event_id, task_id)]))
 
 
 def _finish(task_id: str, stored: Mapping[str, Any], result: str) -> None:

@@ -59,6 +59,8 @@ class Work:
     keep_alive: bool = False
     first_failed_ms: int = 0
     learned_ms: int = 0
+    unreadable: str = ""
+    """why nothing of this can be used: the session is parked with that reason"""
 
     @property
     def node_id(self) -> str:
@@ -129,7 +131,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Append(Effect[AppendedBatch]):
-    """Append entries to one partition's lanes. ``source`` and each entry's offset give a high-water mark."""
+    """Append entries to one partition's lanes. ``source`` and each entry's offset give a high-water mark.
+
+    Operations of one ``execute`` may fail one by one, so what must come after an append waits for its answer.
+    """
 
     partition: int
     entries: Sequence[tuple[str, str, Entry, int]]
@@ -444,10 +449,11 @@ class Store(Protocol):
         ...
 
     def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
-        """The answer of each, or the KatoTasksError of one that failed by itself.
+        """The answer of each, or in its place the KatoTasksError of one that failed by itself.
 
-        Raises StoreUnavailable when the store did not answer; what was carried out is then not known, and
-        repeating the same operations is safe. Raises StoreFull before any of ``GROWING`` while it has no room.
+        Of these StoreUnavailable means that it may be tried again, StoreFailed that this is of no use; one of
+        ``GROWING`` is StoreFull while there is no room. Raises StoreUnavailable when the store did not answer; what was
+        carried out is then not known, and repeating the same operations is safe.
         """
         ...
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
 
 from kato_tasks.domain.instance import instance_name
 from kato_tasks.domain.json_text import ascii_dumps
+from kato_tasks.errors import UnreadableRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,22 @@ class Binding:
 
     @classmethod
     def load(cls, text: str) -> Binding | None:
+        """What was stored; None for nothing. Raises UnreadableRow.
+
+        Version 1 is a list, to whose end later versions may append; a version that this one must not touch is none.
+        """
         if not text:
             return None
-        url, *rest = json.loads(text)
+        row = _json(text, "binding")
+        if not isinstance(row, list) or len(row) < 7:
+            raise UnreadableRow("the binding is of another version or broken")
+        url, session, node, *numbers = row[:7]
+        if not all(isinstance(one, str) for one in (url, session, node, *row[7:8])):
+            raise UnreadableRow("the binding's names are no text")
+        if not all(type(one) is int for one in (*numbers, *row[8:9])):
+            raise UnreadableRow("the binding's figures are no whole numbers")
         # Credentials in it were written down by a version that is no more.
-        return cls(instance_name(url), *rest)
+        return cls(instance_name(url), session, node, *row[3:9])
 
 
 IntentKind = Literal["observe", "learn", "settle", "verify", "clear_after_learn", "clear", "fence"]
@@ -84,7 +96,7 @@ class Intent:
     again: bool = False
 
     def dump(self) -> str:
-        fields: dict[str, Any] = {
+        row: dict[str, Any] = {
             "call": self.call,
             "kind": self.kind,
             "first": self.first,
@@ -93,14 +105,38 @@ class Intent:
             "stm_length": self.stm_length,
         }
         if self.kind != "observe":
-            fields |= {"pattern": self.pattern, "frequency": self.frequency}
+            row |= {"pattern": self.pattern, "frequency": self.frequency}
         if self.kind != "observe" or self.again:
-            fields["again"] = self.again
-        return ascii_dumps(fields)
+            row["again"] = self.again
+        return ascii_dumps(row)
 
     @classmethod
     def load(cls, text: str) -> Intent | None:
+        """What was stored; None for nothing. Raises UnreadableRow.
+
+        Version 1 has no ``v``. Fields that it does not know are a later minor version's, and no reason to stop.
+        """
         if not text:
             return None
-        fields: dict[str, Any] = json.loads(text)
-        return cls(**fields)
+        row = _json(text, "intent")
+        if not isinstance(row, dict) or row.get("v", 1) != 1 or row.get("kind") not in _KINDS:
+            raise UnreadableRow("the intent is of another version or broken")
+        try:
+            intent = cls(**{name: row[name] for name in _INTENT if name in row})
+        except TypeError as exc:
+            raise UnreadableRow(f"the intent is broken ({exc})") from None
+        numbers = (intent.first, intent.last, intent.time, intent.stm_length)
+        if not all(type(one) is int for one in numbers) or not isinstance(intent.call, str):
+            raise UnreadableRow("the intent's figures are no whole numbers")
+        return intent
+
+
+_KINDS = frozenset(get_args(IntentKind))
+_INTENT = tuple(one.name for one in fields(Intent))
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise UnreadableRow(f"the {what} is no JSON ({exc})") from None

@@ -25,7 +25,7 @@ from kato_tasks.domain.events import Event, body_digest
 from kato_tasks.domain.ids import check_event_id
 from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Observation, with_unique_id
-from kato_tasks.errors import InvalidEvent
+from kato_tasks.errors import InvalidEvent, UnreadableRow
 
 Kind = Literal["o", "l", "c", "p"]
 Content = Literal["v", "s", "e", ""]
@@ -91,11 +91,22 @@ class Logged:
 
     @classmethod
     def parse(cls, position: int, text: str) -> Logged:
-        flags, event_id, head, body = text.split("\n", 3)
-        kind, content = flags[0], flags[2:].lstrip("0123456789")
+        """An entry as it lies in the log. Raises UnreadableRow.
+
+        Small letters that this version does not know among the flags are a later one's, and may be ignored; a
+        capital one says that they may not.
+        """
+        try:
+            flags, event_id, head, body = text.split("\n", 3)
+            kind, wanted, letters = flags[0], flags[1], flags[2:].lstrip("0123456789")
+        except (ValueError, IndexError):
+            raise UnreadableRow(f"the entry at position {position} is broken") from None
+        if kind not in TYPES or wanted not in "01" or letters.lower() != letters:
+            raise UnreadableRow(f"the entry at position {position} is of another version or broken: {flags[:40]!r}")
+        content = next((letter for letter in letters if letter in "vse"), "")
         if kind == "o" and not content:
-            content = _parsed_content(body)
-        return cls(position, kind, flags[1] == "1", event_id, head, body, content)  # type: ignore[arg-type]
+            content = _parsed_content(position, body)
+        return cls(position, kind, wanted == "1", event_id, head, body, content)  # type: ignore[arg-type]
 
     @property
     def has_vectors(self) -> bool:
@@ -125,9 +136,13 @@ class Logged:
         return event
 
 
-def _parsed_content(body: str) -> Content:
+def _parsed_content(position: int, body: str) -> Content:
     """What is in an observation that was appended before this was written down."""
-    seen = json.loads(body)
-    if seen["vectors"]:
+    try:
+        seen = json.loads(body)
+        vectors, strings = seen["vectors"], seen["strings"]
+    except (ValueError, KeyError, TypeError):
+        raise UnreadableRow(f"the observation at position {position} is broken") from None
+    if vectors:
         return "v"
-    return "s" if seen["strings"] else "e"
+    return "s" if strings else "e"

@@ -6,6 +6,7 @@ session whose intent is open before it is reconciled.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 from kato_tasks.engine import learning, observing, predicting, recovery, settling
@@ -19,8 +20,12 @@ from kato_tasks.errors import (
     KatoUnavailable,
     LeaseLost,
     OutcomeUnknown,
+    StoreFailed,
 )
+from kato_tasks.instrumentation import say
 from kato_tasks.ports import Bind, Defer, Parked, Proceeded, ReadLog, ReadSession, Renew, Step, Work, ask
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,16 @@ def drain(lane: LaneContext, work: Work) -> Step[Drained]:
 
 def one(lane: LaneContext, work: Work) -> Step[Proceeded]:
     """Carry out one piece of work; every failure of KATO ends in a due time, a dead letter or a parked session."""
+    if work.unreadable:
+        return (yield from unreadable(lane, work, work.unreadable))
     work = reachable(lane, work)
     try:
         try:
             return (yield from attempt(lane, work))
         except (KatoSessionGone, OutcomeUnknown) as exc:
             return (yield from unsettled(lane, work, exc))
+    except StoreFailed as exc:
+        return (yield from unreadable(lane, work, str(exc)))
     except KatoUnavailable as exc:
         return (yield from wait_unsent(lane, work, exc))
     except ConfigurationError as exc:
@@ -58,6 +67,15 @@ def one(lane: LaneContext, work: Work) -> Step[Proceeded]:
     except KatoError as exc:
         # A read or the reconciling itself failed: the intent stays open and is taken up when due.
         return (yield from back_off(lane, work, exc))
+
+
+def unreadable(lane: LaneContext, work: Work, reason: str) -> Step[Proceeded]:
+    """What the store holds of this session cannot be used: it waits for a person (or another version of this).
+
+    An open intent stays as it is, and is reconciled when the session goes on. The lane's other sessions go on.
+    """
+    say(log, logging.ERROR, "session.unreadable", session=work.session, lane=work.lane, reason=reason)
+    return (yield from observing.parked(lane, work, f"what the store holds of it cannot be read: {reason}", ""))
 
 
 def attempt(lane: LaneContext, work: Work) -> Step[Proceeded]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
 from kato_tasks.domain.entries import Entry
 from kato_tasks.domain.ids import belongs, default_node, lane_of, node_id_of, partition_of
 from kato_tasks.domain.results import Appended
-from kato_tasks.errors import NodeConflict
+from kato_tasks.engine.patience import raise_errors
+from kato_tasks.errors import NodeConflict, StoreFailed
 from kato_tasks.ports import Append, AppendedBatch, BindNodes, KeepDeadLetter, Store
 
 CHUNK = 1_000
@@ -68,7 +69,7 @@ class Mailbox:
                 for partition, rows in by_partition.items()
                 for start in range(0, len(rows), CHUNK)
             ]
-            for operation, nodes in zip(operations, self._store.execute(operations), strict=True):
+            for operation, nodes in zip(operations, raise_errors(self._store.execute(operations)), strict=True):
                 for (session, _, _), node in zip(operation.sessions, nodes, strict=True):
                     known[session] = node
             self._remember({s: known[s] or "" for s in wanted})
@@ -96,7 +97,8 @@ class Mailbox:
         """Give each entry its position, once. When this returns, the store has them.
 
         ``source`` with rising ``offsets`` is remembered as a high-water mark instead of single ids. An entry
-        whose id is known with another body becomes a dead letter. Raises NodeConflict, StoreUnavailable.
+        whose id is known with another body becomes a dead letter. Raises NodeConflict, StoreUnavailable, StoreFailed;
+        of each session's entries those before some point may then be in the store, and none after it.
         """
         nodes = self.nodes(entries)
         groups: dict[int, list[int]] = defaultdict(list)
@@ -105,27 +107,47 @@ class Mailbox:
             lane = lane_of(node)
             lanes.append(lane)
             groups[partition_of(lane)].append(index)
-        calls: list[tuple[list[int], Append]] = []
-        for partition, members in groups.items():
-            for start in range(0, len(members), CHUNK):
-                part = members[start : start + CHUNK]
-                rows = [(lanes[i], nodes[i], entries[i], offsets[i] if source else 0) for i in part]
-                calls.append((part, Append(partition, rows, source)))
-        answers: list[AppendedBatch] = self._store.execute([call for _, call in calls])
         placed: list[Placed | None] = [None] * len(entries)
         wake, shared, conflicts = set(), set(), []
-        for (part, call), batch in zip(calls, answers, strict=True):
+        for part, call, batch in self._in_rounds(groups, lanes, nodes, entries, offsets, source):
             if batch.wake:
                 wake.add(call.partition)
             for i, status in zip(part, batch.statuses, strict=True):
+                if status.status == "e":
+                    raise StoreFailed(f"what the store holds of session {entries[i].session_id!r} is broken")
                 placed[i] = _placed(entries[i], lanes[i], status.status, status.position)
                 if status.status == "a":
                     shared.add(lanes[i])
                 if status.status == "c":
                     conflicts.append(_conflict(entries[i], lanes[i], nodes[i], status.position))
         if conflicts:
-            self._store.execute(conflicts)
+            raise_errors(self._store.execute(conflicts))
         return Posted(tuple(p for p in placed if p is not None), frozenset(wake), frozenset(shared))
+
+    def _in_rounds(
+        self,
+        groups: dict[int, list[int]],
+        lanes: Sequence[str],
+        nodes: Sequence[str],
+        entries: Sequence[Entry],
+        offsets: Sequence[int],
+        source: str,
+    ) -> Iterator[tuple[list[int], Append, AppendedBatch]]:
+        """Append chunk by chunk, the partitions side by side: a chunk is sent when the one before it is in the log.
+
+        In one pipeline each would succeed or fail for itself, and a session's later events could overtake.
+        """
+        longest = max(map(len, groups.values()), default=0)
+        for start in range(0, longest, CHUNK):
+            calls = []
+            for partition, members in groups.items():
+                if part := members[start : start + CHUNK]:
+                    rows = [(lanes[i], nodes[i], entries[i], offsets[i] if source else 0) for i in part]
+                    calls.append((part, Append(partition, rows, source)))
+            answers = self._store.execute([call for _, call in calls])
+            raise_errors(answers)
+            for (part, call), batch in zip(calls, answers, strict=True):
+                yield part, call, batch
 
 
 def _placed(entry: Entry, lane: str, status: str, position: int) -> Placed:

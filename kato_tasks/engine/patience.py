@@ -13,14 +13,31 @@ STORE_PATIENCE_SECONDS = 3.0
 
 
 def patiently(store: Store, operations: Sequence[Effect[Any]], seconds: float = STORE_PATIENCE_SECONDS) -> list[Any]:
-    """``store.execute``, again and again for so long; then StoreUnavailable."""
+    """The answer of each operation, or its own error in its place.
+
+    What the store could not serve is asked again, alone and for so long; what it refuses for good is not.
+    """
     deadline = time.monotonic() + seconds
     pause = 0.05
+    answers: list[Any] = [None] * len(operations)
+    open_ones = list(range(len(operations)))
     while True:
         try:
-            return store.execute(operations)
-        except StoreUnavailable:
-            if time.monotonic() + pause > deadline:
-                raise
-            time.sleep(pause)
-            pause = min(pause * 2, 0.5)
+            asked: list[Any] = store.execute([operations[i] for i in open_ones])
+        except StoreUnavailable as exc:
+            asked = [exc] * len(open_ones)
+        for i, answer in zip(open_ones, asked, strict=True):
+            answers[i] = answer
+        open_ones = [i for i in open_ones if isinstance(answers[i], StoreUnavailable)]
+        if not open_ones or time.monotonic() + pause > deadline:
+            return answers
+        time.sleep(pause)
+        pause = min(pause * 2, 0.5)
+
+
+def raise_errors(answers: Sequence[Any]) -> list[Any]:
+    """The same answers, when none is an error; else the first error is raised."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return list(answers)

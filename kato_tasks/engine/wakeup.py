@@ -12,14 +12,14 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from kato_tasks.engine.background import Background
 from kato_tasks.engine.context import KatoTerms, LaneContext, Policy
 from kato_tasks.engine.drain import Drained, drain
 from kato_tasks.engine.driver import Driver, Finished
 from kato_tasks.engine.keeper import LeaseKeeper
-from kato_tasks.engine.patience import patiently
+from kato_tasks.engine.patience import patiently, raise_errors
 from kato_tasks.engine.retry import RetryPolicy
 from kato_tasks.errors import LeaseLost, StoreUnavailable
 from kato_tasks.instrumentation import say
@@ -110,7 +110,7 @@ class Drainer:
         operation = Claim(
             lane, session, event_id, position, task_id, request, token, self.terms.lease_ms, self.terms.batch
         )
-        (claimed,) = patiently(self._store, [operation])
+        (claimed,) = raise_errors(patiently(self._store, [operation]))
         return claimed, Token(token, since)
 
     def drain_claimed(
@@ -157,11 +157,9 @@ class Drainer:
         for partitions, share in turns.round():
             since = time.monotonic()
             operations = [Lease(p, token, self.terms.lease_ms, share, self.terms.batch) for p in partitions]
-            steps = [
-                self._step(work, token, stop, since) for works in patiently(self._store, operations) for work in works
-            ]
-            if steps:
-                return steps
+            works = _leased(partitions, patiently(self._store, operations))
+            if works:
+                return [self._step(work, token, stop, since) for work in works]
         return []
 
     def _step(
@@ -246,6 +244,19 @@ class _Turns:
             self._partitions.rotate(-len(group))
             left -= len(group)
             yield group, self._share
+
+
+def _leased(partitions: Sequence[int], answers: Sequence[Any]) -> list[Work]:
+    """What these partitions gave; one that the store refuses does not stop the others."""
+    works: list[Work] = []
+    for partition, answer in zip(partitions, answers, strict=True):
+        if isinstance(answer, Exception):
+            say(log, logging.WARNING, "partition.unleased", partition=partition, error=answer)
+        else:
+            works += answer
+    if not works:  # else these are drained first
+        raise_errors([answer for answer in answers if isinstance(answer, StoreUnavailable)])
+    return works
 
 
 def _slice(finished: Sequence[Finished[Drained]]) -> Slice:

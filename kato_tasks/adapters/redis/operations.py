@@ -13,7 +13,7 @@ from kato_tasks.adapters.redis.keys import BINDING_FIELDS, INTENT_FIELDS, prefix
 from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.errors import LeaseLost
+from kato_tasks.errors import LeaseLost, UnreadableRow
 
 DEDUPE_WINDOW_MS = 7 * 24 * 3600 * 1000
 Arg = str | int
@@ -44,28 +44,21 @@ def lane_prefix(lane: str) -> str:
 
 
 def _work(raw: Any) -> ports.Work | None:
+    """A piece of work; one that cannot be read says so, and only its own session is stopped by it."""
     if not raw:
         return None
-    (
-        lane,
-        session,
-        node,
-        head,
-        cursor,
-        mark,
-        binding,
-        intent,
-        attempts,
-        unsent,
-        creating,
-        asked,
-        now,
-        left,
-        entries,
-        keep_alive,
-        first_failed,
-        learned,
-    ) = raw
+    lane, session, node, head, cursor, mark, binding, intent, attempts, unsent, creating, asked, now, left = raw[:14]
+    entries, keep_alive, first_failed, learned = raw[14:18]
+    # The script's own account of a row that it could not read follows at the end.
+    unreadable = str(raw[18]) if len(raw) > 18 else ""
+    bound: Binding | None = None
+    opened: Intent | None = None
+    read: tuple[Logged, ...] = ()
+    try:
+        bound, opened = Binding.load(binding), Intent.load(intent)
+        read = tuple(Logged.parse(cursor + 1 + i, text) for i, text in enumerate(entries))
+    except UnreadableRow as exc:
+        unreadable = str(exc)
     return ports.Work(
         lane=lane,
         session=session,
@@ -73,18 +66,19 @@ def _work(raw: Any) -> ports.Work | None:
         head=head,
         cursor=cursor,
         mark=mark,
-        binding=Binding.load(binding),
-        intent=Intent.load(intent),
+        binding=bound,
+        intent=opened,
         attempts=attempts,
         unsent=unsent,
         create_lost=bool(creating),
         asked=asked,
         now_ms=now,
         lease_left_ms=left,
-        entries=tuple(Logged.parse(cursor + 1 + i, text) for i, text in enumerate(entries)),
+        entries=read,
         keep_alive=bool(keep_alive),
         first_failed_ms=first_failed,
         learned_ms=learned,
+        unreadable=unreadable,
     )
 
 
@@ -141,7 +135,7 @@ def _lease(op: ports.Lease, keep: Retention) -> ScriptCall:
         "lease",
         prefix(op.partition),
         [op.token, op.lease_ms, op.lanes, op.batch.events, op.batch.bytes],
-        lambda raw: [_work(item) for item in raw],
+        lambda raw: [work for work in map(_work, raw) if work is not None],
     )
 
 

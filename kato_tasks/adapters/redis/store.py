@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    DataError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from kato_tasks.adapters.redis.operations import Retention, ScriptCall, encode
 from kato_tasks.adapters.redis.room import Room
 from kato_tasks.adapters.redis.scripts import NAMES, script
-from kato_tasks.errors import ConfigurationError, KatoTasksError, StoreFull, StoreUnavailable
+from kato_tasks.errors import (
+    ConfigurationError,
+    KatoTasksError,
+    StoreFailed,
+    StoreFull,
+    StoreUnavailable,
+    UnreadableRow,
+)
 from kato_tasks.ports import GROWING, Effect
 
 
@@ -85,47 +100,85 @@ class RedisStore:
 
     def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
         """See ``ports.Store.execute``."""
-        if any(isinstance(op, GROWING) for op in operations):
-            self._room.check()
-        calls = [encode(op, self._retention) for op in operations]
+        answers: list[Any] = [None] * len(operations)
+        calls: dict[int, ScriptCall] = {}
+        full = self._full() if any(isinstance(op, GROWING) for op in operations) else None
+        for i, operation in enumerate(operations):
+            if full is not None and isinstance(operation, GROWING):
+                answers[i] = full
+                continue
+            try:
+                calls[i] = encode(operation, self._retention)
+            except (KatoTasksError, TypeError, ValueError, KeyError, AttributeError) as exc:
+                answers[i] = StoreFailed(f"{type(operation).__name__} cannot be written: {exc}")
         try:
             raw = self._run(calls)
-            if any(isinstance(answer, NoScriptError) for answer in raw):
+            again = {i: calls[i] for i, answer in raw.items() if isinstance(answer, NoScriptError)}
+            if again:
                 for name in NAMES:
                     self.redis.script_load(script(name).text)
-                again = [i for i, answer in enumerate(raw) if isinstance(answer, NoScriptError)]
-                for i, answer in zip(again, self._run([calls[i] for i in again]), strict=True):
-                    raw[i] = answer
-        except (RedisConnectionError, RedisTimeoutError) as exc:
+                raw |= self._run(again)
+        except RedisError as exc:
             raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-        return [_answer(call, answer) for call, answer in zip(calls, raw, strict=True)]
+        for i, answer in raw.items():
+            answers[i] = _answer(calls[i], answer)
+        return answers
 
-    def _run(self, calls: Sequence[ScriptCall]) -> list[Any]:
+    def _full(self) -> StoreFull | None:
+        """Why nothing more may be kept, if so."""
+        try:
+            self._room.check()
+        except StoreFull as exc:
+            return exc
+        return None
+
+    def _run(self, calls: Mapping[int, ScriptCall]) -> dict[int, Any]:
+        """What Redis says to each, in one round trip; an error is in its place."""
         pipe = self.redis.pipeline(transaction=False)
-        for call in calls:
+        for call in calls.values():
             if call.script is None:
                 pipe.execute_command(call.key, *call.args)  # type: ignore[no-untyped-call]
             else:
                 sha = script(call.script).sha
                 pipe.execute_command("EVALSHA", sha, 1, call.key, *call.args)  # type: ignore[no-untyped-call]
-        return list(pipe.execute(raise_on_error=False))
+        try:
+            return dict(zip(calls, pipe.execute(raise_on_error=False), strict=True))
+        except (UnicodeError, DataError) as exc:
+            # Nothing was sent: the arguments of one are no text. The others are asked without it.
+            if len(calls) == 1:
+                return dict.fromkeys(calls, exc)
+            return {i: answer for i, call in calls.items() for answer in self._run({i: call}).values()}
 
 
-_PASSING = ("LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "OOM", "MISCONF", "TRYAGAIN")
+_PASSING_ERRORS = (
+    RedisConnectionError,
+    ReadOnlyError,
+    TryAgainError,
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+)
+_PASSING = re.compile(
+    r"(?:^|: -)(?:LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|MISCONF|NOREPLICAS|TRYAGAIN|UNKILLABLE)\b"
+)
+"""Redis 6.2 puts the code of a script's error into the middle of its text."""
 
 
 def _answer(call: ScriptCall, raw: Any) -> Any:
-    if isinstance(raw, ResponseError | RedisError):
-        text = str(raw)
-        if isinstance(raw, OutOfMemoryError) or "OOM command not allowed" in text:
-            raise StoreFull(f"Redis has no memory left: {text}") from raw
-        if isinstance(raw, RedisConnectionError) or text.startswith(_PASSING):
-            raise StoreUnavailable(f"Redis cannot serve now: {text}") from raw
-        raise StoreUnavailable(f"Redis refused {call.script or call.key}: {text}") from raw
+    """An operation's answer as a value, or its error."""
+    if isinstance(raw, Exception):
+        name = call.script or call.key
+        if isinstance(raw, OutOfMemoryError) or "OOM command not allowed" in str(raw):
+            return StoreFull(f"Redis has no memory left for {name}: {raw}")
+        if isinstance(raw, _PASSING_ERRORS) or _PASSING.search(str(raw)):
+            return StoreUnavailable(f"Redis cannot serve {name} now: {raw}")
+        return StoreFailed(f"Redis refused {name}: {raw}")
     try:
         return call.decode(raw)
     except KatoTasksError as exc:
         return exc
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as exc:
+        return UnreadableRow(f"the answer of {call.script or call.key} cannot be read: {type(exc).__name__}: {exc}")
 
 
 def check_store(client: redis.Redis) -> None:

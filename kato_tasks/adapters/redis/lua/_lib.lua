@@ -22,6 +22,7 @@
 --   asks:<session>   list    "<after>\n<event_id>": predicts, in order
 --   vec:<session>    hash    position -> symbols that KATO made of vectors (JSON), null: a dead letter
 --   ids:<bucket>     hash    "<event_id>\n<session>" -> "<position> <digest>": dedupe window
+--   windows          string  "<window ms>:<its newest bucket>" of each dedupe window that wrote ids lately
 --   r:<event_id>\n<session>  string  result (JSON), expires
 --   w:<event_id>\n<session>  hash    task id -> parked Celery request (JSON)
 --   learned:<lane>   hash    pattern -> "<frequency> <ms>" of the last learns; expires after 2 s
@@ -34,6 +35,9 @@
 --   ltm_lost         set     lanes whose node's patterns KATO lost
 --   stats            hash    appended applied fenced rebuilt leftovers learns_unknown learns_in_doubt
 --                            verified caught_up
+--
+-- A script that fails in the middle is not undone. So what can fail on a session's rows (a type, a number) is asked
+-- before the first of them is written, and what is read of them for the answer is read under pcall.
 local P = KEYS[1]
 local call = redis.call
 
@@ -77,8 +81,10 @@ local function set_binding(session, binding)
     return
   end
   put_text(P .. 's:' .. session, 'b', binding)
-  local fields = cjson.decode(binding)
-  if fields[5] > 0 then call('ZADD', P .. 'exp', fields[7], session) else call('ZREM', P .. 'exp', session) end
+  local read, fields = pcall(cjson.decode, binding)
+  local length = read and type(fields) == 'table' and tonumber(fields[5])
+  local expires = length and length > 0 and tonumber(fields[7])
+  if expires then call('ZADD', P .. 'exp', expires, session) else call('ZREM', P .. 'exp', session) end
 end
 
 -- The session's open learn is settled.
@@ -106,11 +112,11 @@ end
 local function requeue(lane, session, now)
   local s = P .. 's:' .. session
   local state = call('HMGET', s, 'head', 'cur', 'pk')
-  local head, cur = tonumber(state[1] or 0), tonumber(state[2] or 0)
+  local head, cur = tonumber(state[1] or 0) or 0, tonumber(state[2] or 0) or 0
   local left = head > cur
   if left then
-    local entry = call('LINDEX', P .. 'log:' .. session, cur)
-    local ms = entry and string.match(entry, '^%a%d(%d+)')
+    local entry = redis.pcall('LINDEX', P .. 'log:' .. session, cur)
+    local ms = type(entry) == 'string' and string.match(entry, '^%a%d(%d+)')
     if ms then call('ZADD', P .. 'since', ms, session) end
   else
     call('ZREM', P .. 'since', session)
@@ -122,8 +128,55 @@ local function requeue(lane, session, now)
   end
 end
 
--- The next piece of work of a lane that the caller has leased, or nil: one session, and a run of entries
--- after its cursor that may go in one call (observations up to the next other thing, or that one thing).
+-- The text of an error that pcall caught: Redis 7 raises tables, Redis 6.2 and Lua itself texts.
+local function said(raised)
+  return type(raised) == 'table' and tostring(raised.err) or tostring(raised)
+end
+
+-- A session's next piece of work, or nil: nothing is left for it, or it is parked. A run of entries after its cursor
+-- that may go in one call (observations up to the next other thing, or that one thing).
+local function piece(lane, token, session, max_events, max_bytes, now)
+  local s = P .. 's:' .. session
+  local h = call('HMGET', s, 'node', 'head', 'cur', 'mark', 'un', 'att', 'cr', 'pk', 'lm', 'ka', 'ft', 'le',
+    'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3')
+  local head, cur = tonumber(h[2] or 0), tonumber(h[3] or 0)
+  if not head or not cur then error('its head or its cursor is no number', 0) end
+  local room = math.min(max_events, tonumber(h[9] or max_events) or max_events)
+  local ask = call('LINDEX', P .. 'asks:' .. session, 0)
+  if h[8] or (head <= cur and not ask and not h[10]) then return nil end
+  local last, asked = head, ''
+  if ask then
+    local after, event_id = string.match(ask, '^(%d+)\n(.*)$')
+    after = tonumber(after)
+    if not after then error('its first predict has no position', 0) end
+    if after <= cur then asked = event_id; last = cur elseif after < last then last = after end
+  end
+  local entries, bytes, at = {}, 0, cur
+  local run
+  while at < last and #entries < room and bytes < max_bytes do
+    local stop = math.min(last, at + 64, cur + room)
+    local chunk = call('LRANGE', P .. 'log:' .. session, at, stop - 1)
+    if #chunk == 0 then break end
+    local full = false
+    for _, entry in ipairs(chunk) do
+      local kind = string.sub(entry, 1, 1)
+      if run and (kind ~= 'o' or bytes + #entry > max_bytes) then full = true; break end
+      entries[#entries + 1] = entry
+      bytes = bytes + #entry
+      at = at + 1
+      if kind ~= 'o' then full = true; break end
+      run = true
+    end
+    if full then break end
+  end
+  if not h[13] then call('HSET', s, 'cr', token) end
+  return { lane, session, h[1] or '', head, cur, tonumber(h[4] or 0) or 0, text_at(h, 13), text_at(h, 17),
+    tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, h[7] or '', asked, now, call('PTTL', P .. 'lease:' .. lane),
+    entries, h[10] and 1 or 0, tonumber(h[11] or 0) or 0, tonumber(h[12] or 0) or 0 }
+end
+
+-- The next piece of work of a lane that the caller has leased, or nil. Of a session whose rows cannot be read it says
+-- that alone (the last field), so that the caller parks it.
 local function next_work(lane, token, prefer, max_events, max_bytes, now)
   local pend = P .. 'pend:' .. lane
   for _ = 1, 1000 do
@@ -135,54 +188,32 @@ local function next_work(lane, token, prefer, max_events, max_bytes, now)
     end
     if not session then session = call('ZRANGEBYSCORE', pend, '-inf', now, 'LIMIT', 0, 1)[1] end
     if not session then return nil end
-    local s = P .. 's:' .. session
-    local h = call('HMGET', s, 'node', 'head', 'cur', 'mark', 'un', 'att', 'cr', 'pk', 'lm', 'ka', 'ft', 'le',
-      'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3')
-    local head, cur = tonumber(h[2] or 0), tonumber(h[3] or 0)
-    local room = math.min(max_events, tonumber(h[9] or max_events))
-    local ask = call('LINDEX', P .. 'asks:' .. session, 0)
-    if h[8] or (head <= cur and not ask and not h[10]) then
-      call('ZREM', pend, session)
-    else
-      local last, asked = head, ''
-      if ask then
-        local after, event_id = string.match(ask, '^(%d+)\n(.*)$')
-        after = tonumber(after)
-        if after <= cur then asked = event_id; last = cur elseif after < last then last = after end
-      end
-      local entries, bytes, at = {}, 0, cur
-      local run
-      while at < last and #entries < room and bytes < max_bytes do
-        local stop = math.min(last, at + 64, cur + room)
-        local chunk = call('LRANGE', P .. 'log:' .. session, at, stop - 1)
-        if #chunk == 0 then break end
-        local full = false
-        for _, entry in ipairs(chunk) do
-          local kind = string.sub(entry, 1, 1)
-          if run and (kind ~= 'o' or bytes + #entry > max_bytes) then full = true; break end
-          entries[#entries + 1] = entry
-          bytes = bytes + #entry
-          at = at + 1
-          if kind ~= 'o' then full = true; break end
-          run = true
-        end
-        if full then break end
-      end
-      if not h[13] then call('HSET', s, 'cr', token) end
-      return { lane, session, h[1] or '', head, cur, tonumber(h[4] or 0), text_at(h, 13), text_at(h, 17),
-        tonumber(h[6] or 0), tonumber(h[5] or 0), h[7] or '', asked, now, call('PTTL', P .. 'lease:' .. lane), entries,
-        h[10] and 1 or 0, tonumber(h[11] or 0),
-        tonumber(h[12] or 0) }
+    local read, work = pcall(piece, lane, token, session, max_events, max_bytes, now)
+    if not read then
+      return { lane, session, '', 0, 0, 0, '', '', 0, 0, '', '', now, call('PTTL', P .. 'lease:' .. lane), {}, 0, 0, 0,
+        said(work) }
     end
+    if work then return work end
+    call('ZREM', pend, session)
   end
   return nil
 end
 
+-- A lane whose own rows cannot be read is given back, and tried again after a minute.
+local function give_up(lane, now)
+  call('DEL', P .. 'lease:' .. lane)
+  call('ZADD', P .. 'ready', now + 60000, lane)
+  return now + 60000
+end
+
 -- After a step: more work of the lane, or the lane given back. Returns { due or -1 or -2 (still held), work }.
 local function proceed(lane, token, mode, max_events, max_bytes, now)
+  local read, work = true, nil
   if mode == 'next' then
-    local work = next_work(lane, token, nil, max_events, max_bytes, now)
-    if work then return { -2, work } end
+    read, work = pcall(next_work, lane, token, nil, max_events, max_bytes, now)
+    if read and work then return { -2, work } end
   end
-  return { release(lane), false }
+  local released, due = read, nil
+  if read then released, due = pcall(release, lane) end
+  return { released and due or give_up(lane, now), false }
 end

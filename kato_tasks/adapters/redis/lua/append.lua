@@ -3,74 +3,131 @@
 --       then for each event: lane, session, node, event_id, digest, kind, entry, offset in the source.
 -- Returns { 1 when a lane waits for a wake-up, then status and position for each event }:
 --   n new, d duplicate, m at or below the source's mark, c same id with another body,
---   a new, and the lane's name is shared with another node_id.
+--   a new, and the lane's name is shared with another node_id,
+--   e not appended, because its session's rows are broken.
 -- Runs again harmlessly: every event is then a duplicate at its own position.
 local now = now_ms()
 local window = tonumber(ARGV[1])
 local source = ARGV[2]
 -- Buckets of one window each, looked up in the current and the previous one: an id is remembered for at
 -- least one window. Partitions change buckets at different times.
-local bucket = math.floor((now + tonumber(ARGV[4]) * window / 256) / window)
-local ids, old = P .. 'ids:' .. bucket, P .. 'ids:' .. (bucket - 1)
+local function bucket_of(ms)
+  return math.floor((now + tonumber(ARGV[4]) * ms / 256) / ms)
+end
+local bucket = bucket_of(window)
+local ids = P .. 'ids:' .. bucket
+local places = { ids, P .. 'ids:' .. (bucket - 1) }
+-- Ids that were written under another setting, or by a clock that was ahead, lie in other buckets.
+local mine, live = ARGV[1] .. ':' .. bucket, {}
+local windows = call('GET', P .. 'windows')
+if windows ~= mine then
+  if not windows then windows = window == 604800000 and '' or '604800000:' .. bucket_of(604800000) end
+  for ms, newest in string.gmatch(windows, '(%d+):(%d+)') do
+    if (newest + 3) * ms > now and ms .. ':' .. newest ~= mine then
+      if ms ~= ARGV[1] then live[#live + 1] = ms .. ':' .. newest end
+      places[#places + 1] = P .. 'ids:' .. newest
+      places[#places + 1] = P .. 'ids:' .. (newest - 1)
+    end
+  end
+end
+local recorded = windows == mine or string.find(' ' .. windows .. ' ', ' ' .. mine .. ' ', 1, true)
+
+local function known_at(field)
+  for _, place in ipairs(places) do
+    local found = call('HGET', place, field)
+    if found then return found end
+  end
+end
+
+local function is_list(key)
+  local kind = call('TYPE', key).ok
+  return kind == 'list' or kind == 'none'
+end
+
+-- What is asked of a session before anything of it is written: nil when its rows are broken.
+local function look(session)
+  local read, h = pcall(call, 'HMGET', P .. 's:' .. session, 'lane', 'head', 'pk')
+  if not read or (h[1] and not string.match(h[2] or '', '^%d+$')) then return nil end
+  if not is_list(P .. 'log:' .. session) then return nil end
+  return { new = not h[1], parked = h[3], head = tonumber(h[2] or 0) }
+end
+
 local mark = -1
 if source ~= '' then mark = tonumber(call('GET', P .. 'mark:' .. source) or -1) end
 local highest = mark
-local out, wake, touched, fresh, news = { 0 }, 0, {}, false, 0
+local out, wake, sessions, fresh, news, stopped = { 0 }, 0, {}, false, 0, false
 
 for i = 5, #ARGV, 8 do
   local lane, session, node, event_id, digest, kind, entry, offset =
     ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], tonumber(ARGV[i + 7])
   local status, position = 'n', 0
   local field = event_id .. '\n' .. session
-  local known = (offset > mark or source == '') and (call('HGET', ids, field) or call('HGET', old, field))
+  local known = (offset > mark or source == '') and known_at(field)
+  local seen = sessions[session]
   if source ~= '' and offset <= mark then
     status = 'm'
   elseif known then
     local at, same = string.match(known, '^(%d+) (.*)$')
-    position = tonumber(at)
+    position = tonumber(at or 0)
     status = same == digest and 'd' or 'c'
   else
-    local s = P .. 's:' .. session
-    if not touched[session] and call('HSETNX', s, 'lane', lane) == 1 then
-      call('HSET', s, 'node', node, 'head', 0, 'cur', 0, 'mark', 0)
-      local l = P .. 'lane:' .. lane
-      call('HSETNX', l, 'node', node)
-      if call('HGET', l, 'node') ~= node then status = 'a' end
+    if seen == nil then
+      seen = look(session) or false
+      sessions[session] = seen
     end
-    if kind == 'p' then
-      position = tonumber(call('HGET', s, 'head'))
-      call('RPUSH', P .. 'asks:' .. session, position .. '\n' .. event_id)
+    if stopped or not seen or (kind == 'p' and not is_list(P .. 'asks:' .. session)) then
+      status = 'e'
+      stopped = source ~= '' -- its mark must not pass this event
     else
-      position = call('HINCRBY', s, 'head', 1)
-      call('RPUSH', P .. 'log:' .. session, string.sub(entry, 1, 2) .. now .. string.sub(entry, 3))
-      news = news + 1
-    end
-    -- A source with a mark needs no memory of single ids.
-    if source == '' then
-      call('HSET', ids, field, position .. ' ' .. digest)
-      fresh = true
-    end
-    if not touched[session] then
-      touched[session] = true
-      if kind ~= 'p' then call('ZADD', P .. 'since', 'NX', now, session) end
-      if call('HEXISTS', s, 'pk') == 0 then
-        local added = call('ZADD', P .. 'pend:' .. lane, 'NX', now, session)
-        if call('EXISTS', P .. 'lease:' .. lane) == 0 then
-          if added == 1 then call('ZADD', P .. 'ready', 'LT', now, lane) end
-          wake = 1
+      local s = P .. 's:' .. session
+      if seen.new then
+        local l = P .. 'lane:' .. lane
+        call('HSETNX', l, 'node', node)
+        if call('HGET', l, 'node') ~= node then status = 'a' end
+        call('HSET', s, 'lane', lane, 'node', node, 'head', 0, 'cur', 0, 'mark', 0)
+        seen.new = false
+      end
+      if kind ~= 'p' and not seen.since then
+        call('ZADD', P .. 'since', 'NX', now, session)
+        seen.since = true
+      end
+      if not seen.due then
+        seen.due = true
+        if not seen.parked then
+          local added = call('ZADD', P .. 'pend:' .. lane, 'NX', now, session)
+          if call('EXISTS', P .. 'lease:' .. lane) == 0 then
+            if added == 1 then call('ZADD', P .. 'ready', 'LT', now, lane) end
+            wake = 1
+          end
         end
       end
-    elseif kind ~= 'p' then
-      call('ZADD', P .. 'since', 'NX', now, session)
+      if kind == 'p' then
+        position = seen.head
+        call('RPUSH', P .. 'asks:' .. session, position .. '\n' .. event_id)
+      else
+        position = call('HINCRBY', s, 'head', 1)
+        seen.head = position
+        call('RPUSH', P .. 'log:' .. session, string.sub(entry, 1, 2) .. now .. string.sub(entry, 3))
+        news = news + 1
+      end
+      -- A source with a mark needs no memory of single ids.
+      if source == '' then
+        call('HSET', ids, field, position .. ' ' .. digest)
+        fresh = true
+      end
     end
   end
-  if source ~= '' and offset > highest then highest = offset end
+  if source ~= '' and offset > highest and not stopped then highest = offset end
   out[#out + 1] = status
   out[#out + 1] = position
 end
 
-if fresh then call('PEXPIRE', ids, 2 * window) end
-if news > 0 then call('HINCRBY', P .. 'stats', 'appended', news) end
+if fresh and not recorded then
+  table.insert(live, 1, mine)
+  call('SET', P .. 'windows', table.concat(live, ' '))
+  call('PEXPIRE', ids, 2 * window)
+end
+if news > 0 then redis.pcall('HINCRBY', P .. 'stats', 'appended', news) end
 if highest > mark then call('SET', P .. 'mark:' .. source, highest, 'PX', ARGV[3]) end
 out[1] = wake
 return out

@@ -21,7 +21,7 @@ if not repeated then
   call('HSET', s, 'cur', to, 'lc', call_id)
   if ARGV[8] ~= '-' then set_binding(session, ARGV[8]) end
   -- After a halved batch went through, the next may be twice as large again.
-  local lm = tonumber(call('HGET', s, 'lm') or 0)
+  local lm = tonumber(call('HGET', s, 'lm') or 0) or 0
   if lm * 2 >= tonumber(ARGV[11]) then call('HDEL', s, 'lm') elseif lm > 0 then call('HSET', s, 'lm', lm * 2) end
   if ARGV[9] ~= '-' then
     call('HSET', s, 'mark', ARGV[9])

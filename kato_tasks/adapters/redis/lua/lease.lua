@@ -8,8 +8,8 @@ even_if_full()
 for _, lane in ipairs(call('ZRANGEBYSCORE', P .. 'ready', '-inf', now, 'LIMIT', 0, room)) do
   if call('SET', P .. 'lease:' .. lane, token, 'NX', 'PX', lease_ms) then
     call('ZADD', P .. 'ready', now + lease_ms, lane)
-    local work = next_work(lane, token, nil, tonumber(ARGV[4]), tonumber(ARGV[5]), now)
-    if work then out[#out + 1] = work else release(lane) end
+    local read, work = pcall(next_work, lane, token, nil, tonumber(ARGV[4]), tonumber(ARGV[5]), now)
+    if not read then give_up(lane, now) elseif work then out[#out + 1] = work else release(lane) end
   else
     call('ZADD', P .. 'ready', now + math.max(1, call('PTTL', P .. 'lease:' .. lane)), lane)
   end

@@ -4,7 +4,8 @@
 local now = now_ms()
 local lane, session = ARGV[1], ARGV[4]
 if not holds(lane, ARGV[2], tonumber(ARGV[3]), now) then return { 0 } end
-call('HSET', P .. 's:' .. session, 'pk', ARGV[5])
+-- The session may be parked because its very hash is none: it still leaves the lane's turns.
+redis.pcall('HSET', P .. 's:' .. session, 'pk', ARGV[5])
 call('SADD', P .. 'parked', session)
 call('ZREM', P .. 'pend:' .. lane, session)
 local tail = proceed(lane, ARGV[2], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), now)

@@ -4,8 +4,8 @@ local now = now_ms()
 call('ZREMRANGEBYSCORE', P .. 'exp', '-inf', now) -- expired: rebuilt when something comes
 local found = 0
 for _, session in ipairs(call('ZRANGEBYSCORE', P .. 'exp', '-inf', now + tonumber(ARGV[1]), 'LIMIT', 0, ARGV[3])) do
-  local h = call('HMGET', P .. 's:' .. session, 'lane', 'at', 'pk')
-  if h[3] or tonumber(h[2] or 0) < now - tonumber(ARGV[2]) then
+  local h = redis.pcall('HMGET', P .. 's:' .. session, 'lane', 'at', 'pk')
+  if h.err or not h[1] or h[3] or (tonumber(h[2] or 0) or 0) < now - tonumber(ARGV[2]) then
     call('ZREM', P .. 'exp', session)
   else
     found = found + 1
