@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -295,3 +296,50 @@ def test_sessions_whose_ids_contain_each_other_stay_apart(log: Log) -> None:
     assert {s: log.events("n", s) for s in names} == {s: [f"{i}" for t, i in sent if t == s] for s in names}
     applied = log.drained("n")
     assert {s: [e for t, e in applied if t == s] for s in names} == {s: log.events("n", s) for s in names}
+
+
+# ------------------------------------------------------------------------------- the dedupe window is changed
+
+DAY = 24 * 3_600_000
+
+
+def test_another_dedupe_window_forgets_no_id(remembering: MakeLog) -> None:
+    """A process with 7 days, one with 1, one with 30: all know what each of them appended."""
+    week, day, month = (remembering(Retention(dedupe_ms=days * DAY)) for days in (7, 1, 30))
+    assert week.append("n", observation("a", "1")) == [("n", 1)]
+    assert day.append("n", observation("a", "1"), observation("a", "2")) == [("d", 1), ("n", 2)]
+    assert month.append("n", *(observation("a", str(i)) for i in (1, 2, 3))) == [("d", 1), ("d", 2), ("n", 3)]
+    for one in (week, day, month, day, week):
+        assert one.append("n", *(observation("a", str(i)) for i in (1, 2, 3))) == [("d", 1), ("d", 2), ("d", 3)]
+
+
+@pytest.mark.parametrize("days", [1, 30])
+def test_ids_that_a_store_from_before_windows_were_written_down_has_under_7_days_are_found(
+    remembering: MakeLog, days: int
+) -> None:
+    week = remembering(Retention(dedupe_ms=7 * DAY))
+    week.append("n", observation("a", "1"))
+    week.redis.delete(f"{prefix(partition_of('n'))}windows")
+    other = remembering(Retention(dedupe_ms=days * DAY))
+    assert other.append("n", observation("a", "1"), observation("a", "2")) == [("d", 1), ("n", 2)]
+    assert other.append("n", observation("a", "1")) == [("d", 1)]
+
+
+def test_buckets_are_named_as_before_by_their_window(log: Log) -> None:
+    """A store is handed on from the version before, and back to it."""
+    log.append("n", observation("a", "1"))
+    seconds, micros = log.redis.time()
+    now, window, partition = int(seconds) * 1000 + int(micros) // 1000, 7 * DAY, partition_of("n")
+    bucket = int((now + partition * window / 256) // window)
+    assert log.redis.hkeys(f"{prefix(partition)}ids:{bucket}") == ["1\na"]
+    assert window < log.redis.pttl(f"{prefix(partition)}ids:{bucket}") <= 2 * window
+
+
+def test_a_window_whose_ids_have_expired_is_looked_up_no_more(remembering: MakeLog) -> None:
+    short, long = remembering(Retention(dedupe_ms=50)), remembering(Retention(dedupe_ms=7 * DAY))
+    short.append("n", observation("a", "1"))
+    key = f"{prefix(partition_of('n'))}windows"
+    time.sleep(0.3)
+    wait_until(
+        lambda: long.append("n", observation("a", uuid.uuid4().hex)) and " 50:" not in str(long.redis.get(key)), 5
+    )
