@@ -20,6 +20,7 @@ from kato_tasks.engine.breaker import CircuitBreaker, GuardedKato
 from kato_tasks.engine.context import KatoTerms
 from kato_tasks.engine.keeper import LeaseKeeper
 from kato_tasks.engine.mailbox import Mailbox
+from kato_tasks.engine.patience import raise_errors
 from kato_tasks.engine.retry import RetryPolicy
 from kato_tasks.engine.wakeup import Drainer, Terms
 from kato_tasks.errors import StoreUnavailable
@@ -58,7 +59,7 @@ class Runtime:
     def _marked(self, shards: Sequence[int], mark: Callable[[int], str], seconds: int) -> list[int]:
         if not shards:
             return []
-        new = self.store.execute([Mark(mark(shard), seconds * 1000) for shard in shards])
+        new = raise_errors(self.store.execute([Mark(mark(shard), seconds * 1000) for shard in shards]))
         return [shard for shard, is_new in zip(shards, new, strict=True) if is_new]
 
     def mark_cleared(self, shard: int) -> None:

@@ -19,6 +19,7 @@ from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.celery_app import app
 from kato_tasks.domain.entries import Entry
 from kato_tasks.domain.ids import PARTITIONS, shard_of
+from kato_tasks.engine.patience import raise_errors
 from kato_tasks.errors import KatoTasksError, StoreFull, StoreUnavailable
 from kato_tasks.instrumentation import say
 from kato_tasks.parking import complete
@@ -35,7 +36,7 @@ TURN = "kt:{sweep}:turn"
 def complete_owed(rt: Runtime, partitions: Sequence[int]) -> int:
     """Complete parked tasks whose holder died after its commit; returns how many events they waited for."""
     done = 0
-    for found in rt.store.execute([Owed(p, OWED_AFTER_MS, 50) for p in partitions]):
+    for found in raise_errors(rt.store.execute([Owed(p, OWED_AFTER_MS, 50) for p in partitions])):
         for parked in found:
             complete(rt, [(rt.lane_of_session(parked.session), parked)])
             done += 1
@@ -47,7 +48,7 @@ def promote(rt: Runtime, partitions: Sequence[int]) -> int:
     now = rt.now_ms()
     done = 0
     for partition, payloads in zip(
-        partitions, rt.store.execute([DueLater(p, now, 200) for p in partitions]), strict=True
+        partitions, raise_errors(rt.store.execute([DueLater(p, now, 200) for p in partitions])), strict=True
     ):
         if payloads:
             entries = [Entry(*json.loads(payload)) for payload in payloads]
@@ -57,7 +58,7 @@ def promote(rt: Runtime, partitions: Sequence[int]) -> int:
                 # They are late rather than lost; what is drained now makes room for them.
                 say(log, logging.WARNING, "later.postponed", partition=partition, error=exc)
                 return done
-            rt.store.execute([DropLater(partition, payload) for payload in payloads])
+            raise_errors(rt.store.execute([DropLater(partition, payload) for payload in payloads]))
             done += len(payloads)
     return done
 
@@ -66,7 +67,7 @@ def publish_kept(rt: Runtime, partitions: Sequence[int]) -> int:
     """Publish task messages that could not be published before; returns how many."""
     done = 0
     for partition, messages in zip(
-        partitions, rt.store.execute([KeptMessages(p, 200) for p in partitions]), strict=True
+        partitions, raise_errors(rt.store.execute([KeptMessages(p, 200) for p in partitions])), strict=True
     ):
         for message in messages:
             kept = json.loads(message)
@@ -79,7 +80,7 @@ def publish_kept(rt: Runtime, partitions: Sequence[int]) -> int:
                 link_error=kept["link_error"],
                 **kept["options"],
             )
-            rt.store.execute([DropMessage(partition, message)])
+            raise_errors(rt.store.execute([DropMessage(partition, message)]))
             done += 1
     return done
 
@@ -88,7 +89,7 @@ def keep_alive(rt: Runtime) -> int:
     """Have lanes write to KATO sessions that would expire within a quarter of their TTL though they are in use."""
     soon = max(60_000, rt.settings.kato_session_ttl_seconds * 250)
     used = int(rt.settings.keep_alive_hours * 3_600_000)
-    found = rt.store.execute([KeepAlive(p, soon, used, 200) for p in range(PARTITIONS)])
+    found = raise_errors(rt.store.execute([KeepAlive(p, soon, used, 200) for p in range(PARTITIONS)]))
     wake(rt, [p for p, count in enumerate(found) if count])
     return sum(found)
 
@@ -177,7 +178,7 @@ class Sweeper:
                 with _round:
                     rt = runtime()
                     interval = rt.settings.sweep_seconds
-                    if rt.store.execute([Mark(TURN, max(1, int(interval * 900)))])[0]:
+                    if raise_errors(rt.store.execute([Mark(TURN, max(1, int(interval * 900)))]))[0]:
                         sweep(rt)
             except (KatoTasksError, redis.RedisError, OperationalError) as exc:
                 say(log, logging.WARNING, "sweep.failed", error=exc)
