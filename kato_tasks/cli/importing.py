@@ -30,6 +30,7 @@ TALK_SECONDS = 5.0
 @click.option("--timestamp", metavar="COLUMN", help="The column that holds the time (ISO 8601).")
 @click.option("--metadata", metavar="A,B", default="", help="Columns that go into the observation's metadata.")
 @click.option("--learn", is_flag=True, help="Learn at each session's end, which is the file's end.")
+@click.option("--last-line", is_flag=True, help="FILE is complete: take its last line, though it has no line end.")
 @click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="Default: by the file's name.")
 @click.option("--delimiter", help="Of a CSV: one of , ; | or tab. Default: found out from the header.")
 @click.option("--rejects", type=click.Path(path_type=Path), help="Default: FILE.rejects.jsonl")
@@ -46,6 +47,7 @@ def import_file(
     timestamp: str | None,
     metadata: str,
     learn: bool,
+    last_line: bool,
     form: Form | None,
     delimiter: str | None,
     rejects: Path | None,
@@ -56,7 +58,9 @@ def import_file(
 
     JSON lines are standard KATO events, or flat objects when columns are mapped as for a CSV.
     The same file imported again adds nothing; a file that has grown adds its new rows; an import that was
-    stopped is taken up by the same command. Rows that are no events go to the rejects file.
+    stopped is taken up by the same command. Rows that are no events go to the rejects file. A last line
+    without a line end may be half of one that is being written: it is left for the next import, and so are
+    the learns, unless --last-line says that FILE is complete.
 
     \b
     kato-tasks import log.csv --session case_id --strings activity --timestamp timestamp --learn
@@ -73,7 +77,7 @@ def import_file(
     )
     summary = Summary()
     try:
-        _run(file, columns, form or _form_of(file), _delimiter(delimiter), learn, rejects, summary)
+        _run(file, columns, form or _form_of(file), _delimiter(delimiter), learn, last_line, rejects, summary)
     except BadInput as exc:
         raise Failure(str(exc), BAD_INPUT) from None
     except StoreUnavailable as exc:
@@ -82,6 +86,11 @@ def import_file(
         talk(f"stopped {_where(file, summary)}; the same command goes on from there")
         raise click.exceptions.Exit(INTERRUPTED) from None
     _report(summary, rejects or _default_rejects(file), as_json)
+    if summary.left_for_later:
+        talk(
+            f"the last line of {file} has no line end, so it may be half of one: it was left for the next import"
+            f"{', and so were the learns' if learn else ''}; add --last-line if the file is complete"
+        )
     if summary.rejected and (strict or summary.rejected == summary.rows):
         raise click.exceptions.Exit(BAD_INPUT)
 
@@ -92,12 +101,13 @@ def _run(
     form: Form,
     delimiter: str | None,
     learn: bool,
+    last_line: bool,
     rejects_path: Path | None,
     summary: Summary,
 ) -> None:
     columns.check()
     rejects = Rejects(rejects_path or _default_rejects(file))
-    with open_source(file) as source:
+    with open_source(file, complete=last_line) as source:
         # After the file: a wrong path need not wait for Redis and Celery.
         from kato_tasks.api import append_entries
         from kato_tasks.bootstrap import runtime

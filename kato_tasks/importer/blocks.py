@@ -58,7 +58,7 @@ class Blocks:
     def header(self) -> bytes | None:
         """The first line, which is part of the chain; None when there is none."""
         one = Block(self._number, self._offset)
-        if not self._extend(one):
+        if not self._extend(one, header=True):
             return None
         self.close(one)
         return one.lines[0]
@@ -90,11 +90,11 @@ class Blocks:
         self._number += len(block.lines)
         self._offset += sum(block.sizes)
 
-    def _extend(self, block: Block) -> bool:
+    def _extend(self, block: Block, *, header: bool = False) -> bool:
         if self._again:
             read: tuple[bytes, int] | None = self._again.popleft()
         else:
-            read = None if self._ended else self._source.next_line()
+            read = None if self._ended else self._source.next_line(header=header)
         if read is None:
             self._ended = True
             return False

@@ -40,7 +40,8 @@ Append = Callable[[Sequence[Entry]], list[Appended]]
 class Summary:
     """What became of the rows: each is appended, a duplicate (known from before) or rejected.
 
-    ``learns`` were appended at sessions' ends. ``line`` is the last line read.
+    ``learns`` were appended at sessions' ends. ``line`` is the last line read. ``left_for_later``: how many lines
+    were left for the next import (0 or 1: the last one, which had no line end).
     """
 
     rows: int = 0
@@ -49,6 +50,7 @@ class Summary:
     rejected: int = 0
     learns: int = 0
     line: int = 0
+    left_for_later: int = 0
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -123,7 +125,9 @@ class Importer:
                 first = False
                 self.summary.seconds = time.monotonic() - began
                 self.on_progress(Progress(source.position, source.total, self.summary))
-            if self.learn:
+            self.summary.left_for_later = int(source.left_for_later)
+            # With a line to come, the file's end, and so its sessions' end, is not there yet.
+            if self.learn and not source.left_for_later:
                 self._learn()
         finally:
             self.summary.seconds = time.monotonic() - began

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import stat
 import sys
 import zlib
 from collections.abc import Iterator
@@ -20,11 +21,18 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Source:
-    """Raw lines without their line ends. ``name`` is for messages, ``total`` the size in bytes if it is known."""
+    """Raw lines without their line ends. ``name`` is for messages, ``total`` the size in bytes if it is known.
 
-    def __init__(self, name: str, stream: IO[bytes], raw: IO[bytes] | None, total: int | None) -> None:
+    ``growing``: a last line without a line end may be half of one that is being written, so it is left for later.
+    """
+
+    def __init__(
+        self, name: str, stream: IO[bytes], raw: IO[bytes] | None, total: int | None, growing: bool = False
+    ) -> None:
         self.name = name
         self.total = total
+        self.left_for_later = False
+        self._growing = growing
         self._stream = stream
         self._raw = raw
         self._read = 0
@@ -34,7 +42,7 @@ class Source:
         """Bytes taken from what ``total`` measures (of a gzip file: the packed ones)."""
         return self._raw.tell() if self._raw is not None else self._read
 
-    def next_line(self) -> tuple[bytes, int] | None:
+    def next_line(self, *, header: bool = False) -> tuple[bytes, int] | None:
         """A line and how many bytes it took up; None at the end.
 
         Of a line of more than MAX_LINE_BYTES, the rest is a digest: it is longer than MAX_LINE_BYTES then too.
@@ -42,9 +50,9 @@ class Source:
         """
         try:
             line = self._stream.readline(MAX_LINE_BYTES)
-            size = len(line)
-            if size == MAX_LINE_BYTES and not line.endswith(b"\n"):
-                line, size = self._shortened(line)
+            size, ended = len(line), line.endswith(b"\n")
+            if size == MAX_LINE_BYTES and not ended:
+                line, size, ended = self._shortened(line)
         except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
             raise BadInput(f"{self.name} is a damaged gzip file ({exc}); make it anew") from None
         except OSError as exc:
@@ -55,22 +63,28 @@ class Source:
             if line.startswith(UTF16):
                 raise BadInput(f"{self.name} is not UTF-8 but UTF-16 (byte 0, line 1); save it as UTF-8 and try again")
             line = line.removeprefix(BOM)
+        if self._growing and not ended and not header:
+            self.left_for_later = True
+            return None
         self._read += size
         return line.rstrip(b"\r\n"), size
 
-    def _shortened(self, line: bytes) -> tuple[bytes, int]:
-        digest, size = sha256(), len(line)
+    def _shortened(self, line: bytes) -> tuple[bytes, int, bool]:
+        digest, size, ended = sha256(), len(line), False
         while piece := self._stream.readline(MAX_LINE_BYTES):
             digest.update(piece.rstrip(b"\r\n"))
             size += len(piece)
-            if piece.endswith(b"\n"):
+            if ended := piece.endswith(b"\n"):
                 break
-        return line + digest.hexdigest().encode(), size
+        return line + digest.hexdigest().encode(), size, ended
 
 
 @contextmanager
-def open_source(file: str) -> Iterator[Source]:
-    """Open a file, or standard input for ``-``; raises BadInput when it cannot be opened."""
+def open_source(file: str, *, complete: bool = False) -> Iterator[Source]:
+    """Open a file, or standard input for ``-``; raises BadInput when it cannot be opened.
+
+    A plain file may still be written to unless it is said to be ``complete``; what else ends, is complete.
+    """
     if file == "-":
         yield Source("standard input", sys.stdin.buffer, None, None)
         return
@@ -84,10 +98,11 @@ def open_source(file: str) -> Iterator[Source]:
     except OSError as exc:
         raise BadInput(f"{file} cannot be opened: {exc.strerror}") from None
     with raw:
-        total = path.stat().st_size or None
+        about = path.stat()
+        total = about.st_size or None
         packed = raw.peek(2)[:2] == b"\x1f\x8b"
         if packed:
             with gzip.GzipFile(fileobj=raw) as unpacked:
                 yield Source(file, io.BufferedReader(unpacked, 1 << 20), raw, total)
         else:
-            yield Source(file, raw, None, total)
+            yield Source(file, raw, None, total, growing=stat.S_ISREG(about.st_mode) and not complete)

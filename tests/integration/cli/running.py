@@ -126,6 +126,7 @@ class Imports:
         *,
         form: Form = "csv",
         learn: bool = False,
+        complete: bool = False,
         die_after: int | None = None,
         of: BaseException | None = None,
         **columns: Any,
@@ -146,7 +147,7 @@ class Imports:
             on_progress=self._seen,
         )
         try:
-            with open_source(str(path)) as source:
+            with open_source(str(path), complete=complete) as source:
                 return importer.run(source)
         finally:
             importer.rejects.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 
@@ -12,6 +13,8 @@ from kato_tasks.errors import StoreUnavailable
 from kato_tasks.importer import BadInput
 from kato_tasks.importer import blocks as blocks_module
 from kato_tasks.importer import importing as importing_module
+from kato_tasks.importer.records import Form
+from kato_tasks.importer.source import MAX_LINE_BYTES
 from tests.integration.cli.running import Imports, Killed
 
 
@@ -69,6 +72,36 @@ def test_a_file_that_has_grown_adds_its_new_rows_alone(
     forget_ids(rt)
     assert imports("s,a\n" + table(1, more)).appended == 0
     assert imports("s,a\n" + table(1, 35)).appended == 0, "the file as it was before it grew"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_half_written_last_line_is_no_event_yet(imports: Imports, form: Form) -> None:
+    def line(text: str) -> str:
+        return f"s0,{text}" if form == "csv" else json.dumps({"session_id": "s0", "observation": {"strings": [text]}})
+
+    head = "s,a\n" if form == "csv" else ""
+    half, whole = f"{head}{line('home')}\n{line('sea')}", f"{head}{line('home')}\n{line('search')}\n"
+    summary = imports(half, form=form)
+    assert (summary.rows, summary.appended, summary.left_for_later) == (1, 1, 1)
+    summary = imports(whole, form=form)
+    assert (summary.appended, summary.left_for_later) == (1, 0)
+    assert imports.strings("s0") == ["home", "search"]
+
+
+def test_the_last_line_of_a_file_that_is_said_to_be_complete_needs_no_line_end(imports: Imports) -> None:
+    assert imports("s,a\ns0,home\ns0,search", learn=True).left_for_later == 1
+    assert imports.strings("s0") == ["home"], "nothing is learned before its end"
+    assert imports("s,a\ns0,home\ns0,search", learn=True, complete=True).appended == 1
+    assert imports.strings("s0") == ["home", "search", "learn"]
+
+
+def test_a_last_line_of_a_gzip_file_needs_no_line_end(imports: Imports) -> None:
+    assert imports(gzip.compress(b"s,a\ns0,home\ns0,search")).appended == 2
+
+
+def test_a_last_line_that_is_over_long_is_left_for_later_too(imports: Imports) -> None:
+    assert imports("s,a\ns0,home\ns0," + "x" * (MAX_LINE_BYTES + 10)).left_for_later == 1
+    assert imports.rejects == []
 
 
 @pytest.mark.parametrize("appends", range(11))
@@ -273,7 +306,7 @@ def test_a_session_that_learned_itself_or_has_nothing_to_learn_gets_no_learn(imp
         {"session_id": "again", "observation": {"strings": ["b"]}},
         {"session_id": "again", "observation": {"emotives": {"m": 1}}},
     ]
-    summary = imports("\n".join(map(json.dumps, lines)), form="jsonl", learn=True)
+    summary = imports("\n".join(map(json.dumps, lines)), form="jsonl", complete=True, learn=True)
     assert (summary.appended, summary.learns) == (9, 1)
     assert imports.strings("again") == ["a", "learn", "b", "", "learn"]
 
@@ -281,7 +314,7 @@ def test_a_session_that_learned_itself_or_has_nothing_to_learn_gets_no_learn(imp
 def test_json_lines_may_be_standard_events_with_their_own_ids(imports: Imports) -> None:
     event = {"event_id": "e1", "session_id": "x", "observation": {"strings": ["a"], "emotives": {"m": 1}}}
     lines = [event, {"event_type": "learn", "session_id": "x"}, {**event, "session_id": "y"}, event]
-    summary = imports("\n".join(map(json.dumps, lines)), form="jsonl")
+    summary = imports("\n".join(map(json.dumps, lines)), form="jsonl", complete=True)
     assert (summary.appended, summary.duplicates) == (3, 1)
     assert imports.log("x")[0]["event_id"] == "e1"
     assert imports.strings("x") == ["a", "learn"]
@@ -290,7 +323,7 @@ def test_json_lines_may_be_standard_events_with_their_own_ids(imports: Imports) 
 def test_an_id_that_is_taken_by_another_body_is_a_reject(imports: Imports) -> None:
     event = {"event_id": "e1", "session_id": "x", "observation": {"strings": ["a"]}}
     other = {**event, "observation": {"strings": ["b"]}}
-    summary = imports("\n".join(map(json.dumps, [event, other])), form="jsonl")
+    summary = imports("\n".join(map(json.dumps, [event, other])), form="jsonl", complete=True)
     assert (summary.appended, summary.rejected) == (1, 1)
     assert "is known in session 'x' with another body" in imports.rejects[0]["reason"]
 
@@ -303,7 +336,7 @@ def test_what_kato_would_choke_on_is_a_reject_that_names_the_field(imports: Impo
         '{"session_id": "x", "node_id": "it\'s", "observation": {"strings": ["a"]}}',
         '{"session_id": "x", "schema_version": 99, "observation": {"strings": ["a"]}}',
     ]
-    assert imports("\n".join(lines), form="jsonl").rejected == 5
+    assert imports("\n".join(lines), form="jsonl", complete=True).rejected == 5
     fields = [r["reason"].split(":")[0] for r in imports.rejects]
     assert fields == [
         "observation.emotives.m",
