@@ -16,6 +16,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from kato_tasks.domain.instance import Instance
 from kato_tasks.domain.observations import Limits
+from kato_tasks.domain.session_config import breach
 from kato_tasks.errors import ConfigurationError
 
 
@@ -173,6 +174,13 @@ class Settings(BaseSettings):
         if path:
             _text_of(path)
         return path
+
+    @field_validator("kato_session_config")
+    @classmethod
+    def _keeps_the_protocol(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if why := breach(config):
+            raise ValueError(why)
+        return config
 
     @field_validator("store_url")
     @classmethod

@@ -376,7 +376,7 @@ class Lane:
             if isinstance(one, Exception):
                 raise one
         if isinstance(effect, ports.Commit) and effect.answers:
-            self.predicted[effect.answers] = self.kato.predicted
+            self.predicted[effect.answers], self.kato.predicted = self.kato.predicted, None
         return answers if isinstance(effect, ports.Together) else answers[0]
 
     # ---------------------------------------------------------------------------- what is there
