@@ -5,6 +5,9 @@
 | lane.lost | a lease passed to another worker; nothing more was written | lane, reason |
 | lane.failed | a drain ended with an error that nobody expected | lane, error |
 | partition.unleased | the store refused to lease out one partition; the others went on | partition, error |
+| partition.unread | the store refused to read one partition in a sweep; the others went on | partition, error |
+| kept.buried | what was kept for later cannot be carried out; it became a dead letter | id, reason |
+| outbox.postponed | the broker is away; kept messages are published later | partition, error |
 | session.unreadable | what the store holds of a session cannot be read; the session is parked | session, lane, reason |
 | lease.renewal_failed | leases could not be renewed in this round | lanes, error |
 | store.unavailable | Redis did not answer | error, lane |

@@ -33,6 +33,7 @@ from kato_tasks.instrumentation import say
 from kato_tasks.on_commit import OnCommit
 from kato_tasks.parking import answer_known, park_request, slice_done
 from kato_tasks.ports import KeepLater, KeepMessage
+from kato_tasks.postponed import later_payload
 
 log = logging.getLogger(__name__)
 WAITING = "WAITING"
@@ -236,13 +237,6 @@ def append_one(rt: Runtime, entry: Entry) -> dict[str, Any]:
 def warn_of_shared_names(lanes: frozenset[str]) -> None:
     for lane in lanes:
         say(log, logging.WARNING, "node.shared", lane=lane, meaning="KATO gives these node ids one memory")
-
-
-def later_payload(entry: Entry) -> str:
-    """An entry as it is kept until it is due."""
-    return json.dumps(
-        [entry.session_id, entry.node_id, entry.event_id, entry.kind, entry.wanted, entry.digest, entry.text]
-    )
 
 
 def runtime_limits() -> Any:

@@ -348,7 +348,7 @@ class KeepDeadLetter(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class KeepLater(Effect[None]):
-    """Keep an event that is to be appended at ``due_ms``; the same payload is kept once."""
+    """Keep an event that is to be appended at ``due_ms``; the same payload is kept once, equal times in call order."""
 
     lane: str
     due_ms: int
@@ -357,7 +357,7 @@ class KeepLater(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class DueLater(Effect[list[str]]):
-    """Payloads kept for later that are due at ``now_ms``."""
+    """Payloads kept for later that are due at ``now_ms``, as they are to be dropped: white space may come first."""
 
     partition: int
     now_ms: int

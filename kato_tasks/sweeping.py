@@ -5,7 +5,6 @@ One worker at a time does a round (the store elects it), each round is bounded, 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -16,14 +15,13 @@ from kombu.exceptions import OperationalError
 
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.bootstrap import Runtime, runtime
-from kato_tasks.celery_app import app
-from kato_tasks.domain.entries import Entry
 from kato_tasks.domain.ids import PARTITIONS, shard_of
 from kato_tasks.engine.patience import raise_errors
-from kato_tasks.errors import KatoTasksError, StoreFull, StoreUnavailable
+from kato_tasks.errors import KatoTasksError, StoreUnavailable
 from kato_tasks.instrumentation import say
 from kato_tasks.parking import complete
-from kato_tasks.ports import DropLater, DropMessage, DueLater, KeepAlive, KeptMessages, Mark, Owed
+from kato_tasks.ports import KeepAlive, Mark, Owed
+from kato_tasks.postponed import publish_kept
 from kato_tasks.waking import overtake, waiting_messages, wake
 
 log = logging.getLogger(__name__)
@@ -36,51 +34,16 @@ TURN = "kt:{sweep}:turn"
 def complete_owed(rt: Runtime, partitions: Sequence[int]) -> int:
     """Complete parked tasks whose holder died after its commit; returns how many events they waited for."""
     done = 0
-    for found in raise_errors(rt.store.execute([Owed(p, OWED_AFTER_MS, 50) for p in partitions])):
+    for partition, found in zip(
+        partitions, rt.store.execute([Owed(p, OWED_AFTER_MS, 50) for p in partitions]), strict=True
+    ):
+        if isinstance(found, StoreUnavailable):
+            raise found
+        if isinstance(found, Exception):
+            say(log, logging.ERROR, "partition.unread", partition=partition, error=found)
+            continue
         for parked in found:
             complete(rt, [(rt.lane_of_session(parked.session), parked)])
-            done += 1
-    return done
-
-
-def promote(rt: Runtime, partitions: Sequence[int]) -> int:
-    """Append events that were kept for later and are due; returns how many."""
-    now = rt.now_ms()
-    done = 0
-    for partition, payloads in zip(
-        partitions, raise_errors(rt.store.execute([DueLater(p, now, 200) for p in partitions])), strict=True
-    ):
-        if payloads:
-            entries = [Entry(*json.loads(payload)) for payload in payloads]
-            try:
-                wake(rt, rt.mailbox.append(entries).wake)
-            except StoreFull as exc:
-                # They are late rather than lost; what is drained now makes room for them.
-                say(log, logging.WARNING, "later.postponed", partition=partition, error=exc)
-                return done
-            raise_errors(rt.store.execute([DropLater(partition, payload) for payload in payloads]))
-            done += len(payloads)
-    return done
-
-
-def publish_kept(rt: Runtime, partitions: Sequence[int]) -> int:
-    """Publish task messages that could not be published before; returns how many."""
-    done = 0
-    for partition, messages in zip(
-        partitions, raise_errors(rt.store.execute([KeptMessages(p, 200) for p in partitions])), strict=True
-    ):
-        for message in messages:
-            kept = json.loads(message)
-            app.send_task(
-                kept["name"],
-                (),
-                kept["kwargs"],
-                task_id=kept["task_id"],
-                link=kept["link"],
-                link_error=kept["link_error"],
-                **kept["options"],
-            )
-            raise_errors(rt.store.execute([DropMessage(partition, message)]))
             done += 1
     return done
 
@@ -89,9 +52,12 @@ def keep_alive(rt: Runtime) -> int:
     """Have lanes write to KATO sessions that would expire within a quarter of their TTL though they are in use."""
     soon = max(60_000, rt.settings.kato_session_ttl_seconds * 250)
     used = int(rt.settings.keep_alive_hours * 3_600_000)
-    found = raise_errors(rt.store.execute([KeepAlive(p, soon, used, 200) for p in range(PARTITIONS)]))
-    wake(rt, [p for p, count in enumerate(found) if count])
-    return sum(found)
+    answers = rt.store.execute([KeepAlive(p, soon, used, 200) for p in range(PARTITIONS)])
+    found = {p: count for p, count in enumerate(answers) if not isinstance(count, Exception)}
+    for error in {str(answer) for answer in answers if isinstance(answer, Exception)}:
+        say(log, logging.ERROR, "sweep.failed", error=error)
+    wake(rt, [p for p, count in found.items() if count])
+    return sum(found.values())
 
 
 def hasten(rt: Runtime, overdue: Iterable[int]) -> None:
@@ -186,4 +152,4 @@ class Sweeper:
                 say(log, logging.ERROR, "sweep.failed", exc_info=True)
 
 
-__all__ = ["Sweeper", "complete_owed", "keep_alive", "promote", "publish_kept", "sweep"]
+__all__ = ["Sweeper", "complete_owed", "keep_alive", "sweep"]

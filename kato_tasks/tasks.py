@@ -6,7 +6,7 @@ import logging
 from functools import partial
 from typing import Any
 
-from kato_tasks import sweeping
+from kato_tasks import postponed, sweeping
 from kato_tasks.bootstrap import runtime
 from kato_tasks.celery_app import app
 from kato_tasks.errors import StoreUnavailable
@@ -94,7 +94,7 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
         for shard in shards if clear_marks else ():
             rt.mark_cleared(shard)
         partitions = [partition for shard in shards for partition in rt.partitions_of(shard)]
-        sweeping.promote(rt, partitions)
+        postponed.promote(rt, partitions)
         done = rt.drainer.drain_partitions(partitions, later=partial(slice_done, rt))
         slice_done(rt, done)
         sweeping.complete_owed(rt, partitions)

@@ -324,13 +324,11 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
     ports.DropDeadLetter: lambda op, keep: _plain("HDEL", f"{lane_prefix(op.lane)}dead", op.id, decode=_nothing),
     ports.Resume: lambda op, keep: ScriptCall("resume", lane_prefix(op.lane), [op.lane, op.session], bool),
     ports.SetAside: lambda op, keep: ScriptCall("set_aside", lane_prefix(op.lane), [op.lane, op.session, op.why], bool),
-    ports.KeepLater: lambda op, keep: _plain(
-        "ZADD", f"{lane_prefix(op.lane)}later", "NX", op.due_ms, op.payload, decode=_nothing
-    ),
+    ports.KeepLater: lambda op, keep: ScriptCall("keep_later", lane_prefix(op.lane), [op.due_ms, op.payload], _nothing),
     ports.DueLater: lambda op, keep: _plain(
         "ZRANGEBYSCORE", f"{prefix(op.partition)}later", "-inf", op.now_ms, "LIMIT", 0, op.limit, decode=list
     ),
-    ports.DropLater: lambda op, keep: _plain("ZREM", f"{prefix(op.partition)}later", op.payload, decode=_nothing),
+    ports.DropLater: lambda op, keep: ScriptCall("drop_later", prefix(op.partition), [op.payload], _nothing),
     ports.KeepMessage: lambda op, keep: _write("RPUSH", f"{lane_prefix(op.lane)}outbox", op.message),
     ports.KeptMessages: lambda op, keep: _plain(
         "LRANGE", f"{prefix(op.partition)}outbox", 0, op.limit - 1, decode=list

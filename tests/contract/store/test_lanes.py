@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -585,16 +587,48 @@ def test_a_parked_session_that_something_made_due_is_not_leased(log: Log) -> Non
 # ------------------------------------------------------------------------------- kept for later
 
 
+def due(log: Log, now_ms: int, limit: int = 10) -> list[str]:
+    """What is due, as it is to be dropped."""
+    return log.do(ports.DueLater(partition_of("n"), now_ms, limit))
+
+
 def test_what_is_kept_for_later_comes_when_it_is_due_once(log: Log) -> None:
     for _ in range(2):
         log.do(ports.KeepLater("n", 1_000, "first"))
     log.do(ports.KeepLater("n", 2_000, "second"))
-    p = partition_of("n")
-    assert log.do(ports.DueLater(p, 999, 10)) == []
-    assert log.do(ports.DueLater(p, 1_000, 10)) == ["first"]
-    assert log.do(ports.DueLater(p, 5_000, 10)) == ["first", "second"]
-    log.do(ports.DropLater(p, "first"))
-    assert log.do(ports.DueLater(p, 5_000, 10)) == ["second"]
+    assert due(log, 999) == []
+    assert [text.strip() for text in due(log, 1_000)] == ["first"]
+    first, second = due(log, 5_000)
+    assert (first.strip(), second.strip()) == ("first", "second")
+    log.do(ports.DropLater(partition_of("n"), first))
+    assert due(log, 5_000) == [second]
+    log.do(ports.KeepLater("n", 3_000, "first"))
+    assert [text.strip() for text in due(log, 5_000)] == ["second", "first"]
+
+
+def test_equal_due_times_keep_the_order_of_the_calls(log: Log) -> None:
+    sent = [json.dumps([random.Random(i).random()]) for i in range(300)]
+    for payload in sent:
+        log.do(ports.KeepLater("n", 1_000, payload))
+        log.do(ports.KeepLater("n", 1_000, payload))
+    assert [json.loads(text) for text in due(log, 1_000, 1_000)] == [json.loads(text) for text in sent]
+
+
+def test_an_event_kept_by_the_version_before_is_kept_once_and_dropped(log: Log) -> None:
+    key = f"{prefix(partition_of('n'))}later"
+    log.redis.zadd(key, {"[1]": 1_000})
+    log.do(ports.KeepLater("n", 2_000, "[1]"))
+    assert due(log, 5_000) == ["[1]"]
+    log.do(ports.DropLater(partition_of("n"), "[1]"))
+    assert due(log, 5_000) == []
+
+
+def test_an_event_that_the_version_before_took_may_be_kept_again(log: Log) -> None:
+    """That version drops the event and does not know of its place."""
+    log.do(ports.KeepLater("n", 1_000, "[1]"))
+    log.redis.delete(f"{prefix(partition_of('n'))}later")
+    log.do(ports.KeepLater("n", 2_000, "[1]"))
+    assert [text.strip() for text in due(log, 5_000)] == ["[1]"]
 
 
 def test_kept_messages_come_oldest_first_until_they_are_dropped(log: Log) -> None:

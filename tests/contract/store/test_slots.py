@@ -50,6 +50,8 @@ def every_script(log: Log, session: str) -> None:
     assert log.do(ports.Resume(node, session)) is True
     log.do(ports.Release(partition_of(node), "t", (node,)))
     assert log.do(ports.SetAside(node, session, "{}")) is True
+    log.do(ports.KeepLater(node, 1, "[]"))
+    log.do(ports.DropLater(partition_of(node), "[]"))
     log.do(ports.KeepAlive(partition_of(node), 10**13, 10**13, 10))
     log.do(ports.Mark(prefix(partition_of(node)) + "mark", 1_000))
     log.do(ports.Count(node, "rebuilt"))

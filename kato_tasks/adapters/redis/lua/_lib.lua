@@ -28,7 +28,8 @@
 --   learned:<lane>   hash    pattern -> "<frequency> <ms>" of the last learns; expires after 2 s
 --   unsettled:<lane> hash    pattern -> session whose learn of it has an open outcome
 --   owed             zset    "<event_id>\n<session>" -> ms: parked requests whose result is there
---   later            zset    event to be appended (JSON) -> due ms
+--   later            zset    place and event to be appended (JSON) -> due ms
+--   later_places     hash    sha1 of such an event -> its place among those due at the same ms; last: the last one given
 --   outbox           list    task messages that could not be published (JSON)
 --   dead             hash    id -> dead letter (JSON)
 --   parked           set     sessions that wait for a person

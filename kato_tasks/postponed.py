@@ -1,0 +1,165 @@
+"""What waits in the store for its time or for the broker: events with a due time, and task messages.
+
+Each is carried out by itself. One that nobody can carry out becomes a dead letter, and holds up none of the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kombu.exceptions import SerializationError
+
+from kato_tasks.bootstrap import Runtime
+from kato_tasks.celery_app import app
+from kato_tasks.domain.entries import TYPES, Entry
+from kato_tasks.domain.ids import lane_of, partition_of, queue_of, shard_of
+from kato_tasks.engine.patience import raise_errors
+from kato_tasks.errors import InvalidEvent, StoreFailed, StoreFull, StoreUnavailable, UnreadableRow
+from kato_tasks.instrumentation import say
+from kato_tasks.ports import DropLater, DropMessage, DueLater, KeepDeadLetter, KeptMessages
+from kato_tasks.waking import wake
+
+log = logging.getLogger(__name__)
+AT_ONCE = 200
+"""How many of a partition are carried out in one round."""
+
+_HOPELESS = (SerializationError, TypeError, ValueError, LookupError, AttributeError)
+"""What is wrong with a message itself: no JSON, no such queue (Celery's QueueNotFound is a KeyError) …"""
+
+
+def later_payload(entry: Entry) -> str:
+    """An entry as it is kept until it is due: version 1, a list to whose end later versions may append."""
+    return json.dumps(
+        [entry.session_id, entry.node_id, entry.event_id, entry.kind, entry.wanted, entry.digest, entry.text]
+    )
+
+
+def read_later(payload: str) -> Entry:
+    """The entry that was kept, by this version or another. Raises UnreadableRow."""
+    try:
+        row = json.loads(payload)
+    except ValueError as exc:
+        raise UnreadableRow(f"an event kept for later is no JSON ({exc})") from None
+    if not isinstance(row, list) or len(row) < 7:
+        raise UnreadableRow("an event kept for later is of another version or broken")
+    session, node, event_id, kind, wanted, digest, text = row[:7]
+    texts = (session, event_id, digest, text, node or "")
+    if not all(isinstance(one, str) for one in texts) or not isinstance(wanted, bool) or kind not in TYPES:
+        raise UnreadableRow("an event kept for later is of another version or broken")
+    return Entry(session, node, event_id, kind, wanted, digest, text)
+
+
+def promote(rt: Runtime, partitions: Sequence[int]) -> int:
+    """Append events that were kept for later and are due; returns how many. Raises StoreUnavailable."""
+    now = rt.now_ms()
+    done = 0
+    for partition, payloads in _each(partitions, rt.store.execute([DueLater(p, now, AT_ONCE) for p in partitions])):
+        try:
+            done += _promoted(rt, partition, payloads)
+        except StoreFull as exc:
+            # They are late rather than lost; what is drained now makes room for them.
+            say(log, logging.WARNING, "later.postponed", partition=partition, error=exc)
+            return done
+        except StoreFailed as exc:
+            say(log, logging.ERROR, "later.postponed", partition=partition, error=exc)
+    return done
+
+
+def _promoted(rt: Runtime, partition: int, payloads: Sequence[str]) -> int:
+    due: list[Entry] = []
+    for payload in payloads:
+        try:
+            due.append(read_later(payload))
+        except UnreadableRow as exc:
+            _bury(rt, "", {"event_id": "", "kept": payload}, str(exc))
+    try:
+        wake(rt, rt.mailbox.append(due).wake)
+    except (InvalidEvent, StoreFailed):
+        _promote_singly(rt, due)
+    raise_errors(rt.store.execute([DropLater(partition, payload) for payload in payloads]))
+    return len(due)
+
+
+def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> None:
+    """One of these cannot be appended (its session belongs to another node, or its rows are broken): the others are."""
+    for entry in due:
+        try:
+            wake(rt, rt.mailbox.append([entry]).wake)
+        except (InvalidEvent, StoreFailed) as exc:
+            event = {"event_id": entry.event_id, "session_id": entry.session_id, "kept": entry.text}
+            _bury(rt, lane_of(rt.node_of_session(entry.session_id) or ""), event, str(exc))
+
+
+def publish_kept(rt: Runtime, partitions: Sequence[int]) -> int:
+    """Publish task messages that could not be published before; returns how many. Raises StoreUnavailable."""
+    done = 0
+    for partition, messages in _each(partitions, rt.store.execute([KeptMessages(p, AT_ONCE) for p in partitions])):
+        for message in messages:
+            try:
+                _publish(rt, message)
+                done += 1
+            except _HOPELESS as exc:
+                # Its event is in the log and is applied; only its caller is told nothing.
+                _bury(rt, "", {"event_id": "", "message": message}, f"a task message cannot be published: {exc!r}")
+            except Exception as exc:
+                # Errors of a dead connection have many classes. The broker is away for all of them.
+                say(log, logging.WARNING, "outbox.postponed", partition=partition, error=exc)
+                return done
+            raise_errors(rt.store.execute([DropMessage(partition, message)]))
+    return done
+
+
+def _publish(rt: Runtime, message: str) -> None:
+    """Publish a message to the queue that serves its lane today: it was kept under another number of shards perhaps."""
+    kept = json.loads(message)
+    options = dict(kept["options"])
+    lane = (options.get("headers") or {}).get("kato", {}).get("lane")
+    if lane is not None:
+        options["queue"] = queue_of(shard_of(partition_of(lane), rt.settings.shards))
+    app.send_task(
+        kept["name"],
+        (),
+        kept["kwargs"],
+        task_id=kept["task_id"],
+        link=kept["link"],
+        link_error=kept["link_error"],
+        **options,
+    )
+
+
+def _each(partitions: Sequence[int], answers: Sequence[Any]) -> list[tuple[int, list[str]]]:
+    """What each partition has; one that the store refuses is left out."""
+    found = []
+    for partition, answer in zip(partitions, answers, strict=True):
+        if isinstance(answer, StoreUnavailable):
+            raise answer
+        if isinstance(answer, Exception):
+            say(log, logging.ERROR, "partition.unread", partition=partition, error=answer)
+        elif answer:
+            found.append((partition, answer))
+    return found
+
+
+def _bury(rt: Runtime, lane: str, event: Mapping[str, Any], reason: str) -> None:
+    """Keep what nobody can carry out as a dead letter, with all that was kept of it."""
+    text = json.dumps(event)
+    now = int(time.time() * 1000)
+    letter = {
+        "session_id": event.get("session_id", ""),
+        "node_id": "",
+        "lane": lane,
+        "position": None,
+        "event": event,
+        "reason": reason,
+        "attempts": 0,
+        "first_ms": now,
+        "last_ms": now,
+    }
+    name = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    say(log, logging.ERROR, "kept.buried", id=event["event_id"], reason=reason)
+    raise_errors(rt.store.execute([KeepDeadLetter(lane, f"kept {name}", json.dumps(letter))]))
