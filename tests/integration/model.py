@@ -368,6 +368,10 @@ class Lane:
             raise WorkerDied
         operations = effect.operations if isinstance(effect, ports.Together) else (effect,)
         answers = self.store.execute(operations)
+        if isinstance(effect, ports.Commit):
+            if effect.answers and not isinstance(answers[0], Exception):
+                self.predicted[effect.answers] = self.kato.predicted
+            self.kato.predicted = None
         if fault == "dies_after":
             raise WorkerDied
         if fault == "twice" and not isinstance(effect, ports.Count):
@@ -375,8 +379,6 @@ class Lane:
         for one in answers:
             if isinstance(one, Exception):
                 raise one
-        if isinstance(effect, ports.Commit) and effect.answers:
-            self.predicted[effect.answers], self.kato.predicted = self.kato.predicted, None
         return answers if isinstance(effect, ports.Together) else answers[0]
 
     # ---------------------------------------------------------------------------- what is there
