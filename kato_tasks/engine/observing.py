@@ -47,12 +47,15 @@ def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
             f"observe-sequence: KATO counts time {answer.time} and {answer.stm_length} events, "
             f"{after.time} and {after.stm_length} were due"
         )
-    if lane.terms.verify_last and entries[-1].position == work.head:
-        # Nothing may follow for long that would notice a 200 that was not saved.
+    stm = None
+    if any(e.has_vectors for e in entries) or (lane.terms.verify_last and entries[-1].position == work.head):
+        # The names of vectors are read back, and what was not saved despite the 200 has none: another event's would be
+        # taken for them. And nothing may follow for long that would notice a 200 that was not saved.
         seen = yield from kato.read_back(binding.url, binding.kato_session)
         if (seen.time, len(seen.stm)) != (after.time, after.stm_length):
             raise Mismatch(f"observe-sequence: KATO answered time {after.time} and has {seen.time}")
-    return (yield from committed(lane, work, intent, entries, None))
+        stm = seen.stm
+    return (yield from committed(lane, work, intent, entries, stm))
 
 
 def after_call(binding: Binding, entries: Sequence[Logged]) -> Binding:
@@ -65,14 +68,13 @@ def after_call(binding: Binding, entries: Sequence[Logged]) -> Binding:
 def committed(
     lane: LaneContext, work: Work, intent: Intent, entries: Sequence[Logged], stm: list[list[str]] | None
 ) -> Step[Proceeded]:
-    """Commit observations that KATO has applied. ``stm``: KATO's, where it was read back already."""
+    """Commit observations that KATO has applied. ``stm``: what it holds now; None only if there are no vectors."""
     assert work.binding is not None
     before = work.binding
     after = replace(after_call(before, entries), expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
     symbols: list[tuple[int, str]] = []
     if any(e.has_vectors for e in entries):
-        if stm is None:
-            stm = (yield from kato.read_back(before.url, before.kato_session)).stm
+        assert stm is not None
         made = [e for e in entries if e.counts]
         named = stm[-len(made) :]
         symbols = [(e.position, dumps(event)) for e, event in zip(made, named, strict=True) if e.has_vectors]

@@ -45,11 +45,16 @@ CALL_FAULTS = (
     "lost_after",
     "error_before",
     "error_after",
+    "unauthorised",
     "forbidden",
+    "redirected",
+    "foreign_404",
     "gateway_before",
     "gateway_after",
+    "too_many_after",
     "maintenance",
     "other_shape",
+    "other_fields",
     "not_saved",
     "not_found",
     "redis_down",
@@ -70,6 +75,9 @@ NOT_PASSED_ON = {
         503, b"Service Unavailable", content_type="text/plain", server="uvicorn", connection="close"
     ),
     "forbidden": ports.KatoReply(403, b"<html>no</html>"),
+    "unauthorised": ports.KatoReply(401, b"<html>no</html>"),
+    "redirected": ports.KatoReply(302, b"", location="http://elsewhere/login"),
+    "foreign_404": ports.KatoReply(404, b"<html>no</html>"),
     "gateway_before": ports.KatoReply(503, b"<html>no</html>"),
     "maintenance": ports.KatoReply(200, b'{"status":"maintenance"}'),
 }
@@ -172,7 +180,9 @@ def _reply(answer: Answer) -> ports.KatoReply:
 INSTEAD = {
     "error_after": _reply(server_error()),
     "gateway_after": ports.KatoReply(503, b"<html>no</html>"),
+    "too_many_after": ports.KatoReply(429, b'{"detail": "slow down"}', retry_after=0.001),
     "other_shape": ports.KatoReply(200, b"null"),
+    "other_fields": ports.KatoReply(200, b'{"results": {}, "cognition_data": [], "pattern": 7, "predictions": "no"}'),
 }
 """What is answered in the place of KATO's answer once it has applied the call."""
 
@@ -182,11 +192,10 @@ INSTEAD = {
 
 @dataclass(frozen=True)
 class Asked:
-    """Where a predict stands in its session's order: behind so many events, with this STM."""
+    """Where a predict stands in its session's order: behind so many events."""
 
     session: str
     after: int
-    stm: list[list[str]]
 
 
 class Oracle:
@@ -197,18 +206,26 @@ class Oracle:
         self.emotives: dict[str, list[dict[str, float]]] = {}
         self.said: dict[str, list[dict[str, Any]]] = {}
         self.asked: dict[str, Asked] = {}
+        self.stm_at: dict[tuple[str, int], list[list[str]]] = {}
+        """session, position → its STM behind that event"""
         self.patterns = Patterns()
         self._events: dict[str, int] = {}
 
     def apply(self, session: str, event: Mapping[str, Any]) -> None:
         stm = self.stm.setdefault(session, [])
-        felt = self.emotives.setdefault(session, [])
-        said = self.said.setdefault(session, [])
+        self.emotives.setdefault(session, [])
+        self.said.setdefault(session, [])
         kind = event["event_type"]
         if kind == "predict":
-            self.asked[event["event_id"]] = Asked(session, self._events.get(session, 0), list(stm))
+            self.asked[event["event_id"]] = Asked(session, self._events.get(session, 0))
             return
         self._events[session] = self._events.get(session, 0) + 1
+        self._take(session, event)
+        self.stm_at[session, self._events[session]] = list(stm)
+
+    def _take(self, session: str, event: Mapping[str, Any]) -> None:
+        stm, felt, said = self.stm[session], self.emotives[session], self.said[session]
+        kind = event["event_type"]
         if kind == "observation":
             seen = event["observation"]
             symbols = sorted(map(vector_symbol, seen.get("vectors", ()))) + sorted(seen["strings"])

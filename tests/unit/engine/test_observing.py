@@ -476,6 +476,18 @@ def test_the_name_that_kato_gives_a_vector_is_read_back_once_and_kept() -> None:
     assert world.the(ports.Commit).symbols == [(1, '["VCTR|1","a"]')]
 
 
+def test_a_vector_that_was_not_saved_despite_the_200_does_not_get_the_name_of_the_event_before_it() -> None:
+    """Invariants 3 and 6. The wrong name would pass every later comparison, and every learn would learn it."""
+    world = World(logged([observed("e0", "a"), observed("e1", vectors=[[1.0]])]), bound_at(1), cursor=1)
+    world.kato("observe-sequence", sequence(1, time=2, stm_length=2))
+    world.kato("cognition-data", holds([["a"]])).kato("cognition-data", holds([["a"]])).kato("delete", OK)
+    world.kato("sessions", created()).kato("observe-sequence", sequence(1, time=1, stm_length=1))
+    world.kato("cognition-data", holds([["a"]]))
+    world.turn()
+    assert not [symbols for commit in world.of(ports.Commit) for symbols in commit.symbols]
+    assert "fenced" in world.counts
+
+
 def test_a_vector_is_not_lost_because_its_metadata_speaks_of_vectors_too() -> None:
     """Invariants 3 and 6. Falls when what an observation is is guessed from its text."""
     events = [observed("e1", vectors=[[0.1, 0.2]], metadata={"vectors": []}), observed("e2", "b")]
