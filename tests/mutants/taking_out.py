@@ -1,8 +1,8 @@
 """Take one line out of a source file, so that what is left still loads.
 
-A statement goes whole, over all its lines; `if X` and `while X` stay with a condition that never holds; a name that
-was given a value is given none. A line that stands in several places is taken out in each of them. A row that names
-a replacement gets exactly that.
+A statement goes whole, over all its lines; `if X` and `while X` stay with a condition that never holds, and `except X`
+catches nothing; a name that was given a value is given none. A line that stands in several places is taken out in each
+of them. A row that names a replacement gets exactly that.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def take_out(path: str, source: str, line: str, without: str | None = None) -> s
 def _out_of_python(source: str, line: str) -> str:
     lines = source.splitlines(keepends=True)
     numbers = {number for number, text in enumerate(lines, 1) if text.strip() == line}
-    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt) and node.lineno in numbers]
+    found = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt | ast.ExceptHandler))
+    statements = [node for node in found if node.lineno in numbers]
     if {node.lineno for node in statements} != numbers or not numbers:
         raise CannotTakeOut("no statement begins with this line: say in the row what stands there instead")
     # From the end of the file to its start, so that places found before stay where they are.
@@ -54,10 +55,12 @@ def _out_of_python(source: str, line: str) -> str:
 Place = tuple[int, int]
 
 
-def _replacement(node: ast.stmt) -> tuple[Place, Place, str]:
+def _replacement(node: ast.stmt | ast.ExceptHandler) -> tuple[Place, Place, str]:
     """From where to where, and what stands there afterwards."""
     if isinstance(node, ast.If | ast.While):
         return (node.test.lineno, node.test.col_offset), _end(node.test), "False"
+    if isinstance(node, ast.ExceptHandler) and node.type is not None:
+        return (node.type.lineno, node.type.col_offset), _end(node.type), "()"
     value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
     if value is not None:
         return (value.lineno, value.col_offset), _end(value), "None"
@@ -66,7 +69,7 @@ def _replacement(node: ast.stmt) -> tuple[Place, Place, str]:
     return (node.lineno, node.col_offset), _end(node), "pass"
 
 
-def _end(node: ast.stmt | ast.expr) -> Place:
+def _end(node: ast.stmt | ast.ExceptHandler | ast.expr) -> Place:
     assert node.end_lineno is not None
     assert node.end_col_offset is not None
     return node.end_lineno, node.end_col_offset

@@ -23,6 +23,7 @@ from tests.mutants.taking_out import CannotTakeOut, take_out
         ("if a and b:\n    c()\n", "if a and b:", "if False:\n    c()\n"),
         ("if (\n    a\n    and b\n):\n    c()\n", "if (", "if (\n    False\n):\n    c()\n"),
         ("if a:\n    b()\nelif c:\n    d()\n", "elif c:", "if a:\n    b()\nelif False:\n    d()\n"),
+        ("try:\n    a()\nexcept X as e:\n    b()\n", "except X as e:", "try:\n    a()\nexcept () as e:\n    b()\n"),
         ("x = do(1)\n", "x = do(1)", "x = None\n"),
         ("x = do(\n    'é',\n)\ny = 1\n", "x = do(", "x = None\ny = 1\n"),
         ("if a:\n    do()\nelse:\n    do()\n", "do()", "if a:\n    pass\nelse:\n    pass\n"),
