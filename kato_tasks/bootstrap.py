@@ -14,6 +14,7 @@ from kato_tasks.adapters.http.kato import HttpKato
 from kato_tasks.adapters.redis.breaker import RedisBreakerState
 from kato_tasks.adapters.redis.keys import overdue_mark, prefix, wake_mark
 from kato_tasks.adapters.redis.operations import Retention
+from kato_tasks.adapters.redis.persistence import persistence_problem
 from kato_tasks.adapters.redis.store import RedisStore, StoreRun, check_store, connect
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, shard_of
 from kato_tasks.engine.breaker import CircuitBreaker, GuardedKato
@@ -76,6 +77,10 @@ class Runtime:
         except redis.RedisError as exc:
             raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
         return int(seconds) * 1000 + int(micros) // 1000
+
+    def persistence_problem(self) -> str | None:
+        """What the store would lose when its process ends, and what to set; None when it keeps everything."""
+        return persistence_problem(self.redis)
 
     def node_of_session(self, session_id: str) -> str | None:
         """The node that a session belongs to for life, as KATO is told it; None when it is not known."""

@@ -64,6 +64,17 @@ def _end_on_a_bad_configuration(begin: Callable[[], object]) -> None:
 
 
 @worker_ready.connect(weak=False)
+def warn_of_a_store_that_keeps_nothing(**_: Any) -> None:
+    """One line for each worker, once its log is set up."""
+    try:
+        problem = runtime().persistence_problem()
+    except StoreUnavailable:
+        return  # said already
+    if problem is not None:
+        say(log, logging.WARNING, "store.volatile", meaning=problem)
+
+
+@worker_ready.connect(weak=False)
 def start_sweeping(**_: Any) -> None:
     """One thread in the worker's parent process."""
     _sweepers.append(Sweeper())

@@ -120,6 +120,9 @@ class RedisStore:
                 raw |= self._run(again)
         except RedisError as exc:
             raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+        if any(isinstance(answer, ReadOnlyError) for answer in raw.values()):
+            # Its server is a replica now. Redis keeps such connections open, so they would be used for ever.
+            self.redis.connection_pool.disconnect(inuse_connections=False)
         for i, answer in raw.items():
             answers[i] = _answer(calls[i], answer)
         return answers

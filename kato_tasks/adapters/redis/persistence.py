@@ -1,0 +1,29 @@
+"""Whether the store keeps what it acknowledged: said once at a worker's start, never refused."""
+
+from __future__ import annotations
+
+import redis
+from redis.exceptions import RedisError
+
+from kato_tasks.errors import StoreUnavailable
+
+
+def persistence_problem(client: redis.Redis) -> str | None:
+    """What the store would lose when its process ends, and what to set; None when its append-only file is on."""
+    try:
+        about = client.info("persistence")
+    except RedisError as exc:
+        raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+    if about.get("aof_enabled"):
+        return None
+    try:
+        snapshots = bool(client.config_get("save").get("save"))
+    except RedisError:
+        # CONFIG is renamed or forbidden where Redis is a service.
+        return "appendonly is off: a crash loses what was appended since the last snapshot, if there are any"
+    if snapshots:
+        return "appendonly is off: a crash loses every event since the last snapshot; set appendonly yes"
+    return "appendonly is off and nothing is saved: a restart loses every event; set appendonly yes"
+
+
+__all__ = ["persistence_problem"]
