@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 EXTRAS := kafka,postgres,http,embedded,otel,dev
 # Tests that kill and restart for longer have the mark chaos; `make test TEST_ARGS="-m chaos"` runs them.
 TEST_ARGS ?= -m "not chaos"
+# How many test files run side by side, each process with services of its own; 0: one after another.
+TEST_JOBS ?= 2
 DATA ?=
 
 # Each candidate is asked for its version: a shim on PATH may stand for an interpreter that is not there.
@@ -40,7 +42,7 @@ demo: $(READY)
 	@$(BIN)/kato-tasks demo $(if $(DATA),--data '$(DATA)')
 
 test: $(READY)
-	@$(BIN)/python -m tests.services run pytest $(TEST_ARGS)
+	@$(BIN)/python -m tests.services run pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -195,7 +195,7 @@ def test_an_answer_that_was_compressed_unasked_is_read(
     [
         (b"br", b"\x0b\x05\x80", "encoded as br"),
         (b"gzip", b'{"ok":true}', "decompressed"),
-        (b"gzip", gzip.compress(b'{"ok":true}')[:-9], "ends too early"),
+        (b"gzip", gzip.compress(b'{"ok":true}', mtime=0)[:-9], "ends too early"),
     ],
 )
 def test_an_answer_that_cannot_be_decoded_is_none(kato: HttpKato, name: bytes, body: bytes, reason: str) -> None:
