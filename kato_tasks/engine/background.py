@@ -35,10 +35,11 @@ class Background(Generic[T]):
         self._driver: Driver[T] | None = None
         self._left = 0
         """steps whose end was not told yet"""
-        self._told: SimpleQueue[tuple[Ended[T], list[Finished[T]]]] = SimpleQueue()
+        self._told: SimpleQueue[tuple[Ended[T], list[Finished[T]]] | None] = SimpleQueue()
         self._ended: dict[int, tuple[Ended[T], list[Finished[T]]]] = {}
         """what ended in this turn, by whom it is to be told to"""
         self.closing = False
+        self._closed = False
 
     def __len__(self) -> int:
         """How many steps are under way, or ended and not told yet."""
@@ -47,6 +48,9 @@ class Background(Generic[T]):
     def take(self, driver: Driver[T], ended: Ended[T]) -> None:
         """Go on with what a driver has under way; ``ended`` is told of several ends at a time, in another thread."""
         with self._changed:
+            if self._closed:
+                driver.close()
+                return
             self._left += len(driver)
             self._taken.append((driver, ended))
             if self._driver is None:
@@ -56,7 +60,7 @@ class Background(Generic[T]):
         self._driver.wake()
 
     def close(self, seconds: float) -> int:
-        """Wait until everything has ended and was told, at most so long; returns how many steps are left.
+        """Wait until everything has ended and was told, at most so long, and end; returns how many steps are left.
 
         Nothing new is begun for the lanes meanwhile (``closing``). What is left keeps its open intent, and the next
         holder of its lane reconciles it.
@@ -66,18 +70,23 @@ class Background(Generic[T]):
         with self._changed:
             while self._left and (remaining := deadline - time.monotonic()) > 0:
                 self._changed.wait(remaining)
-            return self._left
+            left, self._closed = self._left, True
+        if self._driver is not None:
+            self._driver.wake()
+            self._told.put(None)
+        return left
 
     def _run(self, driver: Driver[T]) -> None:
-        while True:
+        while not self._closed:
             try:
                 self._turn(driver)
             except Exception:
                 # Nothing is known to get here; the lanes' leases run out, and the next holders reconcile.
                 say(log, logging.ERROR, "background.failed", exc_info=True)
+        driver.close()
 
     def _turn(self, driver: Driver[T]) -> None:
-        while True:
+        while not self._closed:
             with self._changed:
                 taken = list(self._taken)
                 self._taken.clear()
@@ -96,8 +105,8 @@ class Background(Generic[T]):
         return collect
 
     def _tell(self, _driver: Driver[T]) -> None:
-        while True:
-            ended, finished = self._told.get()
+        while (told := self._told.get()) is not None:
+            ended, finished = told
             try:
                 ended(finished)
             except Exception:

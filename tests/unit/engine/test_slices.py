@@ -148,3 +148,22 @@ def test_a_wake_up_leases_no_more_lanes_at_once_than_its_setting_says_however_ma
         asked = [lease.partition for together in store.leases for lease in together]
         assert sorted(asked) == list(range(partitions)), "every partition is asked once before it gives up"
     kato.close()
+
+
+def test_a_background_that_is_closed_ends_its_threads_and_gives_every_connection_back() -> None:
+    """An application opens and closes its runtime more than once; what had no answer yet is abandoned."""
+    kato = HttpKato(connections=4)
+
+    def hang(peer: Peer) -> None:
+        while True:
+            peer.request()
+
+    with serving(hang) as server:
+        store = Store({0: [work(server.url, "lane")]})
+        draining = drainer(store, kato, server.url)
+        draining.drain_partitions([0], later=lambda _: None)
+        assert draining.in_background == 1
+        assert draining.close(0.1) == 1
+        wait_until(lambda: kato.in_use == 0, 5, "the connection was given back")
+        wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("kato-background")], 5, "threads")
+    kato.close()
