@@ -17,26 +17,50 @@ from functools import partial
 from typing import Any, ClassVar
 
 from celery import Task
+from celery._state import get_current_worker_task
+from celery.app.task import get_actual_ignore_result
 from celery.canvas import Signature, maybe_signature
 from celery.exceptions import Ignore, Reject
 from celery.result import AsyncResult
+from celery.states import READY_STATES
 from kombu.exceptions import EncodeError
 
+from kato_tasks.answers import (
+    Place,
+    Sought,
+    buried,
+    delivered,
+    expired_prediction,
+    failed,
+    is_error,
+    long_applied,
+    too_many_wait,
+    without_session,
+)
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.domain.entries import Entry, entry_of, predict_entry
 from kato_tasks.domain.events import parse_event
-from kato_tasks.domain.ids import check_event_id, check_text_id, lane_of, partition_of, queue_of, shard_of
+from kato_tasks.domain.ids import check_event_id, check_text_id, default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.domain.observations import Observation
-from kato_tasks.engine.patience import raise_errors
-from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NotAppliedYet, StoreUnavailable
+from kato_tasks.engine.patience import STORE_PATIENCE_SECONDS, raise_errors
+from kato_tasks.errors import (
+    EventConflict,
+    EventRefused,
+    InvalidEvent,
+    KatoTasksError,
+    NotAppliedYet,
+    StoreUnavailable,
+)
 from kato_tasks.instrumentation import say
 from kato_tasks.on_commit import OnCommit
-from kato_tasks.parking import answer_known, park_request, slice_done
+from kato_tasks.parking import PASSING, answer_known, finish, parked_text, request_of, slice_done
 from kato_tasks.ports import KeepLater, KeepMessage
 from kato_tasks.postponed import later_payload
 
 log = logging.getLogger(__name__)
 WAITING = "WAITING"
+_ROUNDS = 4
+"""How often a task looks at most before it says that the store contradicts itself."""
 DIRECT_SECONDS = 60.0
 """How long a call without a worker (eager mode, or the task called like a function) waits for its session's turn."""
 
@@ -107,14 +131,8 @@ class LaneTask(OnCommit, Task):
         if self.app.conf.task_always_eager:
             return super().apply_async((), call, task_id=task_id, link=link, link_error=link_error, **options)
         rt = runtime()
-        entry = self.entry(call, task_id)
         due_ms = _due_ms(options.pop("countdown", None), options.pop("eta", None))
-        if due_ms is None:
-            place = append_one(rt, entry)
-        else:
-            lane = lane_of(rt.mailbox.nodes([entry])[0])
-            place = {"lane": lane, "position": 0, "event_id": entry.event_id}
-            raise_errors(rt.store.execute([KeepLater(lane, due_ms, later_payload(entry))]))
+        place = self.placed(rt, call, task_id) if due_ms is None else self.kept_for_later(rt, call, task_id, due_ms)
         lane = str(place["lane"])
         options.pop("queue", None)
         options.pop("routing_key", None)
@@ -143,16 +161,43 @@ class LaneTask(OnCommit, Task):
             raise_errors(rt.store.execute([KeepMessage(lane, json.dumps(message))]))
             return self.AsyncResult(task_id)
 
+    def placed(self, rt: Runtime, call: Mapping[str, Any], event_id: str) -> Place:
+        """Append a call's event; its place. An observation makes its session, and nothing else does.
+
+        Inside a worker, where a step of a canvas is dispatched, a store that is away for a moment is waited for.
+        """
+        entry = self.entry(call, event_id)
+        deadline = time.monotonic() + (STORE_PATIENCE_SECONDS if get_current_worker_task() is not None else 0.0)
+        while True:
+            try:
+                if self.event_type == "observation" or rt.mailbox.knows(entry.session_id):
+                    return append_one(rt, entry)
+                return {**nowhere(entry), "no_session": True}
+            except StoreUnavailable:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.1)
+
+    def kept_for_later(self, rt: Runtime, call: Mapping[str, Any], event_id: str, due_ms: int) -> Place:
+        """Keep a call's event until it is due; its place."""
+        entry = self.entry(call, event_id)
+        place = nowhere(entry)
+        if self.event_type == "observation" or rt.mailbox.knows(entry.session_id):
+            place["lane"] = lane_of(rt.mailbox.nodes([entry])[0])
+        raise_errors(rt.store.execute([KeepLater(place["lane"], due_ms, later_payload(entry))]))
+        return {**place, "due": due_ms}
+
     # ------------------------------------------------------------- the worker
 
     def perform(self, call: Mapping[str, Any]) -> Any:
         """The body: this event's result, or Ignore with the request parked in its lane.
 
-        A store that is away does not fail the task: its message goes back to its queue.
+        A store that is away does not fail the task, nor a broker that cannot take its next step: its message goes
+        back to its queue.
         """
         try:
             return self._perform(call)
-        except StoreUnavailable as exc:
+        except PASSING as exc:
             if self.request.called_directly or self.request.is_eager:
                 raise
             say(log, logging.WARNING, "task.requeued", id=self.request.id, error=exc)
@@ -163,62 +208,145 @@ class LaneTask(OnCommit, Task):
         request = self.request
         task_id = request.id or str(uuid.uuid4())
         direct = bool(request.called_directly or request.is_eager)
-        place = None if direct else request.get("kato")
         known = answer_known(task_id)
         if known is not None:
             return delivered(known)
         rt = runtime()
-        session = str(call["session_id"])
-        if place is None:
-            entry = self.entry(self.call((), call), task_id)
-            place = append_one(rt, entry)
-        lane, position, event_id = place["lane"], int(place["position"] or 0), place["event_id"]
+        place = (None if direct else request.get("kato")) or self.placed(rt, call, task_id)
         deadline = time.monotonic() + DIRECT_SECONDS
-        claim = {"lane": lane, "session": session, "event_id": event_id, "position": position}
         while True:
-            found, token = rt.drainer.claim(**claim, task_id="", request="", lease=True)
+            sought = self.seek(rt, call, place, lease=True)
+            if sought.answer is not None or not direct:
+                break
+            if time.monotonic() > deadline:
+                raise NotAppliedYet(f"not applied within {DIRECT_SECONDS:g} s: see kato-tasks sessions show")
+            place = sought.place
+            time.sleep(0.02)
+        if sought.answer is None:
+            position = sought.place["position"]
+            show_waiting(self, task_id, {"session_id": str(call["session_id"]), "position": position})
+            sought = self.seek(rt, call, sought.place, task_id=task_id, stored=request_of(self, call))
+        if sought.answer is None:
+            raise Ignore
+        if direct:
+            return delivered(sought.answer)
+        if sought.late and told_before(self, task_id):
+            raise Ignore
+        if (request.callbacks or request.chain) and not is_error(sought.answer):
+            # Celery would fail this step if its next one cannot be sent for a moment.
+            finish(task_id, request_of(self, call), sought.answer)
+            raise Ignore
+        return delivered(sought.answer)
+
+    def seek(
+        self,
+        rt: Runtime,
+        call: Mapping[str, Any],
+        place: Place,
+        *,
+        lease: bool = False,
+        task_id: str = "",
+        stored: Mapping[str, Any] | None = None,
+    ) -> Sought:
+        """This call's answer; without one the request waits at its event, once there is a ``task_id`` to park.
+
+        An event that the store has lost, or never had, is appended again: its arguments are in the message.
+        Raises EventConflict, InvalidEvent or StoreUnavailable.
+        """
+        session = str(call["session_id"])
+        for _ in range(_ROUNDS):
+            event_id = str(place["event_id"])
+            if place.get("no_session"):
+                return Sought(without_session(self.event_type, session, event_id), place)
+            position = int(place["position"] or 0)
+            kind = "" if position else "p" if self.event_type == "predict" else str(place.get("due") or "")
+            if kind == "p":
+                place = {**place, "predict": True}
+            found, token = rt.drainer.claim(
+                lane=str(place["lane"]),
+                session=session,
+                event_id=event_id,
+                position=position,
+                kind=kind,
+                task_id=task_id,
+                request=parked_text(stored, place) if stored is not None else "",
+                lease=lease,
+            )
+            lease = False
             if found.work is not None:
                 # A call without a worker waits for KATO itself: it has no slot to give back.
                 later = None if direct else partial(slice_done, rt)
                 done, answer = rt.drainer.drain_claimed(found.work, token, session, event_id, later)
                 slice_done(rt, done)
                 if answer is not None:
-                    return delivered(answer)
-                found, _ = rt.drainer.claim(**claim, task_id="", request="", lease=False)
+                    return Sought(self.own(rt, call, place, answer), place)
+                continue
             if found.result is not None:
-                return delivered(found.result)
+                return Sought(self.own(rt, call, place, found.result), place)
             if found.applied:
-                return {"status": "applied", "session_id": session, "event_id": event_id, "position": position}
-            if not direct:
-                break
-            if time.monotonic() > deadline:
-                raise NotAppliedYet(f"not applied within {DIRECT_SECONDS:g} s: see kato-tasks sessions show")
-            time.sleep(0.02)
-        show_waiting(self, task_id, {"session_id": session, "position": position})
-        found, _ = rt.drainer.claim(**claim, task_id=task_id, request=park_request(self, call), lease=False)
-        if found.result is not None:
-            return delivered(found.result)
-        raise Ignore
+                return Sought(long_applied(session, place, found.node), place, late=True)
+            if found.dead is not None:
+                return Sought(buried(found.dead), place, late=True)
+            if found.full:
+                return Sought(too_many_wait(event_id), place)
+            if not found.unknown:
+                return Sought(None, place)
+            again = self.placed(rt, call, event_id)
+            if kind == "p" and again.get("known"):
+                return Sought(expired_prediction(), place, late=True)
+            place = again
+        raise EventRefused(f"the store knows {event_id!r} and has another event at its position {place['position']}")
+
+    def own(self, rt: Runtime, call: Mapping[str, Any], place: Place, answer: str) -> str:
+        """The result of an event with this id, if it is this call's event.
+
+        One that was kept for later has not been compared with what has its id.
+        """
+        if place["position"] or self.event_type == "predict":
+            return answer
+        try:
+            append_one(rt, self.entry(call, place["event_id"]))
+        except EventConflict as exc:
+            return failed(exc)
+        return answer
+
+    def look_again(self, rt: Runtime, call: Mapping[str, Any], task_id: str, stored: Mapping[str, Any]) -> Sought:
+        """A request has waited for long and its event is not where it looks for it: its answer, or its new place."""
+        try:
+            place = stored["request"].get("kato") or self.placed(rt, call, task_id)
+            return self.seek(rt, call, place, task_id=task_id, stored=stored)
+        except StoreUnavailable:
+            raise
+        except KatoTasksError as exc:
+            return Sought(failed(exc), {})
 
 
 def show_waiting(task: LaneTask, task_id: str, where: dict[str, Any]) -> None:
     """Let the result backend and Flower know; a backend or broker that is away must not fail the task for it."""
     try:
-        task.backend.store_result(task_id, where, WAITING, request=task.request)
+        if not get_actual_ignore_result(task, task.request):
+            task.backend.store_result(task_id, where, WAITING, request=task.request)
         task.send_event("task-waiting", **where)
     except Exception as exc:
         say(log, logging.WARNING, "task.waiting_unseen", id=task_id, error=exc)
 
 
-def delivered(result: str) -> Any:
-    """A stored result as the task's own: its JSON, or the error in its place."""
-    answer = json.loads(result)
-    if isinstance(answer, dict) and "error" in answer and set(answer) == {"error"}:
-        raise EventRefused(answer["error"]["message"])
-    return answer
+def told_before(task: LaneTask, task_id: str) -> bool:
+    """Whether the result backend has this task's end already; links and chords went out before that was written."""
+    try:
+        return task.backend.get_state(task_id) in READY_STATES
+    except Exception as exc:
+        say(log, logging.DEBUG, "task.state_unseen", id=task_id, error=exc)
+        return False
 
 
-def append_one(rt: Runtime, entry: Entry) -> dict[str, Any]:
+def nowhere(entry: Entry) -> Place:
+    """The place of what is not appended (yet): in the lane that its session would have by itself."""
+    node = entry.node_id or default_node(entry.session_id)
+    return {"lane": lane_of(node), "position": 0, "event_id": entry.event_id}
+
+
+def append_one(rt: Runtime, entry: Entry) -> Place:
     """Append one event; returns its place. Raises EventConflict.
 
     No wake-up is sent beside the task's own message, which drains the lane on arrival: it would double what a
@@ -230,8 +358,10 @@ def append_one(rt: Runtime, entry: Entry) -> dict[str, Any]:
     if placed.conflict:
         raise EventConflict(placed.appended.error or "")
     warn_of_shared_names(posted.shared_names)
-    position = 0 if entry.kind == "p" else placed.appended.position
-    return {"lane": placed.lane, "position": position, "event_id": entry.event_id}
+    place: Place = {"lane": placed.lane, "position": placed.appended.position, "event_id": entry.event_id}
+    if entry.kind == "p":
+        return {**place, "position": 0, "known": placed.appended.duplicate}
+    return place
 
 
 def warn_of_shared_names(lanes: frozenset[str]) -> None:

@@ -19,6 +19,8 @@ from kato_tasks.domain.entries import Entry, Logged
 from kato_tasks.domain.ids import node_id_of
 
 T = TypeVar("T")
+PARKED_AT_MOST = 100
+"""Requests that may wait for one event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,20 @@ class AppendedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a task found on arrival: exactly one of a result, its lane's work, or a place to wait."""
+    """What a task found on arrival: exactly one of these; with none of them it waits.
+
+    ``applied``: the event is in KATO and its result has expired; ``node`` is its session's. ``dead``: it is a dead
+    letter (JSON, empty when that was discarded). ``unknown``: the store has no such event, or no longer.
+    ``full``: so many tasks wait for this event that no other may.
+    """
 
     result: str | None = None
     applied: bool = False
     work: Work | None = None
+    node: str = ""
+    dead: str | None = None
+    unknown: bool = False
+    full: bool = False
 
 
 # ------------------------------------------------------- store operations
@@ -161,7 +172,10 @@ class Lease(Effect[list[Work]]):
 
 @dataclass(frozen=True, slots=True)
 class Claim(Effect[Claimed]):
-    """Find a task's result, take its lane (unless ``token`` is empty), or park its request: one atomic step."""
+    """Find a task's result, take its lane (unless ``token`` is empty), or park its request: one atomic step.
+
+    ``kind`` tells what has no position (0): ``p`` a predict, ms an event that is appended then.
+    """
 
     lane: str
     session: str
@@ -172,6 +186,8 @@ class Claim(Effect[Claimed]):
     token: str
     lease_ms: int
     batch: Batch
+    kind: str = ""
+    parked_at_most: int = PARKED_AT_MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,9 +418,32 @@ class Unpark(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class Owed(Effect[list[Parked]]):
+    """Parked requests that nobody completed.
+
+    Those whose result has been there for ``age_ms``; and, with an empty result, those whose event is not where they
+    look for it (each is looked at every ``look_ms``).
+    """
+
     partition: int
     age_ms: int
     limit: int
+    look_ms: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class LookSoon(Effect[None]):
+    """Have the requests that are parked for an event looked at in the next round."""
+
+    lane: str
+    session: str
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOf(Effect[str | None]):
+    """The node that a session belongs to; None: the session does not exist (asking makes nothing)."""
+
+    session: str
 
 
 @dataclass(frozen=True, slots=True)

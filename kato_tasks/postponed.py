@@ -17,11 +17,11 @@ from kombu.exceptions import SerializationError
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.celery_app import app
 from kato_tasks.domain.entries import TYPES, Entry
-from kato_tasks.domain.ids import lane_of, partition_of, queue_of, shard_of
+from kato_tasks.domain.ids import default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.engine.patience import raise_errors
 from kato_tasks.errors import InvalidEvent, StoreFailed, StoreFull, StoreUnavailable, UnreadableRow
 from kato_tasks.instrumentation import say
-from kato_tasks.ports import DropLater, DropMessage, DueLater, KeepDeadLetter, KeptMessages
+from kato_tasks.ports import DropLater, DropMessage, DueLater, KeepDeadLetter, KeptMessages, LookSoon
 from kato_tasks.waking import wake
 
 log = logging.getLogger(__name__)
@@ -78,21 +78,43 @@ def _promoted(rt: Runtime, partition: int, payloads: Sequence[str]) -> int:
         except UnreadableRow as exc:
             _bury(rt, "", {"event_id": "", "kept": payload}, str(exc))
     try:
-        wake(rt, rt.mailbox.append(due).wake)
+        tell = _appended(rt, due)
     except (InvalidEvent, StoreFailed):
-        _promote_singly(rt, due)
-    raise_errors(rt.store.execute([DropLater(partition, payload) for payload in payloads]))
+        tell = _promote_singly(rt, due)
+    raise_errors(rt.store.execute([*tell, *(DropLater(partition, payload) for payload in payloads)]))
     return len(due)
 
 
-def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> None:
+def _appended(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
+    """Append what is due, and wake its lanes; whose tasks are to be told that theirs was not appended.
+
+    Those are the tasks of an entry whose id another event took, and of one that would make a session by itself.
+    """
+    able = [entry for entry in due if entry.kind == "o" or rt.mailbox.knows(entry.session_id)]
+    posted = rt.mailbox.append(able)
+    wake(rt, posted.wake)
+    refused = [entry for entry, placed in zip(able, posted.placed, strict=True) if placed.conflict]
+    refused += [entry for entry in due if entry not in able]
+    return [look for entry in refused for look in _looks(rt, entry)]
+
+
+def _looks(rt: Runtime, entry: Entry) -> list[LookSoon]:
+    """A look at whoever waits for this: in its session's lane, or in the one that it would have by itself."""
+    lanes = {rt.lane_of_session(entry.session_id), lane_of(entry.node_id or default_node(entry.session_id))}
+    return [LookSoon(lane, entry.session_id, entry.event_id) for lane in lanes]
+
+
+def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
     """One of these cannot be appended (its session belongs to another node, or its rows are broken): the others are."""
+    tell: list[LookSoon] = []
     for entry in due:
         try:
-            wake(rt, rt.mailbox.append([entry]).wake)
+            tell += _appended(rt, [entry])
         except (InvalidEvent, StoreFailed) as exc:
             event = {"event_id": entry.event_id, "session_id": entry.session_id, "kept": entry.text}
             _bury(rt, lane_of(rt.node_of_session(entry.session_id) or ""), event, str(exc))
+            tell += _looks(rt, entry)
+    return tell
 
 
 def publish_kept(rt: Runtime, partitions: Sequence[int]) -> int:

@@ -26,16 +26,18 @@ from kato_tasks.waking import overtake, waiting_messages, wake
 
 log = logging.getLogger(__name__)
 OWED_AFTER_MS = 3_000
+LOOK_MS = 10_000
+"""How often a request that waits is looked at, whether its event is still where it looks for it."""
 OVERDUE_MS = 1_000
 """A lane that is due for so long has lost its wake-up, or it waits behind others: its queue tells."""
 TURN = "kt:{sweep}:turn"
 
 
 def complete_owed(rt: Runtime, partitions: Sequence[int]) -> int:
-    """Complete parked tasks whose holder died after its commit; returns how many events they waited for."""
+    """Complete parked tasks whose holder died after its commit, and those that would wait for ever; how many events."""
     done = 0
     for partition, found in zip(
-        partitions, rt.store.execute([Owed(p, OWED_AFTER_MS, 50) for p in partitions]), strict=True
+        partitions, rt.store.execute([Owed(p, OWED_AFTER_MS, 50, LOOK_MS) for p in partitions]), strict=True
     ):
         if isinstance(found, StoreUnavailable):
             raise found
@@ -89,12 +91,13 @@ def sweep(rt: Runtime) -> int:
         pipe.zcount(f"{p}later", "-inf", now)
         pipe.llen(f"{p}outbox")
         pipe.zcount(f"{p}ready", "-inf", now - OVERDUE_MS)
+        pipe.zcount(f"{p}waiting", "-inf", now - LOOK_MS)
     try:
         counts = pipe.execute()
     except redis.RedisError as exc:
         raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-    rows = [counts[i : i + 5] for i in range(0, len(counts), 5)]
-    due = [p for p, (ready, owed, later, _, _) in enumerate(rows) if ready or owed or later]
+    rows = [counts[i : i + 6] for i in range(0, len(counts), 6)]
+    due = [p for p, (ready, owed, later, _, _, waiting) in enumerate(rows) if ready or owed or later or waiting]
     hasten(rt, {shard_of(p, rt.settings.shards) for p, row in enumerate(rows) if row[4]})
     wake(rt, due)
     unpublished = [p for p, row in enumerate(rows) if row[3]]

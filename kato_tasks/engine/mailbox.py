@@ -14,7 +14,7 @@ from kato_tasks.domain.ids import belongs, default_node, lane_of, node_id_of, pa
 from kato_tasks.domain.results import Appended
 from kato_tasks.engine.patience import raise_errors
 from kato_tasks.errors import NodeConflict, StoreFailed
-from kato_tasks.ports import Append, AppendedBatch, BindNodes, KeepDeadLetter, Store
+from kato_tasks.ports import Append, AppendedBatch, BindNodes, KeepDeadLetter, NodeOf, Store
 
 CHUNK = 1_000
 """Entries in one script call at most: a longer one would hold Redis up."""
@@ -86,6 +86,16 @@ class Mailbox:
                 )
             out.append(node)
         return out
+
+    def knows(self, session_id: str) -> bool:
+        """Whether a session exists; asking makes none. Raises StoreUnavailable."""
+        with self._lock:
+            if session_id in self._nodes:
+                return True
+        (node,) = raise_errors(self._store.execute([NodeOf(session_id)]))
+        if node is not None:
+            self._remember({session_id: node})
+        return node is not None
 
     def _remember(self, nodes: dict[str, str]) -> None:
         with self._lock:

@@ -102,13 +102,22 @@ class Drainer:
         return self._background.close(seconds)
 
     def claim(
-        self, *, lane: str, session: str, event_id: str, position: int, task_id: str, request: str, lease: bool
+        self,
+        *,
+        lane: str,
+        session: str,
+        event_id: str,
+        position: int,
+        task_id: str,
+        request: str,
+        lease: bool,
+        kind: str = "",
     ) -> tuple[Claimed, Token]:
         """Find a task's result, or take its lane, or park it (see ``ports.Claim``); with the token it may hold."""
         token = uuid.uuid4().hex if lease else ""
         since = time.monotonic()
         operation = Claim(
-            lane, session, event_id, position, task_id, request, token, self.terms.lease_ms, self.terms.batch
+            lane, session, event_id, position, task_id, request, token, self.terms.lease_ms, self.terms.batch, kind
         )
         (claimed,) = raise_errors(patiently(self._store, [operation]))
         return claimed, Token(token, since)

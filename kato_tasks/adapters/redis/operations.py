@@ -104,7 +104,7 @@ def _proceeded(session: str) -> Callable[[Any], ports.Proceeded]:
         return ports.Proceeded(
             due_ms=int(raw[1]),
             work=_work(raw[2]),
-            completed=tuple(ports.Parked(session, w[0], w[1], _pairs(w[2:])) for w in waiters),
+            completed=tuple(ports.Parked(session, w[0], w[1], _pairs(w[2])) for w in waiters),
         )
 
     return decode
@@ -145,7 +145,11 @@ def _claim(op: ports.Claim, keep: Retention) -> ScriptCall:
             return ports.Claimed(result=raw[1])
         if raw[0] == "work":
             return ports.Claimed(work=_work(raw[1]))
-        return ports.Claimed(applied=raw[0] == "applied")
+        if raw[0] == "applied":
+            return ports.Claimed(applied=True, node=raw[1])
+        if raw[0] == "dead":
+            return ports.Claimed(dead=raw[1])
+        return ports.Claimed(unknown=raw[0] == "unknown", full=raw[0] == "full")
 
     return ScriptCall(
         "claim",
@@ -161,6 +165,8 @@ def _claim(op: ports.Claim, keep: Retention) -> ScriptCall:
             op.lease_ms,
             op.batch.events,
             op.batch.bytes,
+            op.kind,
+            op.parked_at_most,
         ],
         decode,
     )
@@ -257,7 +263,7 @@ def _park(op: ports.Park, keep: Retention) -> ScriptCall:
 
 
 def _owed(raw: Any) -> list[ports.Parked]:
-    return [ports.Parked(row[0], row[1], row[2], _pairs(row[3:])) for row in raw]
+    return [ports.Parked(row[0], row[1], row[2], _pairs(row[3])) for row in raw]
 
 
 def _learned(raw: str | None) -> tuple[int, int] | None:
@@ -314,7 +320,13 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
     ports.Unpark: lambda op, keep: ScriptCall(
         "unpark", lane_prefix(op.lane), [op.event_id, op.session, op.task_id], _nothing
     ),
-    ports.Owed: lambda op, keep: ScriptCall("owed", prefix(op.partition), [op.age_ms, op.limit], _owed),
+    ports.Owed: lambda op, keep: ScriptCall("owed", prefix(op.partition), [op.age_ms, op.limit, op.look_ms], _owed),
+    ports.LookSoon: lambda op, keep: _plain(
+        "ZADD", f"{lane_prefix(op.lane)}waiting", "XX", 0, f"{op.event_id}\n{op.session}", decode=_nothing
+    ),
+    ports.NodeOf: lambda op, keep: _plain(
+        "HGET", f"{prefix(partition_of(op.session))}nodes", op.session, decode=lambda raw: raw
+    ),
     ports.KeepAlive: lambda op, keep: ScriptCall(
         "touch", prefix(op.partition), [op.soon_ms, op.used_ms, op.limit], int
     ),

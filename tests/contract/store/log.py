@@ -155,9 +155,10 @@ class Log:
         task_id: str = "",
         request: str = "{}",
         token: str = "",
+        kind: str = "",
     ) -> ports.Claimed:
         return self.do(
-            ports.Claim(lane_of(node), session, event_id, position, task_id, request, token, LEASE_MS, BATCH)
+            ports.Claim(lane_of(node), session, event_id, position, task_id, request, token, LEASE_MS, BATCH, kind)
         )
 
     def drained(self, node: str) -> list[tuple[str, str]]:

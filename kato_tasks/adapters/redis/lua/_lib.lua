@@ -16,7 +16,8 @@
 --                            of its unsettled learn) at (ms of the last event applied) le (ms of the
 --                            last learn) ft (ms of the
 --                            head event's first failure) ka (its KATO session
---                            is to be written to, so that it does not expire)
+--                            is to be written to, so that it does not expire) wt (the highest position for which
+--                            a task came to wait after its event was appended without one)
 --   exp              zset    session with an STM -> ms at which its KATO session expires
 --   log:<session>    list    entries, position 1 first
 --   asks:<session>   list    "<after>\n<event_id>": predicts, in order
@@ -28,6 +29,7 @@
 --   learned:<lane>   hash    pattern -> "<frequency> <ms>" of the last learns; expires after 2 s
 --   unsettled:<lane> hash    pattern -> session whose learn of it has an open outcome
 --   owed             zset    "<event_id>\n<session>" -> ms: parked requests whose result is there
+--   waiting          zset    "<event_id>\n<session>" -> ms: parked requests, and when they were last looked at
 --   later            zset    place and event to be appended (JSON) -> due ms
 --   later_places     hash    sha1 of such an event -> its place among those due at the same ms; last: the last one given
 --   outbox           list    task messages that could not be published (JSON)
@@ -107,6 +109,38 @@ local function release(lane)
   end
   call('ZREM', P .. 'ready', lane)
   return -1
+end
+
+-- Where an event stands. Its id tells, never its position alone: a store that went back gives a position again.
+-- `kind` is 'p' for a predict, ms for an event that is to be appended then, else ''; both have position 0.
+-- Returns 'waiting', and its entry; 'applied', and its session's node; 'dead', and its letter;
+--   'unknown': it is not in the log, and nobody asks.
+local function standing(session, event_id, position, kind, now)
+  if position == 0 then
+    if kind ~= 'p' then return (kind == '' or tonumber(kind) > now) and 'waiting' or 'unknown', '' end
+    for _, ask in ipairs(call('LRANGE', P .. 'asks:' .. session, 0, -1)) do
+      if string.match(ask, '^[^\n]*\n(.*)$') == event_id then return 'waiting', '' end
+    end
+    return 'unknown', ''
+  end
+  local h = call('HMGET', P .. 's:' .. session, 'head', 'cur', 'node')
+  local head, cur = tonumber(h[1] or 0), tonumber(h[2] or 0)
+  if position > head then return 'unknown', '' end
+  -- Counted from the end, which is where the events lie that are asked for.
+  local entry = call('LINDEX', P .. 'log:' .. session, position - head - 1)
+  if entry and string.match(entry, '^[^\n]*\n([^\n]*)') ~= event_id then return 'unknown', '' end
+  if position > cur then return entry and 'waiting' or 'unknown', entry or '' end
+  local letter = call('HGET', P .. 'dead', session .. '\n' .. position)
+  if letter then return 'dead', letter end
+  if call('HGET', P .. 'vec:' .. session, position) == 'null' then return 'dead', '' end
+  return 'applied', h[3] or ''
+end
+
+-- The parked requests of an event, 100 of them at most, as task id, request, task id, request, …
+local function parked_requests(key)
+  local parked = call('HGETALL', P .. 'w:' .. key)
+  for i = #parked, 201, -1 do parked[i] = nil end
+  return parked
 end
 
 -- A session's turn is over: keep it pending (behind the others) if anything is left for it.

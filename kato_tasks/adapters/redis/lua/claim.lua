@@ -1,16 +1,19 @@
 -- claim: what a task does on arrival: find its result, or take its lane, or park in it.
 -- ARGV: 1 lane, 2 session, 3 event_id, 4 position, 5 task id, 6 request (JSON), 7 token or '' (never lease),
---       8 lease ms, 9 events and 10 bytes at most in a piece of work.
--- Returns { 'result', json } | { 'applied' } (long ago: its result expired) | { 'work', work } | { 'parked' }.
+--       8 lease ms, 9 events and 10 bytes at most in a piece of work, 11 what stands in for a position
+--       (see `standing`), 12 how many requests of one event are parked at most.
+-- Returns { 'result', json } | { 'applied', node } (its result expired) | { 'dead', letter } | { 'unknown', '' }: the
+--   store has no such event | { 'work', work } | { 'parked' } | { 'busy' } (no task id was given) | { 'full' }.
 local now = now_ms()
 even_if_full()
-local lane, session, event_id, token = ARGV[1], ARGV[2], ARGV[3], ARGV[7]
+local lane, session, event_id, position, token = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[7]
 local key = event_id .. '\n' .. session
 local result = call('GET', P .. 'r:' .. key)
 if result then return { 'result', result } end
-local position = tonumber(ARGV[4])
+local where, found
 if position > 0 and position <= tonumber(call('HGET', P .. 's:' .. session, 'cur') or 0) then
-  return { 'applied' }
+  where, found = standing(session, event_id, position, ARGV[11], now)
+  return { where, found }
 end
 if token ~= '' and call('SET', P .. 'lease:' .. lane, token, 'NX', 'PX', ARGV[8]) then
   call('ZADD', P .. 'ready', now + tonumber(ARGV[8]), lane)
@@ -18,6 +21,18 @@ if token ~= '' and call('SET', P .. 'lease:' .. lane, token, 'NX', 'PX', ARGV[8]
   if work then return { 'work', work } end
   release(lane)
 end
-if ARGV[5] == "" then return { "busy" } end
-call('HSET', P .. 'w:' .. key, ARGV[5], ARGV[6])
+where, found = standing(session, event_id, position, ARGV[11], now)
+if where ~= 'waiting' then return { where, found } end
+if ARGV[5] == '' then return { 'busy' } end
+local w = P .. 'w:' .. key
+if call('HLEN', w) >= tonumber(ARGV[12]) and call('HEXISTS', w, ARGV[5]) == 0 then return { 'full' } end
+call('HSET', w, ARGV[5], ARGV[6])
+call('ZADD', P .. 'waiting', now, key)
+if string.sub(found, 2, 2) == '0' then
+  -- It was appended without a caller. From now on it has one; and what is under way looks at `wt` when it commits.
+  local s = P .. 's:' .. session
+  local state = call('HMGET', s, 'head', 'wt')
+  call('LSET', P .. 'log:' .. session, position - state[1] - 1, string.sub(found, 1, 1) .. '1' .. string.sub(found, 3))
+  if position > tonumber(state[2] or 0) then call('HSET', s, 'wt', position) end
+end
 return { 'parked' }

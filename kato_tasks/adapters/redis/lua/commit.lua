@@ -5,20 +5,31 @@
 --       16 of dead letters, 17 event_id of the predict that is answered or '', 18 learned pattern or '',
 --       19 its frequency, 20 why the session is parked at this commit (JSON) or '', 21 1: a learn;
 --       then results as event_id, json; symbol rows as position, json; dead letters as id, json.
--- Returns { 1, due, work, waiters } with waiters { event_id, result, task id, request, … } lists;
+-- Returns { 1, due, work, waiters } with waiters { event_id, result, { task id, request, … } } lists;
 --   { 0 }: the lane was lost; { -1 }: the cursor is elsewhere. A repeat of the last commit gets its answer again.
 local now = now_ms()
 local lane, token, session, call_id = ARGV[1], ARGV[2], ARGV[4], ARGV[5]
 if not holds(lane, token, tonumber(ARGV[3]), now) then return { 0 } end
 local s = P .. 's:' .. session
-local h = call('HMGET', s, 'cur', 'lc', 'ic')
+local h = call('HMGET', s, 'cur', 'lc', 'ic', 'wt', 'head', 'node')
 local from, to = tonumber(ARGV[6]), tonumber(ARGV[7])
 local repeated = h[2] == call_id
+-- Events that a task came to wait for while this was under way: nobody made a result for it.
+local late = {}
+if h[4] and not repeated and to > from then
+  for i, entry in ipairs(call('LRANGE', P .. 'log:' .. session, from - h[5], to - h[5] - 1)) do
+    local event_id = string.match(entry, '^[^\n]*\n([^\n]*)')
+    local answer = { status = 'applied', session_id = session, node_id = h[6] or '', event_id = event_id,
+      position = from + i }
+    if call('EXISTS', P .. 'w:' .. event_id .. '\n' .. session) == 1 then late[event_id] = cjson.encode(answer) end
+  end
+end
 if not repeated then
   if tonumber(h[1]) ~= from or (h[3] and h[3] ~= call_id) then return { -1 } end
   settled(lane, session)
   call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft')
   call('HSET', s, 'cur', to, 'lc', call_id)
+  if h[4] and to >= tonumber(h[4]) then call('HDEL', s, 'wt') end
   if ARGV[8] ~= '-' then set_binding(session, ARGV[8]) end
   -- After a halved batch went through, the next may be twice as large again.
   local lm = tonumber(call('HGET', s, 'lm') or 0) or 0
@@ -51,17 +62,21 @@ if not repeated then
   end
 end
 local at, waiters = 22, {}
-for _ = 1, tonumber(ARGV[14]) do
-  local event_id, result = ARGV[at], ARGV[at + 1]
+local function answer(event_id, result)
   local key = event_id .. '\n' .. session
   call('SET', P .. 'r:' .. key, result, 'PX', ARGV[13])
-  local parked = call('HGETALL', P .. 'w:' .. key)
+  local parked = parked_requests(key)
   if #parked > 0 then
     call('ZADD', P .. 'owed', now, key)
-    waiters[#waiters + 1] = { event_id, result, unpack(parked) }
+    waiters[#waiters + 1] = { event_id, result, parked }
   end
+end
+for _ = 1, tonumber(ARGV[14]) do
+  late[ARGV[at]] = nil
+  answer(ARGV[at], ARGV[at + 1])
   at = at + 2
 end
+for event_id, result in pairs(late) do answer(event_id, result) end
 for _ = 1, tonumber(ARGV[15]) do
   call('HSET', P .. 'vec:' .. session, ARGV[at], ARGV[at + 1])
   at = at + 2

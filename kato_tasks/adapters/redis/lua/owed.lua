@@ -1,18 +1,44 @@
--- owed: parked requests whose result has been there for a while and that nobody completed (their holder died).
--- ARGV: 1 age (ms), 2 how many. Each is put back to now, so that two sweeps do not both take it.
--- Returns { { session, event_id, result, task id, request, … }, … }.
+-- owed: parked requests whose result has been there for a while and that nobody completed (their holder died), and
+-- parked requests that have waited for a while and would wait for ever: their event is not where they look for it.
+-- ARGV: 1 age of what is owed (ms), 2 how many of each kind, 3 how long since a waiting one was looked at (ms).
+-- Each is put back to now, so that two sweeps do not both take it.
+-- Returns { { session, event_id, result or '' (look again), { task id, request, … } }, … }.
 local now = now_ms()
 even_if_full()
 local out = {}
 for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'owed', '-inf', now - tonumber(ARGV[1]), 'LIMIT', 0, ARGV[2])) do
   local event_id, session = string.match(key, '^([^\n]*)\n(.*)$')
   local result = call('GET', P .. 'r:' .. key)
-  local parked = call('HGETALL', P .. 'w:' .. key)
+  local parked = parked_requests(key)
   if result and #parked > 0 then
     call('ZADD', P .. 'owed', now, key)
-    out[#out + 1] = { session, event_id, result, unpack(parked) }
+    out[#out + 1] = { session, event_id, result, parked }
   else
     call('ZREM', P .. 'owed', key)
+    -- The result expired before anybody could hand it over.
+    if #parked > 0 then call('ZADD', P .. 'waiting', 'NX', now, key) end
+  end
+end
+for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now - tonumber(ARGV[3]), 'LIMIT', 0, ARGV[2])) do
+  local task = call('HKEYS', P .. 'w:' .. key)[1]
+  if not task then
+    call('ZREM', P .. 'waiting', key)
+  else
+    call('ZADD', P .. 'waiting', now, key)
+    if call('EXISTS', P .. 'r:' .. key) == 1 then
+      call('ZADD', P .. 'owed', 'NX', now, key)
+    else
+      local event_id, session = string.match(key, '^([^\n]*)\n(.*)$')
+      local readable, stored = pcall(cjson.decode, call('HGET', P .. 'w:' .. key, task))
+      local request = readable and type(stored) == 'table' and stored.request
+      local place = type(request) == 'table' and request.kato
+      local position = type(place) == 'table' and tonumber(place.position)
+      local whole = position and position >= 0 and position == math.floor(position)
+      local kind = whole and (place.predict == true and 'p' or tonumber(place.due)) or ''
+      if not whole or standing(session, event_id, position, kind, now) ~= 'waiting' then
+        out[#out + 1] = { session, event_id, '', parked_requests(key) }
+      end
+    end
   end
 end
 return out
