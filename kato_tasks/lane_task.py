@@ -275,6 +275,7 @@ class LaneTask(OnCommit, Task):
             lease = False
             if found.work is not None:
                 # A call without a worker waits for KATO itself: it has no slot to give back.
+                direct = bool(self.request.called_directly or self.request.is_eager)
                 later = None if direct else partial(slice_done, rt)
                 done, answer = rt.drainer.drain_claimed(found.work, token, session, event_id, later)
                 slice_done(rt, done)
