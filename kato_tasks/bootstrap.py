@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -177,19 +178,36 @@ def terms_of(config: Settings) -> Terms:
     )
 
 
+FAIL_FAST_SECONDS = 1.5
+"""For so long after the store did not answer, nobody asks it again to open the pieces."""
 _lock = threading.Lock()
 _current: tuple[int, Runtime] | None = None
+_failed: tuple[float, StoreUnavailable] | None = None
+"""when (monotonic seconds) the pieces could not be opened last, and why"""
 
 
 def runtime() -> Runtime:
-    """This process's pieces, opened on first use; a forked child opens its own."""
-    global _current
+    """This process's pieces, opened on first use; a forked child opens its own.
+
+    Raises StoreUnavailable. Threads that come while another opens them share what becomes of it: with a store that
+    hangs they would otherwise wait for it one after another.
+    """
+    global _current, _failed
     current = _current
     if current is not None and current[0] == os.getpid():
         return current[1]
+    came = time.monotonic()
     with _lock:
-        if _current is None or _current[0] != os.getpid():
+        if _current is not None and _current[0] == os.getpid():
+            return _current[1]
+        if _failed is not None and (_failed[0] >= came or came - _failed[0] < FAIL_FAST_SECONDS):
+            raise StoreUnavailable(str(_failed[1])) from _failed[1]
+        try:
             _current = (os.getpid(), build(settings()))
+        except StoreUnavailable as exc:
+            _failed = (time.monotonic(), exc)
+            raise
+        _failed = None
         return _current[1]
 
 
@@ -201,17 +219,18 @@ def opened_runtime() -> Runtime | None:
 
 def forget_runtime(close: bool = False) -> None:
     """Drop this process's pieces (a fork's child must not use its parent's connections; tests change settings)."""
-    global _current
+    global _current, _failed
     with _lock:
+        _failed = None
         if close and _current is not None and _current[0] == os.getpid():
             _current[1].close()
         _current = None
 
 
 def _after_fork() -> None:
-    global _lock, _current
+    global _lock, _current, _failed
     _lock = threading.Lock()
-    _current = None
+    _current = _failed = None
 
 
 os.register_at_fork(after_in_child=_after_fork)
