@@ -170,6 +170,8 @@ def test_a_task_delivered_again_when_its_result_has_expired_keeps_its_end(system
         last = observe.delay(name, seen("z")).get(timeout=PATIENCE)
         assert last["time"] == 2
         wait_until(lambda: all_taken(system), 20, "the repeated messages were taken")
+        ends = [remember.delay(i, f"{name} end").get(timeout=PATIENCE) for i in range(4)]
+        assert ends == [0, 1, 2, 3]
         assert good.get(timeout=PATIENCE)["time"] == 1
         assert len(noted(system, name)) == 1, "its link ran again"
 
