@@ -78,7 +78,8 @@ class Intent:
     ``first`` and ``last`` are positions; ``time`` and ``stm_length`` KATO's before the call. For a learn,
     ``pattern`` is the name it must get and ``frequency`` how often KATO had it before (None: not read),
     ``again`` that it is sent a second time because the first left no trace. For an observe, ``again`` says that a
-    gateway answered it: if it was not applied it is sent again, and that is nobody's attempt.
+    gateway answered it: if it was not applied it is sent again, and that is nobody's attempt. ``time`` is -1 where the
+    store forgot the intent of a learn that may have been sent: see ``recovery.suspected``.
 
     Kinds that wait: ``settle``, the learn's KATO session was deleted and its frequency is to be read; ``verify``,
     the second learn was answered and its frequency is to be read; ``fence``, the bound KATO session is being
@@ -94,6 +95,11 @@ class Intent:
     pattern: str = ""
     frequency: int | None = None
     again: bool = False
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether another holder may have sent this learn, whose intent the store forgot."""
+        return self.time < 0
 
     def dump(self) -> str:
         row: dict[str, Any] = {

@@ -85,7 +85,9 @@ def attempt(lane: LaneContext, work: Work) -> Step[Proceeded]:
         if isinstance(found, Proceeded):
             return found
         if found is None:
-            yield from recovery.lost_track(lane, work)
+            waiting = yield from recovery.awaited(lane, work, work.binding)
+            if waiting is not None:
+                return waiting
         if found is None and work.intent is None:
             return (
                 yield from fenced(
@@ -120,7 +122,13 @@ def reconcile(lane: LaneContext, work: Work) -> Step[Proceeded]:
         why = "the call had not been applied when it was read back"
         return (yield from fenced(lane, work, gone=False, error=why, blame=not intent.again))
     if intent.kind == "fence":
+        if recovery.went_back(lane, work):
+            yield from recovery.lost_track(lane, work)
         return (yield from fenced(lane, work, gone=False, error="a fence was not finished"))
+    if intent.kind != "learn" and recovery.went_back(lane, work):
+        work = yield from recovery.noted(lane, work, intent)
+        intent = work.intent
+        assert intent is not None
     if intent.kind in ("learn", "settle", "verify"):
         return (yield from settling.settle(lane, work, intent))
     return (yield from learning.reconcile_clear(lane, work, intent))
@@ -133,7 +141,7 @@ def unsettled(lane: LaneContext, work: Work, exc: KatoError) -> Step[Proceeded]:
     if current.intent is not None and current.intent.kind == "fence":
         raise exc
     wrong = isinstance(exc, Mismatch)
-    if gone and recovery.went_back(lane, current):
+    if (gone or wrong) and recovery.went_back(lane, current):
         yield from recovery.lost_track(lane, current)
     if current.intent is None and not gone and not wrong:
         # A read or a create failed: no event's call was sent, and nothing says that the KATO session is wrong.

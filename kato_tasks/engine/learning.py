@@ -52,20 +52,9 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     if not stm:
         return (yield from nothing_to_learn(lane, replace(work, binding=binding)))
     name = pattern_name(stm)
-    frequency: int | None = 0
-    if name:
-        lately, unsettled = yield from send_together((LearnedLately(work.lane, name), UnsettledLearn(work.lane, name)))
-        if unsettled is not None and unsettled != work.session:
-            why = "another session's learn of the same pattern is not settled yet"
-            return (
-                yield from ask(
-                    Defer(lane.held, work.session, UNSETTLED_WAIT_MS, work.attempts, work.unsent, why, go_on=lane.go_on)
-                )
-            )
-        if lately is not None and work.now_ms - lately[1] < LEARNED_LATELY_MS:
-            frequency = lately[0]
-        else:
-            frequency = yield from certain_frequency(work, binding, name)
+    frequency = yield from baseline(lane, work, binding, name)
+    if not isinstance(frequency, int):
+        return frequency
     position = work.entries[0].position
     intent = Intent(
         call=new_call_id(),
@@ -91,6 +80,25 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     if learned != name:
         yield from send_together((Count(work.lane, "learns_unknown"), MarkNode(work.lane)))
     return (yield from clear_after_learn(lane, replace(work, binding=binding), intent))
+
+
+def baseline(lane: LaneContext, work: Work, binding: Binding, pattern: str) -> Step[int | Proceeded]:
+    """How often the pattern was learned before the learn that is next; or this session waits until that can be said."""
+    if not pattern:
+        return 0
+    lately, unsettled = yield from send_together(
+        (LearnedLately(work.lane, pattern), UnsettledLearn(work.lane, pattern))
+    )
+    if unsettled is not None and unsettled != work.session:
+        why = "another session's learn of the same pattern is not settled yet"
+        return (
+            yield from ask(
+                Defer(lane.held, work.session, UNSETTLED_WAIT_MS, work.attempts, work.unsent, why, go_on=lane.go_on)
+            )
+        )
+    if lately is not None and work.now_ms - lately[1] < LEARNED_LATELY_MS:
+        return int(lately[0])
+    return (yield from certain_frequency(work, binding, pattern))
 
 
 def certain_frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:

@@ -6,6 +6,10 @@ moves there, and nothing is applied twice. Where several positions look alike th
 moves past a learn when KATO is where it was before the last call, for that is how a 200 that was not saved looks. So
 nothing is lost. The learns that may be done twice by this are counted in ``learns_in_doubt``, unless the first is
 unknown to KATO: then none of them was done.
+
+A learn may also still be running inside KATO, sent by a holder whose intent the store forgot. So where a learn is next
+the KATO session is not kept, and the learn is settled as one of unknown outcome (``suspected``); and where KATO's state
+has no place, learns are looked for only once nothing can land any more (``awaited``).
 """
 
 from __future__ import annotations
@@ -13,17 +17,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from kato_tasks.domain.binding import Binding
+from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.results import Applied, Learned
-from kato_tasks.domain.stm import Symbols, expected_stm, matches, pattern_name
+from kato_tasks.domain.stm import Stm, Symbols, expected_stm, matches, pattern_name
 from kato_tasks.engine import kato
 from kato_tasks.engine.binding import history
 from kato_tasks.engine.context import LaneContext, new_call_id, result_json
+from kato_tasks.engine.learning import baseline
 from kato_tasks.engine.observing import observed_results
 from kato_tasks.engine.reading import ahead
-from kato_tasks.ports import Commit, Count, Proceeded, Step, Work, ask
+from kato_tasks.engine.settling import settle
+from kato_tasks.ports import Commit, Count, Defer, Proceeded, ReadSymbols, Step, Work, WriteIntent, ask
 
 LOOK_AHEAD = 2_000
 LOOK_AHEAD_BYTES = 64_000_000
@@ -68,7 +74,8 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
     """Compare KATO with the log after the store's restart.
 
     Returns the binding (as it was, of this run of the store) when KATO is at the cursor; the commit that moved
-    the cursor when KATO is ahead; None when it is neither (fence).
+    the cursor when KATO is ahead; None when it is neither (fence). Where a learn is next the binding stays one of the
+    old run, until ``suspected`` has seen to it.
     """
     yield from ask(Count(work.lane, "verified"))
     earlier, symbols = yield from history(work)
@@ -79,6 +86,8 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
     if not found:
         return None
     place = found[0]
+    if seen.stm and next((e.kind for e in following if e.position > place.position), "") == "l":
+        current = binding
     passed = [e for e in following if e.position <= place.position]
     if any(e.kind == "l" for e in passed) and (
         seen.time == binding.before or not (yield from learned_first(work, binding.url, earlier, passed, symbols))
@@ -91,6 +100,8 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
     behind = [e for e in (*earlier, *passed) if e.position > place.mark]
     if place.position == work.cursor:
         yield from count_in_doubt(work, binding.url, behind, between, symbols)
+        if went_back(lane, replace(work, binding=current)) and work.intent is None and not work.asked:
+            return (yield from suspected(lane, work, binding, following[0], seen.stm))
         return current
     in_doubt = sum(e.kind == "l" for e in between)
     if in_doubt:
@@ -112,6 +123,59 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
             )
         )
     )
+
+
+def suspected(lane: LaneContext, work: Work, binding: Binding, entry: Logged, stm: Stm) -> Step[Proceeded]:
+    """The learn that is next may have been sent by a holder whose intent the store forgot: settle it.
+
+    It is written down as if it had been sent now. The KATO session is deleted, and once nothing can land any more the
+    pattern's frequency decides: one more than now, it was learned; the same, it is learned now (and counted as in doubt
+    if KATO knew the pattern before, for it may have been counted by then).
+    """
+    name = pattern_name(stm)
+    before = yield from baseline(lane, work, binding, name)
+    if not isinstance(before, int):
+        return before
+    intent = Intent(
+        call=new_call_id(),
+        kind="learn",
+        first=entry.position,
+        last=entry.position,
+        time=-1,
+        stm_length=binding.stm_length,
+        pattern=name,
+        frequency=before,
+    )
+    now = replace(binding, run=lane.store_run())
+    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, now))
+    return (yield from settle(lane, replace(work, binding=now, intent=intent, entries=(entry,)), intent))
+
+
+def awaited(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded | None]:
+    """Where learns follow: delete the KATO session and wait until no learn can land there; the fence stays open."""
+    if all(entry.kind != "l" for entry in (yield from _following(work))):
+        return None
+    marker = Intent(call=new_call_id(), kind="fence", first=work.cursor + 1, last=work.cursor)
+    follows = work.intent.call if work.intent else ""
+    yield from ask(WriteIntent(lane.held, work.session, work.cursor, marker, follows=follows))
+    yield from kato.delete_session(binding.url, binding.kato_session)
+    why = "KATO holds something else than the log says; waiting until nothing can land any more"
+    return (
+        yield from ask(
+            Defer(lane.held, work.session, lane.terms.settle_ms, work.attempts, work.unsent, why, go_on=lane.go_on)
+        )
+    )
+
+
+def noted(lane: LaneContext, work: Work, intent: Intent) -> Step[Work]:
+    """The open intent is older than what the store forgot: learns that follow it may be in KATO's patterns already."""
+    assert work.binding is not None
+    later = [entry for entry in (yield from _following(work)) if entry.position > intent.last]
+    yield from count_in_doubt(work, work.binding.url, [], later, (yield from ask(ReadSymbols(work.lane, work.session))))
+    now = replace(work.binding, run=lane.store_run())
+    same = replace(intent, call=new_call_id())
+    yield from ask(WriteIntent(lane.held, work.session, work.cursor, same, now, follows=intent.call))
+    return replace(work, binding=now, intent=same)
 
 
 def _following(work: Work) -> Step[list[Logged]]:

@@ -37,6 +37,9 @@ def settle(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
         raise
     before = intent.frequency or 0
     if intent.pattern and after == before:
+        if intent.forgotten and before:
+            # It may have been counted already when ``before`` was read, while KATO had not emptied the STM yet.
+            yield from ask(Count(work.lane, "learns_in_doubt"))
         return (yield from _learn_again(lane, work, intent, new))
     park = ""
     if intent.pattern and after != before + 1:
