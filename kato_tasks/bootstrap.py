@@ -111,6 +111,7 @@ def build(config: Settings) -> Runtime:
     retention = Retention(
         dedupe_ms=int(config.dedupe_days * 86_400_000),
         result_ms=config.result_seconds * 1000,
+        predicts=config.max_waiting_predicts,
     )
     store = RedisStore(client, retention, run, full_share=config.store_full_share)
     breaker = CircuitBreaker(
@@ -167,6 +168,8 @@ def terms_of(config: Settings) -> Terms:
             cap_seconds=config.backoff_cap_seconds,
             max_retries=config.max_retries,
             circuit_seconds=config.breaker_interval_seconds,
+            predict_seconds=config.predict_patience_seconds,
+            max_rebuilds=config.max_rebuilds,
         ),
         on_rejected=config.on_rejected,
         on_exhausted=config.on_exhausted,

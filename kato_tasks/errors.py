@@ -8,6 +8,7 @@
     │   └── StoreFull         the store has no room for more events until some are applied
     ├── StoreFailed           the store refuses this one operation, now and later: a person must look
     │   └── UnreadableRow     a row that this version cannot read (broken, or written by a newer one)
+    ├── TooManyPredicts       so many predicts of this session wait: ask again when some are answered
     ├── ConfigurationError    a setting is wrong: mend it and start again
     ├── LeaseLost             another worker owns the lane now: stop at once
     ├── EventRefused          KATO definitely refused this event: it is a dead letter
@@ -65,6 +66,10 @@ class StoreFailed(KatoTasksError):
 
 class UnreadableRow(StoreFailed):
     """A stored row cannot be read: it is broken, or a newer version wrote it."""
+
+
+class TooManyPredicts(KatoTasksError):
+    """So many predicts of the session wait already that this one was not accepted; ask again when some are answered."""
 
 
 class ConfigurationError(KatoTasksError):

@@ -50,6 +50,7 @@ from kato_tasks.errors import (
     KatoTasksError,
     NotAppliedYet,
     StoreUnavailable,
+    TooManyPredicts,
 )
 from kato_tasks.instrumentation import say
 from kato_tasks.on_commit import OnCommit
@@ -358,6 +359,8 @@ def append_one(rt: Runtime, entry: Entry) -> Place:
     (placed,) = posted.placed
     if placed.conflict:
         raise EventConflict(placed.appended.error or "")
+    if placed.too_many:
+        raise TooManyPredicts(placed.appended.error or "")
     warn_of_shared_names(posted.shared_names)
     place: Place = {"lane": placed.lane, "position": placed.appended.position, "event_id": entry.event_id}
     if entry.kind == "p":

@@ -61,6 +61,9 @@ class Work:
     keep_alive: bool = False
     first_failed_ms: int = 0
     learned_ms: int = 0
+    rebuilds: int = 0
+    asked_until_ms: int = 0
+    asked_before: int = 0
     unreadable: str = ""
     """why nothing of this can be used: the session is parked with that reason"""
 
@@ -260,6 +263,7 @@ class Defer(Effect[Proceeded]):
     withdraw: str = ""
     halve: int = 0
     go_on: bool = True
+    rebuilds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,6 +517,10 @@ class KatoReply:
     location: str = field(default="", compare=False)
 
 
+REPLY_BYTES = 256 * 1024 * 1024
+"""The largest answer that is read: the STM of a thousand events at their limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class KatoRequest(Effect[KatoReply]):
     """One HTTP request to KATO. Fails with KatoUnavailable (never sent) or OutcomeUnknown."""
@@ -526,6 +534,8 @@ class KatoRequest(Effect[KatoReply]):
     """asked right before the first byte is written: False ends it with LeaseLost, and nothing is sent"""
     timeout_seconds: float | None = None
     """how long the answer may take; None: as long as the transport allows for every call"""
+    most_bytes: int = REPLY_BYTES
+    """how large the answer may be; a larger one is an OutcomeUnknown"""
 
 
 class KatoCalls(Protocol):

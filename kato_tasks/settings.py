@@ -87,6 +87,13 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(1.0, gt=0, description="how often the workers look for lost wake-ups")
 
     max_retries: int = Field(8, ge=0, le=100, description="attempts of one event after its first")
+    max_rebuilds: int = Field(
+        50, ge=1, description="failed rebuilds of one session's KATO session in a row before the session is parked"
+    )
+    max_waiting_predicts: int = Field(100, ge=1, description="predicts of one session that may wait at once")
+    predict_patience_seconds: float = Field(
+        5.0, ge=0, description="how long a predict that KATO fails holds up its session's later events, then refused"
+    )
     backoff_base_seconds: float = Field(1.0, gt=0)
     backoff_cap_seconds: float = Field(60.0, gt=0)
     breaker_failures: int = Field(5, ge=1, description="failures in a row that open a KATO instance's circuit")

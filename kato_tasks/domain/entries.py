@@ -72,9 +72,13 @@ def _content(observation: Observation | None) -> Content:
     return "s" if observation.strings else "e"
 
 
-def predict_entry(session_id: str, event_id: str) -> Entry:
-    """A predict's place in its session's order; it is no history and gets no position of its own."""
-    return Entry(session_id, None, check_event_id(event_id), "p", True, "p", f"p1\n{event_id}\n{{}}\n")
+def predict_entry(session_id: str, event_id: str, until_ms: int = 0) -> Entry:
+    """A predict's place in its session's order; it is no history and gets no position of its own.
+
+    After ``until_ms`` (0: never) nobody wants its answer any more, and KATO is not asked.
+    """
+    head = f'{{"until":{until_ms}}}' if until_ms else "{}"
+    return Entry(session_id, None, check_event_id(event_id), "p", True, "p", f"p1\n{event_id}\n{head}\n")
 
 
 @dataclass(frozen=True, slots=True)

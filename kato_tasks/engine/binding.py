@@ -8,7 +8,7 @@ from kato_tasks.domain.stm import STM_CAP, Symbols, expected_stm, matches, rebui
 from kato_tasks.engine import kato
 from kato_tasks.engine.context import LaneContext, new_call_id, send_together
 from kato_tasks.engine.reading import FIRST_PIECE, batches, next_piece, size_of
-from kato_tasks.errors import KatoError, KatoUnavailable, OutcomeUnknown
+from kato_tasks.errors import GatewayAnswered, KatoError, KatoUnavailable, OutcomeUnknown
 from kato_tasks.ports import Bind, Count, ReadLog, ReadSymbols, Step, Work, WriteIntent, ask
 
 FARTHEST = 20 * STM_CAP
@@ -17,6 +17,10 @@ WHOLE_BYTES = 64_000_000
 
 class Mismatch(OutcomeUnknown):
     """KATO's session is not what the log says."""
+
+
+class RebuildFailed(OutcomeUnknown):
+    """KATO answered a rebuild with something else than the session's STM, or not in time."""
 
 
 def history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symbols]]:
@@ -88,9 +92,9 @@ def rebuilt(lane: LaneContext, work: Work) -> Step[Binding]:
                 raise OutcomeUnknown("a rebuilt KATO session does not hold what was sent to it")
     except KatoError as exc:
         yield from discarded(work, url, kato_session)
-        if isinstance(exc, KatoUnavailable):
-            raise
-        raise OutcomeUnknown(f"rebuild: {exc}") from exc
+        if isinstance(exc, KatoUnavailable | GatewayAnswered):
+            raise  # of KATO itself it says nothing
+        raise RebuildFailed(f"rebuild: {exc}") from exc
     yield from ask(Count(work.lane, "rebuilt"))
     return fresh(lane, work, url, kato_session, time=plan.time, stm_length=len(plan.stm))
 

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from kato_tasks.engine import learning, observing, predicting, recovery, settling
-from kato_tasks.engine.binding import Mismatch, fence
+from kato_tasks.engine.binding import Mismatch, RebuildFailed, fence
 from kato_tasks.engine.context import LaneContext, send_together
 from kato_tasks.errors import (
     ConfigurationError,
@@ -228,9 +228,12 @@ def fenced(
     return (yield from deferred(lane, work, wait, error, attempts=work.attempts, unsent=min(work.unsent + 1, 30)))
 
 
-def deferred(lane: LaneContext, work: Work, wait_ms: int, error: str, *, attempts: int, unsent: int) -> Step[Proceeded]:
+def deferred(
+    lane: LaneContext, work: Work, wait_ms: int, error: str, *, attempts: int, unsent: int, rebuilds: int = 0
+) -> Step[Proceeded]:
     """The session is due again after a while; its lane goes on."""
-    return (yield from ask(Defer(lane.held, work.session, wait_ms, attempts, unsent, error, go_on=lane.go_on)))
+    wait = Defer(lane.held, work.session, wait_ms, attempts, unsent, error, go_on=lane.go_on, rebuilds=rebuilds)
+    return (yield from ask(wait))
 
 
 def exhausted(lane: LaneContext, work: Work, error: str) -> Step[Proceeded]:
@@ -253,10 +256,22 @@ def wait_unsent(lane: LaneContext, work: Work, exc: KatoUnavailable) -> Step[Pro
 
 
 def back_off(lane: LaneContext, work: Work, exc: KatoError) -> Step[Proceeded]:
-    """Reading or reconciling failed: KATO is ill. Nothing was decided, so nothing is lost by waiting."""
-    counts = bool(work.asked) and not isinstance(exc, GatewayAnswered)
-    if counts and work.attempts + 1 > lane.retry.max_retries and work.intent is None:
-        return (yield from predicting.refused(lane, work, str(exc)))
+    """Reading or reconciling failed: KATO is ill. Nothing was decided, so nothing is lost by waiting.
+
+    What can be lost is time: a predict holds up the events behind it, so it is refused after a while; and a session
+    that KATO does not let be rebuilt waits for a person in the end.
+    """
+    rebuilds = work.rebuilds + 1 if isinstance(exc, RebuildFailed) else work.rebuilds
+    if rebuilds > lane.retry.max_rebuilds:
+        return (
+            yield from observing.parked(lane, work, f"its KATO session could not be rebuilt {rebuilds} times", str(exc))
+        )
     wait = lane.retry.wait_ms(work.unsent, exc.retry_after if isinstance(exc, OutcomeUnknown) else None)
-    attempts = work.attempts + (1 if counts else 0)
-    return (yield from deferred(lane, work, wait, str(exc), attempts=attempts, unsent=min(work.unsent + 1, 30)))
+    attempts = work.attempts
+    if work.asked and work.intent is None and not isinstance(exc, GatewayAnswered):
+        left = predicting.patience_ms(lane, work)
+        if left <= 0 or work.attempts + 1 > lane.retry.max_retries:
+            return (yield from predicting.refused(lane, work, str(exc)))
+        wait, attempts = min(wait, left), work.attempts + 1
+    unsent = min(work.unsent + 1, 30)
+    return (yield from deferred(lane, work, wait, str(exc), attempts=attempts, unsent=unsent, rebuilds=rebuilds))

@@ -24,6 +24,8 @@ from kato_tasks.ports import KatoRequest, Step, ask
 
 T = TypeVar("T")
 counts_as_failure = answers.counts_as_failure
+PREDICTION_BYTES = 16 * 1024 * 1024
+"""The largest answer to a predict that is read: it is parsed, kept and sent on, several times its size in memory."""
 
 
 def _call(
@@ -210,7 +212,8 @@ def predictions(url: str, kato_session: str) -> Step[dict[str, Any]]:
         _list(answer.get("future_potentials") or [])
         return answer
 
-    request = KatoRequest(url, "GET", _session(kato_session, "/predictions"), "predictions")
+    path = _session(kato_session, "/predictions")
+    request = KatoRequest(url, "GET", path, "predictions", most_bytes=PREDICTION_BYTES)
     return (yield from _call(request, read, changes=False))
 
 

@@ -28,6 +28,8 @@ class Placed:
     appended: Appended
     lane: str
     conflict: bool = False
+    too_many: bool = False
+    """so many predicts of its session wait that it was not accepted"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,16 @@ def _placed(entry: Entry, lane: str, status: str, position: int) -> Placed:
             Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
             lane,
             conflict=True,
+        )
+    if status == "w":
+        error = (
+            f"as many predicts of session {entry.session_id!r} wait already as may (MAX_WAITING_PREDICTS); "
+            "ask again when some are answered"
+        )
+        return Placed(
+            Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
+            lane,
+            too_many=True,
         )
     appended = Appended(
         event_id=entry.event_id,

@@ -19,9 +19,16 @@ from kato_tasks.engine.context import (
 from kato_tasks.errors import KatoRejected
 from kato_tasks.ports import Commit, Defer, Proceeded, Step, Work, ask
 
+HANDED_OUT_AT_MOST = 5
+"""Workers that may end one after the other while they have a predict, before it counts as what ends them."""
+
 
 def predict(lane: LaneContext, work: Work) -> Step[Proceeded]:
-    """Answer the predict that is due at the cursor."""
+    """Answer the predict that is due at the cursor, or refuse it."""
+    if work.asked_until_ms and work.now_ms >= work.asked_until_ms:
+        return (yield from refused(lane, work, "its time to expire passed while it waited"))
+    if work.asked_before >= HANDED_OUT_AT_MOST:
+        return (yield from refused(lane, work, f"{work.asked_before} workers ended while they asked KATO for it"))
     if work.cursor <= work.mark:
         # An empty STM predicts nothing, and KATO might show another session's future_potentials.
         return (yield from answered(lane, work, {}))
@@ -40,6 +47,12 @@ def predict(lane: LaneContext, work: Work) -> Step[Proceeded]:
     except KatoRejected as exc:
         return (yield from refused(lane, work, str(exc)))
     return (yield from answered(lane, work, seen))
+
+
+def patience_ms(lane: LaneContext, work: Work) -> int:
+    """How long the events behind a predict that fails are still held up by it."""
+    since = work.first_failed_ms or work.now_ms
+    return since + int(lane.retry.predict_seconds * 1000) - work.now_ms
 
 
 def answered(lane: LaneContext, work: Work, seen: Mapping[str, Any]) -> Step[Proceeded]:

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 class RetryPolicy:
     """Exponential backoff with full jitter: a random wait up to ``base · 2^attempt``, capped (seconds).
 
+    ``predict_seconds``: how long a predict that fails holds up its session; ``max_rebuilds``: how often in a row
+    rebuilding a session's KATO session may fail.
+
     Full jitter spreads the retries of many sessions evenly (M. Brooker, "Exponential Backoff And Jitter", 2015).
     """
 
@@ -17,6 +20,8 @@ class RetryPolicy:
     cap_seconds: float = 60.0
     max_retries: int = 8
     circuit_seconds: float = 2.0
+    predict_seconds: float = 5.0
+    max_rebuilds: int = 50
     rng: random.Random = field(default_factory=random.Random, compare=False)
 
     def wait_ms(self, attempt: int, retry_after: float | None = None) -> int:

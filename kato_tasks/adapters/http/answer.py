@@ -10,10 +10,17 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from kato_tasks.errors import OutcomeUnknown
-from kato_tasks.ports import KatoReply
+from kato_tasks.ports import REPLY_BYTES, KatoReply
 
-MAX_REPLY_BYTES = 256 * 1024 * 1024
-TOO_LARGE = f"KATO's answer is larger than {MAX_REPLY_BYTES >> 20} MB"
+MAX_REPLY_BYTES = REPLY_BYTES
+
+
+def too_large(most_bytes: int) -> OutcomeUnknown:
+    """The error for an answer over this size."""
+    return OutcomeUnknown(f"KATO's answer is larger than {most_bytes >> 20} MB")
+
+
+TOO_LARGE = str(too_large(MAX_REPLY_BYTES))
 _WANTED = frozenset(
     [b"connection", b"content-encoding", b"content-length", b"content-type", b"location", b"retry-after", b"server"]
 ) | {b"transfer-encoding"}
@@ -23,11 +30,12 @@ class Answer:
     """The parser's callbacks for one response. Interim responses (100, 103 …) before it are skipped."""
 
     __slots__ = (
-        "_headers", "_interim", "_parts", "_size", "complete", "keep_alive", "overrun", "parser", "status", "switched",
-        "too_large",
+        "_headers", "_interim", "_parts", "_size", "complete", "keep_alive", "most_bytes", "overrun", "parser",
+        "status", "switched", "too_large",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MAX_REPLY_BYTES) -> None:
+        self.most_bytes = most_bytes
         self.parser: Any = None
         self.status = 0
         self.keep_alive = False
@@ -64,7 +72,7 @@ class Answer:
         if self.complete or self.too_large:
             return
         self._size += len(part)
-        if self._size > MAX_REPLY_BYTES:
+        if self._size > self.most_bytes:
             self.too_large = True
             self._parts.clear()
             return
@@ -90,16 +98,16 @@ class Answer:
 
     def reply(self) -> KatoReply:
         """The response; raises OutcomeUnknown when its body cannot be read."""
-        return reply(self.status, b"".join(self._parts), self._headers)
+        return reply(self.status, b"".join(self._parts), self._headers, self.most_bytes)
 
 
-def reply(status: int, body: bytes, headers: Mapping[bytes, bytes]) -> KatoReply:
+def reply(status: int, body: bytes, headers: Mapping[bytes, bytes], most_bytes: int = MAX_REPLY_BYTES) -> KatoReply:
     """The reply that these header fields (their names in lower case) and this body are."""
     if not headers:
         return KatoReply(status, body)
     encoding = headers.get(b"content-encoding")
     if encoding is not None and body:
-        body = decoded(body, encoding)
+        body = decoded(body, encoding, most_bytes)
     given = headers.get
     after = given(b"retry-after")
     location = given(b"location", b"").decode("latin-1")
@@ -118,7 +126,7 @@ def reply(status: int, body: bytes, headers: Mapping[bytes, bytes]) -> KatoReply
     )
 
 
-def decoded(body: bytes, encoding: bytes) -> bytes:
+def decoded(body: bytes, encoding: bytes, most_bytes: int = MAX_REPLY_BYTES) -> bytes:
     """A body without its encoding; nobody asked for one, but gateways are known to compress unasked."""
     for name in reversed(encoding.lower().replace(b" ", b"").split(b",")):
         if name in (b"", b"identity"):
@@ -127,11 +135,11 @@ def decoded(body: bytes, encoding: bytes) -> bytes:
             raise OutcomeUnknown(f"KATO's answer is encoded as {name.decode('latin-1')}, which was not asked for")
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # a gzip or a zlib header
         try:
-            body = decoder.decompress(body, MAX_REPLY_BYTES + 1)
+            body = decoder.decompress(body, most_bytes + 1)
         except zlib.error as exc:
             raise OutcomeUnknown(f"KATO's answer cannot be decompressed ({exc})") from exc
-        if len(body) > MAX_REPLY_BYTES:
-            raise OutcomeUnknown(TOO_LARGE)
+        if len(body) > most_bytes:
+            raise too_large(most_bytes)
         if not decoder.eof:
             raise OutcomeUnknown("KATO's answer is compressed and ends too early")
     return body

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import httptools
 
 from kato_tasks.adapters.http.access import Access
-from kato_tasks.adapters.http.answer import TOO_LARGE, Answer
+from kato_tasks.adapters.http.answer import Answer, too_large
 from kato_tasks.adapters.http.resolving import Address, Lookup, Resolver
 from kato_tasks.domain.instance import Instance
 from kato_tasks.errors import ConfigurationError, KatoTasksError, KatoUnavailable, LeaseLost, OutcomeUnknown
@@ -177,7 +177,7 @@ class Connection:
         self._sent = False
         self._still = request.still
         self._route = request.route
-        answer = self._answer = Answer()
+        answer = self._answer = Answer(request.most_bytes)
         self._parser = answer.parser = httptools.HttpResponseParser(answer)
         if self._state == "idle":
             self._state = "sending"
@@ -276,7 +276,7 @@ class Connection:
             if answer.complete:
                 break
             if answer.too_large:
-                raise OutcomeUnknown(f"{self._route}: {TOO_LARGE}")
+                raise OutcomeUnknown(f"{self._route}: {too_large(answer.most_bytes)}")
             if answer.switched:
                 raise self.failure("it changed to another protocol")
         reply = answer.reply()

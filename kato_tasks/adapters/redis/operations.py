@@ -31,11 +31,12 @@ class ScriptCall:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are remembered: ids of events, marks of sources, results (ms)."""
+    """How long ids of events, marks of sources and results are kept (ms), and how many predicts of a session wait."""
 
     dedupe_ms: int = DEDUPE_WINDOW_MS
     source_mark_ms: int = 30 * 24 * 3600 * 1000
     result_ms: int = 24 * 3600 * 1000
+    predicts: int = 100
 
 
 @lru_cache(maxsize=65_536)
@@ -48,9 +49,9 @@ def _work(raw: Any) -> ports.Work | None:
     if not raw:
         return None
     lane, session, node, head, cursor, mark, binding, intent, attempts, unsent, creating, asked, now, left = raw[:14]
-    entries, keep_alive, first_failed, learned = raw[14:18]
+    entries, keep_alive, first_failed, learned, rebuilds, until, before = raw[14:21]
     # The script's own account of a row that it could not read follows at the end.
-    unreadable = str(raw[18]) if len(raw) > 18 else ""
+    unreadable = str(raw[21]) if len(raw) > 21 else ""
     bound: Binding | None = None
     opened: Intent | None = None
     read: tuple[Logged, ...] = ()
@@ -78,6 +79,9 @@ def _work(raw: Any) -> ports.Work | None:
         keep_alive=bool(keep_alive),
         first_failed_ms=first_failed,
         learned_ms=learned,
+        rebuilds=rebuilds,
+        asked_until_ms=until,
+        asked_before=before,
         unreadable=unreadable,
     )
 
@@ -115,7 +119,7 @@ def _mode(go_on: bool) -> str:
 
 
 def _append(op: ports.Append, keep: Retention) -> ScriptCall:
-    args: list[Arg] = [keep.dedupe_ms, op.source, keep.source_mark_ms, op.partition]
+    args: list[Arg] = [keep.dedupe_ms, op.source, keep.source_mark_ms, op.partition, keep.predicts]
     for lane, node, entry, offset in op.entries:
         args += [lane, entry.session_id, node, entry.event_id, entry.digest, entry.kind, entry.text, offset]
 
@@ -252,6 +256,7 @@ def _defer(op: ports.Defer, keep: Retention) -> ScriptCall:
         batch.bytes,
         op.halve,
         op.unsent,
+        op.rebuilds,
     ]
     return ScriptCall("defer", lane_prefix(op.held.lane), args, _proceeded(op.session))
 

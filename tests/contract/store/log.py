@@ -33,8 +33,8 @@ def learn(session: str, event_id: str) -> Entry:
     return entry_of(parse_event({"session_id": session, "event_type": "learn"}), event_id=event_id)
 
 
-def predict(session: str, event_id: str) -> Entry:
-    return predict_entry(session, event_id)
+def predict(session: str, event_id: str, until_ms: int = 0) -> Entry:
+    return predict_entry(session, event_id, until_ms)
 
 
 def numbered(session: str, first: int, last: int) -> list[Entry]:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import INTENT_FIELDS, prefix
+from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.ids import lane_of, partition_of
 from kato_tasks.errors import LeaseLost
@@ -324,6 +326,58 @@ def test_a_predict_is_answered_once_and_in_its_place(log: Log) -> None:
     assert asked == ["p1", "p2"]
     assert work is not None
     assert [entry.event_id for entry in work.entries] == ["a-2"]
+
+
+def test_so_many_predicts_of_a_session_wait_and_no_more(client: redis.Redis) -> None:
+    """Falls without the LLEN in append.lua: whoever asks faster than KATO answers fills the store."""
+    log = Log(client, Retention(predicts=3))
+    log.append("n", *numbered("a", 1, 1), *(predict("a", f"p{i}") for i in range(3)))
+    before = log.dump()
+    assert log.append("n", predict("a", "p3")) == [("w", 0)]
+    assert log.dump() == before
+    assert log.append("n", predict("a", "p2")) == [("d", 1)], "it waits already"
+    assert log.append("n", predict("b", "p3"), *numbered("a", 2, 2)) == [("n", 0), ("n", 2)]
+    work: ports.Work | None = log.taken("n", "t")
+    while work is not None:
+        work = log.commit(log.held("n", "t"), work, answers=work.asked).work
+    assert log.append("n", predict("a", "p3")) == [("n", 2)]
+
+
+def test_a_predict_tells_until_when_its_answer_is_wanted(log: Log) -> None:
+    log.append("n", predict("a", "p1", 12_345), predict("a", "p2"))
+    first = log.taken("n", "t")
+    second = log.commit(log.held("n", "t"), first, answers="p1").work
+    assert second is not None
+    assert [(w.asked, w.asked_until_ms) for w in (first, second)] == [("p1", 12_345), ("p2", 0)]
+    log.commit(log.held("n", "t"), second, answers="p2")
+    assert not list(log.redis.scan_iter("*:until:*"))
+
+
+def test_a_predict_tells_how_many_holders_took_it_up_and_said_nothing(log: Log) -> None:
+    """Falls without the HINCRBY in _lib.lua: of a holder that dies of the answer nothing else is left."""
+    log.append("n", predict("a", "p1"), predict("a", "p2"))
+    seen = [log.taken("n", "dies", ms=1).asked_before]
+    seen += [log.comes("n", f"dies too {i}", ms=1).asked_before for i in range(2)]
+    lives = log.comes("n", "lives")
+    log.do(ports.Defer(log.held("n", "lives"), "a", 0, 1, 1, "why", go_on=False))
+    again = log.comes("n", "lives again")
+    then = log.commit(log.held("n", "lives again"), again, answers="p1").work
+    assert then is not None
+    assert [*seen, lives.asked_before, again.asked_before, then.asked_before] == [0, 1, 2, 3, 0, 0]
+
+
+def test_failed_rebuilds_are_counted_until_one_succeeds(log: Log) -> None:
+    log.append("n", *numbered("a", 1, 3))
+    held = log.held("n", "t")
+    log.taken("n", "t")
+    first = log.do(ports.Defer(held, "a", 0, 0, 1, "why", rebuilds=1)).work
+    second = log.do(ports.Defer(held, "a", 0, 0, 1, "another reason")).work
+    log.do(ports.Bind(held, "a", 0, binding()))
+    third = log.do(ports.Defer(held, "a", 0, 0, 1, "why")).work
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert [first.rebuilds, second.rebuilds, third.rebuilds] == [1, 1, 0]
 
 
 def test_bindings_come_back_as_they_were_written(log: Log) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -134,3 +135,45 @@ def test_a_predict_is_given_up_after_its_attempts_and_never_parks_its_session(fa
     world.turn(context(retry=RetryPolicy(max_retries=3)))
     assert result(world)["error"] is not None
     assert world.trace[-1] == "commit 2"
+
+
+@pytest.mark.parametrize("failing", [ERROR, LOST])
+def test_a_predict_that_fails_holds_up_the_events_behind_it_no_longer_than_its_patience(failing: Answer) -> None:
+    """Invariant 5. Falls when a predict has as many attempts as an event, each after a longer wait."""
+    waited = 0
+    world = asking().kato("cognition-data", holds(stm_of("ab"))).kato("predictions", failing)
+    lane = context(retry=RetryPolicy(base_seconds=60.0, predict_seconds=5.0, rng=random.Random(1)))
+    world.turn(lane)
+    while world.asked:
+        waited += world.of(ports.Defer)[-1].wait_ms
+        world.first_failed_ms, world.now_ms = NOW_MS, NOW_MS + waited
+        world.kato("cognition-data", holds(stm_of("ab"))).kato("predictions", failing)
+        world.turn(lane)
+    assert waited == 5_000
+    assert str(result(world)["error"]).startswith("{'type': 'EventRefused', 'message': 'predict failed")
+
+
+def test_a_predict_whose_time_has_passed_is_refused_and_kato_is_not_asked() -> None:
+    """Falls without the look at `asked_until_ms` in predicting.predict."""
+    world = asking(asked_until_ms=NOW_MS)
+    world.turn()
+    assert world.trace == ["commit 2"]
+    assert "expire" in str(result(world)["error"])
+    world = asking(asked_until_ms=NOW_MS + 1).kato("cognition-data", holds(stm_of("ab"))).kato("predictions", SEEN)
+    world.turn()
+    assert world.trace[-1] == "commit 2"
+
+
+def test_a_predict_that_ended_five_workers_is_refused_and_kato_is_not_asked() -> None:
+    """Falls without the look at `asked_before` in predicting.predict: an answer that kills would come for ever."""
+    world = asking(asked_before=5)
+    world.turn()
+    assert world.trace == ["commit 2"]
+    assert "5 workers ended" in str(result(world)["error"])
+
+
+def test_predictions_are_read_up_to_16_mb() -> None:
+    world = asking().kato("cognition-data", holds(stm_of("ab"))).kato("predictions", SEEN)
+    world.turn()
+    read, asked = world.of(ports.KatoRequest)
+    assert (read.most_bytes, asked.most_bytes) == (ports.REPLY_BYTES, 16 * 1024 * 1024)

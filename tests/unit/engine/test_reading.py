@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,24 @@ from kato_tasks.domain.stm import STM_CAP
 from kato_tasks.engine import binding
 from kato_tasks.engine.binding import history, rebuilt
 from kato_tasks.engine.reading import FIRST_PIECE, PIECE, PIECE_BYTES, ahead, batches, size_of
-from tests.unit.engine.world import World, bound_at, context, created, holds, logged, observed, sequence
+from kato_tasks.engine.retry import RetryPolicy
+from tests.unit.engine.world import (
+    BAD,
+    BUSY,
+    ERROR,
+    LOST,
+    OK,
+    REFUSED,
+    Answer,
+    World,
+    bound_at,
+    context,
+    created,
+    holds,
+    logged,
+    observed,
+    sequence,
+)
 
 
 def large(count: int, kilobytes: int) -> World:
@@ -91,3 +109,43 @@ def test_bodies_go_in_calls_of_so_many_events_and_bytes(
     assert [list(part) for part in batches(bodies, limit)] == expected
     assert size_of("ü") == 2
     assert PIECE >= FIRST_PIECE
+
+
+# ------------------------------------------------------------------------------- a rebuild that cannot succeed
+
+
+def failing_rebuild(world: World, answer: Answer) -> World:
+    return world.kato("sessions", created()).kato("observe-sequence", answer).kato("delete", OK)
+
+
+@pytest.mark.parametrize("answer", [LOST, ERROR, BAD])
+def test_a_session_that_kato_does_not_let_be_rebuilt_is_parked_in_the_end_with_the_reason(answer: Answer) -> None:
+    """Falls when failed rebuilds are not counted: it would be tried for ever, and nobody told."""
+    world = World(logged([observed("e1", "a"), observed("e2", "b")]), None, cursor=1)
+    lane = context(retry=RetryPolicy(max_rebuilds=3, rng=random.Random(1)))
+    for _ in range(3):
+        failing_rebuild(world, answer).turn(lane)
+        assert world.trace[-1] == "defer"
+    failing_rebuild(world, answer).turn(lane)
+    assert world.trace[-1] == "park"
+    why = json.loads(world.the(ports.Park).why)
+    assert "could not be rebuilt 4 times" in why["reason"]
+    assert "rebuild" in why["last_answer"]
+
+
+@pytest.mark.parametrize("answer", [REFUSED, BUSY])
+def test_a_kato_that_cannot_be_reached_parks_no_session(answer: Answer) -> None:
+    world = World(logged([observed("e1", "a"), observed("e2", "b")]), None, cursor=1)
+    lane = context(retry=RetryPolicy(max_rebuilds=1, rng=random.Random(1)))
+    for _ in range(5):
+        failing_rebuild(world, answer).turn(lane)
+    assert world.of(ports.Park) == []
+    assert world.rebuilds == 0
+
+
+def test_a_rebuild_that_succeeds_forgets_those_that_failed() -> None:
+    world = World(logged([observed("e1", "a"), observed("e2", "b")]), None, cursor=1, rebuilds=2)
+    world.kato("sessions", created()).kato("observe-sequence", sequence(1, time=1, stm_length=1))
+    world.kato("cognition-data", holds([["a"]])).kato("observe-sequence", sequence(1, time=2, stm_length=2))
+    world.turn()
+    assert (world.cursor, world.rebuilds) == (2, 0)

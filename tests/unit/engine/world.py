@@ -122,6 +122,10 @@ class World:
     now_ms: int = NOW_MS
     keep_alive: bool = False
     learned_ms: int = 0
+    first_failed_ms: int = 0
+    rebuilds: int = 0
+    asked_until_ms: int = 0
+    asked_before: int = 0
     marked: int = 0
     symbols: dict[int, list[str] | None] = field(default_factory=dict)
     lately: tuple[int, int] | None = None
@@ -167,6 +171,10 @@ class World:
             entries=tuple(run),
             keep_alive=self.keep_alive,
             learned_ms=self.learned_ms,
+            first_failed_ms=self.first_failed_ms,
+            rebuilds=self.rebuilds,
+            asked_until_ms=self.asked_until_ms,
+            asked_before=self.asked_before,
         )
 
     def run(self, step: ports.Step[T]) -> T:
@@ -249,7 +257,7 @@ class World:
                 assert effect.cursor == self.cursor
                 if self.intent is not None and self.intent.call != effect.settles:
                     raise LeaseLost("another intent is open")
-                self.binding, self.intent = effect.binding, None
+                self.binding, self.intent, self.rebuilds = effect.binding, None, 0
                 self.trace.append(f"bind {effect.binding.kato_session if effect.binding else 'none'}")
                 return None
             case ports.Commit():
@@ -267,6 +275,7 @@ class World:
                 self.trace.append(f"commit {effect.to}" + (" and park" if effect.park else ""))
             case ports.Defer():
                 self.attempts, self.unsent = effect.attempts, effect.unsent
+                self.rebuilds = effect.rebuilds or self.rebuilds
                 if effect.withdraw and self.intent is not None and self.intent.call == effect.withdraw:
                     self.intent = None
                 self.trace.append("defer")

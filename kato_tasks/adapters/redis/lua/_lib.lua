@@ -17,10 +17,12 @@
 --                            last learn) ft (ms of the
 --                            head event's first failure) ka (its KATO session
 --                            is to be written to, so that it does not expire) wt (the highest position for which
---                            a task came to wait after its event was appended without one)
+--                            a task came to wait after its event was appended without one) rf (rebuilds that failed
+--                            in a row) pa (holders that took up its first predict, one after the other, and said nothing)
 --   exp              zset    session with an STM -> ms at which its KATO session expires
 --   log:<session>    list    entries, position 1 first
 --   asks:<session>   list    "<after>\n<event_id>": predicts, in order
+--   until:<session>  hash    event_id of a predict -> ms after which nobody wants its answer
 --   vec:<session>    hash    position -> symbols that KATO made of vectors (JSON), null: a dead letter
 --   ids:<bucket>     hash    "<event_id>\n<session>" -> "<position> <digest>": dedupe window
 --   windows          string  "<window ms>:<its newest bucket>" of each dedupe window that wrote ids lately
@@ -173,7 +175,7 @@ end
 local function piece(lane, token, session, max_events, max_bytes, now)
   local s = P .. 's:' .. session
   local h = call('HMGET', s, 'node', 'head', 'cur', 'mark', 'un', 'att', 'cr', 'pk', 'lm', 'ka', 'ft', 'le',
-    'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3')
+    'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3', 'rf')
   local head, cur = tonumber(h[2] or 0), tonumber(h[3] or 0)
   if not head or not cur then error('its head or its cursor is no number', 0) end
   local room = math.min(max_events, tonumber(h[9] or max_events) or max_events)
@@ -204,10 +206,17 @@ local function piece(lane, token, session, max_events, max_bytes, now)
     end
     if full then break end
   end
+  local till, before = 0, 0
+  if asked ~= '' then
+    till = tonumber(call('HGET', P .. 'until:' .. session, asked) or 0) or 0
+    -- Counted before anybody asks: of a holder that dies of the answer nothing else is left.
+    if not h[17] then before = call('HINCRBY', s, 'pa', 1) - 1 end
+  end
   if not h[13] then call('HSET', s, 'cr', token) end
   return { lane, session, h[1] or '', head, cur, tonumber(h[4] or 0) or 0, text_at(h, 13), text_at(h, 17),
     tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, h[7] or '', asked, now, call('PTTL', P .. 'lease:' .. lane),
-    entries, h[10] and 1 or 0, tonumber(h[11] or 0) or 0, tonumber(h[12] or 0) or 0 }
+    entries, h[10] and 1 or 0, tonumber(h[11] or 0) or 0, tonumber(h[12] or 0) or 0,
+    tonumber(h[21] or 0) or 0, till, before }
 end
 
 -- The next piece of work of a lane that the caller has leased, or nil. Of a session whose rows cannot be read it says
@@ -226,7 +235,7 @@ local function next_work(lane, token, prefer, max_events, max_bytes, now)
     local read, work = pcall(piece, lane, token, session, max_events, max_bytes, now)
     if not read then
       return { lane, session, '', 0, 0, 0, '', '', 0, 0, '', '', now, call('PTTL', P .. 'lease:' .. lane), {}, 0, 0, 0,
-        said(work) }
+        0, 0, 0, said(work) }
     end
     if work then return work end
     call('ZREM', pend, session)

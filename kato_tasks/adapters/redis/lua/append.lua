@@ -1,14 +1,16 @@
 -- append: give each event its position, once; put its lane into the ready set.
 -- ARGV: 1 dedupe window (ms), 2 source or '', 3 how long to keep the source's mark (ms), 4 partition number,
---       then for each event: lane, session, node, event_id, digest, kind, entry, offset in the source.
+--       5 how many predicts of a session may wait, then for each event: lane, session, node, event_id, digest, kind, entry, offset in the source.
 -- Returns { 1 when a lane waits for a wake-up, then status and position for each event }:
 --   n new, d duplicate, m at or below the source's mark, c same id with another body,
 --   a new, and the lane's name is shared with another node_id,
+--   w not appended, because so many predicts of its session wait already,
 --   e not appended, because its session's rows are broken.
 -- Runs again harmlessly: every event is then a duplicate at its own position.
 local now = now_ms()
 local window = tonumber(ARGV[1])
 local source = ARGV[2]
+local most_asks = tonumber(ARGV[5])
 -- Buckets of one window each, looked up in the current and the previous one: an id is remembered for at
 -- least one window. Partitions change buckets at different times.
 local function bucket_of(ms)
@@ -57,7 +59,7 @@ if source ~= '' then mark = tonumber(call('GET', P .. 'mark:' .. source) or -1) 
 local highest = mark
 local out, wake, sessions, fresh, news, stopped = { 0 }, 0, {}, false, 0, false
 
-for i = 5, #ARGV, 8 do
+for i = 6, #ARGV, 8 do
   local lane, session, node, event_id, digest, kind, entry, offset =
     ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], tonumber(ARGV[i + 7])
   local status, position = 'n', 0
@@ -78,6 +80,8 @@ for i = 5, #ARGV, 8 do
     if stopped or not seen or (kind == 'p' and not is_list(P .. 'asks:' .. session)) then
       status = 'e'
       stopped = source ~= '' -- its mark must not pass this event
+    elseif kind == 'p' and call('LLEN', P .. 'asks:' .. session) >= most_asks then
+      status = 'w'
     else
       local s = P .. 's:' .. session
       if seen.new then
@@ -104,6 +108,8 @@ for i = 5, #ARGV, 8 do
       if kind == 'p' then
         position = seen.head
         call('RPUSH', P .. 'asks:' .. session, position .. '\n' .. event_id)
+        local till = string.match(entry, '^p%d\n[^\n]*\n{"until":(%d+)}')
+        if till then call('HSET', P .. 'until:' .. session, event_id, till) end
       else
         position = call('HINCRBY', s, 'head', 1)
         seen.head = position

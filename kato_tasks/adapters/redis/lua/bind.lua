@@ -10,7 +10,7 @@ local s = P .. 's:' .. ARGV[4]
 local h = call('HMGET', s, 'cur', 'ic')
 if h[1] ~= ARGV[5] then return -1 end
 if h[2] and h[2] ~= ARGV[7] then return -1 end
-call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'cr')
+call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'cr', 'rf')
 settled(ARGV[1], ARGV[4])
 if ARGV[10] == '1' then
   call('HSET', P .. 'lane:' .. ARGV[1], 'ltm_lost', now)

@@ -27,7 +27,7 @@ end
 if not repeated then
   if tonumber(h[1]) ~= from or (h[3] and h[3] ~= call_id) then return { -1 } end
   settled(lane, session)
-  call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft')
+  call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft', 'rf', 'pa')
   call('HSET', s, 'cur', to, 'lc', call_id)
   if h[4] and to >= tonumber(h[4]) then call('HDEL', s, 'wt') end
   if ARGV[8] ~= '-' then set_binding(session, ARGV[8]) end
@@ -48,6 +48,7 @@ if not repeated then
   if ARGV[17] ~= '' then
     local ask = call('LINDEX', P .. 'asks:' .. session, 0)
     if ask and string.match(ask, '^%d+\n(.*)$') == ARGV[17] then call('LPOP', P .. 'asks:' .. session) end
+    call('HDEL', P .. 'until:' .. session, ARGV[17])
   end
   if ARGV[21] == '1' then call('HSET', s, 'le', now) end
   if ARGV[20] ~= '' then

@@ -5,7 +5,7 @@ local now = now_ms()
 local lane, session = ARGV[1], ARGV[2]
 local s = P .. 's:' .. session
 if call('HDEL', s, 'pk') == 0 then return 0 end
-call('HDEL', s, 'att', 'un', 'err', 'ft')
+call('HDEL', s, 'att', 'un', 'err', 'ft', 'rf', 'pa')
 call('SREM', P .. 'parked', session)
 requeue(lane, session, now)
 -- Whoever leases the lane now looks at what is pending when it gives the lane back.
