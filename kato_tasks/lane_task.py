@@ -260,7 +260,7 @@ class LaneTask(OnCommit, Task):
             if place.get("no_session"):
                 return Sought(without_session(self.event_type, session, event_id), place)
             position = int(place["position"] or 0)
-            kind = "" if position else "p" if self.event_type == "predict" else str(place.get("due") or "")
+            kind = "" if position else str(place.get("due") or ("p" if self.event_type == "predict" else ""))
             if kind == "p":
                 place = {**place, "predict": True}
             found, token = rt.drainer.claim(

@@ -125,7 +125,10 @@ def test_learn_clear_and_predict_answer_as_documented(system: System, name: str)
         observe.delay(name, seen(step))
     learned = learn.delay(name).get(timeout=PATIENCE)
     assert (learned["status"], learned["position"]) == ("learned", 4)
-    patterns = system.ask(f"patterns?node={urllib.parse.quote(learned['node_id'])}")
+    status = session_status(name)
+    assert status is not None
+    assert status.binding is not None
+    patterns = system.ask(f"patterns?node={urllib.parse.quote(status.binding.node)}")
     assert learned["pattern_name"].removeprefix("PTRN|") in {n.removeprefix("PTRN|") for n in patterns}
     observe.delay(name, seen("a"))
     observe.delay(name, seen("b"))

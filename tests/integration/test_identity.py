@@ -339,7 +339,6 @@ def test_every_caller_of_one_event_repeated_4200_times_is_told_and_so_is_the_nex
 def test_a_broker_that_is_away_while_a_link_is_sent_does_not_fail_the_step_that_was_applied(
     system: System, name: str
 ) -> None:
-    """Falls when the tracer marks what it cannot hand on as failed (parking.finish without `strict`)."""
     step = process_observation_async.apply_async(
         (name, seen("x")), link=remember.s(name), link_error=remember_failure.s()
     )
@@ -363,6 +362,7 @@ def test_a_broker_that_is_away_while_a_link_is_sent_does_not_fail_the_step_that_
 def test_a_store_that_is_away_while_a_chains_next_step_is_appended_does_not_fail_the_step_that_was_applied(
     system: System, name: str
 ) -> None:
+    """Falls when the tracer marks what it cannot hand on as failed (parking.finish without `strict`)."""
     steps = chain(observe.si(name, seen("x")), observe.si(f"{name} 2", seen("y"))).apply_async()
     assert steps.parent is not None
     with parked(system, steps.parent):
@@ -377,6 +377,25 @@ def test_a_store_that_is_away_while_a_chains_next_step_is_appended_does_not_fail
         with system.workers(WORKER):
             assert steps.get(timeout=PATIENCE)["position"] == 1
             assert steps.parent.get(timeout=PATIENCE)["event_id"] == steps.parent.id
+
+
+def test_a_full_store_while_a_chains_next_step_is_appended_in_a_task_does_not_fail_the_step_that_was_applied(
+    system: System, name: str
+) -> None:
+    """Falls when a step that was applied in its own task is left to the worker's tracer (LaneTask._perform)."""
+    steps = chain(observe.si(name, seen("x")), observe.si(f"{name} 2", seen("y"))).apply_async()
+    assert steps.parent is not None
+    system.redis.config_set("maxmemory", 1)  # drains go on, appends are refused
+    try:
+        with system.workers(WORKER) as (worker,):
+            wait_until(lambda: "task.requeued" in worker.text() or steps.parent.ready(), PATIENCE, "it cannot go on")
+            assert steps.parent.state not in ("SUCCESS", "FAILURE")
+            system.redis.config_set("maxmemory", 0)
+            assert steps.get(timeout=PATIENCE)["position"] == 1
+            assert steps.parent.get(timeout=PATIENCE)["time"] == 1
+    finally:
+        system.redis.config_set("maxmemory", 0)
+    assert system.stm(name) == [["x"]]
 
 
 def complete_all_owed(system: System) -> None:
@@ -408,8 +427,10 @@ def test_what_is_asked_of_a_session_that_does_not_exist_makes_none(system: Syste
         assert cleared.get(timeout=PATIENCE)["status"] == "cleared"
         with pytest.raises(EventRefused, match="nothing to learn"):
             refused.get(timeout=PATIENCE)
-        later = predict.apply_async((name,), countdown=0.2)
+        later = predict.apply_async((name,), countdown=2)
+        wait_until(lambda: later.state == "WAITING", 20, "it waits for its time")
         assert later.get(timeout=PATIENCE)["predictions"] == []
+        wait_until(lambda: not list(system.redis.scan_iter("*:later")), 20, "its time has come")
         assert session_status(name) is None
         assert [key for key in system.redis.scan_iter("*") if name in key] == []
         steps = chain(observe.si(name, seen("x", "y"), node_id="team"), learn.si(name)).apply_async()
@@ -417,6 +438,16 @@ def test_what_is_asked_of_a_session_that_does_not_exist_makes_none(system: Syste
     status = session_status(name)
     assert status is not None
     assert status.node_id == "team"
+
+
+def test_a_predict_kept_for_later_is_asked_at_its_time(system: System, name: str) -> None:
+    """Falls when a task that is kept for later looks for its predict among those that are asked already."""
+    with system.workers(WORKER):
+        observe.delay(name, seen("x")).get(timeout=PATIENCE)
+        later = predict.apply_async((name,), countdown=3)
+        wait_until(lambda: later.state == "WAITING", 20, "it waits for its time")
+        observe.delay(name, seen("y")).get(timeout=PATIENCE)
+        assert later.get(timeout=PATIENCE)["after"] == 2
 
 
 def test_a_predict_by_name_of_a_session_that_does_not_exist_makes_none(system: System, name: str) -> None:

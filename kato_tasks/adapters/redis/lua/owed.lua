@@ -34,7 +34,7 @@ for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now - tonumbe
       local place = type(request) == 'table' and request.kato
       local position = type(place) == 'table' and tonumber(place.position)
       local whole = position and position >= 0 and position == math.floor(position)
-      local kind = whole and (place.predict == true and 'p' or tonumber(place.due)) or ''
+      local kind = whole and (tonumber(place.due) or place.predict == true and 'p') or ''
       if not whole or standing(session, event_id, position, kind, now) ~= 'waiting' then
         out[#out + 1] = { session, event_id, '', parked_requests(key) }
       end
