@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import redis
 
@@ -29,6 +30,9 @@ from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports import Batch, Mark
 from kato_tasks.settings import Settings, settings
 
+if TYPE_CHECKING:
+    from kato_tasks.adapters.http.with_httpx import HttpxKato
+
 WAKE_SECONDS = 60
 """How long a wake-up waits in its queue at most, and its mark stands; the sweep notices earlier that it is lost."""
 OVERDUE_SECONDS = 1
@@ -43,7 +47,7 @@ class Runtime:
     redis: redis.Redis
     store: RedisStore
     mailbox: Mailbox
-    kato: HttpKato
+    kato: HttpKato | HttpxKato
     drainer: Drainer
 
     def partitions_of(self, shard: int) -> list[int]:
@@ -144,13 +148,14 @@ def access_of(config: Settings) -> Access:
     return access
 
 
-def transport_of(config: Settings) -> HttpKato:
-    """The client of KATO."""
-    return HttpKato(
-        connections=config.kato_connections,
-        timeout_seconds=config.kato_timeout_seconds,
-        access=access_of(config),
-    )
+def transport_of(config: Settings) -> HttpKato | HttpxKato:
+    """The client of KATO: ``KATO_TRANSPORT`` says which."""
+    given = (config.kato_connections, config.kato_timeout_seconds, access_of(config))
+    if config.kato_transport == "httpx":
+        from kato_tasks.adapters.http.with_httpx import HttpxKato
+
+        return HttpxKato(connections=given[0], timeout_seconds=given[1], access=given[2])
+    return HttpKato(connections=given[0], timeout_seconds=given[1], access=given[2])
 
 
 def terms_of(config: Settings) -> Terms:

@@ -20,7 +20,6 @@ def too_large(most_bytes: int) -> OutcomeUnknown:
     return OutcomeUnknown(f"KATO's answer is larger than {most_bytes >> 20} MB")
 
 
-TOO_LARGE = str(too_large(MAX_REPLY_BYTES))
 _WANTED = frozenset(
     [b"connection", b"content-encoding", b"content-length", b"content-type", b"location", b"retry-after", b"server"]
 ) | {b"transfer-encoding"}

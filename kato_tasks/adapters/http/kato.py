@@ -207,7 +207,7 @@ class Calls(Generic[Tag]):
             mine = self._waiting.setdefault(url, deque())
             mine.extend(queue)
             while len(mine) > ADOPTED_WAITING:
-                self._done.append((mine.pop().tag, None, _no_connection(url)))
+                self._done.append((mine.pop().tag, None, no_connection(url)))
         other._waiting.clear()
         self._done += other._taken()
         other.close()
@@ -249,7 +249,7 @@ class Calls(Generic[Tag]):
             queue = self._waiting[url]
             while queue:
                 if queue[0].since < time.monotonic() - POOL_SECONDS:
-                    self._done.append((queue.popleft().tag, None, _no_connection(url)))
+                    self._done.append((queue.popleft().tag, None, no_connection(url)))
                     continue
                 try:
                     connection = self._kato.take(url)
@@ -343,5 +343,5 @@ class Calls(Generic[Tag]):
         self._done.append((call.tag, reply, error))
 
 
-def _no_connection(url: str) -> KatoUnavailable:
+def no_connection(url: str) -> KatoUnavailable:
     return KatoUnavailable(f"every connection to KATO at {instance_name(url)} was busy for too long; nothing was sent")

@@ -20,16 +20,10 @@ from kato_tasks.adapters.http.answer import Answer
 from kato_tasks.adapters.http.kato import HttpKato
 from kato_tasks.errors import ConfigurationError, KatoUnavailable, OutcomeUnknown
 from kato_tasks.ports import KatoReply, KatoRequest
+from tests.contract.http.conftest import Client
 from tests.contract.http.raw_server import OK, Peer, serving, well
 from tests.services import LOOPBACK, free_port
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def kato() -> Iterator[HttpKato]:
-    kato = HttpKato(connections=8, timeout_seconds=5.0, connect_timeout_seconds=1.0)
-    yield kato
-    kato.close()
 
 
 def post(url: str) -> KatoRequest:
@@ -78,15 +72,15 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\nretry-after: 9\r\n\r
         (CONTINUE[:10], CONTINUE[10:] + HINTS[:30], HINTS[30:] + OK),
     ],
 )
-def test_interim_answers_before_the_final_one_are_skipped(kato: HttpKato, parts: tuple[bytes, ...]) -> None:
+def test_interim_answers_before_the_final_one_are_skipped(kato: Client, parts: tuple[bytes, ...]) -> None:
     with serving(always(*parts)) as server:
         for _ in range(3):
             assert kato.send(post(server.url)) == KatoReply(200, b'{"ok":true}', None)
         assert server.connections == 1
 
 
-def test_an_interim_answer_alone_is_none(kato: HttpKato) -> None:
-    with serving(once(HINTS)) as server, pytest.raises(OutcomeUnknown, match="closed"):
+def test_an_interim_answer_alone_is_none(kato: Client) -> None:
+    with serving(once(HINTS)) as server, pytest.raises(OutcomeUnknown, match="no answer"):
         kato.send(post(server.url))
 
 
@@ -96,7 +90,7 @@ SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upg
 @pytest.mark.parametrize(
     "head", [SWITCHED, SWITCHED + b"PRI * HTTP/2.0\r\n\r\n", SWITCHED + OK, b"HTTP/1.1 101 Well\r\n\r\n" + OK]
 )
-def test_a_change_of_protocol_ends_its_own_call_as_unknown(kato: HttpKato, head: bytes) -> None:
+def test_a_change_of_protocol_ends_its_own_call_as_unknown(kato: Client, head: bytes) -> None:
     """httptools tells it by an exception that is none of its HttpParserErrors."""
 
     def behave(peer: Peer) -> None:
@@ -130,7 +124,7 @@ def test_a_change_of_protocol_ends_its_own_call_as_unknown(kato: HttpKato, head:
         CONTINUE + b"HTTP/1.1 200 OK\r\n\r\n",
     ],
 )
-def test_a_body_that_ends_with_the_connection_is_whole(kato: HttpKato, head: bytes) -> None:
+def test_a_body_that_ends_with_the_connection_is_whole(kato: Client, head: bytes) -> None:
     """HTTP/1.0, and what an old proxy makes of HTTP/1.1. Falls without `ended_with_the_connection`."""
     with serving(once(head, b'{"ok":', b"true}")) as server:
         for number in range(1, 4):
@@ -138,13 +132,13 @@ def test_a_body_that_ends_with_the_connection_is_whole(kato: HttpKato, head: byt
             assert server.connections == number
 
 
-def test_a_body_of_http_1_0_with_its_length_is_whole(kato: HttpKato) -> None:
+def test_a_body_of_http_1_0_with_its_length_is_whole(kato: Client) -> None:
     with serving(once(b"HTTP/1.0 200 OK\r\ncontent-length: 11\r\n\r\n", b'{"ok":true}')) as server:
         assert kato.send(post(server.url)) == KatoReply(200, b'{"ok":true}')
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_connection_is_not_used_again_after_an_error_of_the_server(kato: HttpKato, status: int) -> None:
+def test_a_connection_is_not_used_again_after_an_error_of_the_server(kato: Client, status: int) -> None:
     """KATO closes after an unhandled 500 without saying so: a request written in that instant would be unknown."""
     with serving(always(b"HTTP/1.1 %d No\r\ncontent-length: 2\r\n\r\nno" % status)) as server:
         for number in range(1, 4):
@@ -152,7 +146,7 @@ def test_a_connection_is_not_used_again_after_an_error_of_the_server(kato: HttpK
             assert server.connections == number
 
 
-def test_more_than_was_asked_for_is_never_the_next_calls_answer(kato: HttpKato) -> None:
+def test_more_than_was_asked_for_is_never_the_next_calls_answer(kato: Client) -> None:
     wrong = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwrong"
     with serving(always(OK + wrong)) as server:
         for number in range(1, 4):
@@ -163,7 +157,7 @@ def test_more_than_was_asked_for_is_never_the_next_calls_answer(kato: HttpKato) 
 # ------------------------------------------------------------------------------- what a head says
 
 
-def test_a_reply_says_what_answered_and_where_a_redirect_leads(kato: HttpKato) -> None:
+def test_a_reply_says_what_answered_and_where_a_redirect_leads(kato: Client) -> None:
     head = b"HTTP/1.1 301 Moved\r\nServer: gateway\r\nLocation: http://u:secret@kato:9/x\r\nContent-Type: text/html\r\n"
     with serving(always(head + b"content-length: 0\r\n\r\n")) as server:
         reply = kato.send(post(server.url))
@@ -182,7 +176,7 @@ def test_a_reply_says_what_answered_and_where_a_redirect_leads(kato: HttpKato) -
     ],
 )
 def test_an_answer_that_was_compressed_unasked_is_read(
-    kato: HttpKato, name: bytes, encode: Callable[[bytes], bytes]
+    kato: Client, name: bytes, encode: Callable[[bytes], bytes]
 ) -> None:
     body = encode(b'{"ok":true}')
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\ncontent-length: %d\r\n\r\n" % (name, len(body))
@@ -198,14 +192,14 @@ def test_an_answer_that_was_compressed_unasked_is_read(
         (b"gzip", gzip.compress(b'{"ok":true}', mtime=0)[:-9], "ends too early"),
     ],
 )
-def test_an_answer_that_cannot_be_decoded_is_none(kato: HttpKato, name: bytes, body: bytes, reason: str) -> None:
+def test_an_answer_that_cannot_be_decoded_is_none(kato: Client, name: bytes, body: bytes, reason: str) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\ncontent-length: %d\r\n\r\n" % (name, len(body))
     with serving(always(head + body)) as server, pytest.raises(OutcomeUnknown, match=reason):
         kato.send(post(server.url))
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_an_answer_that_is_too_large_is_given_up_and_says_so(kato: HttpKato, zipped: bool) -> None:
+def test_an_answer_that_is_too_large_is_given_up_and_says_so(kato: Client, zipped: bool) -> None:
     """Falls when the limit of the request is not looked at: an answer of any size would be kept whole."""
     body = b"x" * 200_000
     head = b"HTTP/1.1 200 OK\r\n"
@@ -238,7 +232,7 @@ def slow_dns(monkeypatch: pytest.MonkeyPatch, host: str, address: str) -> Iterat
         go_on.set()
 
 
-def test_a_slow_look_up_of_one_name_holds_up_no_other_call(kato: HttpKato, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_look_up_of_one_name_holds_up_no_other_call(kato: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Falls when `Origin.addresses` asks the resolver itself instead of a thread."""
     with serving(well) as server, slow_dns(monkeypatch, "slow.example", LOOPBACK) as go_on:
         calls = kato.calls()
@@ -253,7 +247,7 @@ def test_a_slow_look_up_of_one_name_holds_up_no_other_call(kato: HttpKato, monke
         calls.close()
 
 
-def test_a_name_that_is_not_resolved_in_time_means_never_sent(kato: HttpKato, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_not_resolved_in_time_means_never_sent(kato: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(well) as server, slow_dns(monkeypatch, "slow.example", LOOPBACK) as go_on:
         begun = time.monotonic()
         with pytest.raises(KatoUnavailable):
@@ -264,8 +258,9 @@ def test_a_name_that_is_not_resolved_in_time_means_never_sent(kato: HttpKato, mo
 
 
 def test_a_name_is_looked_up_once_for_all_connections_of_some_seconds(
-    kato: HttpKato, monkeypatch: pytest.MonkeyPatch
+    fast: HttpKato, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A detail of the fast client: httpx asks for each connection."""
     asked = []
     real = socket.getaddrinfo
 
@@ -276,15 +271,15 @@ def test_a_name_is_looked_up_once_for_all_connections_of_some_seconds(
     monkeypatch.setattr(socket, "getaddrinfo", counted)
     with serving(once(OK.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))) as server:
         for _ in range(10):
-            assert kato.send(post(f"http://kato.example:{server.port}")).status == 200
+            assert fast.send(post(f"http://kato.example:{server.port}")).status == 200
         assert server.connections == 10
         assert len(asked) == 1
         monkeypatch.setattr(resolving, "FRESH_SECONDS", 0.0)
-        kato.send(post(f"http://kato.example:{server.port}"))
+        fast.send(post(f"http://kato.example:{server.port}"))
         assert len(asked) == 2
 
 
-def test_an_international_name_is_asked_for_as_dns_writes_it(kato: HttpKato, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_international_name_is_asked_for_as_dns_writes_it(kato: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     heads: list[bytes] = []
     real = socket.getaddrinfo
@@ -311,13 +306,13 @@ def test_an_international_name_is_asked_for_as_dns_writes_it(kato: HttpKato, mon
         *("http://[::1", "http://h?x=1", "http://\u2028", "http://a b", "http://" + "ü" * 80),
     ],
 )
-def test_an_address_that_cannot_work_is_a_wrong_setting(kato: HttpKato, url: str) -> None:
+def test_an_address_that_cannot_work_is_a_wrong_setting(kato: Client, url: str) -> None:
     with pytest.raises(ConfigurationError, match="KATO_URLS"):
         kato.send(post(url))
 
 
 def test_without_a_free_descriptor_nothing_was_sent_and_nothing_leaks(
-    kato: HttpKato, monkeypatch: pytest.MonkeyPatch
+    kato: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(well) as server:
         real = socket.socket
@@ -337,23 +332,23 @@ def test_without_a_free_descriptor_nothing_was_sent_and_nothing_leaks(
 # ------------------------------------------------------------------------------- memory
 
 
-def test_a_call_that_ended_leaves_nothing_for_the_garbage_collector(kato: HttpKato) -> None:
+def test_a_call_that_ended_leaves_nothing_for_the_garbage_collector(fast: HttpKato) -> None:
     """The parser and what it reports to refer to each other. Falls without `answer.parser = None`."""
 
     with serving(well) as server:
-        kato.send(post(server.url))
+        fast.send(post(server.url))
         gc.collect()
         gc.disable()
         try:
             for _ in range(5):
-                kato.send(post(server.url))
+                fast.send(post(server.url))
             left = [found for found in gc.get_objects() if isinstance(found, Answer)]
         finally:
             gc.enable()
         assert left == []
 
 
-def test_an_unreachable_port_among_reachable_calls_ends_alone(kato: HttpKato) -> None:
+def test_an_unreachable_port_among_reachable_calls_ends_alone(kato: Client) -> None:
     with serving(well) as server:
         calls = kato.calls()
         calls.begin(post(f"http://{LOOPBACK}:{free_port()}"), "nobody")

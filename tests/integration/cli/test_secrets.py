@@ -70,7 +70,7 @@ def dump_of(store: redis.Redis) -> str:
     return repr(found)
 
 
-@pytest.mark.parametrize("transport", ["fast"])
+@pytest.mark.parametrize("transport", ["fast", "httpx"])
 @pytest.mark.parametrize("way", ["user", "token", "headers"])
 def test_credentials_are_sent_and_stand_in_no_key_error_log_or_output(
     way: str,
