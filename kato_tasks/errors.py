@@ -5,7 +5,8 @@
     ├── NodeConflict          the session belongs to another node for life
     ├── EventConflict         this event_id is taken by an event with another body
     ├── StoreUnavailable      nothing was accepted: try again later
-    │   └── StoreFull         the store has no room for more events until some are applied
+    │   ├── StoreFull         the store has no room for more events until some are applied
+    │   └── StoreWentBack     another run of the store answers than the one that this was read from
     ├── StoreFailed           the store refuses this one operation, now and later: a person must look
     │   └── UnreadableRow     a row that this version cannot read (broken, or written by a newer one)
     ├── TooManyPredicts       so many predicts of this session wait: ask again when some are answered
@@ -58,6 +59,10 @@ class StoreUnavailable(KatoTasksError):
 
 class StoreFull(StoreUnavailable):
     """The store uses too much of its memory to accept more; nothing was accepted, and what it has is being applied."""
+
+
+class StoreWentBack(StoreUnavailable):
+    """Another run of the store answers: what was read from the one before is to be read again. Nothing was written."""
 
 
 class StoreFailed(KatoTasksError):

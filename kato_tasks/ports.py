@@ -154,14 +154,17 @@ class Append(Effect[AppendedBatch]):
     entries: Sequence[tuple[str, str, Entry, int]]
     """lane, node, entry, offset in the source (0 without one)"""
     source: str = ""
+    run: str = ""
+    """the run of the store that the nodes were read from: another one answers StoreWentBack (empty: any will do)"""
 
 
 @dataclass(frozen=True, slots=True)
 class BindNodes(Effect[list[str]]):
-    """The node of each session for life: (session, wanted or '', default)."""
+    """The node of each session for life: (session, wanted or '', default). ``run``: see ``Append``."""
 
     partition: int
     sessions: Sequence[tuple[str, str, str]]
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)

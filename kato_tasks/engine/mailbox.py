@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeVar
 
 from kato_tasks.domain.entries import Entry
 from kato_tasks.domain.ids import belongs, default_node, lane_of, node_id_of, partition_of
 from kato_tasks.domain.results import Appended
 from kato_tasks.engine.patience import raise_errors
-from kato_tasks.errors import NodeConflict, StoreFailed
+from kato_tasks.errors import NodeConflict, StoreFailed, StoreUnavailable, StoreWentBack
 from kato_tasks.ports import Append, AppendedBatch, BindNodes, KeepDeadLetter, NodeOf, Store
 
 CHUNK = 1_000
 """Entries in one script call at most: a longer one would hold Redis up."""
 KNOWN_NODES = 100_000
+RUNS = 5
+"""How many runs of the store may answer one call, each after the one before: it is restarted, or fails over."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,15 @@ class Posted:
 
 
 class Mailbox:
-    """Appends entries. Thread-safe. Remembers the nodes of the sessions it saw last (they never change)."""
+    """Appends entries. Thread-safe.
+
+    Remembers the nodes of the sessions it saw last. They never change, unless the store goes back in time: then they
+    are read (and written down) again, so that no two processes append one session to two lanes.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._run = ""
         self._nodes: OrderedDict[str, str] = OrderedDict()
         self._lock = Lock()
 
@@ -55,6 +65,21 @@ class Mailbox:
 
         Raises NodeConflict (naming the index when there are several) before anything is appended.
         """
+        return self._on_one_run(lambda run: self._nodes_of(entries, run))
+
+    def _on_one_run(self, ask: Callable[[str], T]) -> T:
+        """What was asked of one run of the store from its beginning to its end; all of it may be asked again."""
+        for _ in range(RUNS):
+            run = self._store.run()
+            with self._lock:
+                if run != self._run:
+                    self._nodes.clear()
+                    self._run = run
+            with contextlib.suppress(StoreWentBack):
+                return ask(run)
+        raise StoreUnavailable("the store is restarted or fails over again and again")
+
+    def _nodes_of(self, entries: Sequence[Entry], run: str) -> list[str]:
         with self._lock:
             known = {e.session_id: self._nodes.get(e.session_id) for e in entries}
         wanted: dict[str, str] = {}
@@ -67,14 +92,14 @@ class Mailbox:
             by_partition[partition_of(session)].append((session, node, default_node(session)))
         if by_partition:
             operations = [
-                BindNodes(partition, rows[start : start + CHUNK])
+                BindNodes(partition, rows[start : start + CHUNK], run)
                 for partition, rows in by_partition.items()
                 for start in range(0, len(rows), CHUNK)
             ]
             for operation, nodes in zip(operations, raise_errors(self._store.execute(operations)), strict=True):
                 for (session, _, _), node in zip(operation.sessions, nodes, strict=True):
                     known[session] = node
-            self._remember({s: known[s] or "" for s in wanted})
+            self._remember({s: known[s] or "" for s in wanted}, run)
         out = []
         for index, entry in enumerate(entries):
             node = known[entry.session_id] or ""
@@ -91,17 +116,21 @@ class Mailbox:
 
     def knows(self, session_id: str) -> bool:
         """Whether a session exists; asking makes none. Raises StoreUnavailable."""
+        return self._on_one_run(lambda run: self._known(session_id, run))
+
+    def _known(self, session_id: str, run: str) -> bool:
         with self._lock:
             if session_id in self._nodes:
                 return True
         (node,) = raise_errors(self._store.execute([NodeOf(session_id)]))
         if node is not None:
-            self._remember({session_id: node})
+            self._remember({session_id: node}, run)
         return node is not None
 
-    def _remember(self, nodes: dict[str, str]) -> None:
+    def _remember(self, nodes: dict[str, str], run: str) -> None:
         with self._lock:
-            self._nodes.update(nodes)
+            if run == self._run:
+                self._nodes.update(nodes)
             while len(self._nodes) > KNOWN_NODES:
                 self._nodes.popitem(last=False)
 
@@ -112,7 +141,10 @@ class Mailbox:
         whose id is known with another body becomes a dead letter. Raises NodeConflict, StoreUnavailable, StoreFailed;
         of each session's entries those before some point may then be in the store, and none after it.
         """
-        nodes = self.nodes(entries)
+        return self._on_one_run(lambda run: self._appended(entries, source, offsets, run))
+
+    def _appended(self, entries: Sequence[Entry], source: str, offsets: Sequence[int], run: str) -> Posted:
+        nodes = self._nodes_of(entries, run)
         groups: dict[int, list[int]] = defaultdict(list)
         lanes = []
         for index, node in enumerate(nodes):
@@ -121,7 +153,7 @@ class Mailbox:
             groups[partition_of(lane)].append(index)
         placed: list[Placed | None] = [None] * len(entries)
         wake, shared, conflicts = set(), set(), []
-        for part, call, batch in self._in_rounds(groups, lanes, nodes, entries, offsets, source):
+        for part, call, batch in self._in_rounds(groups, lanes, nodes, entries, offsets, source, run):
             if batch.wake:
                 wake.add(call.partition)
             for i, status in zip(part, batch.statuses, strict=True):
@@ -144,6 +176,7 @@ class Mailbox:
         entries: Sequence[Entry],
         offsets: Sequence[int],
         source: str,
+        run: str,
     ) -> Iterator[tuple[list[int], Append, AppendedBatch]]:
         """Append chunk by chunk, the partitions side by side: a chunk is sent when the one before it is in the log.
 
@@ -155,7 +188,7 @@ class Mailbox:
             for partition, members in groups.items():
                 if part := members[start : start + CHUNK]:
                     rows = [(lanes[i], nodes[i], entries[i], offsets[i] if source else 0) for i in part]
-                    calls.append((part, Append(partition, rows, source)))
+                    calls.append((part, Append(partition, rows, source, run)))
             answers = self._store.execute([call for _, call in calls])
             raise_errors(answers)
             for (part, call), batch in zip(calls, answers, strict=True):

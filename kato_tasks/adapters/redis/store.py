@@ -30,9 +30,10 @@ from kato_tasks.errors import (
     StoreFailed,
     StoreFull,
     StoreUnavailable,
+    StoreWentBack,
     UnreadableRow,
 )
-from kato_tasks.ports import GROWING, Effect
+from kato_tasks.ports import GROWING, Append, BindNodes, Effect
 
 
 class StoreRun:
@@ -51,7 +52,7 @@ class StoreRun:
         text = connection.read_response()
         text = text.decode() if isinstance(text, bytes) else str(text)
         found = re.search(r"^run_id:(\w+)", text, re.MULTILINE)
-        self.run_id = found.group(1)[:12] if found else ""
+        self.run_id = connection.kato_run = found.group(1)[:12] if found else ""
 
 
 def connect(url: str, *, timeout: float = 5.0, run: StoreRun | None = None) -> redis.Redis:
@@ -111,13 +112,14 @@ class RedisStore:
                 calls[i] = encode(operation, self._retention)
             except (KatoTasksError, TypeError, ValueError, KeyError, AttributeError) as exc:
                 answers[i] = StoreFailed(f"{type(operation).__name__} cannot be written: {exc}")
+        run = next((op.run for op in operations if isinstance(op, Append | BindNodes)), "")
         try:
-            raw = self._run(calls)
+            raw = self._run(calls, run)
             again = {i: calls[i] for i, answer in raw.items() if isinstance(answer, NoScriptError)}
             if again:
                 for name in NAMES:
                     self.redis.script_load(script(name).text)
-                raw |= self._run(again)
+                raw |= self._run(again, run)
         except RedisError as exc:
             raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
         if any(isinstance(answer, ReadOnlyError) for answer in raw.values()):
@@ -135,9 +137,23 @@ class RedisStore:
             return exc
         return None
 
-    def _run(self, calls: Mapping[int, ScriptCall]) -> dict[int, Any]:
-        """What Redis says to each, in one round trip; an error is in its place."""
+    def _connection(self, run: str) -> Any:
+        """A connection to this run of the server; a pooled one is replaced silently, so it may be to another."""
+        pool = self.redis.connection_pool
+        connection = pool.get_connection()
+        answers: str = getattr(connection, "kato_run", run)
+        if answers == run:
+            return connection
+        if answers != self.run():
+            connection.disconnect()  # type: ignore[no-untyped-call]  # a server that is master no more
+        pool.release(connection)
+        raise StoreWentBack("the store was restarted or failed over meanwhile; nothing was written")
+
+    def _run(self, calls: Mapping[int, ScriptCall], run: str = "") -> dict[int, Any]:
+        """What Redis says to each, in one round trip; an error is in its place. ``run``: no other run is asked."""
         pipe = self.redis.pipeline(transaction=False)
+        if run:
+            pipe.connection = self._connection(run)
         for call in calls.values():
             if call.script is None:
                 pipe.execute_command(call.key, *call.args)  # type: ignore[no-untyped-call]
@@ -150,7 +166,7 @@ class RedisStore:
             # Nothing was sent: the arguments of one are no text. The others are asked without it.
             if len(calls) == 1:
                 return dict.fromkeys(calls, exc)
-            return {i: answer for i, call in calls.items() for answer in self._run({i: call}).values()}
+            return {i: answer for i, call in calls.items() for answer in self._run({i: call}, run).values()}
 
 
 _PASSING_ERRORS = (
