@@ -14,6 +14,8 @@ from kato_tasks.ports import KatoReply
 log = logging.getLogger(__name__)
 FORGET_SECONDS = 300.0
 """A wrong answer after so long without one is told anew."""
+AGAIN_SECONDS = 30.0
+"""Where right and wrong answers alternate, one line for each status in this time."""
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class Misdirections:
 
     def __init__(self) -> None:
         self._episodes: dict[str, _Episode] = {}
+        self._told_at: dict[tuple[str, int], float] = {}
         self._lock = threading.Lock()
 
     def began(self, url: str, route: str, reply: KatoReply) -> str:
@@ -41,10 +44,13 @@ class Misdirections:
             episode = self._episodes.get(url)
             if episode is None or now - episode.last > FORGET_SECONDS:
                 episode = self._episodes[url] = _Episode(now)
-            new = reply.status not in episode.statuses
             episode.last, episode.told = now, told
-            episode.statuses.add(reply.status)
             episode.routes.add(route)
+            key = url, reply.status
+            new = reply.status not in episode.statuses and now - self._told_at.get(key, -AGAIN_SECONDS) >= AGAIN_SECONDS
+            if new:
+                episode.statuses.add(reply.status)
+                self._told_at[key] = now
         if new:
             say(log, logging.ERROR, "kato.misdirected", url=address(url), status=reply.status, mend=told)
         return told
@@ -61,6 +67,8 @@ class Misdirections:
             if episode.routes:
                 return
             del self._episodes[url]
+        if not episode.statuses:
+            return
         say(log, logging.INFO, "kato.found", url=address(url))
 
     def told(self, url: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from kato_tasks import ports
 from kato_tasks.domain.stm import pattern_name
-from kato_tasks.engine import kato
+from kato_tasks.engine import kato, misdirection
 from kato_tasks.engine.misdirection import Misdirections
 from kato_tasks.engine.retry import RetryPolicy
 from kato_tasks.errors import GatewayAnswered, KatoMisdirected
@@ -334,7 +334,7 @@ def test_an_unknown_pattern_is_still_one_that_was_never_learned() -> None:
 
 
 def test_one_line_says_what_to_mend_when_it_begins_and_one_that_kato_answers_again(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
     url = "http://user:secret@kato.example:8000"
@@ -349,6 +349,11 @@ def test_one_line_says_what_to_mend_when_it_begins_and_one_that_kato_answers_aga
     for _ in range(2):
         seen.ended(url, "observe-sequence")
     assert seen.told(url) == ""
+    for _ in range(5):
+        # A gateway that lets every second call through is told of once in AGAIN_SECONDS.
+        seen.began(url, "observe-sequence", ports.KatoReply(401, HTML))
+        seen.ended(url, "observe-sequence")
+    monkeypatch.setattr(misdirection, "AGAIN_SECONDS", 0.0)
     seen.began(url, "observe-sequence", ports.KatoReply(401, HTML))
     assert [
         (r.levelname, r.__dict__["kato_event"], r.__dict__["kato_fields"].get("status")) for r in caplog.records
