@@ -64,7 +64,7 @@ def configuration(config: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_deduplicate_successful_tasks": False,
         "worker_send_task_events": True,
-        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
         # Two pool threads would read one AMQP connection after a broker restart, and hang (seen with -P threads).
         "worker_enable_prefetch_count_reduction": False,
         "result_extended": True,
