@@ -55,9 +55,7 @@ class LaneContext:
     store_run: Callable[[], str] = str
 
     def url(self, work: Work) -> str:
-        """The KATO instance of this session: the one it is pinned to, else by rendezvous hashing."""
-        if work.binding is not None and work.binding.url in self.terms.urls:
-            return work.binding.url
+        """The KATO instance of this lane, by rendezvous hashing: one node must not be served by two at once."""
         return pick_instance(work.lane, self.terms.urls)
 
     @property

@@ -186,14 +186,18 @@ def fresh_view(lane: LaneContext, work: Work) -> Step[Work]:
 
 
 def reachable(lane: LaneContext, work: Work) -> Work:
-    """The same work, asked of another instance when its own is no longer configured.
+    """The same work, asked of its lane's instance where it was bound at another one (the list has changed).
 
-    All instances share one set of stores, so the KATO session is there too; a call that was under way on the lost
-    one has an open intent, and is reconciled like any other unknown outcome.
+    All instances share one set of stores, so the KATO session is there too. A session moves while it is idle: with an
+    open intent it stays where the call was sent until that is reconciled, unless the instance is no longer configured;
+    then it is reconciled at the new one, like any other unknown outcome.
     """
-    if work.binding is None or work.binding.url in lane.terms.urls:
+    url = lane.url(work)
+    if work.binding is None or work.binding.url == url:
         return work
-    return replace(work, binding=replace(work.binding, url=lane.url(work)))
+    if work.intent is not None and work.binding.url in lane.terms.urls:
+        return work
+    return replace(work, binding=replace(work.binding, url=url))
 
 
 def fenced(

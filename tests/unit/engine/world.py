@@ -315,10 +315,11 @@ def context(
     settle_ms: int = 1_000,
     run: str = RUN,
     over: bool = False,
+    urls: tuple[str, ...] = (URL,),
 ) -> LaneContext:
     return LaneContext(
         held=ports.Held("n", "token", 5_000, ports.Batch(400, 1_000_000)),
-        terms=KatoTerms((URL,), settle_ms=settle_ms, verify_last=verify_last),
+        terms=KatoTerms(urls, settle_ms=settle_ms, verify_last=verify_last),
         retry=retry or RetryPolicy(rng=random.Random(1)),
         on_rejected=on_rejected,
         on_exhausted=on_exhausted,
