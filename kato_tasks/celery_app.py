@@ -90,8 +90,12 @@ def configuration(config: Settings) -> dict[str, Any]:
 
 
 def beat_schedule() -> dict[str, Any]:
-    """What beat does beside the workers' own sweeps; a second beat waits for the first one's lock."""
-    options = {"queue": CONTROL_QUEUE, "expires": 15, "ignore_result": True}
+    """What beat does beside the workers' own sweeps; a second beat waits for the first one's lock.
+
+    ``expires`` is beat's clock against the worker's, so it allows for an hour between them: it only bounds what
+    collects on Redis while nobody works (840 messages). ``expiration`` is RabbitMQ's own clock.
+    """
+    options = {"queue": CONTROL_QUEUE, "expires": 3600, "expiration": 15, "ignore_result": True}
     return {
         "kato-sweep": {"task": "kato_tasks.sweep", "schedule": 5.0, "options": options},
         "kato-keep-alive": {"task": "kato_tasks.keep_alive", "schedule": 30.0, "options": options},

@@ -336,6 +336,15 @@ class Count(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class ClockBack(Effect[int]):
+    """Bring back what a clock that went back left more than ``ahead_ms`` ahead; how many lanes that were."""
+
+    partition: int
+    ahead_ms: int
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mark(Effect[bool]):
     """Set a mark that expires; False: it stands already."""
 

@@ -20,7 +20,7 @@ from kato_tasks.engine.patience import raise_errors
 from kato_tasks.errors import KatoTasksError, StoreUnavailable
 from kato_tasks.instrumentation import say
 from kato_tasks.parking import complete
-from kato_tasks.ports import KeepAlive, Mark, Owed
+from kato_tasks.ports import ClockBack, KeepAlive, Mark, Owed
 from kato_tasks.postponed import publish_kept
 from kato_tasks.waking import overtake, waiting_messages, wake
 
@@ -80,9 +80,27 @@ def hasten(rt: Runtime, overdue: Iterable[int]) -> None:
     overtake(rt, waiting)
 
 
+def furthest_ms(rt: Runtime) -> int:
+    """How far ahead a due time of a lane can lie: twice the longest backoff (what KATO asked for comes on top)."""
+    longest = max(rt.settings.backoff_cap_seconds, rt.settings.breaker_interval_seconds * 2.5)
+    return int((2 * longest + rt.settings.lease_seconds + rt.settings.kato_settle_seconds + 60) * 1000)
+
+
+def bring_back(rt: Runtime, partitions: Sequence[int], ahead_ms: int) -> list[int]:
+    """Lanes that are due further ahead than any is ever set to be: the store's clock went back. They are due now."""
+    lease_ms = int(rt.settings.lease_seconds * 1000)
+    for answer in rt.store.execute([ClockBack(p, ahead_ms, lease_ms) for p in partitions]):
+        if isinstance(answer, Exception):
+            say(log, logging.ERROR, "sweep.failed", error=answer)
+        else:
+            say(log, logging.WARNING, "clock.went_back", lanes=answer)
+    return list(partitions)
+
+
 def sweep(rt: Runtime) -> int:
     """One round over all partitions; returns how many of them had something due."""
     now = rt.now_ms()
+    ahead = furthest_ms(rt)
     pipe = rt.redis.pipeline(transaction=False)
     for partition in range(PARTITIONS):
         p = prefix(partition)
@@ -92,12 +110,14 @@ def sweep(rt: Runtime) -> int:
         pipe.llen(f"{p}outbox")
         pipe.zcount(f"{p}ready", "-inf", now - OVERDUE_MS)
         pipe.zcount(f"{p}waiting", "-inf", now - LOOK_MS)
+        pipe.zcount(f"{p}ready", f"({now + ahead}", "+inf")
     try:
         counts = pipe.execute()
     except redis.RedisError as exc:
         raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-    rows = [counts[i : i + 6] for i in range(0, len(counts), 6)]
-    due = [p for p, (ready, owed, later, _, _, waiting) in enumerate(rows) if ready or owed or later or waiting]
+    rows = [counts[i : i + 7] for i in range(0, len(counts), 7)]
+    due = [p for p, (ready, owed, later, _, _, waiting, _) in enumerate(rows) if ready or owed or later or waiting]
+    due += bring_back(rt, [p for p, row in enumerate(rows) if row[6]], ahead)
     hasten(rt, {shard_of(p, rt.settings.shards) for p, row in enumerate(rows) if row[4]})
     wake(rt, due)
     unpublished = [p for p, row in enumerate(rows) if row[3]]

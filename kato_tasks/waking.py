@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from kato_tasks.bootstrap import WAKE_SECONDS, Runtime
 from kato_tasks.celery_app import CONTROL_QUEUE, app
@@ -13,6 +14,9 @@ from kato_tasks.instrumentation import say
 log = logging.getLogger(__name__)
 DRAIN = "kato_tasks.drain"
 DRAIN_OVERDUE = "kato_tasks.drain_overdue"
+OPTIONS: Any = {"ignore_result": True, "expiration": WAKE_SECONDS}
+"""No `expires`: that is the sender's clock against the worker's, and one that is ahead would discard every wake-up.
+`expiration` is RabbitMQ's own clock. On Redis the mark bounds them: one a minute for a shard that nobody serves."""
 
 
 def wake(rt: Runtime, partitions: Iterable[int]) -> None:
@@ -22,7 +26,7 @@ def wake(rt: Runtime, partitions: Iterable[int]) -> None:
     """
     for shard in rt.marks_set(partitions):
         try:
-            app.send_task(DRAIN, (shard,), queue=queue_of(shard), ignore_result=True, expires=WAKE_SECONDS)
+            app.send_task(DRAIN, (shard,), queue=queue_of(shard), **OPTIONS)
         except Exception as exc:
             # OperationalError as a rule, but kombu also lets other errors of a dead connection through.
             say(log, logging.WARNING, "wakeup.unsent", shard=shard, error=exc)
@@ -38,7 +42,7 @@ def overtake(rt: Runtime, shards: Iterable[int]) -> None:
     if not shards:
         return
     try:
-        app.send_task(DRAIN_OVERDUE, (shards,), queue=CONTROL_QUEUE, ignore_result=True, expires=WAKE_SECONDS)
+        app.send_task(DRAIN_OVERDUE, (shards,), queue=CONTROL_QUEUE, **OPTIONS)
     except Exception as exc:
         # As in wake: the next round tries again.
         say(log, logging.WARNING, "wakeup.unsent", shard=shards, error=exc)

@@ -12,12 +12,15 @@ from kato_tasks import append_events, observe, session_status
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.api import session_events
 from kato_tasks.bootstrap import Runtime, runtime
+from kato_tasks.celery_app import beat_schedule
 from kato_tasks.dead_letters import dead_letters, find
 from kato_tasks.dead_letters import redrive as redriven
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.errors import InvalidEvent
 from kato_tasks.ports import KeepLater, KeepMessage
 from kato_tasks.postponed import promote, publish_kept
+from kato_tasks.sweeping import sweep
+from kato_tasks.waking import overtake
 from tests.integration.recovering import a_system, new_name, observation
 from tests.integration.system import System
 from tests.services import KatoServer, RedisServer
@@ -180,3 +183,36 @@ def test_a_session_whose_binding_cannot_be_read_is_shown_with_the_reason(rt: Run
     assert status is not None
     assert status.state == "parked"
     assert "of another version" in (status.parked or {})["reason"]
+
+
+def test_a_sweep_brings_back_the_lanes_that_a_clock_which_went_back_left_ahead(rt: Runtime) -> None:
+    session = new_name("s")
+    append_events([observation(session, "1", "a")])
+    lane = lane_of(default_node(session))
+    p, ahead = prefix(partition_of(lane)), rt.now_ms() + 3_600_000
+    rt.redis.zadd(f"{p}pend:{lane}", {session: ahead})
+    rt.redis.zadd(f"{p}ready", {lane: ahead})
+    assert sweep(rt) == 1
+    assert rt.drainer.drain_partitions(ALL).lanes == 1
+    assert session_status(session).cursor == 1  # type: ignore[union-attr]
+
+
+def test_a_wake_up_is_discarded_by_no_clock_of_its_sender_or_of_its_worker(system: System, rt: Runtime) -> None:
+    """Falls with `expires`, which a worker whose clock is ahead takes for past."""
+    append_events([observation(new_name("s"), "1", "a")])
+    overtake(rt, range(4))
+    with redis.Redis.from_url(system.broker.url) as broker:
+        queues = [queue_of(shard) for shard in range(4)] + ["kato.control"]
+        sent = [json.loads(text)["headers"] for queue in queues for text in broker.lrange(queue, 0, -1)]
+    assert [headers["task"] for headers in sent] == ["kato_tasks.drain", "kato_tasks.drain_overdue"]
+    assert [headers["expires"] for headers in sent] == [None, None]
+    for entry in beat_schedule().values():
+        assert entry["options"]["expires"] >= 3600
+
+
+def test_wake_ups_that_nobody_takes_are_bounded_by_their_mark(system: System, rt: Runtime) -> None:
+    session = new_name("s")
+    for i in range(20):
+        append_events([observation(session, str(i), "a")])
+    with redis.Redis.from_url(system.broker.url) as broker:
+        assert sum(broker.llen(queue_of(shard)) for shard in range(4)) == 1

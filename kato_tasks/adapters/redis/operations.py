@@ -332,6 +332,7 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
     ports.NodeOf: lambda op, keep: _plain(
         "HGET", f"{prefix(partition_of(op.session))}nodes", op.session, decode=lambda raw: raw
     ),
+    ports.ClockBack: lambda op, keep: ScriptCall("clock_back", prefix(op.partition), [op.ahead_ms, op.lease_ms], int),
     ports.KeepAlive: lambda op, keep: ScriptCall(
         "touch", prefix(op.partition), [op.soon_ms, op.used_ms, op.limit], int
     ),

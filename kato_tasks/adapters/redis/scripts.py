@@ -12,6 +12,7 @@ NAMES = (
     "bind",
     "bind_nodes",
     "claim",
+    "clock_back",
     "commit",
     "defer",
     "drop_later",
