@@ -53,11 +53,12 @@ lint: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.run
 
+# CHAOS_ARGS="--seed 7" chooses load, script and faults; chaos-long runs on both brokers, one after the other.
 chaos: $(READY)
-	@$(BIN)/python -m tests.chaos --short
+	@$(BIN)/python -m tests.chaos --short $(CHAOS_ARGS)
 
 chaos-long: $(READY)
-	@$(BIN)/python -m tests.chaos --long
+	@$(BIN)/python -m tests.chaos --long --broker both $(CHAOS_ARGS)
 
 # MUTANTS_ARGS="--seconds 180" runs the part that fits, chosen by the date; --only TEXT some rows.
 mutants: $(READY)

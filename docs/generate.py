@@ -172,6 +172,7 @@ def _chaos_column(run: dict[str, Any]) -> dict[str, str]:
         "workers killed, told to stop, paused": f"{acts['kill']}, {acts['term']}, {acts['stop']}",
         "restarts of the store, of the broker": f"{acts['store']}, {acts['broker']}",
         "calls of KATO with a fault": f"{sum(run['kato']['faults'].values()):,}",
+        **_newer_rows(run),
         "**lost, duplicated, reordered, overlapped**": "**{lost}, {duplicated}, {reordered}, {overlapped}**".format(
             **verdict
         ),
@@ -185,6 +186,17 @@ def _chaos_column(run: dict[str, Any]) -> dict[str, str]:
         if set(outage["tasks"]) == {"SUCCESS"}
         else str(outage["tasks"]),
         "the guide's task: lost, duplicated, inverted of 400": "{lost}, {duplicated}, {inverted}".format(**control),
+    }
+
+
+def _newer_rows(run: dict[str, Any]) -> dict[str, str]:
+    """What runs have had since there is a gateway in them."""
+    if "gateway" not in run:
+        return {}
+    ruled, asked = sum(run["gateway"]["ruled"].values()), run["predicts"]
+    return {
+        "calls at which the gateway before KATO misbehaved": f"{ruled:,}",
+        "predicts answered as of their place": f"{asked['ok']:,} of {asked['sent']:,}",
     }
 
 

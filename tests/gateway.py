@@ -8,7 +8,8 @@
         gateway.clear()                                     # passes everything on again
 
 The first rule that fits a call is carried out; without one the call is passed on, and the answer comes back as KATO
-gave it, but for the headers of one connection. When KATO cannot be reached the answer is 502, as a gateway's is.
+gave it, but for the headers of one connection. When KATO cannot be reached the answer is 502, as a gateway's is. A
+caller that gives up takes its call with it: KATO sees the connection close, as without a gateway.
 `gateway.seen` counts the calls by route, `gateway.ruled` those that a rule was carried out for.
 """
 
@@ -18,6 +19,7 @@ import collections
 import contextlib
 import http.client
 import random
+import select
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -161,7 +163,7 @@ class Gateway:
         rule = self._choose(call.route)
         answer: _Answer | None = None
         if not rule.status or rule.forward or rule.drop:
-            answer = self._passed_on(call)
+            answer = self._passed_on(call, sock)
         if rule.drop:
             return False
         if rule.status:
@@ -190,11 +192,13 @@ class Gateway:
                 return rule
         return _PASS_ON
 
-    def _passed_on(self, call: _Call) -> _Answer:
+    def _passed_on(self, call: _Call, caller: socket.socket) -> _Answer:
         upstream = http.client.HTTPConnection(*self._upstream, timeout=self._timeout)
         try:
             headers = {n: v for n, v in call.headers.items() if n not in OF_ONE_CONNECTION}
             upstream.request(call.method, call.path, call.body or None, headers)
+            assert upstream.sock is not None
+            _wait(upstream.sock, caller)
             reply = upstream.getresponse()
             body = reply.read()
             kept = {n.lower(): v for n, v in reply.getheaders() if n.lower() not in OF_ONE_CONNECTION}
@@ -220,6 +224,15 @@ def _read(stream: socket.SocketIO) -> _Call | None:
     length = int(headers.get("content-length", "0"))
     body = stream.read(length) or b""
     return _Call(first[0], first[1], headers, body) if len(body) == length else None
+
+
+def _wait(upstream: socket.socket, caller: socket.socket) -> None:
+    """Until KATO answers; raises ConnectionError when the caller has gone before that."""
+    watched = [upstream, caller]
+    while upstream not in (ready := select.select(watched, [], [])[0]):
+        if ready and not caller.recv(1, socket.MSG_PEEK):
+            raise ConnectionError("the caller has gone")
+        watched = [upstream]  # it sends its next request already
 
 
 def _close(sock: socket.socket) -> None:

@@ -57,6 +57,9 @@ class Verdict:
     parked_unapplied: int = 0
     dead_letters: int = 0
     unexpected_dead_letters: int = 0
+    asks_left: int = 0
+    """predicts that nobody has answered, though their sessions have nothing else to do"""
+    predicts_wrong: int = 0
     counters: dict[str, int] = field(default_factory=dict)
     frequencies: Frequencies = field(default_factory=Frequencies)
     evidence: list[str] = field(default_factory=list)
@@ -75,6 +78,8 @@ class Verdict:
             "stm_mismatches",
             "frequency_mismatches",
             "unexpected_dead_letters",
+            "asks_left",
+            "predicts_wrong",
         )
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 

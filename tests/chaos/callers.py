@@ -10,6 +10,8 @@ from kato_tasks.errors import KatoTasksError
 from tests.chaos.story import Author, Session
 
 GIVE_UP_SECONDS = 90.0
+ASKED = 0.15
+"""After this share of its single calls a caller asks for a prediction of the same session."""
 BULK = 60
 """Events in one bulk append at most."""
 
@@ -23,6 +25,8 @@ class Record:
     acknowledged: set[str] = field(default_factory=set)
     tasks: dict[str, tuple[str, str]] = field(default_factory=dict)
     """task id → session, event id"""
+    predicts: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """task id of a predict → session, and how many of its events had been accepted before"""
     raised: dict[str, int] = field(default_factory=dict)
     surprises: list[str] = field(default_factory=list)
     """tracebacks of what is none of our own errors"""
@@ -60,6 +64,8 @@ class Caller(threading.Thread):
             if self.author.chance(self._single_calls):
                 (session,) = self.author.pick(1)
                 sent += self._send_one(self.author.next_event(session))
+                if self.author.chance(ASKED):
+                    self._ask(session)
                 continue
             chosen = self.author.pick(min(self.author.batch(BULK), self._events - sent))
             sent += self._send_bulk([self.author.next_event(session) for session in chosen])
@@ -94,6 +100,14 @@ class Caller(threading.Thread):
             self.record.acknowledged.add(event_id)
             self.record.tasks[result.id] = (session, event_id)
         return 1
+
+    def _ask(self, session: Session) -> None:
+        from kato_tasks import predict
+
+        result = self._until_it_works([], lambda: predict.delay(session.id))
+        if result and not self.record.given_up:
+            # A session has one caller, and every call of it so far was accepted.
+            self.record.predicts[result.id] = (session.id, self.author.written(session))
 
     def _until_it_works(self, events: list[dict[str, Any]], call: Any) -> Any:
         """Repeat a call that raised, with the same event ids, until it is acknowledged."""

@@ -5,7 +5,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from kato_tasks.adapters.redis.keys import INTENT_FIELDS, prefix, text_in
 from kato_tasks.domain.binding import Intent
 from kato_tasks.domain.ids import PARTITIONS
 from tests.chaos.drained import left
+from tests.chaos.gateway import SPELLS
 from tests.chaos.recovery import Recoveries, Recovery, leases
 from tests.chaos.rig import Rig, Worker
 from tests.chaos.scale import Scale
@@ -33,6 +34,8 @@ class Line:
     act: str
     pick: float
     """decides which worker, and how hard"""
+    spell: str = ""
+    """of the gateway; empty: it is well again"""
 
 
 def script(seed: int, scale: Scale) -> list[Line]:
@@ -50,6 +53,11 @@ def script(seed: int, scale: Scale) -> list[Line]:
     step = calm / len(acts)
     lines = [Line((index + rng.uniform(0.2, 0.9)) * step, act, rng.random()) for index, act in enumerate(acts)]
     lines += [Line((index + 1) * 0.1 * scale.load_seconds, "lose_all", rng.random()) for index in range(scale.losses)]
+    each = calm / len(SPELLS)
+    for index, spell in enumerate(SPELLS):
+        begin = (index + 0.2) * each
+        lines.append(Line(begin, "gateway", 0, spell))
+        lines.append(Line(begin + min(0.6 * each, scale.spell_seconds), "gateway", 0))
     # The last store or broker restart, or a stopped worker, is not to be measured as a slow recovery.
     begin = calm + 0.2 * (scale.load_seconds - calm)
     lines.append(Line(begin, "calm", 0))
@@ -61,8 +69,8 @@ def script(seed: int, scale: Scale) -> list[Line]:
     return sorted(lines, key=lambda line: line.at)
 
 
-def fault_rules(scale: Scale) -> list[dict[str, Any]]:
-    """Every kind of fault that KATO_API.md knows, each on its share of KATO's calls."""
+def fault_rules(scale: Scale, slow: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Every kind of fault that KATO is known for, each on its share of KATO's calls; ``slow``: nodes that are so."""
     late = scale.kato_timeout_seconds + 0.5
     kinds: list[dict[str, Any]] = [
         {"kind": "delay", "seconds": late},
@@ -79,7 +87,8 @@ def fault_rules(scale: Scale) -> list[dict[str, Any]]:
         {"kind": "unavailable"},
         {"kind": "clickhouse_down"},
     ]
-    return [rule | {"rate": scale.fault_rate} for rule in kinds]
+    rules = [rule | {"rate": scale.fault_rate} for rule in kinds]
+    return rules + [{"kind": "delay", "node": node, "seconds": scale.slow_seconds} for node in slow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +118,14 @@ class Happened:
 class Mischief(threading.Thread):
     """Carries the script out while the load runs."""
 
-    def __init__(self, rig: Rig, seed: int, lines: list[Line]) -> None:
+    def __init__(self, rig: Rig, seed: int, lines: list[Line], slow: Sequence[str]) -> None:
         super().__init__(name="mischief", daemon=True)
         self.happened = Happened()
         self.failure: BaseException | None = None
         self._rig = rig
         self._seed = seed
         self._lines = lines
+        self._slow = slow
         self._helpers: list[threading.Thread] = []
         self._begin = time.monotonic()
 
@@ -128,13 +138,15 @@ class Mischief(threading.Thread):
             "store": self._restart_store,
             "broker": self._restart_broker,
             "lose_all": self._lose_all,
+            "gateway": self._gateway,
             "calm": self._calm,
         }
         try:
             for line in self._lines:
                 time.sleep(max(0.0, self._begin + line.at - time.monotonic()))
                 acts[line.act](line)
-                self.happened.counts[line.act] = self.happened.counts.get(line.act, 0) + 1
+                if line.act != "gateway" or line.spell:
+                    self.happened.counts[line.act] = self.happened.counts.get(line.act, 0) + 1
             for helper in self._helpers:
                 helper.join(60)
         except BaseException as exc:
@@ -242,10 +254,15 @@ class Mischief(threading.Thread):
         self._rig.broker.start()
         self._note("broker is back")
 
+    def _gateway(self, line: Line) -> None:
+        self._rig.gateway.rules(SPELLS.get(line.spell, ()))
+        self._note(f"gateway: {line.spell}" if line.spell else "gateway is well")
+
     def _calm(self, line: Line) -> None:
         """KATO is well from here on: what recovery takes by itself shows."""
         self._rig.ask("DELETE", "/_embedded/faults")
-        self._note("KATO's faults are over")
+        self._rig.gateway.rules(())
+        self._note("KATO's faults and the gateway's are over")
         # What waited for KATO is applied first: a lane in a long queue says nothing about recovery.
         with contextlib.suppress(StillWaiting, redis.RedisError):
             wait_until(lambda: left(self._rig).sessions < self._rig.scale.sessions / 20, BACKLOG_SECONDS, every=0.2)
@@ -257,7 +274,8 @@ class Mischief(threading.Thread):
         before = self._rig.stats()["faults"].get("lose_all", 0)
         first = self._rig.store_ms()
         self._rig.set_faults(
-            [{"kind": "lose_all"}, *fault_rules(self._rig.scale)], self._seed + len(self.happened.losses) + 1
+            [{"kind": "lose_all"}, *fault_rules(self._rig.scale, self._slow)],
+            self._seed + len(self.happened.losses) + 1,
         )
         wait_until(
             lambda: self._rig.stats()["faults"].get("lose_all", 0) > before, 20, "a call meets the loss", every=0.005

@@ -22,15 +22,21 @@ class Held:
     empty_learns: list[int] = field(default_factory=list)
 
 
+def vector_symbol(vector: list[float]) -> str:
+    """The name that the embedded KATO gives a vector."""
+    return "VCTR|" + hashlib.sha1(str(vector).encode(), usedforsecurity=False).hexdigest()
+
+
 def held_after(events: Iterable[Mapping[str, Any]]) -> Held:
     """Play a session's events (standard events with ``position``)."""
     held = Held()
     for event in events:
         kind = event["event_type"]
         if kind == "observation":
-            strings = sorted(event["observation"]["strings"])
-            if strings:
-                held.stm.append(strings)
+            seen = event["observation"]
+            symbols = sorted(map(vector_symbol, seen.get("vectors", ()))) + sorted(seen["strings"])
+            if symbols:
+                held.stm.append(symbols)
                 del held.stm[:-STM_CAP]
             held.since_mark.append(event["event_id"])
         elif kind == "learn":

@@ -38,7 +38,7 @@ def run(rig: Rig, seed: int) -> dict[str, Any]:
     drain_seconds, left = until_drained(rig, 60)
     states = _states(sent)
     sessions = sorted({row.session for row in sent})
-    books = read_sessions(rig, [(session, session) for session in sessions])
+    books = read_sessions(rig, [(session, rig.node_of(session)) for session in sessions])
     wrong = 0
     applied_at: dict[tuple[str, int], float] = {}
     for book in books:

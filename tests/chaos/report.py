@@ -56,10 +56,18 @@ def text_of(report: dict[str, Any]) -> str:
         ("  wrong", tasks["wrong"], ""),
         ("  unanswered", tasks["unanswered"], "held by killed workers until the visibility timeout"),
     ]
+    asked = report["predicts"]
+    figures += [
+        ("predicts", asked["ok"], f"right of {asked['sent']:,}; {asked['with_predictions']:,} had predictions"),
+        ("  failed or wrong", v["predicts_wrong"], ""),
+        ("  unanswered", asked["unanswered"], f"of their sessions {v['asks_left']} still wait"),
+    ]
     load = f"{v['attempted']:,} events, {report['sessions']:,} sessions, {report['callers']} callers"
     lines = [f"chaos {report['mode']}, seed {report['seed']}, broker {report['broker']}: {report['result']}", ""]
     lines.append(f"load   {load} in {report['load_seconds']:.0f} s; {tasks['sent']:,} by .delay(), the rest in bulk")
-    lines += [f"acts   {acts}", f"faults {faults}", ""]
+    ruled, seen = (sum(report["gateway"][name].values()) for name in ("ruled", "seen"))
+    lines += [f"acts   {acts}", f"faults {faults}"]
+    lines += [f"gateway misbehaved at {ruled:,} of {seen:,} calls; slow nodes: {', '.join(report['slow_nodes'])}", ""]
     lines += [f"{name:26} {count:>9,}  {remark}".rstrip() for name, count, remark in figures]
     lines += ["", f"calls that raised, and were repeated with their event ids: {report['raised'] or 'none'}"]
     lines += recovery_lines(happened["recoveries"])

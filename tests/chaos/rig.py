@@ -16,6 +16,9 @@ from urllib.parse import quote
 
 import redis
 
+from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.domain.ids import partition_of
+from tests.chaos.gateway import GatewayProcess
 from tests.chaos.scale import Scale
 from tests.services import KatoServer, RabbitmqServer, RedisServer, ServiceFailed, keeper_of, spawn
 from tests.waiting import wait_until
@@ -82,7 +85,7 @@ class Worker:
 class Rig:
     """Services and workers of one run, and views into them."""
 
-    def __init__(self, exits: ExitStack, directory: Path, scale: Scale, broker: str) -> None:
+    def __init__(self, exits: ExitStack, directory: Path, scale: Scale, seed: int, broker: str) -> None:
         self.directory = directory
         self.scale = scale
         self.store = RedisServer(directory / "store")
@@ -93,12 +96,15 @@ class Rig:
         for service in (self.store, self.broker, self.kato):
             service.start()
             exits.callback(service.close if isinstance(service, RabbitmqServer) else service.stop)
+        self.gateway = GatewayProcess(self.kato.url, seed)
+        exits.callback(self.gateway.stop)
         base = self.store.url.removesuffix("/0")
         self.settings = {
             "KATO_TASKS_BROKER_URL": self.broker.url,
             "KATO_TASKS_RESULT_BACKEND": f"{base}/1",
             "KATO_TASKS_STORE_URL": f"{base}/2",
-            "KATO_TASKS_KATO_URLS": self.kato.url,
+            # Half of the lanes reach the one KATO through a gateway, half without it.
+            "KATO_TASKS_KATO_URLS": f"{self.kato.url},{self.gateway.url}",
             "KATO_TASKS_LEASE_SECONDS": str(scale.lease_seconds),
             "KATO_TASKS_KATO_TIMEOUT_SECONDS": str(scale.kato_timeout_seconds),
             "KATO_TASKS_BACKOFF_BASE_SECONDS": "0.25",
@@ -175,6 +181,10 @@ class Rig:
         """Pattern → frequency of a node."""
         found = self.ask("GET", f"/_embedded/patterns?node={quote(node, safe='')}") or {}
         return {name: int(row["frequency"]) for name, row in found.items()}
+
+    def node_of(self, session: str) -> str:
+        """The node that the store has written down for a session, as KATO is told it."""
+        return str(self.view.hget(f"{prefix(partition_of(session))}nodes", session) or "")
 
     def store_ms(self) -> int:
         """The store's clock; the machine's own (they are one) while it is down."""

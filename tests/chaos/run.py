@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos import control, outage
-from tests.chaos.books import SessionBooks, judge, read_sessions
+from tests.chaos.books import SessionBooks, Verdict, judge, read_sessions
 from tests.chaos.callers import Caller
 from tests.chaos.drained import until_drained
 from tests.chaos.mischief import Happened, Mischief, fault_rules, script
@@ -21,7 +21,7 @@ from tests.chaos.recovery import Recovery
 from tests.chaos.report import SLOW_SECONDS, text_of
 from tests.chaos.rig import Rig
 from tests.chaos.scale import Scale
-from tests.chaos.story import Session, sessions_of
+from tests.chaos.story import Session, sessions_of, slow_nodes
 
 SLOW_LANES, SEEN_ROWS = 4, 15
 FAILED = re.compile(r"\[[^\]]*: (?:ERROR|CRITICAL)/[^\]]*\] (.*)")
@@ -38,14 +38,15 @@ def run(scale: Scale, seed: int, broker: str, keep: Path | None) -> dict[str, An
         beside = threading.Thread(
             target=lambda: guide.update(_control(directory / "control", scale, seed)), daemon=True
         )
-        rig = Rig(exits, directory, scale, broker)
+        rig = Rig(exits, directory, scale, seed, broker)
         os.environ.update(rig.settings)
         rig.start_workers()
         beside.start()
-        rig.set_faults(fault_rules(scale), seed)
         sessions = sessions_of(seed, scale.sessions)
+        slow = slow_nodes(sessions)
+        rig.set_faults(fault_rules(scale, slow), seed)
         callers = _callers(scale, seed, sessions)
-        mischief = Mischief(rig, seed, script(seed, scale))
+        mischief = Mischief(rig, seed, script(seed, scale), slow)
         begin = time.monotonic()
         import kato_tasks.api
         import kato_tasks.tasks  # noqa: F401  before the threads: Celery's own late imports are not safe among them
@@ -62,11 +63,14 @@ def run(scale: Scale, seed: int, broker: str, keep: Path | None) -> dict[str, An
                 raise failure
         load_seconds = time.monotonic() - begin
         rig.ask("DELETE", "/_embedded/faults")
+        rig.gateway.rules(())
         for caller in callers:
             caller.close_sessions()
         drain_seconds, rest = until_drained(rig, scale.drain_seconds)
-        books = read_sessions(rig, [(s.id, _node(s.id)) for s in sessions])
+        books = read_sessions(rig, [(s.id, rig.node_of(s.id)) for s in sessions])
         verdict = judge(rig, [caller.record for caller in callers], books, mischief.happened.losses)
+        verdict.asks_left = rest.predicts
+        predicts = _predicts(callers, books, verdict)
         beside.join(120)
         report: dict[str, Any] = {
             "mode": scale.name,
@@ -83,6 +87,9 @@ def run(scale: Scale, seed: int, broker: str, keep: Path | None) -> dict[str, An
             "left": asdict(rest),
             "verdict": asdict(verdict),
             "tasks": _tasks(callers, books),
+            "predicts": predicts,
+            "gateway": rig.gateway.counts(),
+            "slow_nodes": slow,
             "raised": dict(sum((Counter(caller.record.raised) for caller in callers), Counter[str]())),
             "surprises": [text for caller in callers for text in caller.record.surprises][:5],
             "given_up": sum(len(caller.record.given_up) for caller in callers),
@@ -115,13 +122,6 @@ def _callers(scale: Scale, seed: int, sessions: list[Session]) -> list[Caller]:
     ]
 
 
-def _node(session: str) -> str:
-    """The node that the store has written down for a session."""
-    from kato_tasks.bootstrap import runtime
-
-    return runtime().node_of_session(session) or ""
-
-
 def _tasks(callers: list[Caller], books: list[SessionBooks]) -> dict[str, int]:
     """Whether each `.delay()` has its own event's result. A killed worker's messages may come back later than this."""
     from kato_tasks import app
@@ -142,6 +142,40 @@ def _tasks(callers: list[Caller], books: list[SessionBooks]) -> dict[str, int]:
             else:
                 counts["unanswered"] += 1
     return counts
+
+
+def _predicts(callers: list[Caller], books: list[SessionBooks], verdict: Verdict) -> dict[str, int]:
+    """Whether each predict was answered as of its place: behind every event that its caller had had accepted."""
+    from kato_tasks import app
+
+    parked = {book.id for book in books if book.parked is not None}
+    counts = {"sent": 0, "ok": 0, "failed": 0, "wrong": 0, "unanswered": 0, "with_predictions": 0}
+    for caller in callers:
+        for task_id, (session, after) in caller.record.predicts.items():
+            counts["sent"] += 1
+            meta = app.backend.get_task_meta(task_id)
+            if meta["status"] not in {"SUCCESS", "FAILURE"} or session in parked:
+                counts["unanswered"] += 1
+                continue
+            outcome = "failed" if meta["status"] == "FAILURE" else "ok"
+            if outcome == "ok" and not is_answer(meta["result"], task_id, session, after):
+                outcome = "wrong"
+            counts[outcome] += 1
+            if outcome == "ok":
+                counts["with_predictions"] += bool(meta["result"]["predictions"])
+                continue
+            verdict.predicts_wrong += 1
+            verdict.note(f"predict {task_id} of {session!r} after {after}: {str(meta['result'])[:300]}")
+    return counts
+
+
+def is_answer(result: dict[str, Any], task_id: str, session: str, after: int) -> bool:
+    """Whether this is the answer of a predict that was asked behind so many events."""
+    if (result.get("session_id"), result.get("event_id"), result.get("after")) != (session, task_id, after):
+        return False
+    seen = result.get("predictions")
+    named = isinstance(seen, list) and all(one["name"] and one["frequency"] > 0 for one in seen)
+    return named and isinstance(result.get("future_potentials"), list)
 
 
 def _happened(happened: Happened) -> dict[str, Any]:

@@ -24,8 +24,12 @@ class Scale:
     slots: int = 4
     """of each of the two workers"""
     lease_seconds: float = 4.0
-    kato_timeout_seconds: float = 1.5
+    kato_timeout_seconds: float = 3.0
+    slow_seconds: float = 2.2
+    """what every call of a slow node takes"""
     fault_rate: float = 0.02
+    spell_seconds: float = 8.0
+    """how long the gateway misbehaves in one way, at most"""
 
 
 SHORT = Scale("short", 5_000, 100, 40, 0.2, 3, 1, 3, 2, 1, 1, 1, drain_seconds=60, outage_seconds=0)

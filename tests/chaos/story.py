@@ -16,7 +16,16 @@ WORDS = (
     "it's",
     "back\\slash",
 )
-JOURNEYS = (("open", "read", "reply"), ("open", "close"), ("open", "read", "archive", "größe"))
+JOURNEYS = (("open", "read", "reply"), ("open", "close"), ("open", "read", "archive", "größe"), ("open", "scan"))
+SEEN = {"scan": [[0.25, 1.5, -2.0]], "archive": [[1.0, 0.0, 0.5], [0.125, 3.0, 0.5]]}
+"""Steps of a journey at which the application sends vectors too."""
+ODD_METADATA: tuple[dict[str, Any], ...] = (
+    {"vectors": []},
+    {"deep": {"vectors": [], "strings": ["x"]}, "strings": [], "unique_id": "another"},
+    {'"vectors":[]': 1, "it's": None, "größe\n買い手": [1, 2.5, True], "$set": {"a.b": {}}},
+    {"": "no name", "vectors": [[0.5, 0.5]], "observations": [{"strings": ["y"]}]},
+)
+SLOW_NODES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +38,27 @@ class Session:
 
 
 def sessions_of(seed: int, count: int) -> list[Session]:
-    """Ids with spaces, slashes, line breaks and beyond ASCII; some nodes of their own, some shared by many."""
+    """Ids with spaces, slashes, line breaks and beyond ASCII; some nodes of their own, some shared by many.
+
+    A few nodes are slow ones (`slow_nodes`): one of them is shared.
+    """
     forms = ("user {}", "käufer/{}", "s-{}", "買い手 {} ☂", "line\nbreak {}", "it's {}", "Case  {}", "{}")
     out = []
     for number in range(count):
         shared = number % 10 < 4
         node = f"shop {number % 5}-{seed % 7}" if shared else None
+        if number % 25 == 9 and number < 25 * (SLOW_NODES - 1):
+            node = f"slow_{number}"
         weight = 12.0 if number % 100 == 57 else 1.0
         out.append(Session(forms[number % len(forms)].format(f"{seed}.{number}"), node, number % 3 == 0, weight))
     return out
+
+
+def slow_nodes(sessions: list[Session]) -> list[str]:
+    """Nodes whose every call takes long: of single sessions, and the one of the last shop."""
+    single = [session.node_id for session in sessions if (session.node_id or "").startswith("slow_")]
+    shop = next(session.node_id for session in sessions if (session.node_id or "").startswith("shop 3"))
+    return [node for node in (*single, shop) if node is not None]
 
 
 class Author:
@@ -87,6 +108,10 @@ class Author:
             "observation": {"strings": [f"end {number}"]},
         }
 
+    def written(self, session: Session) -> int:
+        """How many events the session has."""
+        return self._written.get(session.id, 0)
+
     def _kind(self, session: Session, number: int) -> str:
         if number == 0:
             return "observation"
@@ -103,12 +128,20 @@ class Author:
         rng = self._rng
         if session.journeys:
             journey = JOURNEYS[(number // 8) % len(JOURNEYS)]
-            return {"strings": [journey[number % 8 % len(journey)]]}
+            step = journey[number % 8 % len(journey)]
+            return {"strings": [step], "vectors": SEEN.get(step, [])}
         seen: dict[str, Any] = {"strings": [f"e{number:06d}", rng.choice(WORDS)]}
         if rng.random() < 0.3:
             seen["emotives"] = {"sentiment": round(rng.uniform(-1, 1), 3), "größe": 2.5}
         if rng.random() < 0.1:
             seen["metadata"] = {"source": "chaos", "n": number}
+        if rng.random() < 0.1:
+            seen["metadata"] = rng.choice(ODD_METADATA)
+        if rng.random() < 0.1:
+            # KATO puts vectors before strings, a rebuild sorts both: all strings here sort behind VCTR|.
+            seen["vectors"] = [[round(rng.uniform(-1, 1), 6) for _ in range(4)] for _ in range(rng.randint(1, 3))]
+            if rng.random() < 0.3:
+                seen["strings"] = []
         if rng.random() < 0.04:
             return {"strings": [], "emotives": {"sentiment": 0.25}}
         return seen

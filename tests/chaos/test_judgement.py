@@ -7,10 +7,12 @@ import pytest
 
 from benchmarks.measured import Books, books_of
 from tests.chaos.books import SessionBooks, Verdict, judge_history, judge_log
-from tests.chaos.mischief import fault_rules, script
+from tests.chaos.gateway import SPELLS
+from tests.chaos.mischief import CALM_FROM, fault_rules, script
 from tests.chaos.oracle import held_after
+from tests.chaos.run import is_answer
 from tests.chaos.scale import LONG, SHORT
-from tests.chaos.story import Author, sessions_of
+from tests.chaos.story import SLOW_NODES, Author, sessions_of, slow_nodes
 
 
 def observed(position: int, *strings: str) -> dict[str, Any]:
@@ -42,6 +44,13 @@ def test_the_oracle_sorts_strings_learns_and_starts_again() -> None:
     assert held.stm == [["d"], ["e"]]
     assert held.patterns == [(3, f"PTRN|{name}")]
     assert held.since_mark == ["e4", "e5", "e6"]
+
+
+def test_the_oracle_names_vectors_and_puts_them_before_strings() -> None:
+    seen = observed(1, "b", "a")
+    seen["observation"] |= {"vectors": [[0.5, 1.0]], "metadata": {"vectors": []}}
+    name = hashlib.sha1(b"[0.5, 1.0]", usedforsecurity=False).hexdigest()
+    assert held_after([seen]).stm == [[f"VCTR|{name}", "a", "b"]]
 
 
 def test_the_oracle_refuses_to_learn_nothing_and_stores_no_single_string() -> None:
@@ -114,6 +123,8 @@ def test_a_script_is_the_same_for_the_same_seed_and_has_every_act(scale: Any) ->
     wanted = {"kill": scale.kills, "term": scale.terms, "stop": scale.stops, "store": scale.store_restarts}
     assert {act: acts.count(act) for act in wanted} == wanted
     assert acts.count("broker") == scale.broker_restarts
+    assert [line.spell for line in lines if line.spell] == list(SPELLS)
+    assert max(line.at for line in lines if line.act == "gateway") < scale.load_seconds * CALM_FROM
     assert all(0 < line.at < scale.load_seconds for line in lines)
 
 
@@ -121,6 +132,38 @@ def test_a_caller_writes_the_same_events_for_the_same_seed() -> None:
     sessions = sessions_of(7, 20)
     first, again = Author(7, 0, sessions), Author(7, 0, sessions)
     assert [first.next_event(s) for s in sessions * 5] == [again.next_event(s) for s in sessions * 5]
+
+
+def test_a_story_has_vectors_odd_metadata_and_slow_nodes_and_can_be_rebuilt() -> None:
+    sessions = sessions_of(7, 100)
+    author = Author(7, 0, sessions)
+    written = [author.next_event(session) for session in sessions * 12]
+    seen = [event["observation"] for event in written if event["event_type"] == "observation"]
+    assert sum(bool(one.get("vectors")) for one in seen) > 50
+    assert sum("vectors" in one.get("metadata", {}) for one in seen) > 10
+    assert all(text > "VCTR|" for one in seen if one.get("vectors") for text in one["strings"])
+    slow = slow_nodes(sessions)
+    assert len(slow) == SLOW_NODES
+    assert {session.node_id for session in sessions} > set(slow)
+    assert [rule["node"] for rule in fault_rules(SHORT, slow) if "node" in rule] == slow
+    assert SHORT.slow_seconds < SHORT.kato_timeout_seconds
+
+
+@pytest.mark.parametrize(
+    ("change", "right"),
+    [
+        ({}, True),
+        ({"after": 2}, False),
+        ({"session_id": "t"}, False),
+        ({"event_id": "other"}, False),
+        ({"predictions": None}, False),
+        ({"predictions": [{"name": "", "frequency": 1}]}, False),
+    ],
+)
+def test_a_prediction_is_judged_by_its_place_and_its_shape(change: dict[str, Any], right: bool) -> None:
+    answer = {"session_id": "s", "event_id": "id", "after": 3, "future_potentials": []}
+    answer |= {"predictions": [{"name": "abc", "frequency": 1}], **change}
+    assert is_answer(answer, "id", "s", 3) is right
 
 
 def test_every_kind_of_fault_but_a_loss_has_its_share() -> None:

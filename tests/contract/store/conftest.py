@@ -13,7 +13,7 @@ from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.scripts import Script, script
 from kato_tasks.adapters.redis.store import connect
 from tests.contract.store.log import Log
-from tests.services import RedisServer, redis_program, unreachable
+from tests.services import RedisServer, free_port, redis_program, unreachable
 from tests.waiting import wait_until
 
 MakeLog = Callable[[Retention], Log]
@@ -41,6 +41,8 @@ class ClusterNode(RedisServer):
         super().__init__(directory, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
 
     def start(self) -> None:
+        while not 0 < self.port <= 55_535:  # its bus listens 10,000 above
+            self.port = free_port()
         super().start()
         with connect(self.url) as client:
             version = int(str(client.info("server")["redis_version"]).split(".")[0])
