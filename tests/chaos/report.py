@@ -59,6 +59,7 @@ def text_of(report: dict[str, Any]) -> str:
     asked = report["predicts"]
     figures += [
         ("predicts", asked["ok"], f"right of {asked['sent']:,}; {asked['with_predictions']:,} had predictions"),
+        ("  refused", asked["refused"], "KATO failed them for longer than others may wait"),
         ("  failed or wrong", v["predicts_wrong"], ""),
         ("  unanswered", asked["unanswered"], f"of their sessions {v['asks_left']} still wait"),
     ]

@@ -149,7 +149,7 @@ def _predicts(callers: list[Caller], books: list[SessionBooks], verdict: Verdict
     from kato_tasks import app
 
     parked = {book.id for book in books if book.parked is not None}
-    counts = {"sent": 0, "ok": 0, "failed": 0, "wrong": 0, "unanswered": 0, "with_predictions": 0}
+    counts = {"sent": 0, "ok": 0, "refused": 0, "failed": 0, "wrong": 0, "unanswered": 0, "with_predictions": 0}
     for caller in callers:
         for task_id, (session, after) in caller.record.predicts.items():
             counts["sent"] += 1
@@ -158,6 +158,10 @@ def _predicts(callers: list[Caller], books: list[SessionBooks], verdict: Verdict
                 counts["unanswered"] += 1
                 continue
             outcome = "failed" if meta["status"] == "FAILURE" else "ok"
+            if outcome == "failed" and "predict failed" in str(meta["result"]):
+                # KATO failed it for longer than its session's events may be held up (PREDICT_PATIENCE_SECONDS).
+                counts["refused"] += 1
+                continue
             if outcome == "ok" and not is_answer(meta["result"], task_id, session, after):
                 outcome = "wrong"
             counts[outcome] += 1

@@ -1,8 +1,8 @@
 """Take one line out of a source file, so that what is left still loads.
 
-A statement goes whole, over all its lines; `if X` and `while X` stay with a condition that never holds, and `except X`
-catches nothing; a name that was given a value is given none. A line that stands in several places is taken out in each
-of them. A row that names a replacement gets exactly that.
+A statement goes whole, over all its lines; `if X` and `while X` stay with a condition that never holds, `except X`
+catches nothing and `for X` has nothing to go through; a name that was given a value is given none. A line that stands
+in several places is taken out in each of them. A row that names a replacement gets exactly that.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ def _replacement(node: ast.stmt | ast.ExceptHandler) -> tuple[Place, Place, str]
     """From where to where, and what stands there afterwards."""
     if isinstance(node, ast.If | ast.While):
         return (node.test.lineno, node.test.col_offset), _end(node.test), "False"
+    if isinstance(node, ast.For):
+        return (node.iter.lineno, node.iter.col_offset), _end(node.iter), "()"
     if isinstance(node, ast.ExceptHandler) and node.type is not None:
         return (node.type.lineno, node.type.col_offset), _end(node.type), "()"
     value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
@@ -113,9 +115,13 @@ def _lua_without(statement: str) -> str:
         return re.sub(r"^(if|elseif)\b.*?\bthen\b", r"\1 false then", statement, count=1, flags=re.DOTALL)
     if re.match(r"while\b.*?\bdo\b", statement, re.DOTALL):
         return re.sub(r"^while\b.*?\bdo\b", "while false do", statement, count=1, flags=re.DOTALL)
+    if names := re.match(r"for (\w+(?:\s*,\s*\w+)*) in .*? do\b", statement, re.DOTALL):
+        return f"for {names[1]} in pairs({{}}) do{statement[names.end() :]}"
+    if name := re.match(r"for (\w+)\s*=.*? do\b", statement, re.DOTALL):
+        return f"for {name[1]} = 1, 0 do{statement[name.end() :]}"
     if names := re.match(r"local (\w+(?:\s*,\s*\w+)*)\s*=", statement):
         return f"local {names[1]} = nil"
-    if re.match(r"(?:local )?function\b|for\b|repeat\b|else\b|end\b", statement):
+    if re.match(r"(?:local )?function\b|repeat\b|else\b|end\b", statement):
         raise CannotTakeOut("this opens or closes a block: say in the row what stands there instead")
     if statement.startswith("return") or "(" in statement or "=" in statement:
         return ""
