@@ -81,8 +81,11 @@ class Answer:
         if self.complete or self._interim:
             return
         self.complete = True
-        # Only inside this callback does the parser still know. Of HTTP/1.0 no more than one answer is expected.
-        self.keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        # Only inside this callback does the parser still know. Of HTTP/1.0, which would have to say that it goes on,
+        # no more than one answer is expected.
+        self.keep_alive = self.parser.should_keep_alive() and not (
+            b"connection" in self._headers and self.parser.get_http_version() == "1.0"
+        )
 
     def ended_with_the_connection(self) -> bool:
         """Whether the end of the connection is how this response says that its body is complete."""

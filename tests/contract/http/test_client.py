@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from kato_tasks.adapters.http import kato as client_module
+from kato_tasks.adapters.http.access import Access
 from kato_tasks.adapters.http.kato import HttpKato
 from kato_tasks.errors import ConfigurationError, KatoUnavailable, LeaseLost, OutcomeUnknown
 from kato_tasks.ports import KatoReply, KatoRequest
@@ -687,3 +688,51 @@ def test_a_call_whose_time_has_passed_is_not_sent(kato: Client) -> None:
             kato.send(replace(post(server.url), still=lambda: False))
         assert kato.send(replace(post(server.url), still=lambda: True)).status == 200
         assert len(server.requests) == 2
+
+
+# ------------------------------------------------------------------------------- behind a gateway
+
+
+def test_a_gateway_that_asks_for_a_certificate_and_a_token_gets_both(
+    make: Opens, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`KATO_CA_FILE`, `KATO_CLIENT_CERT_FILE`, `KATO_CLIENT_KEY_FILE`: no variable of the environment is needed."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    cert, key = map(str, certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    context.load_verify_locations(cert)
+    context.verify_mode = ssl.CERT_REQUIRED
+    heads: list[bytes] = []
+
+    def note(peer: Peer) -> None:
+        while data := peer.sock.recv(65_536):
+            heads.append(data)
+            peer.answer()
+
+    with serving(note, tls=context) as server:
+        access = Access(headers={"authorization": "Bearer t"}, ca_file=cert, cert_file=cert, key_file=key)
+        kato = make(access=access)
+        assert kato.send(get(server.url)).status == 200
+        assert b"authorization: bearer t\r\n" in heads[0].lower()
+        kato.close()
+        nobody = make(access=Access(ca_file=cert))
+        with pytest.raises((KatoUnavailable, OutcomeUnknown)):  # TLS 1.3 refuses after the request was sent
+            nobody.send(get(server.url))
+        assert len(heads) == 1
+        nobody.close()
+
+
+def test_credentials_in_an_address_are_sent_and_not_told(make: Opens) -> None:
+    heads: list[bytes] = []
+
+    def drop(peer: Peer) -> None:
+        heads.append(peer.sock.recv(65_536))
+
+    with serving(drop) as server:
+        kato = make()
+        with pytest.raises(OutcomeUnknown) as caught:
+            kato.send(get(server.url.replace("://", "://me:pw-7f3a@")))
+        assert b"authorization: basic bwu6chctn2yzyq==\r\n" in heads[0].lower()
+        assert "pw-7f3a" not in str(caught.value)
+        kato.close()
