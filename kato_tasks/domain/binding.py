@@ -125,7 +125,7 @@ class Intent:
         if not text:
             return None
         row = _json(text, "intent")
-        if not isinstance(row, dict) or row.get("v", 1) != 1 or row.get("kind") not in _KINDS:
+        if not isinstance(row, dict) or row.get("v", 1) != 1 or str(row.get("kind")) not in _KINDS:
             raise UnreadableRow("the intent is of another version or broken")
         try:
             intent = cls(**{name: row[name] for name in _INTENT if name in row})
