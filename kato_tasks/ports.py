@@ -320,6 +320,14 @@ class UnsettledLearn(Effect[str | None]):
 
 
 @dataclass(frozen=True, slots=True)
+class IsParked(Effect[bool]):
+    """Whether a session of this lane waits for a person."""
+
+    lane: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
 class KnownPattern(Effect[str | None]):
     """A pattern that this lane learned, so that KATO knows it unless it lost its store; None: no learn yet."""
 

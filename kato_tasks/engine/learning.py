@@ -28,6 +28,7 @@ from kato_tasks.ports import (
     Commit,
     Count,
     Defer,
+    IsParked,
     KnownPattern,
     LearnedLately,
     MarkNode,
@@ -89,7 +90,8 @@ def baseline(lane: LaneContext, work: Work, binding: Binding, pattern: str) -> S
     lately, unsettled = yield from send_together(
         (LearnedLately(work.lane, pattern), UnsettledLearn(work.lane, pattern))
     )
-    if unsettled is not None and unsettled != work.session:
+    others = unsettled is not None and unsettled != work.session
+    if others and not (yield from ask(IsParked(work.lane, str(unsettled)))):
         why = "another session's learn of the same pattern is not settled yet"
         return (
             yield from ask(
@@ -97,8 +99,13 @@ def baseline(lane: LaneContext, work: Work, binding: Binding, pattern: str) -> S
             )
         )
     if lately is not None and work.now_ms - lately[1] < LEARNED_LATELY_MS:
-        return int(lately[0])
-    return (yield from certain_frequency(work, binding, pattern))
+        found = int(lately[0])
+    else:
+        found = yield from certain_frequency(work, binding, pattern)
+    if others:
+        # Nobody knows when a person resumes that session, so this one goes on; the frequency cannot tell the two apart.
+        yield from ask(Count(work.lane, "learns_in_doubt"))
+    return found
 
 
 def certain_frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:

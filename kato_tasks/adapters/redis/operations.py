@@ -366,6 +366,7 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
     ports.UnsettledLearn: lambda op, keep: _plain(
         "HGET", f"{lane_prefix(op.lane)}unsettled:{op.lane}", op.pattern, decode=lambda raw: raw
     ),
+    ports.IsParked: lambda op, keep: _plain("HEXISTS", f"{lane_prefix(op.lane)}s:{op.session}", "pk", decode=bool),
     ports.KnownPattern: lambda op, keep: _plain(
         "HGET", f"{lane_prefix(op.lane)}lane:{op.lane}", "known", decode=lambda raw: raw
     ),

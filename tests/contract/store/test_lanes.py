@@ -716,6 +716,15 @@ def test_symbols_and_lately_learned_patterns_are_kept_and_forgotten(log: Log) ->
     wait_until(lambda: log.do(ports.LearnedLately("n", "PTRN|x")) is None, 5, "it is forgotten", every=0.1)
 
 
+def test_whether_a_session_waits_for_a_person_is_known(log: Log) -> None:
+    log.append("n", *numbered("a", 1, 1))
+    assert log.do(ports.IsParked("n", "a")) is False
+    log.do(ports.SetAside("n", "a", "{}"))
+    assert log.do(ports.IsParked("n", "a")) is True
+    log.do(ports.Resume("n", "a"))
+    assert log.do(ports.IsParked("n", "a")) is False
+
+
 def test_an_unsettled_learn_is_known_until_its_commit(log: Log) -> None:
     """One session of a lane learns a name at a time. Falls when intent.lua leaves out `unsettled`."""
     log.append("n", *numbered("a", 1, 1), learn("a", "l"))

@@ -141,6 +141,15 @@ def test_the_frequency_is_asked_again_when_the_lanes_last_learn_is_older_than_a_
     assert world.of(ports.WriteIntent)[0].intent.frequency == 9
 
 
+def test_a_parked_session_with_an_unsettled_learn_holds_nobody_up_and_the_learn_is_counted_as_in_doubt() -> None:
+    """Invariant 5. Falls when `baseline` does not ask whether the other session is parked."""
+    world = about_to_learn(unsettled="another", parked=True).kato("cognition-data", holds(stm_of("ab")))
+    world.kato("pattern", frequency(4)).kato("learn", learned(NAME)).kato("clear-stm", OK)
+    world.turn()
+    assert world.trace[-1] == "commit 3"
+    assert world.counts == {"learns_in_doubt": 1}
+
+
 def test_nobody_learns_a_pattern_whose_learn_by_another_session_is_unsettled() -> None:
     world = about_to_learn(unsettled="another").kato("cognition-data", holds(stm_of("ab")))
     world.turn()

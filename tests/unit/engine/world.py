@@ -130,6 +130,8 @@ class World:
     symbols: dict[int, list[str] | None] = field(default_factory=dict)
     lately: tuple[int, int] | None = None
     unsettled: str | None = None
+    parked: bool = False
+    """whether the session whose learn is unsettled waits for a person"""
     known: str | None = None
     trace: list[str] = field(default_factory=list)
     done: list[ports.Effect[Any]] = field(default_factory=list)
@@ -220,6 +222,8 @@ class World:
                 return self.lately
             case ports.UnsettledLearn():
                 return self.unsettled
+            case ports.IsParked():
+                return self.parked
             case ports.KnownPattern():
                 return self.known
             case ports.Count():
