@@ -33,6 +33,8 @@ from kato_tasks.settings import Settings, settings
 if TYPE_CHECKING:
     from kato_tasks.adapters.http.with_httpx import HttpxKato
 
+PREDICTION_TIMEOUTS = 10
+"""For so many visibility timeouts the store keeps a prediction that nobody was told."""
 WAKE_SECONDS = 60
 """How long a wake-up waits in its queue at most, and its mark stands; the sweep notices earlier that it is lost."""
 OVERDUE_SECONDS = 1
@@ -115,6 +117,8 @@ def build(config: Settings) -> Runtime:
     retention = Retention(
         dedupe_ms=int(config.dedupe_days * 86_400_000),
         result_ms=config.result_seconds * 1000,
+        prediction_ms=PREDICTION_TIMEOUTS * config.visibility_timeout_seconds * 1000,
+        told_ms=config.visibility_timeout_seconds * 1000,
         predicts=config.max_waiting_predicts,
     )
     store = RedisStore(client, retention, run, full_share=config.store_full_share)

@@ -99,15 +99,15 @@ class LaneTask(OnCommit, Task):
         self.entry(call, "check")
         return call
 
-    def entry(self, call: Mapping[str, Any], event_id: str) -> Entry:
-        """What a call appends."""
+    def entry(self, call: Mapping[str, Any], event_id: str, until_ms: int = 0) -> Entry:
+        """What a call appends. ``until_ms``: when the task expires (0: never); a predict is not asked after it."""
         limits = runtime_limits()
         chosen = call.get("event_id") or event_id
         if self.event_type == "predict":
             session_id = call["session_id"]
             if not isinstance(session_id, str):
                 raise InvalidEvent("session_id", f"must be text, not {type(session_id).__name__}")
-            return predict_entry(check_text_id("session_id", session_id), check_event_id(chosen))
+            return predict_entry(check_text_id("session_id", session_id), check_event_id(chosen), until_ms)
         event = parse_event({**call, "event_type": self.event_type, "event_id": chosen}, limits)
         return entry_of(event, event_id=chosen, wanted=True, limits=limits)
 
@@ -133,7 +133,11 @@ class LaneTask(OnCommit, Task):
             return super().apply_async((), call, task_id=task_id, link=link, link_error=link_error, **options)
         rt = runtime()
         due_ms = _due_ms(options.pop("countdown", None), options.pop("eta", None))
-        place = self.placed(rt, call, task_id) if due_ms is None else self.kept_for_later(rt, call, task_id, due_ms)
+        until = _expires_ms(options.get("expires") or self.expires)
+        if due_ms is None:
+            place = self.placed(rt, call, task_id, until)
+        else:
+            place = self.kept_for_later(rt, call, task_id, due_ms, until)
         lane = str(place["lane"])
         options.pop("queue", None)
         options.pop("routing_key", None)
@@ -162,12 +166,12 @@ class LaneTask(OnCommit, Task):
             raise_errors(rt.store.execute([KeepMessage(lane, json.dumps(message))]))
             return self.AsyncResult(task_id)
 
-    def placed(self, rt: Runtime, call: Mapping[str, Any], event_id: str) -> Place:
+    def placed(self, rt: Runtime, call: Mapping[str, Any], event_id: str, until_ms: int = 0) -> Place:
         """Append a call's event; its place. An observation makes its session, and nothing else does.
 
         Inside a worker, where a step of a canvas is dispatched, a store that is away for a moment is waited for.
         """
-        entry = self.entry(call, event_id)
+        entry = self.entry(call, event_id, until_ms)
         deadline = time.monotonic() + (STORE_PATIENCE_SECONDS if get_current_worker_task() is not None else 0.0)
         while True:
             try:
@@ -179,9 +183,9 @@ class LaneTask(OnCommit, Task):
                     raise
                 time.sleep(0.1)
 
-    def kept_for_later(self, rt: Runtime, call: Mapping[str, Any], event_id: str, due_ms: int) -> Place:
+    def kept_for_later(self, rt: Runtime, call: Mapping[str, Any], event_id: str, due_ms: int, until_ms: int) -> Place:
         """Keep a call's event until it is due; its place."""
-        entry = self.entry(call, event_id)
+        entry = self.entry(call, event_id, until_ms)
         place = nowhere(entry)
         if self.event_type == "observation" or rt.mailbox.knows(entry.session_id):
             place["lane"] = lane_of(rt.mailbox.nodes([entry])[0])
@@ -213,7 +217,8 @@ class LaneTask(OnCommit, Task):
         if known is not None:
             return delivered(known)
         rt = runtime()
-        place = (None if direct else request.get("kato")) or self.placed(rt, call, task_id)
+        place = None if direct else request.get("kato")
+        place = place or self.placed(rt, call, task_id, _expires_ms(request.expires))
         deadline = time.monotonic() + DIRECT_SECONDS
         while True:
             sought = self.seek(rt, call, place, lease=True)
@@ -229,15 +234,25 @@ class LaneTask(OnCommit, Task):
             sought = self.seek(rt, call, sought.place, task_id=task_id, stored=request_of(self, call))
         if sought.answer is None:
             raise Ignore
+        told = (str(sought.place["lane"]), str(call["session_id"]), str(sought.place["event_id"]))
         if direct:
+            rt.drainer.delivered(*told)
             return delivered(sought.answer)
         if sought.late and told_before(self, task_id):
             raise Ignore
         if (request.callbacks or request.chain) and not is_error(sought.answer):
             # Celery would fail this step if its next one cannot be sent for a moment.
             finish(task_id, request_of(self, call), sought.answer)
+            rt.drainer.delivered(*told)
             raise Ignore
+        request.kato_told = told
         return delivered(sought.answer)
+
+    def after_return(self, status: str, *_: Any) -> None:
+        """Celery has stored what the task returned or raised, so the store need not keep it."""
+        told = getattr(self.request, "kato_told", None)
+        if told is not None and status in READY_STATES:
+            runtime().drainer.delivered(*told)
 
     def seek(
         self,
@@ -293,7 +308,7 @@ class LaneTask(OnCommit, Task):
                 return Sought(too_many_wait(event_id), place)
             if not found.unknown:
                 return Sought(None, place)
-            again = self.placed(rt, call, event_id)
+            again = self.placed(rt, call, event_id, _expires_ms(self.request.expires))
             if kind == "p" and again.get("known"):
                 return Sought(expired_prediction(), place, late=True)
             place = again
@@ -385,6 +400,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return value
+
+
+def _expires_ms(expires: Any) -> int:
+    """A task's ``expires`` (seconds from now, or a time) in ms; 0: never."""
+    if expires is None:
+        return 0
+    if isinstance(expires, int | float):
+        return int((time.time() + expires) * 1000)
+    return _due_ms(None, expires) or 0
 
 
 def _due_ms(countdown: float | None, eta: Any) -> int | None:

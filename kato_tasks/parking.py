@@ -31,7 +31,7 @@ _answers = threading.local()
 Json = dict[str, Any]
 PASSING = (StoreUnavailable, OperationalError, BackendError, RedisConnectionError, RedisTimeoutError, OSError)
 """What a store, a broker or a result backend that is away raises: it is worth another try."""
-_NOT_KEPT = frozenset({"_children", "_protected", "called_directly", "args", "kwargs"})
+_NOT_KEPT = frozenset({"_children", "_protected", "called_directly", "args", "kwargs", "kato_told"})
 
 
 @cache

@@ -441,6 +441,15 @@ class Unpark(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Delivered(Effect[None]):
+    """A task was told its event's result: the store need not keep it for long any more."""
+
+    lane: str
+    session: str
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Owed(Effect[list[Parked]]):
     """Parked requests that nobody completed.
 

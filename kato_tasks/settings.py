@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     )
 
     dedupe_days: float = Field(7.0, gt=0, description="how long event ids are remembered, at least")
-    result_seconds: int = Field(86_400, ge=60, description="how long results are kept")
+    result_seconds: int = Field(86_400, ge=60, description="how long a result is kept that nobody was told")
     store_full_share: float = Field(
         0.9, gt=0, le=1, description="above this share of the store's maxmemory events are refused and drains go on"
     )

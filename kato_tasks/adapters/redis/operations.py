@@ -31,11 +31,17 @@ class ScriptCall:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long ids of events, marks of sources and results are kept (ms), and how many predicts of a session wait."""
+    """How long ids of events, marks of sources and results are kept (ms), and how many predicts of a session wait.
+
+    ``result_ms`` and ``prediction_ms``: until somebody is told; ``told_ms``: afterwards, up to ``told_bytes`` each.
+    """
 
     dedupe_ms: int = DEDUPE_WINDOW_MS
     source_mark_ms: int = 30 * 24 * 3600 * 1000
     result_ms: int = 24 * 3600 * 1000
+    prediction_ms: int = 15 * 60 * 1000
+    told_ms: int = 90 * 1000
+    told_bytes: int = 1_000
     predicts: int = 100
 
 
@@ -226,7 +232,7 @@ def _commit(op: ports.Commit, keep: Retention) -> ScriptCall:
         _mode(op.go_on),
         op.held.batch.events,
         op.held.batch.bytes,
-        keep.result_ms,
+        min(keep.result_ms, keep.prediction_ms) if op.answers else keep.result_ms,
         len(op.results),
         len(op.symbols),
         len(op.dead),
@@ -323,7 +329,16 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
     ports.Renew: lambda op, keep: ScriptCall("renew", lane_prefix(op.held.lane), _held(op.held), bool),
     ports.Release: lambda op, keep: ScriptCall("release", prefix(op.partition), [op.token, *op.lanes], list),
     ports.Unpark: lambda op, keep: ScriptCall(
-        "unpark", lane_prefix(op.lane), [op.event_id, op.session, op.task_id], _nothing
+        "unpark",
+        lane_prefix(op.lane),
+        [op.event_id, op.session, op.task_id, min(keep.result_ms, keep.told_ms), keep.told_bytes],
+        _nothing,
+    ),
+    ports.Delivered: lambda op, keep: ScriptCall(
+        "delivered",
+        lane_prefix(op.lane),
+        [op.event_id, op.session, min(keep.result_ms, keep.told_ms), keep.told_bytes],
+        _nothing,
     ),
     ports.Owed: lambda op, keep: ScriptCall("owed", prefix(op.partition), [op.age_ms, op.limit, op.look_ms], _owed),
     ports.LookSoon: lambda op, keep: _plain(

@@ -15,6 +15,7 @@ NAMES = (
     "clock_back",
     "commit",
     "defer",
+    "delivered",
     "drop_later",
     "intent",
     "keep_later",

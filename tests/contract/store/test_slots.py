@@ -56,6 +56,7 @@ def every_script(log: Log, session: str) -> None:
     log.do(ports.KeepAlive(partition_of(node), 10**13, 10**13, 10))
     log.do(ports.Mark(prefix(partition_of(node)) + "mark", 1_000))
     log.do(ports.Count(node, "rebuilt"))
+    log.do(ports.Delivered(node, session, f"{session}-2"))
 
 
 @pytest.fixture

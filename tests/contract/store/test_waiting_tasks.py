@@ -328,3 +328,46 @@ def test_a_result_that_expired_before_its_task_was_completed_leaves_its_request_
     wait_until(lambda: not list(log.redis.scan_iter("*:r:*")), 5)
     assert owed(log) == []
     assert looked_at(log) == [ports.Parked("a", "a-1", "", {"one": stored(1)})]
+
+
+# ------------------------------------------------------------------------------- results leave the store
+
+
+def ms_left(log: Log, event_id: str) -> int:
+    return int(log.redis.pttl(f"{prefix(partition_of('n'))}r:{event_id}\na"))
+
+
+def test_a_result_leaves_the_store_soon_after_somebody_was_told(log: Log) -> None:
+    """Falls without `told` in _lib.lua: every result would lie in the store for a day, a prediction with tens of KB."""
+    log.append("n", *numbered("a", 1, 2))
+    results = [("a-1", "{}"), ("a-2", "{" + " " * 50_000 + "}")]
+    log.commit(log.held("n", "t"), log.taken("n", "t"), results=results)
+    assert min(ms_left(log, name) for name, _ in results) > 80_000_000
+    for name, _ in results:
+        log.do(ports.Delivered("n", "a", name))
+        log.do(ports.Delivered("n", "a", name))
+    assert 0 < ms_left(log, "a-1") <= 90_000
+    assert ms_left(log, "a-2") == -2
+
+
+def test_a_result_stays_until_the_last_task_that_waits_for_it_was_told(log: Log) -> None:
+    log.append("n", *numbered("a", 1, 1))
+    for task_id in ("one", "two"):
+        log.claim("n", "a", "a-1", task_id=task_id)
+    log.commit(log.held("n", "t"), log.taken("n", "t"), results=[("a-1", "{" + " " * 50_000 + "}")])
+    log.do(ports.Delivered("n", "a", "a-1"))
+    log.do(ports.Unpark("n", "a", "a-1", "one"))
+    assert ms_left(log, "a-1") > 80_000_000
+    log.do(ports.Unpark("n", "a", "a-1", "two"))
+    assert ms_left(log, "a-1") == -2
+    assert not list(log.redis.scan_iter("*:w:*"))
+
+
+def test_a_prediction_that_nobody_was_told_is_kept_for_minutes(remembering: MakeLog) -> None:
+    log = remembering(Retention(prediction_ms=900_000))
+    log.append("n", *numbered("a", 1, 1), predict("a", "p"))
+    held = log.held("n", "t")
+    work = log.commit(held, log.taken("n", "t"), results=[("a-1", "{}")]).work
+    assert work is not None
+    log.commit(held, work, results=[("p", "{}")], answers="p")
+    assert 0 < ms_left(log, "p") <= 900_000 < ms_left(log, "a-1")

@@ -145,6 +145,17 @@ local function parked_requests(key)
   return parked
 end
 
+-- Somebody was told this result. Unless others wait for it, it goes: at once if it takes more than so many bytes, else
+-- (whoever gives the same id again soon is told the same) in so many ms.
+local function told(key, ms, bytes)
+  if call('EXISTS', P .. 'w:' .. key) == 1 then return end
+  if call('STRLEN', P .. 'r:' .. key) > tonumber(bytes) then
+    call('DEL', P .. 'r:' .. key)
+  else
+    call('PEXPIRE', P .. 'r:' .. key, ms)
+  end
+end
+
 -- A session's turn is over: keep it pending (behind the others) if anything is left for it.
 local function requeue(lane, session, now)
   local s = P .. 's:' .. session
