@@ -93,7 +93,8 @@ def _appended(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
     able = [entry for entry in due if entry.kind == "o" or rt.mailbox.knows(entry.session_id)]
     posted = rt.mailbox.append(able)
     wake(rt, posted.wake)
-    refused = [entry for entry, placed in zip(able, posted.placed, strict=True) if placed.conflict or placed.too_many]
+    refused = [entry for entry, placed in zip(able, posted.placed, strict=True) if placed.conflict]
+    refused += [entry for entry, placed in zip(able, posted.placed, strict=True) if placed.too_many]
     refused += [entry for entry in due if entry not in able]
     return [look for entry in refused for look in _looks(rt, entry)]
 
