@@ -19,7 +19,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from kato_tasks.domain.events import Event, body_digest
 from kato_tasks.domain.ids import check_event_id
@@ -81,9 +82,8 @@ def predict_entry(session_id: str, event_id: str, until_ms: int = 0) -> Entry:
     return Entry(session_id, None, check_event_id(event_id), "p", True, "p", f"p1\n{event_id}\n{head}\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """An entry read back from the log at its position."""
+class Logged(NamedTuple):
+    """An entry read back from the log at its position. A tuple, because a drain makes one for each event."""
 
     position: int
     kind: Kind
@@ -102,15 +102,15 @@ class Logged:
         """
         try:
             flags, event_id, head, body = text.split("\n", 3)
-            kind, wanted, letters = flags[0], flags[1], flags[2:].lstrip("0123456789")
-        except (ValueError, IndexError):
+        except ValueError:
             raise UnreadableRow(f"the entry at position {position} is broken") from None
-        if kind not in TYPES or wanted not in "01" or letters.lower() != letters:
+        read = _read_flags(flags[:2] + flags[2:].lstrip("0123456789"))
+        if read is None:
             raise UnreadableRow(f"the entry at position {position} is of another version or broken: {flags[:40]!r}")
-        content = next((letter for letter in letters if letter in "vse"), "")
+        kind, wanted, content = read
         if kind == "o" and not content:
             content = _parsed_content(position, body)
-        return cls(position, kind, wanted == "1", event_id, head, body, content)  # type: ignore[arg-type]
+        return cls(position, kind, wanted, event_id, head, body, content)
 
     @property
     def has_vectors(self) -> bool:
@@ -138,6 +138,16 @@ class Logged:
         if self.kind == "o":
             event["observation"] = {k: v for k, v in json.loads(self.body).items() if k != "unique_id"}
         return event
+
+
+@lru_cache(maxsize=256)
+def _read_flags(flags: str) -> tuple[Kind, bool, Content] | None:
+    """Kind, whether a caller waits, and content, by an entry's first line without its time; None: another version."""
+    kind, wanted, letters = flags[:1], flags[1:2], flags[2:]
+    if kind not in TYPES or wanted not in ("0", "1") or letters.lower() != letters:
+        return None
+    content = next((letter for letter in letters if letter in "vse"), "")
+    return kind, wanted == "1", content  # type: ignore[return-value]
 
 
 def _parsed_content(position: int, body: str) -> Content:
