@@ -22,7 +22,7 @@ from celery.signals import (
 )
 
 from kato_tasks.bootstrap import opened_runtime, runtime
-from kato_tasks.broker_guard import guard_redis_transport
+from kato_tasks.broker_guard import guard_redis_transport, guard_worker_events
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.instrumentation import JsonFormatter, say
 from kato_tasks.pool_guard import guard_pool_process, refuse_other_pools
@@ -36,9 +36,10 @@ FINISH_SECONDS = 3.0
 
 
 @worker_init.connect(weak=False)
-def guard_the_broker(**_: Any) -> None:
+def guard_the_broker(sender: Any, **_: Any) -> None:
     """See ``broker_guard``."""
     guard_redis_transport()
+    guard_worker_events(sender.app)
 
 
 @worker_init.connect(weak=False)

@@ -1,0 +1,46 @@
+"""A worker's monitoring events never hold it up."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from celery import Celery
+
+from kato_tasks.broker_guard import guard_worker_events
+from tests.services import RabbitmqServer
+
+
+def test_the_worker_s_own_events_wait_for_no_confirmation_and_task_messages_do(
+    rabbitmq_server: RabbitmqServer,
+) -> None:
+    """Falls when the dispatcher's channel keeps `basic_publish_confirm`: a confirmation that never came stopped a
+    worker for good (`-P threads` on RabbitMQ)."""
+    rabbitmq_server.start()
+    app = Celery("events", broker=rabbitmq_server.url, set_as_current=False)
+    app.conf.broker_transport_options = {"confirm_publish": True}
+    guard_worker_events(app)
+    confirmed: list[str] = []
+
+    def watched(channel: Any, name: str) -> None:
+        confirm = channel.basic_publish_confirm
+        channel.basic_publish_confirm = lambda *args, **kwargs: (confirmed.append(name), confirm(*args, **kwargs))[1]
+        if channel.basic_publish.__name__ == "basic_publish_confirm":
+            channel.basic_publish = channel.basic_publish_confirm
+
+    with app.connection_for_write() as connection:
+        own = app.events.Dispatcher(connection, hostname="w@test")
+        watched(own.producer.channel, "own")
+        own.send("task-started", uuid="1")
+        assert confirmed == []
+        own.close()
+    with app.producer_pool.acquire(block=True) as producer:
+        channel = producer.channel
+        watched(channel, "task")
+        producer.publish({"a": SimpleNamespace.__name__}, routing_key="nobody")
+        assert confirmed == ["task"]
+        with app.events.Dispatcher(producer.connection, "w@test", True, channel) as borrowed:
+            borrowed.send("task-succeeded", uuid="1")
+        producer.publish({"a": 1}, routing_key="nobody")
+        assert confirmed.count("task") == 3
+    app.pool.force_close_all()
