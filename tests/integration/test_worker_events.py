@@ -24,7 +24,12 @@ def test_the_worker_s_own_events_wait_for_no_confirmation_and_task_messages_do(
 
     def watched(channel: Any, name: str) -> None:
         confirm = channel.basic_publish_confirm
-        channel.basic_publish_confirm = lambda *args, **kwargs: (confirmed.append(name), confirm(*args, **kwargs))[1]
+
+        def confirming(*args: Any, **kwargs: Any) -> Any:
+            confirmed.append(name)
+            return confirm(*args, **kwargs)
+
+        channel.basic_publish_confirm = confirming
         if channel.basic_publish.__name__ == "basic_publish_confirm":
             channel.basic_publish = channel.basic_publish_confirm
 
