@@ -250,19 +250,14 @@ def test_a_lost_wake_up_is_swept(system: System, session: str, how: str) -> None
 
 def test_a_lane_whose_wake_up_waits_behind_a_backlog_is_taken_within_seconds(system: System, session: str) -> None:
     """Falls when sweeping.hasten does not overtake: the wake-up's turn comes after some 20 s."""
-    system.faults({"kind": "delay", "route": "observe-sequence", "seconds": 0.5})
-    shard = shard_of(partition_of(lane_of(default_node(session))), 4)
-    names = (new_name("other") for _ in range(1_000))
-    others = [name for name in names if shard_of(partition_of(lane_of(default_node(name))), 4) == shard][:40]
-    # Each of these takes its own lane and half a second.
-    for other in others:
-        process_observation_async.delay(other, {"strings": ["x"]}, event_id=other)
+    queue = queue_of(shard_of(partition_of(lane_of(default_node(session))), 4))
+    for _ in range(40):
+        app.send_task("tests.tarry", (0.5,), queue=queue)
     append_events(run_of(session, 3))
-    with another_worker(system, *SOLO):
+    with another_worker(system, *SOLO, "--include", "tests.integration.user_tasks"):
         ready = time.monotonic()
         drained([session], 30)
         took = time.monotonic() - ready
-        system.faults()
-        drained(others)
+        app.control.purge()
     assert took < 8
     assert system.stm(session) == expected(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import redis
@@ -21,6 +22,12 @@ def remember(value: Any, name: str) -> Any:
     """Write `value` down under `name` and hand it on."""
     _note(name, value)
     return value
+
+
+@shared_task(name="tests.tarry")  # type: ignore[untyped-decorator]
+def tarry(seconds: float) -> None:
+    """Hold a worker's slot."""
+    time.sleep(seconds)
 
 
 @shared_task(name="tests.remember_failure")  # type: ignore[untyped-decorator]
