@@ -385,10 +385,10 @@ class Lane:
             raise WorkerDied
         operations = effect.operations if isinstance(effect, ports.Together) else (effect,)
         answers = self.store.execute(operations)
-        if isinstance(effect, ports.Commit):
-            if effect.answers and not isinstance(answers[0], Exception):
-                self.predicted[effect.answers] = self.kato.predicted
-            self.kato.predicted = None
+        if isinstance(effect, ports.Commit) and effect.answers and not isinstance(answers[0], Exception):
+            self.predicted[effect.answers] = self.kato.predicted
+        # An answer is committed at once; what else KATO is asked for predictions for (a learn that is settled) is none.
+        self.kato.predicted = None
         if fault == "dies_after":
             raise WorkerDied
         if fault == "twice" and not isinstance(effect, ports.Count):
