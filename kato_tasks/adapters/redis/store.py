@@ -151,6 +151,8 @@ class RedisStore:
 
     def _run(self, calls: Mapping[int, ScriptCall], run: str = "") -> dict[int, Any]:
         """What Redis says to each, in one round trip; an error is in its place. ``run``: no other run is asked."""
+        if not calls:
+            return {}
         pipe = self.redis.pipeline(transaction=False)
         if run:
             pipe.connection = self._connection(run)
