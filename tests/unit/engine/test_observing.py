@@ -147,6 +147,15 @@ def test_a_call_of_emotives_alone_shows_in_time_and_nowhere_else() -> None:
     assert (world.trace[-2:], world.cursor) == (["bind new", "defer"], 1)
 
 
+def test_an_emotive_that_was_never_sent_is_not_taken_for_applied_where_a_clear_was_not_saved() -> None:
+    """Invariant 3. KATO's time of 1 is that of before the clear, or of this call: nobody can tell."""
+    entry = logged([observed("e1", emotives={"joy": 1.0})])
+    world = World(entry, bound_at(0, time=0, before=1), Intent("c", "observe", 1, 1))
+    world.kato("cognition-data", holds([], time=1)).kato("delete", OK)
+    world.turn()
+    assert world.trace == ["cognition-data old", "intent fence", "delete old", "bind none", "defer"]
+
+
 def test_a_session_without_an_stm_is_fenced_by_the_delete_alone() -> None:
     world = World(logged(letters("ab")), bound_at(0))
     world.kato("observe-sequence", LOST).kato("cognition-data", holds([])).kato("delete", OK)
