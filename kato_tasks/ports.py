@@ -56,7 +56,6 @@ class Work:
     create_lost: bool
     asked: str
     now_ms: int
-    lease_left_ms: int
     entries: tuple[Logged, ...]
     keep_alive: bool = False
     first_failed_ms: int = 0

@@ -54,10 +54,10 @@ def _work(raw: Any) -> ports.Work | None:
     """A piece of work; one that cannot be read says so, and only its own session is stopped by it."""
     if not raw:
         return None
-    lane, session, node, head, cursor, mark, binding, intent, attempts, unsent, creating, asked, now, left = raw[:14]
-    entries, keep_alive, first_failed, learned, rebuilds, until, before = raw[14:21]
+    lane, session, node, head, cursor, mark, binding, intent, attempts, unsent, creating, asked, now = raw[:13]
+    entries, keep_alive, first_failed, learned, rebuilds, until, before = raw[13:20]
     # The script's own account of a row that it could not read follows at the end.
-    unreadable = str(raw[21]) if len(raw) > 21 else ""
+    unreadable = str(raw[20]) if len(raw) > 20 else ""
     bound: Binding | None = None
     opened: Intent | None = None
     read: tuple[Logged, ...] = ()
@@ -80,7 +80,6 @@ def _work(raw: Any) -> ports.Work | None:
         create_lost=bool(creating),
         asked=asked,
         now_ms=now,
-        lease_left_ms=left,
         entries=read,
         keep_alive=bool(keep_alive),
         first_failed_ms=first_failed,

@@ -115,7 +115,6 @@ def drained(monkeypatch: pytest.MonkeyPatch, stopped_seconds: float) -> tuple[St
         create_lost=False,
         asked="",
         now_ms=1_000,
-        lease_left_ms=5_000,
         entries=(Logged(1, "o", False, "e1", "{}", BODY, "s"),),
     )
     drainer.drain_claimed(work, Token("token", clock.now), "s", "e1")

@@ -37,7 +37,6 @@ def work(url: str, lane: str) -> Work:
         create_lost=False,
         asked="",
         now_ms=1_000,
-        lease_left_ms=5_000,
         entries=(Logged(1, "o", False, "e1", "{}", BODY, "s"),),
     )
 

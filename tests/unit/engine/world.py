@@ -169,7 +169,6 @@ class World:
             create_lost=self.create_lost,
             asked=self.asked,
             now_ms=self.now_ms,
-            lease_left_ms=5_000,
             entries=tuple(run),
             keep_alive=self.keep_alive,
             learned_ms=self.learned_ms,

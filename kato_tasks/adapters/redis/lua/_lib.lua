@@ -225,7 +225,7 @@ local function piece(lane, token, session, max_events, max_bytes, now)
   end
   if not h[13] then call('HSET', s, 'cr', token) end
   return { lane, session, h[1] or '', head, cur, tonumber(h[4] or 0) or 0, text_at(h, 13), text_at(h, 17),
-    tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, h[7] or '', asked, now, call('PTTL', P .. 'lease:' .. lane),
+    tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, h[7] or '', asked, now,
     entries, h[10] and 1 or 0, tonumber(h[11] or 0) or 0, tonumber(h[12] or 0) or 0,
     tonumber(h[21] or 0) or 0, till, before }
 end
@@ -245,7 +245,7 @@ local function next_work(lane, token, prefer, max_events, max_bytes, now)
     if not session then return nil end
     local read, work = pcall(piece, lane, token, session, max_events, max_bytes, now)
     if not read then
-      return { lane, session, '', 0, 0, 0, '', '', 0, 0, '', '', now, call('PTTL', P .. 'lease:' .. lane), {}, 0, 0, 0,
+      return { lane, session, '', 0, 0, 0, '', '', 0, 0, '', '', now, {}, 0, 0, 0,
         0, 0, 0, said(work) }
     end
     if work then return work end
