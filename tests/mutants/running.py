@@ -78,7 +78,9 @@ class Copy:
 
 def outcome(exit_code: int, output: str) -> str:
     """What a run of pytest says. A fixture that raises, or a file that can't be loaded, proves nothing."""
-    last = output.rstrip().rpartition("\n")[2]
+    # What the interpreter says at its end may follow pytest's closing line.
+    closing = re.findall(r"^.*\b\d+ (?:passed|failed|errors?|skipped)\b.* in [\d.]+s\b.*$", output, re.MULTILINE)
+    last = closing[-1] if closing else ""
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)\b", last)}
     if exit_code == 0 and counts.get("passed"):
         return "passed"

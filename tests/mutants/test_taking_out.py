@@ -95,6 +95,7 @@ def test_every_line_of_the_page_can_be_taken_out(guard: Guard) -> None:
 )
 def test_only_a_test_that_fails_is_a_proof(exit_code: int, last: str, said: str) -> None:
     assert outcome(exit_code, f"some lines\n{last}\n") == said
+    assert outcome(exit_code, f"some lines\n{last}\nException ignored in: <function __del__>\nTypeError\n") == said
 
 
 @pytest.mark.parametrize("items", [1, 2, 3, 10, 31, 60])
