@@ -44,6 +44,9 @@ Wanted = tuple[str, str, list[str]]
 """session, event_id, and where its result goes"""
 QUIET_SECONDS = 0.03
 """A task whose calls to KATO brought nothing for so long leaves them to the background."""
+BACKGROUND_LANES = 1_000
+"""Lanes that the background of a process takes at most. They come to be so many only where the result backend cannot
+keep up with what ends there; a task then waits for its own calls, which slows all of it down to the backend's pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +250,7 @@ class Drainer:
         later: Later | None,
     ) -> Slice:
         driver: Driver[Drained] = Driver(self._store, self._kato)
-        if later is None:
+        if later is None or len(self._background) >= BACKGROUND_LANES:
             return _slice(driver.run(steps, more))
         finished = driver.run(steps, more, quiet_seconds=QUIET_SECONDS, until=stop)
         if not driver.idle:

@@ -7,9 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from kato_tasks.adapters.http.kato import HttpKato
 from kato_tasks.domain.binding import Binding
 from kato_tasks.domain.entries import Logged
+from kato_tasks.engine import wakeup
 from kato_tasks.engine.context import KatoTerms
 from kato_tasks.engine.keeper import LeaseKeeper
 from kato_tasks.engine.wakeup import Drainer, Slice, Terms
@@ -146,6 +149,25 @@ def test_a_wake_up_leases_no_more_lanes_at_once_than_its_setting_says_however_ma
         assert all(sum(lease.lanes for lease in together) <= 64 for together in store.leases)
         asked = [lease.partition for together in store.leases for lease in together]
         assert sorted(asked) == list(range(partitions)), "every partition is asked once before it gives up"
+    kato.close()
+
+
+def test_a_background_that_has_as_many_lanes_as_it_may_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invariant 7: the task waits for its own call then."""
+    monkeypatch.setattr(wakeup, "BACKGROUND_LANES", 0)
+    kato = HttpKato(connections=4)
+
+    def answers(peer: Peer) -> None:
+        while True:
+            peer.request()
+            time.sleep(0.3)
+            peer.answer(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER)
+
+    with serving(answers) as server:
+        store = Store({0: [work(server.url, "lane")]})
+        draining = drainer(store, kato, server.url)
+        done = draining.drain_partitions([0], later=lambda _: None)
+        assert (done.lanes, store.committed, draining.in_background) == (1, ["lane"], 0)
     kato.close()
 
 
