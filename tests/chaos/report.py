@@ -59,6 +59,7 @@ def text_of(report: dict[str, Any]) -> str:
     asked = report["predicts"]
     figures += [
         ("predicts", asked["ok"], f"right of {asked['sent']:,}; {asked['with_predictions']:,} had predictions"),
+        ("  for a later place", asked["later"], "a store that went back met a KATO that was ahead; `after` says so"),
         ("  refused", asked["refused"], "KATO failed them for longer than others may wait"),
         ("  failed or wrong", v["predicts_wrong"], ""),
         ("  unanswered", asked["unanswered"], f"of their sessions {v['asks_left']} still wait"),

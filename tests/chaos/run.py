@@ -12,10 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kato_tasks.domain.ids import partition_of
 from tests.chaos import control, outage
 from tests.chaos.books import SessionBooks, Verdict, judge, read_sessions
 from tests.chaos.callers import Caller
 from tests.chaos.drained import until_drained
+from tests.chaos.frequencies import partition_stats
 from tests.chaos.mischief import Happened, Mischief, fault_rules, script
 from tests.chaos.recovery import Recovery
 from tests.chaos.report import SLOW_SECONDS, text_of
@@ -70,7 +72,7 @@ def run(scale: Scale, seed: int, broker: str, keep: Path | None) -> dict[str, An
         books = read_sessions(rig, [(s.id, rig.node_of(s.id)) for s in sessions])
         verdict = judge(rig, [caller.record for caller in callers], books, mischief.happened.losses)
         verdict.asks_left = rest.predicts
-        predicts = _predicts(callers, books, verdict)
+        predicts = _predicts(callers, books, verdict, partition_stats(rig))
         beside.join(120)
         report: dict[str, Any] = {
             "mode": scale.name,
@@ -144,12 +146,19 @@ def _tasks(callers: list[Caller], books: list[SessionBooks]) -> dict[str, int]:
     return counts
 
 
-def _predicts(callers: list[Caller], books: list[SessionBooks], verdict: Verdict) -> dict[str, int]:
-    """Whether each predict was answered as of its place: behind every event that its caller had had accepted."""
+def _predicts(
+    callers: list[Caller], books: list[SessionBooks], verdict: Verdict, stats: list[dict[str, str]]
+) -> dict[str, int]:
+    """Whether each predict was answered as of its place: behind every event that its caller had had accepted.
+
+    Where the store went back and KATO was ahead of it (`caught_up`), a predict is answered for where KATO is, and its
+    `after` says so (docs/reconcile.md): those are counted as `later`.
+    """
     from kato_tasks import app
 
     parked = {book.id for book in books if book.parked is not None}
-    counts = {"sent": 0, "ok": 0, "refused": 0, "failed": 0, "wrong": 0, "unanswered": 0, "with_predictions": 0}
+    ahead = {book.id: bool(int(stats[partition_of(book.lane)].get("caught_up", 0))) for book in books}
+    counts = dict.fromkeys(("sent", "ok", "later", "refused", "failed", "wrong", "unanswered", "with_predictions"), 0)
     for caller in callers:
         for task_id, (session, after) in caller.record.predicts.items():
             counts["sent"] += 1
@@ -163,9 +172,11 @@ def _predicts(callers: list[Caller], books: list[SessionBooks], verdict: Verdict
                 counts["refused"] += 1
                 continue
             if outcome == "ok" and not is_answer(meta["result"], task_id, session, after):
-                outcome = "wrong"
+                place = meta["result"].get("after", 0)
+                later = ahead[session] and place > after and is_answer(meta["result"], task_id, session, place)
+                outcome = "later" if later else "wrong"
             counts[outcome] += 1
-            if outcome == "ok":
+            if outcome in ("ok", "later"):
                 counts["with_predictions"] += bool(meta["result"]["predictions"])
                 continue
             verdict.predicts_wrong += 1
