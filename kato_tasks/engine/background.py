@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from kato_tasks.engine.driver import Driver, Finished
+from kato_tasks.errors import StoreUnavailable
 from kato_tasks.instrumentation import say
 from kato_tasks.ports import KatoTransport, Store
 
@@ -109,6 +110,8 @@ class Background(Generic[T]):
             ended, finished = told
             try:
                 ended(finished)
+            except StoreUnavailable as exc:
+                say(log, logging.WARNING, "store.unavailable", lane=",".join(end.key for end in finished), error=exc)
             except Exception:
                 # A sweep finds what was missed: waiting tasks stay owed, and lanes that are due stay in the ready set.
                 say(log, logging.ERROR, "background.failed", exc_info=True)
