@@ -20,7 +20,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from kato_tasks.domain.events import Event, body_digest
 from kato_tasks.domain.ids import check_event_id
@@ -82,8 +82,12 @@ def predict_entry(session_id: str, event_id: str, until_ms: int = 0) -> Entry:
     return Entry(session_id, None, check_event_id(event_id), "p", True, "p", f"p1\n{event_id}\n{head}\n")
 
 
-class Logged(NamedTuple):
-    """An entry read back from the log at its position. A tuple, because a drain makes one for each event."""
+@dataclass(slots=True)
+class Logged:
+    """An entry read back from the log at its position.
+
+    Nobody changes it. It is not frozen, because a drain makes one for each event and that would take twice as long.
+    """
 
     position: int
     kind: Kind

@@ -84,10 +84,10 @@ class CircuitBreaker:
 
     def succeeded(self, url: str) -> None:
         """KATO answered a lane's call."""
+        view = self._views.get(url)
+        if view is None or (not view.failures and not view.is_open):
+            return
         with self._lock:
-            view = self._views.get(url)
-            if view is None or (not view.failures and not view.is_open):
-                return
             was_open, view.failures, view.is_open = view.is_open, 0, False
         if was_open:
             self._close(url)
@@ -122,6 +122,9 @@ class CircuitBreaker:
 
     def _view(self, url: str) -> _View:
         now = time.monotonic()
+        known = self._views.get(url)
+        if known is not None and now - known.seen_at <= VIEW_SECONDS:
+            return known
         with self._lock:
             view = self._views.setdefault(url, _View())
             stale = now - view.seen_at > VIEW_SECONDS

@@ -19,20 +19,23 @@ def patiently(store: Store, operations: Sequence[Effect[Any]], seconds: float = 
     """
     deadline = time.monotonic() + seconds
     pause = 0.05
-    answers: list[Any] = [None] * len(operations)
-    open_ones = list(range(len(operations)))
-    while True:
-        try:
-            asked: list[Any] = store.execute([operations[i] for i in open_ones])
-        except StoreUnavailable as exc:
-            asked = [exc] * len(open_ones)
-        for i, answer in zip(open_ones, asked, strict=True):
-            answers[i] = answer
-        open_ones = [i for i in open_ones if isinstance(answers[i], StoreUnavailable)]
-        if not open_ones or time.monotonic() + pause > deadline:
-            return answers
+    answers = _asked(store, operations)
+    while open_ones := [i for i, answer in enumerate(answers) if isinstance(answer, StoreUnavailable)]:
+        if time.monotonic() + pause > deadline:
+            break
         time.sleep(pause)
         pause = min(pause * 2, 0.5)
+        again = _asked(store, [operations[i] for i in open_ones])
+        for i, answer in zip(open_ones, again, strict=True):
+            answers[i] = answer
+    return answers
+
+
+def _asked(store: Store, operations: Sequence[Effect[Any]]) -> list[Any]:
+    try:
+        return store.execute(operations)
+    except StoreUnavailable as exc:
+        return [exc] * len(operations)
 
 
 def raise_errors(answers: Sequence[Any]) -> list[Any]:

@@ -103,7 +103,8 @@ class RedisStore:
         """See ``ports.Store.execute``."""
         answers: list[Any] = [None] * len(operations)
         calls: dict[int, ScriptCall] = {}
-        full = self._full() if any(isinstance(op, GROWING) for op in operations) else None
+        grows = not _GROWING.isdisjoint(map(type, operations))
+        full = self._full() if grows else None
         for i, operation in enumerate(operations):
             if full is not None and isinstance(operation, GROWING):
                 answers[i] = full
@@ -112,17 +113,19 @@ class RedisStore:
                 calls[i] = encode(operation, self._retention)
             except (KatoTasksError, TypeError, ValueError, KeyError, AttributeError) as exc:
                 answers[i] = StoreFailed(f"{type(operation).__name__} cannot be written: {exc}")
-        run = next((op.run for op in operations if isinstance(op, Append | BindNodes)), "")
+        run = next((op.run for op in operations if isinstance(op, Append | BindNodes)), "") if grows else ""
         try:
             raw = self._run(calls, run)
-            again = {i: calls[i] for i, answer in raw.items() if isinstance(answer, NoScriptError)}
+            errors = {i: answer for i, answer in raw.items() if isinstance(answer, Exception)}
+            again = {i: calls[i] for i, error in errors.items() if isinstance(error, NoScriptError)}
             if again:
                 for name in NAMES:
                     self.redis.script_load(script(name).text)
-                raw |= self._run(again, run)
+                errors = self._run(again, run)
+                raw |= errors
         except RedisError as exc:
             raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-        if any(isinstance(answer, ReadOnlyError) for answer in raw.values()):
+        if any(isinstance(error, ReadOnlyError) for error in errors.values()):
             # Its server is a replica now. Redis keeps such connections open, so they would be used for ever.
             self.redis.connection_pool.disconnect(inuse_connections=False)
         for i, answer in raw.items():
@@ -171,6 +174,7 @@ class RedisStore:
             return {i: answer for i, call in calls.items() for answer in self._run({i: call}, run).values()}
 
 
+_GROWING = frozenset(GROWING)
 _PASSING_ERRORS = (
     RedisConnectionError,
     ReadOnlyError,
