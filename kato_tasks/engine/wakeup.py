@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from kato_tasks.engine.background import Background
@@ -228,7 +228,7 @@ class Drainer:
                     return cast(Drained, stop.value)
                 error = None
                 if isinstance(effect, KatoRequest):
-                    effect = replace(effect, still=still)
+                    effect = effect.guarded(still)
                 since = time.monotonic()
                 try:
                     value = yield effect
