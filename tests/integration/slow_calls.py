@@ -38,7 +38,8 @@ def slow_system(broker: Service, directory: Path, kato: KatoServer) -> Iterator[
 
 
 def named(prefix: str, count: int, instance: str, urls: Sequence[str]) -> list[str]:
-    """Session names whose lanes go to this instance."""
+    """Session names whose lanes go to this instance; of letters and digits, so that the name is the lane."""
+    prefix = "".join(filter(str.isalnum, prefix))
     found: list[str] = []
     number = 0
     while len(found) < count:
