@@ -83,9 +83,9 @@ def test_a_worker_that_is_told_to_stop_waits_for_the_call_in_flight_and_commits_
     with system.workers(pool) as (worker,):
         (slow,) = named("slow", 1, system.kato.url, urls_of(system))
         system.faults({"kind": "delay", "node": slow, "route": "observe-sequence", "seconds": 4})
-        process_observation_async.delay(slow, {"strings": ["x"]}, event_id="e")
+        result = process_observation_async.delay(slow, {"strings": ["x"]}, event_id="e")
         wait_until(lambda: system.ask("stats")["requests"].get("observe-sequence"), 20, "the call is under way")
-        time.sleep(0.5)  # the task itself has ended by now
+        wait_until(lambda: result.state == "WAITING", 10, "its task has ended, and waits without a slot")
         began = time.monotonic()
         worker.stop()
         assert time.monotonic() - began < SLOW_SECONDS
