@@ -84,6 +84,10 @@ class Background(Generic[T]):
             except Exception:
                 # Nothing is known to get here; the lanes' leases run out, and the next holders reconcile.
                 say(log, logging.ERROR, "background.failed", exc_info=True)
+        with self._changed:
+            for other, _ in self._taken:
+                other.close()  # taken, and not looked at any more: nobody may go on renewing its leases
+            self._taken.clear()
         driver.close()
 
     def _turn(self, driver: Driver[T]) -> None:

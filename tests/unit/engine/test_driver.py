@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kato_tasks.adapters.http.kato import HttpKato
+from kato_tasks.engine.background import Background
 from kato_tasks.engine.driver import Driver, Finished
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports import Effect, KatoReply, KatoRequest, Step, ask
@@ -83,4 +84,22 @@ def test_a_driver_leaves_what_is_quiet_and_another_goes_on_with_it() -> None:
         assert [(end.key, type(end.error).__name__) for end in later] == [("slow", "OutcomeUnknown")]
         second.close()
     assert kato.in_use == 0
+    kato.close()
+
+
+def test_a_background_that_ends_lets_go_of_what_it_took_and_never_looked_at() -> None:
+    """Its lanes' leases would be renewed for as long as the process lives."""
+    kato = HttpKato(connections=4)
+    with serving(hang) as server:
+        ended: list[str] = []
+        behind: Background[KatoReply] = Background(Store(), kato)
+        own: Driver[KatoReply] = Driver(Store(), kato, wakeable=True)
+        behind._driver = own  # and so no thread of its own
+        first: Driver[KatoReply] = Driver(Store(), kato)
+        first.run([("slow", asks(server.url, ended, "slow"))], quiet_seconds=0.1)
+        behind.take(first, lambda _: None)
+        assert behind.close(0.0) == 1
+        behind._run(own)
+        assert ended == ["slow"]
+        assert kato.in_use == 0
     kato.close()
