@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="keep the newest N observation ids per session (default %(default)s)",
     )
+    parser.add_argument(
+        "--rank-sort-algo",
+        default=os.environ.get("RANK_SORT_ALGO", "potential"),
+        metavar="FIELD",
+        help="the field that predictions are ranked by (default: RANK_SORT_ALGO of the environment, else potential)",
+    )
     parser.add_argument("--access-log", action="store_true", help="log each request on stderr")
     return parser
 
@@ -63,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             visible_after=arguments.visible_after_ms / 1000,
             journal=arguments.journal,
             history=arguments.history,
+            rank_sort_algo=arguments.rank_sort_algo,
         )
         bound = listen(arguments.host, arguments.port)
     except (ValueError, OSError, OverflowError) as exc:

@@ -23,4 +23,4 @@ class Kato:
 
     def __init__(self, options: Options) -> None:
         self.sessions = Sessions(journal=options.journal, history=options.history)
-        self.brain = Brain(options.visible_after)
+        self.brain = Brain(options.visible_after, options.rank_sort_algo)

@@ -21,8 +21,9 @@ _RECALL_DEFAULT = 0.1
 class Brain:
     """KATO's processing; it counts what it did."""
 
-    def __init__(self, visible_after: float) -> None:
+    def __init__(self, visible_after: float, ranking: str) -> None:
         self.visible_after = visible_after
+        self.ranking = ranking
         self.clickhouse_up = True
         self.saving = True
         """False is KATO's silent failure: all is computed and answered, and the session stays as it was."""
@@ -121,7 +122,7 @@ class Brain:
         if not self.clickhouse_up:
             raise ServerError("ClickHouse is down")
         self.show(node)
-        wanted = Wanted(threshold, session.setting("max_predictions"), session.setting("rank_sort_algo"))
+        wanted = Wanted(threshold, session.setting("max_predictions"), self.ranking)
         predicted = self.memo.predict(node.key, node.patterns, stm, wanted)
         node.futures = predicted.futures
         return predicted

@@ -16,7 +16,7 @@ from kato_tasks.embedded.kato.patterns import Event, Pattern, Patterns
 
 
 class Wanted(NamedTuple):
-    """What a session's configuration says about predictions."""
+    """What a session's configuration, and the server for the ranking, say about predictions."""
 
     recall_threshold: float
     max_predictions: int

@@ -81,6 +81,20 @@ def test_a_port_that_is_taken_is_said_in_one_sentence() -> None:
     assert ended.stderr.count("\n") == 1
 
 
+def test_a_ranking_of_the_environment_that_cannot_be_is_said_in_one_sentence() -> None:
+    ended = subprocess.run(
+        [*COMMAND, "--port", "0"],
+        capture_output=True,
+        text=True,
+        env=environment() | {"RANK_SORT_ALGO": "nope"},
+        timeout=20,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("the embedded KATO cannot start: rank_sort_algo is 'nope'; predictions rank by ")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_latency_is_added_to_every_call() -> None:
     with served("--latency-ms", "100") as (_, url):
         assert httpx.get(f"{url}/health", trust_env=False).elapsed.total_seconds() >= 0.1
