@@ -32,12 +32,15 @@ class Brain:
 
     def observe(self, session: Session, observation: Observation) -> Observed:
         """Apply one observation; raises `ServerError` with the session as it was."""
-        return self._apply(session, Sequence([observation], False, False, False), "obs-")[0][0]
+        results, _, _ = self._apply(session, Sequence([observation], False, False, False), "obs-")
+        length, now, unique_id, learned = results[0]
+        return min(length, STM_LIMIT), now, unique_id, learned
 
     def sequence(self, session: Session, sequence: Sequence) -> tuple[list[Observed], list[str], str | None]:
         """Apply a whole sequence: what each did, the patterns learned, and the one learned at the end.
 
-        The session is saved once, at the end; patterns learned on the way stay learned if it fails.
+        The session is saved once, at the end; patterns learned on the way stay learned if it fails. Only then is
+        its STM cut to the newest 1000 events: until there it grows, and is counted, beyond them.
         """
         return self._apply(session, sequence, "seq-obs-")
 
@@ -171,7 +174,6 @@ class _Draft:
         self.time += 1
         if event:
             self.stm.append(event)
-            del self.stm[:-STM_LIMIT]
         if observation.emotives:
             self.emotives.append(observation.emotives)
             del self.emotives[:-STM_LIMIT]
@@ -182,7 +184,7 @@ class _Draft:
 
     def save(self, unique_ids: list[str]) -> None:
         session, last = self._session, self._last
-        session.stm, session.time = self.stm, self.time
+        session.stm, session.time = self.stm[-STM_LIMIT:], self.time
         session.emotives, session.said = self.emotives, self.said
         session.predictions = self.predictions
         if last is not None:

@@ -100,11 +100,23 @@ def test_a_sequence_without_observations_answers_422(session: KatoSession) -> No
 def test_the_stm_keeps_the_newest_1000_events_and_time_counts_on(session: KatoSession) -> None:
     session.sequence(*([str(number)] for number in range(600)))
     answer = session.sequence(*([str(number)] for number in range(600, 1100)))
-    assert answer["results"][-1]["stm_length"] == answer["final_stm_length"] == 1000
     assert answer["results"][-1]["time"] == 1100
     stm = session.stm()
     assert (len(stm), stm[0], stm[-1]) == (1000, ["100"], ["1099"])
     assert session.observe("more")["stm_length"] == 1000
+
+
+def test_a_sequence_counts_events_beyond_the_1000_that_the_stm_keeps(session: KatoSession) -> None:
+    def counted(*observations: list[str]) -> tuple[int, list[int], int]:
+        answer = session.sequence(*observations)
+        return answer["initial_stm_length"], [r["stm_length"] for r in answer["results"]], answer["final_stm_length"]
+
+    session.sequence(*([str(number)] for number in range(950)))
+    assert counted(*([str(number)] for number in range(100))) == (950, [*range(951, 1051)], 1050)
+    assert counted(["a"], ["b"]) == (1000, [1001, 1002], 1002)
+    assert counted([], ["c"], [], ["d"], []) == (1000, [1000, 1001, 1001, 1002, 1002], 1002)
+    assert counted([], []) == (1000, [1000, 1000], 1000)
+    assert (session.observe("e")["stm_length"], len(session.stm()), session.time()) == (1000, 1000, 1060)
 
 
 def test_a_sequence_can_learn_at_its_end(session: KatoSession) -> None:

@@ -477,6 +477,48 @@ def test_an_observation_without_string_counts_in_time_and_not_in_the_stm() -> No
     assert (world.binding.time, world.binding.stm_length) == (3, 2)
 
 
+@pytest.mark.parametrize(
+    ("before", "counted", "kept"), [(998, 1000, 1000), (999, 1001, 1000), (1000, 1002, 1000), (3, 5, 5)]
+)
+def test_kato_counts_events_beyond_the_1000_that_its_stm_keeps_and_callers_are_told_what_it_keeps(
+    before: int, counted: int, kept: int
+) -> None:
+    """Measured on 3.10.1: a sequence counts on and the STM is cut when it is saved. No call is read back for that."""
+    entries = [observed("e1", "a"), observed("e2", emotives={"joy": 1.0}), observed("e3", "b", wanted=True)]
+    world = World(logged(entries), bound_at(before, time=5_000))
+    world.kato("observe-sequence", sequence(3, time=5_003, stm_length=counted))
+    world.turn()
+    assert world.trace == ["intent observe", "observe-sequence old", "commit 3"]
+    assert world.binding is not None
+    assert (world.binding.time, world.binding.stm_length) == (5_003, kept)
+    ((_, told),) = world.the(ports.Commit).results
+    assert json.loads(told)["stm_length"] == kept
+
+
+@pytest.mark.parametrize("counted", [999, 1000, 1001, 1003])
+def test_any_other_count_of_a_long_stm_is_fenced(counted: int) -> None:
+    past = [observed(f"p{i}", f"p{i}") for i in range(1_000)]
+    world = World(logged([*past, *letters("ab")]), bound_at(1_000), cursor=1_000)
+    held = [[f"p{i}"] for i in range(1_000)]
+    world.kato("observe-sequence", sequence(2, time=1_002, stm_length=counted)).kato("cognition-data", holds(held))
+    world.kato("delete", OK).kato("sessions", created())
+    for so_far in (400, 800, 1_000):
+        world.kato("observe-sequence", sequence(400, time=so_far, stm_length=so_far))
+    world.kato("cognition-data", holds(held))
+    world.turn()
+    assert world.trace[-2:] == ["bind new", "defer"]
+    assert (world.cursor, world.intent) == (1_000, None)
+
+
+def test_an_unknown_outcome_of_a_long_stm_reads_back_as_its_newest_1000_events() -> None:
+    past = [observed(f"p{i}", f"p{i}") for i in range(1_000)]
+    world = World(logged([*past, *letters("ab")]), bound_at(1_000), cursor=1_000)
+    held = [[f"p{i}"] for i in range(2, 1_000)] + stm_of("ab")
+    world.kato("observe-sequence", LOST).kato("cognition-data", holds(held, time=1_002))
+    world.turn()
+    assert world.trace == ["intent observe", "observe-sequence old", "cognition-data old", "commit 1002"]
+
+
 def test_the_name_that_kato_gives_a_vector_is_read_back_once_and_kept() -> None:
     world = World(logged([observed("e1", "a", vectors=[[1.0]]), observed("e2", "b")]), bound_at(0))
     world.kato("observe-sequence", sequence(2, time=2, stm_length=2))
