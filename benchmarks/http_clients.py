@@ -129,10 +129,10 @@ def measure(requests: int, repeat: int) -> list[Cost]:
         paths = [f"/sessions/{sessions[n % len(sessions)]}/observe-sequence" for n in range(requests)]
         for _ in range(repeat):
             for name, client in CLIENTS.items():
-                client(bench.kato_server.url, paths[:200])
+                client(bench.kato_url, paths[:200])
                 before = bench.kato.stats()["observes"]
                 cpu, wall = time.process_time(), time.perf_counter()
-                client(bench.kato_server.url, paths)
+                client(bench.kato_url, paths)
                 cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
                 assert bench.kato.stats()["observes"] - before == 4 * requests, f"{name}: not everything arrived"
                 cost = Cost(name, requests, requests / wall, cpu / requests * 1e6)

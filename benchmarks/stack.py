@@ -1,4 +1,4 @@
-"""The services a benchmark measures against: one Redis, one embedded KATO, Celery workers, all real processes."""
+"""The services a benchmark measures against: one Redis, one KATO (the embedded one), Celery workers, all processes."""
 
 from __future__ import annotations
 
@@ -72,9 +72,11 @@ class Stack:
 
     directory: Path
     redis_server: RedisServer
-    kato_server: KatoServer
+    kato_url: str
     kato: KatoProbe
     environment: dict[str, str]
+    checkout: Path = CHECKOUT
+    """where the workers' code is"""
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def db(self, number: int) -> redis.Redis:
@@ -84,7 +86,7 @@ class Stack:
         """Start a Celery worker and wait until it answers."""
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel", "WARNING", "-n", f"{name}@bench"]
         log = exits.enter_context((self.directory / f"{name}.log").open("wb"))
-        process = spawn([*command, *options], log, dict(os.environ) | self.environment, CHECKOUT)
+        process = spawn([*command, *options], log, dict(os.environ) | self.environment, self.checkout)
         exits.enter_context(keeper_of(process.pid))
         exits.callback(_stop, process)
         self.workers.append(process)
@@ -93,7 +95,7 @@ class Stack:
         def answers() -> bool:
             assert process.poll() is None, (self.directory / f"{name}.log").read_text()
             done = subprocess.run(
-                check, env=dict(os.environ) | self.environment, cwd=CHECKOUT, capture_output=True, check=False
+                check, env=dict(os.environ) | self.environment, cwd=self.checkout, capture_output=True, check=False
             )
             return done.returncode == 0
 
@@ -110,34 +112,38 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def stack(*kato_options: str, settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    """Redis and the embedded KATO, with this process's environment pointing at them."""
+def stack(
+    *kato_options: str, kato_url: str = "", checkout: Path = CHECKOUT, settings: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
+    """Redis and the embedded KATO, or the KATO that runs at an address; this process's environment points at them."""
     with ExitStack() as exits:
         directory = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="kato-bench-")))
         redis_server = RedisServer(directory / "redis")
         redis_server.start()
         exits.callback(redis_server.stop)
-        kato_server = KatoServer(directory / "kato", "--journal", *kato_options)
-        kato_server.start()
-        exits.callback(kato_server.stop)
+        if not kato_url:
+            kato_server = KatoServer(directory / "kato", "--journal", *kato_options)
+            kato_server.start()
+            exits.callback(kato_server.stop)
+            kato_url = kato_server.url
         base = redis_server.url.removesuffix("/0")
         environment = {
             "KATO_TASKS_BROKER_URL": f"{base}/0",
             "KATO_TASKS_RESULT_BACKEND": f"{base}/1",
             "KATO_TASKS_STORE_URL": f"{base}/2",
-            "KATO_TASKS_KATO_URLS": kato_server.url,
+            "KATO_TASKS_KATO_URLS": kato_url,
             "BENCH_BROKER_URL": f"{base}/3",
-            "BENCH_KATO_URL": kato_server.url,
+            "BENCH_KATO_URL": kato_url,
             "BENCH_TIMES": str(directory / "times"),
             "C_FORCE_ROOT": "1",
-            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys([str(checkout), str(CHECKOUT)])),
             **(settings or {}),
         }
         (directory / "times").mkdir()
         before = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
         try:
-            yield Stack(directory, redis_server, kato_server, KatoProbe(kato_server.url), environment)
+            yield Stack(directory, redis_server, kato_url, KatoProbe(kato_url), environment, checkout)
         finally:
             for name, value in before.items():
                 if value is None:
