@@ -9,6 +9,7 @@ from typing import Any
 from kato_tasks import postponed, sweeping
 from kato_tasks.bootstrap import runtime
 from kato_tasks.celery_app import app
+from kato_tasks.domain.predictions import in_one_form
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.instrumentation import say
 from kato_tasks.lane_task import LaneTask
@@ -57,9 +58,13 @@ class _ClearStm(LaneTask):
 
 
 @app.task(base=_Predict, bind=True, name="kato_tasks.predict")
-def predict(self: LaneTask, session_id: str) -> Json:
-    """KATO's predictions as of every event of the session accepted before; ``domain.results.Predicted``."""
-    return self.perform({"session_id": session_id})  # type: ignore[no-any-return]
+def predict(self: LaneTask, session_id: str, *, raw: bool = False) -> Json:
+    """KATO's predictions as of every event of the session accepted before; ``domain.results.Predicted``.
+
+    ``raw``: with the predictions and future potentials as KATO itself answered them, in either of its forms.
+    """
+    answer: Json = self.perform({"session_id": session_id})
+    return answer if raw else in_one_form(answer)
 
 
 @app.task(base=_Learn, bind=True, name="kato_tasks.learn")

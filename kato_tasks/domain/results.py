@@ -38,15 +38,76 @@ class Learned(Applied):
     pattern_name: str
 
 
+Events = list[list[str]]
+"""Events in their order, each the list of its symbols."""
+
+
+class Prediction(_Answer):
+    """A learned pattern that resembles the STM, and what it says comes next; always in this form.
+
+    ``past``, ``present`` and ``future`` are whole events and together the whole ``sequence``. Figures that KATO does
+    not give for an STM of one symbol are None then; what it gives beyond these fields is there under its own name.
+    """
+
+    type: str
+    name: str = Field(description="the pattern's name without PTRN|")
+    frequency: int = Field(description="how often the pattern was learned")
+    emotives: dict[str, float] = Field(description="mean of what was felt in the pattern's last learnings")
+    sequence: Events = Field(description="the whole pattern")
+    length: int = Field(description="symbols in the whole pattern")
+    matches: list[str] = Field(description="the symbols of the STM that the pattern has too, in its order")
+    past: Events = Field(description="the pattern's events before the first one that matches")
+    present: Events = Field(description="the pattern's events from the first that matches to the last")
+    future: Events = Field(description="the pattern's events after the last one that matches: what comes next")
+    missing: Events = Field(description="for each event of present, its symbols that were not observed")
+    extras: Events = Field(description="for each event of the STM, its symbols that present does not have")
+    anomalies: list[Any] = Field(description="near matches, with fuzzy_token_threshold")
+    potential: float = Field(description="how good the prediction is; KATO ranks by it unless told otherwise")
+    evidence: float = Field(description="share of the pattern's symbols that matched")
+    confidence: float = Field(description="share of the symbols of present that matched")
+    similarity: float = Field(description="of the STM to the whole pattern, 0 to 1")
+    snr: float = Field(description="matches against extras, -1 to 1")
+    fragmentation: float = Field(description="runs of matches, less one")
+    confluence: float | None
+    predictive_information: float | None
+    entropy: float | None
+    normalized_entropy: float | None
+    global_normalized_entropy: float | None
+    itfdf_similarity: float | None
+    tfidf_score: float | None
+    pattern_probability: float | None
+    weighted_strength: float | None
+    bayesian_posterior: float | None
+    bayesian_prior: float | None
+    bayesian_likelihood: float | None
+    weighted_similarity: float | None = Field(description="None unless an affinity_emotive is set, as the next three")
+    weighted_evidence: float | None
+    weighted_confidence: float | None
+    weighted_snr: float | None
+
+
+class FuturePotential(_Answer):
+    """A future, and how much all predictions that end in it speak for it."""
+
+    future: Events
+    aggregate_potential: float = Field(description="its share of all futures, 0 to 1")
+    supporting_patterns: int
+    total_weighted_frequency: float = Field(description="sum of frequency times similarity")
+
+
 class Predicted(_Answer):
-    """Predictions as of every event of the session that was accepted before the call."""
+    """Predictions as of every event of the session that was accepted before the call, best first.
+
+    Always in this form. ``predict(session_id, raw=True)`` has the same fields, with ``predictions`` and
+    ``future_potentials`` as KATO itself answered them; the store keeps that.
+    """
 
     session_id: str
     node_id: str
     event_id: str
     after: int = Field(description="the position whose effect is the newest in these predictions")
-    predictions: list[dict[str, Any]]
-    future_potentials: list[dict[str, Any]]
+    predictions: list[Prediction]
+    future_potentials: list[FuturePotential] = Field(description="empty for an STM of one symbol")
 
 
 class Appended(BaseModel):

@@ -56,7 +56,8 @@ def patience_ms(lane: LaneContext, work: Work) -> int:
 
 
 def answered(lane: LaneContext, work: Work, seen: Mapping[str, Any]) -> Step[Proceeded]:
-    # As ``domain.results.Predicted`` documents it; not built through the model, for answers of 100 KB are usual.
+    # Kept as KATO answered it, for callers that want that; ``domain.predictions`` makes ``Predicted`` of it when it is
+    # told. Not built through a model, for answers of 100 KB are usual.
     answer = {
         "session_id": work.session,
         "node_id": work.node_id,
