@@ -1,0 +1,187 @@
+"""Asks two KATOs the same history, and finds the shortest one in which they still differ."""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from kato_tasks.embedded.kato.server import serve_in_thread
+from tests.differential.asking import Answer, Side
+from tests.differential.calls import Call
+from tests.differential.comparing import About, Difference, differences
+
+VISIBLE_WITHIN = 2.0
+"""KATO makes a new pattern visible 50 to 200 ms after it was learned."""
+
+
+@dataclass
+class Summary:
+    """What was asked and compared."""
+
+    histories: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    differing: int = 0
+
+    def shown(self, seed: int, seconds: float) -> str:
+        calls = sum(self.calls.values())
+        kinds = ", ".join(f"{kind} {number}" for kind, number in self.calls.most_common())
+        statuses = ", ".join(f"{status}: {number}" for status, number in sorted(self.statuses.items()))
+        return (
+            f"histories: {self.histories} (seed {seed}), calls: {calls}, answers compared: {calls}, "
+            f"in {seconds:.0f} s\nby kind: {kinds}\nby status: {statuses}\ndifferences: {self.differing}"
+        )
+
+
+@dataclass
+class Disagreement:
+    """A history in which two KATOs differ at the last call."""
+
+    calls: list[Call]
+    real: Answer
+    embedded: Answer
+    differences: list[Difference]
+
+    def shown(self) -> str:
+        lines = [f"  {number:2} {call.shown()}" for number, call in enumerate(self.calls)]
+        for path, real, embedded in self.differences[:8]:
+            lines += [f"  {path}", f"      real:     {_cut(real)}", f"      embedded: {_cut(embedded)}"]
+        lines += [
+            "  the whole answers",
+            f"      real:     {_whole(self.real)}",
+            f"      embedded: {_whole(self.embedded)}",
+        ]
+        return "\n".join(lines)
+
+
+def _cut(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 700 else f"{text[:700]}… ({len(text)} characters)"
+
+
+def _whole(answer: Answer) -> str:
+    return f"{answer.status} {answer.headers} {_cut(answer.body)}"
+
+
+class Pair:
+    """The real KATO and an embedded one, asked in turn."""
+
+    def __init__(self, real: str, embedded: str) -> None:
+        self._urls = real, embedded
+
+    def run(self, calls: list[Call], summary: Summary | None = None) -> Disagreement | None:
+        """Ask both a history from its start, on nodes that nobody has used, up to the first difference."""
+        return next(self.all(calls, summary), None)
+
+    def all(self, calls: list[Call], summary: Summary | None = None) -> Iterator[Disagreement]:
+        """Every call of a history at which they differ; after the first one the others may follow from it."""
+        tag = f"dif{secrets.token_hex(4)}"
+        real, embedded = (Side(url, tag) for url in self._urls)
+        try:
+            yield from self._all(calls, real, embedded, summary)
+        finally:
+            real.close()
+            embedded.close()
+
+    def _all(self, calls: list[Call], real: Side, embedded: Side, summary: Summary | None) -> Iterator[Disagreement]:
+        following = _Following()
+        for number, call in enumerate(calls):
+            one, other = real.ask(call), embedded.ask(call)
+            about = following.about(call, one)
+            found = differences(call, about, one, other)
+            if summary is not None:
+                summary.calls[call.kind] += 1
+                summary.statuses[one.status] += 1
+            if found:
+                yield Disagreement(calls[: number + 1], one, other, found)
+            for pattern, node_id in following.learned(call, one, real):
+                for side in (real, embedded):
+                    _wait_for(side, pattern, side.node(node_id))
+
+    def shrink(self, found: Disagreement, seconds: float = 60) -> Disagreement:
+        """The same difference after fewer calls: each is left out in turn, large pieces first."""
+        end = time.monotonic() + seconds
+        fields = {difference.path for difference in found.differences}
+        size = max(len(found.calls) // 2, 1)
+        while True:
+            start = 0
+            while start < len(found.calls) - 1:
+                if time.monotonic() > end:
+                    return found
+                fewer = [*found.calls[:start], *found.calls[min(start + size, len(found.calls) - 1) :]]
+                again = self.run(fewer)
+                if (
+                    again is not None
+                    and len(again.calls) == len(fewer)
+                    and fields & {difference.path for difference in again.differences}
+                ):
+                    found = again
+                else:
+                    start += size
+            if size == 1:
+                return found
+            size //= 2
+
+
+class _Following:
+    """What a run must know about its sessions to compare the next answer."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, str] = {}
+        self._limits: dict[str, int] = {}
+        self._unsettled: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
+
+    def about(self, call: Call, answer: Answer) -> About:
+        body = answer.body if isinstance(answer.body, dict) else {}
+        session = _session(call)
+        if "session_config" in body:
+            session = body["session_id"]
+            self._nodes[session] = body["node_id"]
+            self._limit(session, body["session_config"].get("max_predictions"))
+        elif "config" in body:
+            self._limit(session, body["config"].get("max_predictions"))
+        if answer.status == 200 and body.get("status") in ("okay", "completed", "learned", "cleared"):
+            learned = bool(body.get("auto_learned_patterns"))
+            (self._unsettled.add if learned else self._unsettled.discard)(session)
+        empty = not body.get("predictions")
+        return About(call.kind, answer.at, self._limits.get(session, 100), session in self._unsettled, empty)
+
+    def _limit(self, session: str, value: Any) -> None:
+        if isinstance(value, int):
+            self._limits[session] = value
+
+    def learned(self, call: Call, answer: Answer, side: Side) -> Iterator[tuple[str, str]]:
+        """Patterns that the answer names for the first time, with their node."""
+        session = _session(call)
+        node_id = self._nodes.get(session)
+        if call.kind == "clear-all":
+            self._known.clear()
+        if node_id is None or not isinstance(answer.body, dict) or "status" not in answer.body:
+            return
+        text = str(answer.body)
+        for pattern in side.patterns:
+            if (node_id, pattern) not in self._known and pattern in text:
+                self._known.add((node_id, pattern))
+                yield pattern, node_id
+
+
+def _session(call: Call) -> str:
+    parts = call.path.split("?")[0].split("/")
+    return parts[2] if len(parts) > 2 and parts[1] == "sessions" else ""
+
+
+def _wait_for(side: Side, pattern: str, node_id: str) -> None:
+    end = time.monotonic() + VISIBLE_WITHIN
+    while not side.knows(pattern, node_id) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+@contextmanager
+def pair(real: str) -> Iterator[Pair]:
+    """The KATO at `real` beside an embedded one of this process."""
+    with serve_in_thread(visible_after=0.0) as embedded:
+        yield Pair(real.rstrip("/"), embedded)
