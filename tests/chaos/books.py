@@ -14,7 +14,7 @@ from kato_tasks.domain.ids import lane_of, partition_of
 from tests.chaos.callers import Record
 from tests.chaos.frequencies import Frequencies, Learn, compare, partition_stats
 from tests.chaos.mischief import Loss
-from tests.chaos.oracle import STM_CAP, Held, held_after
+from tests.chaos.oracle import STM_CAP, Held, comparable, held_after, own_symbols_are_there
 from tests.chaos.rig import Rig
 
 EVIDENCE = 40
@@ -198,10 +198,11 @@ def _judge_kato(rig: Rig, verdict: Verdict, session: SessionBooks, oracle: Held)
             verdict.lost += len(oracle.since_mark)
             verdict.note(f"{session.id!r} has no live KATO session, and its STM should have {len(oracle.stm)} events")
         return
-    if seen["stm"] != oracle.stm:
+    held, due = comparable(seen["stm"]), comparable(oracle.stm)
+    if held != due or not own_symbols_are_there(seen["stm"], oracle.stm):
         verdict.stm_mismatches += 1
         at = next(
-            (i for i, (a, b) in enumerate(zip(seen["stm"], oracle.stm, strict=False)) if a != b),
+            (i for i, (a, b) in enumerate(zip(held, due, strict=False)) if a != b),
             min(len(seen["stm"]), len(oracle.stm)),
         )
         verdict.note(

@@ -4,9 +4,12 @@ Written on its own, from KATO's measured rules, and not from the code that is ju
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
+
+from kato_tasks.embedded.kato.vectors import added, vector_symbol
 
 STM_CAP = 1_000
 
@@ -22,9 +25,29 @@ class Held:
     empty_learns: list[int] = field(default_factory=list)
 
 
-def vector_symbol(vector: list[float]) -> str:
-    """The name that the embedded KATO gives a vector."""
-    return "VCTR|" + hashlib.sha1(str(vector).encode(), usedforsecurity=False).hexdigest()
+def comparable(stm: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Events as two KATOs must agree on them.
+
+    Beside a vector's own symbol KATO puts those of learned vectors near it, and which were learned when it saw the
+    event is the lanes' business; and where an event could not be rebuilt in its order its strings may stand before its
+    vectors.
+    """
+    return [[*{"VCTR|" for s in e if _is_vector(s)}, *sorted(s for s in e if not _is_vector(s))] for e in stm]
+
+
+def own_symbols_are_there(stm: Sequence[Sequence[str]], due: Sequence[Sequence[str]]) -> bool:
+    """Whether each event of ``due`` has its vector's own symbol in ``stm``, too."""
+    pairs = zip(stm, due, strict=True)
+    return all(symbol in event for event, wanted in pairs for symbol in wanted if _is_vector(symbol))
+
+
+def _is_vector(symbol: str) -> bool:
+    return symbol.startswith("VCTR|")
+
+
+def pattern_name(stm: Sequence[Sequence[str]]) -> str:
+    """A pattern's name, made of what two KATOs must agree on; where no vector is in it, KATO's own."""
+    return "PTRN|" + hashlib.sha1(str(comparable(stm)).encode(), usedforsecurity=False).hexdigest()
 
 
 def held_after(events: Iterable[Mapping[str, Any]]) -> Held:
@@ -34,7 +57,8 @@ def held_after(events: Iterable[Mapping[str, Any]]) -> Held:
         kind = event["event_type"]
         if kind == "observation":
             seen = event["observation"]
-            symbols = sorted(map(vector_symbol, seen.get("vectors", ()))) + sorted(seen["strings"])
+            vectors = seen.get("vectors")
+            symbols = ([vector_symbol(reduce(added, vectors))] if vectors else []) + sorted(seen["strings"])
             if symbols:
                 held.stm.append(symbols)
                 del held.stm[:-STM_CAP]
@@ -45,8 +69,7 @@ def held_after(events: Iterable[Mapping[str, Any]]) -> Held:
                 held.empty_learns.append(event["position"])
                 continue
             if sum(map(len, held.stm)) > 1:
-                name = hashlib.sha1(str(held.stm).encode(), usedforsecurity=False).hexdigest()
-                held.patterns.append((event["position"], f"PTRN|{name}"))
+                held.patterns.append((event["position"], pattern_name(held.stm)))
             held.stm, held.since_mark = [], []
         else:
             held.stm, held.since_mark = [], []

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import redis
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.domain.ids import partition_of
 from tests.chaos.gateway import GatewayProcess
+from tests.chaos.oracle import comparable, pattern_name
 from tests.chaos.scale import Scale
 from tests.services import KatoServer, RabbitmqServer, RedisServer, ServiceFailed, keeper_of, spawn
 from tests.waiting import wait_until
@@ -178,9 +180,14 @@ class Rig:
         return self.ask("GET", f"/_embedded/sessions/{quote(kato_session, safe='')}")  # type: ignore[no-any-return]
 
     def patterns(self, node: str) -> dict[str, int]:
-        """Pattern → frequency of a node."""
+        """Pattern → frequency of a node; by the oracle's name where vectors are in it."""
         found = self.ask("GET", f"/_embedded/patterns?node={quote(node, safe='')}") or {}
-        return {name: int(row["frequency"]) for name, row in found.items()}
+        counted: Counter[str] = Counter()
+        for name, row in found.items():
+            if row["data"] and sum(map(len, comparable(row["data"]))) < 2:
+                continue  # one vector and what is near it: a pattern only if something was
+            counted[pattern_name(row["data"]) if row["data"] else name] += int(row["frequency"])
+        return dict(counted)
 
     def node_of(self, session: str) -> str:
         """The node that the store has written down for a session, as KATO is told it."""

@@ -9,7 +9,7 @@ from benchmarks.measured import Books, books_of
 from tests.chaos.books import SessionBooks, Verdict, judge_history, judge_log
 from tests.chaos.gateway import SPELLS
 from tests.chaos.mischief import CALM_FROM, fault_rules, script
-from tests.chaos.oracle import held_after
+from tests.chaos.oracle import comparable, held_after, own_symbols_are_there, pattern_name
 from tests.chaos.run import is_answer
 from tests.chaos.scale import LONG, SHORT
 from tests.chaos.story import SLOW_NODES, Author, sessions_of, slow_nodes
@@ -48,9 +48,19 @@ def test_the_oracle_sorts_strings_learns_and_starts_again() -> None:
 
 def test_the_oracle_names_vectors_and_puts_them_before_strings() -> None:
     seen = observed(1, "b", "a")
-    seen["observation"] |= {"vectors": [[0.5, 1.0]], "metadata": {"vectors": []}}
-    name = hashlib.sha1(b"[0.5, 1.0]", usedforsecurity=False).hexdigest()
+    seen["observation"] |= {"vectors": [[0.25, 1.0], [0.25, 1.0]], "metadata": {"vectors": []}}
+    name = hashlib.sha1(b"[0.5 2. ]", usedforsecurity=False).hexdigest()
     assert held_after([seen]).stm == [[f"VCTR|{name}", "a", "b"]]
+
+
+def test_kato_may_hold_learned_vectors_beside_an_events_own_and_no_other_string() -> None:
+    own, near = "VCTR|own", "VCTR|near"
+    due = [[own, "7", "x"], ["y"]]
+    assert comparable([[near, own, "7", "x"], ["y"]]) == comparable(due) == comparable([["7", own, "x"], ["y"]])
+    assert pattern_name([[near, own, "7", "x"], ["y"]]) == pattern_name(due)
+    assert comparable([[own, "x"], ["y"]]) != comparable(due) != comparable([["7", "x"], ["y"]])
+    assert own_symbols_are_there([[near, own, "7", "x"], ["y"]], due)
+    assert not own_symbols_are_there([[near, "7", "x"], ["y"]], due)
 
 
 def test_the_oracle_refuses_to_learn_nothing_and_stores_no_single_string() -> None:

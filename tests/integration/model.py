@@ -7,12 +7,12 @@ late, workers that die or are stopped between any two effects, replies of the st
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -31,6 +31,7 @@ from kato_tasks.embedded.kato.options import Options
 from kato_tasks.embedded.kato.patterns import Patterns
 from kato_tasks.embedded.kato.routes import Found, find
 from kato_tasks.embedded.kato.sessions import Session
+from kato_tasks.embedded.kato.vectors import NEAREST, added, vector_symbol
 from kato_tasks.engine.context import KatoTerms, LaneContext
 from kato_tasks.engine.drain import Drained, drain
 from kato_tasks.engine.retry import RetryPolicy
@@ -198,10 +199,19 @@ class Asked:
     after: int
 
 
-class Oracle:
-    """What KATO must hold after these events: one after another, each once."""
+Named = dict[tuple[str, int], list[str]]
+"""session, position → the symbols that the store last said KATO holds for an observation with vectors"""
 
-    def __init__(self) -> None:
+
+class Oracle:
+    """What KATO must hold after these events: one after another, each once.
+
+    Which learned vectors KATO adds to an event depends on when it saw it; so an event with vectors is what was written
+    down of it, provided that this can be true: its own symbol, its strings, and vectors that were observed.
+    """
+
+    def __init__(self, named: Named) -> None:
+        self.named = named
         self.stm: dict[str, list[list[str]]] = {}
         self.emotives: dict[str, list[dict[str, float]]] = {}
         self.said: dict[str, list[dict[str, Any]]] = {}
@@ -228,7 +238,9 @@ class Oracle:
         kind = event["event_type"]
         if kind == "observation":
             seen = event["observation"]
-            symbols = sorted(map(vector_symbol, seen.get("vectors", ()))) + sorted(seen["strings"])
+            symbols = sorted(seen["strings"])
+            if seen.get("vectors"):
+                symbols = self._with_vectors(session, vector_symbol(reduce(added, seen["vectors"])), symbols)
             if symbols:
                 stm.append(symbols)
             if seen.get("emotives"):
@@ -245,15 +257,13 @@ class Oracle:
         felt.clear()
         said.clear()
 
-
-def vector_symbol(vector: list[float]) -> str:
-    """What the embedded KATO calls a vector that nothing like it was seen before; KATO's own names are its own.
-
-    Known and left for later: KATO puts an event's vectors before its strings. A rebuild sends all as strings, which
-    KATO sorts, so that an event with a vector and a string that sorts before ``VCTR|`` cannot be rebuilt. There is
-    none in these histories.
-    """
-    return "VCTR|" + hashlib.sha1(str(vector).encode(), usedforsecurity=False).hexdigest()
+    def _with_vectors(self, session: str, own: str, strings: list[str]) -> list[str]:
+        held = self.named[session, self._events[session]]
+        vectors = [symbol for symbol in held if symbol.startswith("VCTR|")]
+        assert sorted(symbol for symbol in held if symbol not in vectors) == strings, (held, strings)
+        assert own in vectors, (held, own)
+        assert len(set(vectors)) == len(vectors) <= NEAREST + 1, held
+        return held
 
 
 # ---------------------------------------------------------------------------------- the lane
@@ -275,6 +285,7 @@ class Lane:
     stopped: list[tuple[ports.Step[Drained], ports.Effect[Any]]] = field(default_factory=list)
     predicted: dict[str, list[list[str]] | None] = field(default_factory=dict)
     """predict → the STM for which KATO made its answer; None: it was answered without KATO"""
+    named: Named = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = RedisStore(self.client)
@@ -385,6 +396,10 @@ class Lane:
             raise WorkerDied
         operations = effect.operations if isinstance(effect, ports.Together) else (effect,)
         answers = self.store.execute(operations)
+        for operation, answer in zip(operations, answers, strict=True):
+            if isinstance(operation, ports.Commit) and not isinstance(answer, Exception):
+                names = {(operation.session, at): json.loads(text) for at, text in operation.symbols}
+                self.named.update({at: symbols for at, symbols in names.items() if symbols is not None})
         if isinstance(effect, ports.Commit) and effect.answers and not isinstance(answers[0], Exception):
             self.predicted[effect.answers] = self.kato.predicted
         # An answer is committed at once; what else KATO is asked for predictions for (a learn that is settled) is none.

@@ -111,7 +111,7 @@ def hold_to_the_oracle(system: System, events: Sequence[Json], *, patterns: bool
         session = event["session_id"]
         status = session_status(session)
         assert status is not None
-        oracle = oracles.setdefault(status.lane, Oracle())
+        oracle = oracles.setdefault(status.lane, Oracle({}))
         oracle.apply(session, {"event_type": "observation", **event})
     for oracle in oracles.values():
         for session, stm in oracle.stm.items():

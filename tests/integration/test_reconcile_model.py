@@ -80,8 +80,8 @@ def events(history: list[tuple[int, str]]) -> list[Json]:
     return out
 
 
-def oracle_of(appended: list[Json]) -> Oracle:
-    oracle = Oracle()
+def oracle_of(lane: Lane, appended: list[Json]) -> Oracle:
+    oracle = Oracle(lane.named)
     for event in appended:
         oracle.apply(event["session_id"], event)
     return oracle
@@ -89,7 +89,7 @@ def oracle_of(appended: list[Json]) -> Oracle:
 
 def check(lane: Lane, appended: list[Json], *, learns_in_doubt: int, went_back: bool = False) -> None:
     """STM, emotives and frequencies are the oracle's; nothing is left open; nobody was parked or buried."""
-    oracle = oracle_of(appended)
+    oracle = oracle_of(lane, appended)
     for session, stm in oracle.stm.items():
         live = lane.bound(session)
         held = live.stm if live is not None else []
@@ -261,7 +261,7 @@ def test_a_store_that_went_back_in_time_follows_kato_and_applies_nothing_twice(
     in_doubt = stats.get("learns_unknown", 0) + stats.get("learns_in_doubt", 0)
     in_doubt += sum(session not in bound_then for session in learns)
     check(lane, appended, learns_in_doubt=in_doubt, went_back=True)
-    due = oracle_of(appended).patterns.counts
+    due = oracle_of(lane, appended).patterns.counts
     assert all(lane.frequencies().get(name, 0) >= count for name, count in due.items()), "doubled, never lost"
 
 

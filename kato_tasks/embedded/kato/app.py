@@ -95,6 +95,7 @@ class App:
         kato = state.kato
         if kind.prepare == "lose_all":
             kato.sessions.lose_all()
+            kato.brain.vectors.clear()
         elif kind.prepare == "expire" and call.session is not None:
             kato.sessions.drop(call.session)
         if kind.apply:

@@ -112,7 +112,8 @@ def predictions(kato: Kato, session: Session, _request: Request) -> Answer:
     )
 
 
-def cognition_data(_kato: Kato, session: Session, _request: Request) -> Answer:
+def cognition_data(kato: Kato, session: Session, _request: Request) -> Answer:
+    kato.brain.vectors.of(session.node.key)
     sums: dict[str, list[float]] = {}
     for felt in session.emotives:
         for name, value in felt.items():
@@ -151,6 +152,7 @@ def pattern(kato: Kato, name: str, request: Request) -> Answer:
         raise Invalid([error])
     key = sanitised(given[0])
     node = kato.sessions.node(key)
+    kato.brain.vectors.of(key)
     shown: dict[str, Any] = {"status": "error", "message": f"Pattern {name} not found"}
     if node is not None and kato.brain.clickhouse_up:
         kato.brain.show(node)

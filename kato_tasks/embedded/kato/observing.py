@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import uuid
 from typing import Any
@@ -12,6 +11,7 @@ from kato_tasks.embedded.kato.bodies import Observation, Sequence
 from kato_tasks.embedded.kato.patterns import Event
 from kato_tasks.embedded.kato.predicting import Memo, Predicted, Wanted
 from kato_tasks.embedded.kato.sessions import Node, Session
+from kato_tasks.embedded.kato.vectors import NodeVectors, Vectors
 
 STM_LIMIT = 1000
 LONGEST_STRING = 1_000_000
@@ -28,6 +28,7 @@ class Brain:
         self.saving = True
         """False is KATO's silent failure: all is computed and answered, and the session stays as it was."""
         self.memo = Memo()
+        self.vectors = Vectors()
         self.observes = self.learns = self.predictions = 0
 
     def observe(self, session: Session, observation: Observation) -> Observed:
@@ -46,7 +47,7 @@ class Brain:
 
     def _apply(self, session: Session, sequence: Sequence, prefix: str) -> tuple[list[Observed], list[str], str | None]:
         _refuse_quoted_node(session)
-        draft = _Draft(session)
+        draft = _Draft(session, self.vectors.of(session.node.key))
         predicting = session.setting("process_predictions")
         limit = session.setting("max_pattern_length")
         results: list[Observed] = []
@@ -107,6 +108,7 @@ class Brain:
         """What the node's patterns say of the session's STM."""
         _refuse_quoted_node(session)
         self.predictions += 1
+        self.vectors.of(session.node.key)
         return self._predict(session, session.stm, session.setting("recall_threshold"))
 
     def show(self, node: Node, *, everything: bool = False) -> None:
@@ -137,6 +139,7 @@ class Brain:
         emotives: list[dict[str, float]],
         said: list[dict[str, Any]],
     ) -> str:
+        self.vectors.of(session.node.key).learn()
         patterns = session.node.patterns
         now = time.monotonic()
         patterns.show(now)
@@ -155,10 +158,11 @@ class Brain:
 class _Draft:
     """A session's state while observations are applied to it: saved whole at the end, or not at all."""
 
-    __slots__ = ("_last", "_session", "_sort", "emotives", "predictions", "said", "stm", "time")
+    __slots__ = ("_last", "_session", "_sort", "_vectors", "emotives", "predictions", "said", "stm", "time")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, vectors: NodeVectors) -> None:
         self._session = session
+        self._vectors = vectors
         self._sort = session.setting("sort_symbols")
         self._last: Observation | None = None
         self.stm = session.stm.copy()
@@ -169,7 +173,9 @@ class _Draft:
 
     def observe(self, observation: Observation) -> bool:
         """Take one observation in; answers whether it made an event."""
-        event = _event(observation, sort=self._sort)
+        # A vector is there for the node's next learn even if this call fails later.
+        seen = self._vectors.observe(observation.vectors) if observation.vectors else []
+        event = seen + _strings(observation.strings, sort=self._sort)
         self._last = observation
         self.time += 1
         if event:
@@ -209,18 +215,8 @@ def _refuse_quoted_node(session: Session) -> None:
         raise ServerError("the node's name goes into SQL as it is")
 
 
-def _event(observation: Observation, *, sort: bool) -> Event:
-    strings = observation.strings
+def _strings(strings: list[str], *, sort: bool) -> Event:
     for string in strings:
         if len(string) >= LONGEST_STRING:
             raise ServerError("KATO freezes for 40 s on such a string, then fails")
-    event = sorted(strings) if sort and len(strings) > 1 else list(strings)
-    if observation.vectors:
-        if len({len(vector) for vector in observation.vectors}) > 1:
-            raise ServerError("vectors of different sizes")
-        event = sorted(map(_vector_symbol, observation.vectors)) + event
-    return event
-
-
-def _vector_symbol(vector: list[float]) -> str:
-    return "VCTR|" + hashlib.sha1(str(vector).encode(), usedforsecurity=False).hexdigest()
+    return sorted(strings) if sort and len(strings) > 1 else list(strings)

@@ -61,28 +61,6 @@ def test_an_id_given_to_a_single_observe_is_ignored(session: KatoSession) -> Non
     assert session.observe("x", unique_id="mine")["unique_id"] != "mine"
 
 
-def test_a_vector_becomes_a_symbol_of_the_event(session: KatoSession) -> None:
-    session.observe("word", vectors=[[0.1, 0.2]])
-    (event,) = session.stm()
-    vectors = [symbol for symbol in event if symbol.startswith("VCTR|")]
-    assert vectors
-    assert [symbol for symbol in event if symbol not in vectors] == ["word"]
-
-
-def test_the_same_vector_is_the_same_symbol(session: KatoSession) -> None:
-    session.observe(vectors=[[0.1, 0.2]])
-    session.observe(vectors=[[0.1, 0.2]])
-    first, second = session.stm()
-    assert first == second
-
-
-def test_vectors_of_mixed_size_answer_500_and_change_nothing(session: KatoSession) -> None:
-    session.observe("a")
-    answer = session.ask("POST", "observe", json={"vectors": [[0.1, 0.2], [0.1]]})
-    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
-    assert (session.stm(), session.time()) == ([["a"]], 1)
-
-
 @pytest.mark.parametrize(
     ("body", "kind", "where"),
     [

@@ -85,7 +85,7 @@ def test_a_500_leaves_stm_and_time_untouched(session: KatoSession) -> None:
     answer = session.ask(
         "POST",
         "observe-sequence",
-        json={"observations": [{"strings": ["b"]}, {"vectors": [[1.0], [1.0, 2.0]]}]},
+        json={"observations": [{"strings": ["b"]}, {"vectors": [[1.0, 2.0], [1.0, 2.0, 3.0]]}]},
     )
     assert answer.status_code == 500
     assert (session.stm(), session.time()) == ([["a"]], 1)
@@ -146,7 +146,7 @@ def test_patterns_learned_on_the_way_stay_when_the_sequence_fails(kato: Kato) ->
         "POST",
         "observe-sequence",
         json={
-            "observations": [{"strings": ["a", "b"]}, {"vectors": [[1.0], [1.0, 2.0]]}],
+            "observations": [{"strings": ["a", "b"]}, {"vectors": [[1.0, 2.0], [1.0, 2.0, 3.0]]}],
             "learn_after_each": True,
         },
     )
