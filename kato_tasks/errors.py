@@ -144,6 +144,10 @@ class OutcomeUnknown(KatoError):
     """seconds that the answer asked to wait, if it did"""
 
 
+class KatoFailed(OutcomeUnknown):
+    """KATO's own 500: it had the call, and failed in the middle of it."""
+
+
 class GatewayAnswered(OutcomeUnknown):
     """A changing call was answered by something before KATO (503, 429, a 200 that is not KATO's).
 

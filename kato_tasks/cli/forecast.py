@@ -18,7 +18,16 @@ from kato_tasks.cli.answers import answer_of, patterns_of
 from kato_tasks.cli.applied import until_applied
 from kato_tasks.cli.screen import Screen
 from kato_tasks.embedded.stack import Stack
-from kato_tasks.embedded.tickets import SESSION_CONFIG, Followers, Ticket, learning_events, questions, split, step_event
+from kato_tasks.embedded.tickets import (
+    SERVER,
+    SESSION_CONFIG,
+    Followers,
+    Ticket,
+    learning_events,
+    questions,
+    split,
+    step_event,
+)
 from kato_tasks.tasks import predict
 
 NODE = "helpdesk"
@@ -66,11 +75,12 @@ def helpdesk_demo(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[s
     figures |= _learn(stack, screen, learned)
     kato, baseline, asked = _predict(stack, screen, rest, Followers(learned))
     screen.show(_table(kato, baseline))
-    config = ", ".join(f"{name}={value}" for name, value in SESSION_CONFIG.items())
-    screen.say(f"  KATO's sessions have {config},")
+    server, config = (", ".join(f"{name}={value}" for name, value in one.items()) for one in (SERVER, SESSION_CONFIG))
+    screen.say(f"  The embedded KATO was started with {server}, its sessions have {config},")
     screen.say("  chosen on the tickets that are learned, never on those that are predicted.")
     figures |= asked
-    figures |= {"accuracy": kato.shares(), "baseline": baseline.shares(), "kato_session_config": SESSION_CONFIG}
+    figures |= {"accuracy": kato.shares(), "baseline": baseline.shares()}
+    figures |= {"kato_session_config": SESSION_CONFIG, "kato_environment": SERVER}
     return figures | {"machine": {"cpus": os.cpu_count(), "python": platform.python_version()}}
 
 

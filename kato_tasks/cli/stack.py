@@ -19,7 +19,7 @@ import click
 from kato_tasks.cli.lazy import BAD_INPUT, Failure
 from kato_tasks.cli.screen import WIDTH, Screen
 from kato_tasks.embedded.stack import Stack, StackFailed
-from kato_tasks.embedded.tickets import SESSION_CONFIG, BadData, Ticket, read_tickets
+from kato_tasks.embedded.tickets import SERVER, SESSION_CONFIG, BadData, Ticket, read_tickets
 
 CHECK_SECONDS = 0.2
 
@@ -153,7 +153,7 @@ def demo(data: Path | None, concurrency: int, as_json: bool) -> None:
     tickets = _tickets(data) if data else []
     settings = {}
     if tickets:
-        settings["KATO_TASKS_KATO_SESSION_CONFIG"] = json.dumps(SESSION_CONFIG)
+        settings = {**SERVER, "KATO_TASKS_KATO_SESSION_CONFIG": json.dumps(SESSION_CONFIG)}
     figures = None
     try:
         with (

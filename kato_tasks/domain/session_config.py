@@ -1,4 +1,7 @@
-"""What KATO's session config may not hold, because the protocol with KATO stands on it. Pure."""
+"""What KATO's session config may not hold: what the protocol stands on, and what cannot do what it says. Pure.
+
+What only a running KATO can tell is asked of it: ``engine/config_check.py``.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,49 @@ _WANTED: dict[str, tuple[Any, str]] = {
         0,
         "KATO would learn by itself in the middle of a call, which can neither be told from a failure nor undone",
     ),
-    "sort_symbols": (True, "a rebuilt session sends its symbols sorted, so other patterns would be learned"),
-    "use_token_matching": (True, "without it KATO does not sort symbols, and a rebuilt session sends them sorted"),
+    "sort_symbols": (
+        True,
+        "KATO sorts whatever a session says, and a rebuilt session stands on it",
+    ),
+    "use_token_matching": (True, "without it KATO may not sort symbols, and a rebuilt session sends them sorted"),
 }
+_OF_THE_SERVER = {"rank_sort_algo": "RANK_SORT_ALGO", "persistence": "PERSISTENCE", "indexer_type": "INDEXER_TYPE"}
+"""Keys that KATO takes and shows in a session, and the variable of its server's environment by which it goes instead
+(measured on KATO 3.10.1, with values that would show)."""
+_WHOLE = frozenset(
+    {
+        "max_predictions",
+        "jaccard_min_overlap",
+        "minhash_bands",
+        "minhash_rows",
+        "minhash_num_hashes",
+        "max_candidates_per_stage",
+    }
+)
+"""A broken number is kept by KATO, and then every prediction fails (``max_predictions``) or none is found."""
 
 
 def breach(config: Mapping[str, Any]) -> str:
-    """Why this session config cannot work, naming its key; '' when it can."""
+    """Why this session config cannot work, naming its key and the remedy; '' when nothing speaks against it."""
     for name, (wanted, why) in _WANTED.items():
         if name in config and (type(config[name]) is not type(wanted) or config[name] != wanted):
             return f"{name} must stay {str(wanted).lower()}: {why}; leave it out"
-    if "stm_mode" in config:
-        return "stm_mode is about learning by itself (max_pattern_length), which must stay off; leave it out"
+    for name, value in config.items():
+        if name == "stm_mode":
+            return "stm_mode is about learning by itself (max_pattern_length), which must stay off; leave it out"
+        if value is None:
+            return f"{name} is null, which asks KATO for nothing; leave it out"
+        if name in _OF_THE_SERVER:
+            return (
+                f"{name} does nothing in a session's config: KATO goes by what its server was started with; "
+                f"set {_OF_THE_SERVER[name]}={value} in the environment of KATO's server instead; leave it out"
+            )
+        if name in _WHOLE and type(value) is not int:
+            return f"{name} must be a whole number: with {value!r} KATO's predictions fail; write {_whole(value)}"
+        if name == "affinity_emotive" and not isinstance(value, str):
+            return "affinity_emotive must be the name of one emotive: with anything else KATO's predictions fail"
     return ""
+
+
+def _whole(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else "one"

@@ -14,9 +14,11 @@ from typing import Any
 
 COLUMNS = ("timestamp", "case_id", "activity")
 LEARNED_SHARE = 0.8
-SESSION_CONFIG = {"rank_sort_algo": "frequency", "recall_threshold": 0.3, "max_predictions": 20}
-"""How KATO ranks its predictions here. Chosen on the tickets that are learned (their second half, in five
-parts, each predicted from what came before it), never on those that are predicted."""
+SESSION_CONFIG = {"recall_threshold": 0.3, "max_predictions": 20}
+"""What sessions ask KATO for here, and SERVER what its server is started with: KATO ranks predictions by its server's
+setting alone. Both were chosen on the tickets that are learned (their second half, in five parts, each predicted from
+what came before it), never on those that are predicted."""
+SERVER = {"RANK_SORT_ALGO": "frequency"}
 FEWEST = 5
 """Tickets below which there is nothing to split."""
 

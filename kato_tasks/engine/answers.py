@@ -42,6 +42,11 @@ def meaning(reply: KatoReply) -> Meaning:
     return "gateway"
 
 
+def is_katos_500(reply: KatoReply) -> bool:
+    """Whether KATO itself failed in the middle of the call, and not something that waited for it in vain."""
+    return reply.status == 500 and reply.body == b"Internal Server Error"
+
+
 def counts_as_failure(reply: KatoReply) -> bool:
     """Whether an answer says that its KATO instance cannot be used now: it fails, or something else stands there."""
     if reply.status == 200:

@@ -8,7 +8,7 @@ from kato_tasks.domain.stm import STM_CAP, Symbols, expected_stm, matches, rebui
 from kato_tasks.engine import kato
 from kato_tasks.engine.context import LaneContext, new_call_id, send_together
 from kato_tasks.engine.reading import FIRST_PIECE, batches, next_piece, size_of
-from kato_tasks.errors import GatewayAnswered, KatoError, KatoUnavailable, OutcomeUnknown
+from kato_tasks.errors import GatewayAnswered, KatoError, KatoFailed, KatoUnavailable, OutcomeUnknown
 from kato_tasks.ports import Bind, Count, ReadLog, ReadSymbols, Step, Work, WriteIntent, ask
 
 FARTHEST = 20 * STM_CAP
@@ -49,12 +49,17 @@ def history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symb
 
 
 def create(lane: LaneContext, work: Work, url: str) -> Step[str]:
-    """A KATO session on the session's node. One whose answer is lost stays there until its TTL: it is counted."""
+    """A KATO session on the session's node. One whose answer is lost stays there until its TTL: it is counted.
+
+    Where KATO itself answers 500 there is none: writing the session down is the last thing it does.
+    """
     terms = lane.terms
     if work.create_lost:
         yield from ask(Count(work.lane, "leftovers"))
     try:
         return (yield from kato.create_session(url, work.node, terms.ttl_seconds, terms.session_config()))
+    except KatoFailed:
+        raise
     except OutcomeUnknown:
         yield from ask(Count(work.lane, "leftovers"))
         raise

@@ -196,7 +196,7 @@ def kept_alive(lane: LaneContext, work: Work) -> Step[Proceeded]:
     """The session has nothing to do, and its KATO session would expire though it is in use: write to it."""
     binding = work.binding
     if binding is not None:
-        yield from kato.keep_alive(binding.url, binding.kato_session)
+        yield from kato.keep_alive(binding.url, binding.kato_session, lane.terms.ttl_seconds)
         binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
     return (
         yield from ask(

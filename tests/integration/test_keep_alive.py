@@ -113,10 +113,10 @@ def test_it_is_written_to_only_under_the_lanes_lease(system: System, rt: Runtime
     append_events(run_of(session, 1, 2))
     (works,) = rt.store.execute([Lease(partition, "another", 5_000, 1, Batch(1, 1_000))])
     assert [work.lane for work in works] == [lane]
-    before = system.ask("stats")["requests"].get("config", 0)
+    before = system.ask("stats")["requests"].get("extend", 0)
     assert kept_alive(rt, session, soon_ms=60_000) == 1
     drain(drainer)
-    assert system.ask("stats")["requests"].get("config", 0) == before, "another worker holds the lane"
+    assert system.ask("stats")["requests"].get("extend", 0) == before, "another worker holds the lane"
     rt.store.execute([Release(partition, "another", (lane,))])
     drain(drainer)
     assert system.stm(session) == expected(3)

@@ -89,7 +89,7 @@ def _session(state: State, session_id: str) -> Answer:
         "stm": session.stm,
         "applied": list(session.history),
         "alive": session.alive,
-        "expires": session.expires,
+        "expires": session.ends,
     }
     # ASCII, so that a lone surrogate can be read back too.
     return Answer(200, json.dumps(shown).encode())

@@ -23,7 +23,7 @@ def create(kato: Kato, request: Request) -> Answer:
 def exists(kato: Kato, session_id: str) -> Answer:
     """Whether a session lives: always 200, and its expiry stays as it is."""
     session = kato.sessions.peek_live(session_id)
-    expired = session is not None and session.expires <= time.time()
+    expired = session is not None and session.ends <= time.time()
     if session is not None and expired:
         kato.sessions.drop(session)
     live = session is not None and not expired
@@ -64,8 +64,7 @@ def extend(_kato: Kato, session: Session, request: Request) -> Answer:
         message = "Input should be a valid integer, unable to parse string as an integer"
         error = {"type": "int_parsing", "loc": ["query", "ttl_seconds"], "msg": message, "input": text}
         raise Invalid([error]) from None
-    session.expires = time.time() + seconds
-    session.extended = True
+    session.expires = session.kept_until = time.time() + seconds
     return ok({"status": "extended", "session_id": session.id, "ttl_seconds": seconds})
 
 

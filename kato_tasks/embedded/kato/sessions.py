@@ -51,9 +51,9 @@ class Session:
         "created",
         "emotives",
         "expires",
-        "extended",
         "history",
         "id",
+        "kept_until",
         "metadata",
         "node",
         "node_id",
@@ -82,8 +82,7 @@ class Session:
         self.node_id = node_id
         self.node_text = quote(node_id)
         self.ttl = ttl
-        self.expires = self.created + ttl
-        self.extended = False
+        self.expires = self.kept_until = self.created + ttl
         self.config = config
         self.metadata = metadata
         self.stm: list[Event] = []
@@ -100,9 +99,13 @@ class Session:
         return self.config[key] if key in self.config else configuration.DEFAULTS[key]
 
     def saved(self, now: float) -> None:
-        """A write slides the expiry, and undoes an `extend`."""
-        self.expires = now + self.ttl
-        self.extended = False
+        """A write slides the expiry by the session's own TTL, which undoes an `extend` by another."""
+        self.expires = self.kept_until = now + self.ttl
+
+    @property
+    def ends(self) -> float:
+        """When it is gone: KATO writes down when a session expires, and its store keeps it for a time of its own."""
+        return min(self.expires, self.kept_until)
 
     def clear(self) -> None:
         """What clear-stm does: STM, emotives, metadata and time start again."""
@@ -154,16 +157,18 @@ class Sessions:
         return session
 
     def find(self, session_id: str) -> Session | None:
-        """The live session of that id; an expired one is dropped here. Undoes an `extend`."""
+        """The live session of that id; an expired one is dropped here.
+
+        The store keeps it for the session's own TTL from now on: an `extend` by more than that is undone.
+        """
         session = self._live.get(session_id)
         if session is None:
             return None
         now = time.time()
-        if session.expires <= now:
+        if session.ends <= now:
             self.drop(session)
             return None
-        if session.extended:
-            session.saved(now)
+        session.kept_until = now + session.ttl
         return session
 
     def peek_live(self, session_id: str) -> Session | None:
@@ -214,7 +219,7 @@ class Sessions:
     def live(self) -> int:
         """Sessions that have not expired."""
         now = time.time()
-        return sum(session.expires > now for session in self._live.values())
+        return sum(session.ends > now for session in self._live.values())
 
     def _sweep_some(self) -> None:
         now = time.time()
@@ -222,7 +227,7 @@ class Sessions:
             session = self._live.get(self._sweep.popleft())
             if session is None:
                 continue
-            if session.expires <= now:
+            if session.ends <= now:
                 self.drop(session)
             else:
                 self._sweep.append(session.id)

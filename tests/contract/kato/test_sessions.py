@@ -162,6 +162,27 @@ def test_an_extension_is_undone_by_the_next_access(kato: Kato) -> None:
     assert (expiry(shown) - datetime.fromisoformat(session.created["created_at"])).total_seconds() < 200
 
 
+def test_an_extension_by_its_own_time_to_live_slides_the_expiry_and_leaves_everything_else(kato: Kato) -> None:
+    """The one write that changes nothing but the expiry, so the one that a keep-alive can be; twice is as good."""
+    extended = kato.session(ttl_seconds=4, config={**QUIET, "recall_threshold": 0.3})
+    left = kato.session(ttl_seconds=4)
+    for session in (extended, left):
+        session.observe("b", "a")
+
+    def outlived() -> bool:
+        for _ in range(2):
+            body_of(extended.ask("POST", "extend", params={"ttl_seconds": 4}))
+        body_of(extended.ask("GET", "stm"))  # an access does not undo it
+        return not body_of(left.ask("GET", "exists"))["exists"]
+
+    wait_until(outlived, 15, "the session that is left alone expires", every=0.5)
+    after = body_of(extended.ask("GET", "cognition-data"))["cognition_data"]
+    assert (after["short_term_memory"], after["time"]) == ([["a", "b"]], 1)
+    config = body_of(extended.ask("GET", "config"))["config"]
+    assert (config["recall_threshold"], config["process_predictions"]) == (0.3, False)
+    assert body_of(extended.ask("GET", "exists"))["exists"] is True
+
+
 def test_a_configuration_can_be_changed(session: KatoSession) -> None:
     changed = session.ask("POST", "config", json={"config": {"max_predictions": 3, "unknown": 1}})
     assert changed.status_code == 200

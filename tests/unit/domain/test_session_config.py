@@ -17,6 +17,10 @@ BREAKING: list[tuple[str, Any]] = [
     *(("stm_mode", value) for value in ("CLEAR", "ROLLING", None)),
     *(("sort_symbols", value) for value in (False, 1, "yes", None)),
     *(("use_token_matching", value) for value in (False, 1, None)),
+    ("recall_threshold", None),
+    ("rank_sort_algo", "frequency"),
+    ("persistence", 3),
+    ("indexer_type", "LSH"),
 ]
 
 
@@ -38,9 +42,36 @@ def test_a_session_config_that_breaks_the_protocol_is_refused_at_start_with_the_
     "config",
     [
         {},
-        {"rank_sort_algo": "frequency", "recall_threshold": 0.3, "max_predictions": 20},
+        {"recall_threshold": 0.3, "max_predictions": 20, "affinity_emotive": "joy", "filter_pipeline": ["length"]},
         {"process_predictions": False, "max_pattern_length": 0, "sort_symbols": True, "use_token_matching": True},
     ],
 )
 def test_what_leaves_the_protocol_alone_is_let_through(config: dict[str, Any]) -> None:
     assert breach(config) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "variable"),
+    [
+        ("rank_sort_algo", "frequency", "RANK_SORT_ALGO=frequency"),
+        ("persistence", 3, "PERSISTENCE=3"),
+        ("indexer_type", "LSH", "INDEXER_TYPE=LSH"),
+    ],
+)
+def test_what_kato_takes_and_ignores_is_refused_with_the_way_that_works(name: str, value: Any, variable: str) -> None:
+    """Measured on KATO 3.10.1: echoed in the session's config, and nothing else changes by it."""
+    assert breach({name: value}) == (
+        f"{name} does nothing in a session's config: KATO goes by what its server was started with; "
+        f"set {variable} in the environment of KATO's server instead; leave it out"
+    )
+
+
+@pytest.mark.parametrize("value", [7.0, 7.5, True, "7"])
+def test_a_number_that_kato_keeps_and_then_fails_every_prediction_with_is_refused(value: Any) -> None:
+    """Measured on KATO 3.10.1: max_predictions 7.0 is taken at creation, and each GET of predictions answers 500."""
+    assert breach({"max_predictions": value}).startswith("max_predictions must be a whole number")
+
+
+def test_an_emotive_that_is_no_name_is_refused() -> None:
+    """Measured on KATO 3.10.1: ["a"] is taken at creation, and each GET of predictions answers 500."""
+    assert breach({"affinity_emotive": ["joy"]}).startswith("affinity_emotive must be the name of one emotive")

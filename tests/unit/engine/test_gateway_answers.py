@@ -250,7 +250,7 @@ WRONG: dict[str, list[Any]] = {
         {"session_id": 7, "session_config": {}},
     ],
     "delete": [*SHAPES, {"status": "okay"}],
-    "config": [*SHAPES, {"status": "deleted"}],
+    "extend": [*SHAPES, {"status": "deleted"}],
     "observe-sequence": [
         *SHAPES,
         {"observations_processed": 1, "results": [], "final_stm_length": 1},
@@ -294,7 +294,7 @@ WRONG: dict[str, list[Any]] = {
 STEPS: dict[str, Any] = {
     "sessions": lambda: kato.create_session(URL, "n", 60, {}),
     "delete": lambda: kato.delete_session(URL, "old"),
-    "config": lambda: kato.keep_alive(URL, "old"),
+    "extend": lambda: kato.keep_alive(URL, "old", 60),
     "observe-sequence": lambda: kato.observe_sequence(URL, "old", ["{}"]),
     "learn": lambda: kato.learn(URL, "old"),
     "clear-stm": lambda: kato.clear_stm(URL, "old"),

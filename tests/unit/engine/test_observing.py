@@ -368,6 +368,21 @@ def test_a_create_whose_answer_is_lost_is_counted_as_a_leftover() -> None:
     assert world.counts["leftovers"] == 1
 
 
+def test_a_create_that_kato_answered_500_left_nothing_behind_and_is_not_counted() -> None:
+    world = World(logged(letters("ab"))).kato("sessions", ERROR)
+    world.turn()
+    assert (world.trace, world.counts) == (["sessions", "defer"], {})
+
+
+@pytest.mark.parametrize("answer", [ports.KatoReply(504, b"Gateway Time-out"), ports.KatoReply(500, b"<html>")])
+def test_a_create_that_something_before_kato_answered_5xx_may_have_left_a_session_and_is_counted(
+    answer: ports.KatoReply,
+) -> None:
+    world = World(logged(letters("ab"))).kato("sessions", answer)
+    world.turn()
+    assert world.counts == {"leftovers": 1}
+
+
 def test_a_create_of_a_worker_that_died_is_counted_as_a_leftover() -> None:
     world = World(logged(letters("a")), create_lost=True).kato("sessions", created())
     world.kato("observe-sequence", sequence(1, time=1, stm_length=1))
@@ -565,9 +580,9 @@ def test_verify_last_finds_a_200_that_was_not_saved_though_nothing_follows() -> 
 
 def test_a_keep_alive_writes_to_the_kato_session_and_slides_its_expiry() -> None:
     world = World(logged(letters("a")), bound_at(1, expires_ms=NOW_MS + 5_000), cursor=1, keep_alive=True)
-    world.kato("config", OK)
+    world.kato("extend", OK)
     world.turn()
-    assert world.trace == ["config old", "commit 1"]
+    assert world.trace == ["extend old", "commit 1"]
     assert world.binding is not None
     assert world.binding.expires_ms == NOW_MS + 3_600_000
 
@@ -575,14 +590,14 @@ def test_a_keep_alive_writes_to_the_kato_session_and_slides_its_expiry() -> None
 @pytest.mark.parametrize("policy", ["park", "dead_letter"])
 def test_a_keep_alive_that_fails_again_and_again_neither_parks_nor_breaks_an_idle_session(policy: str) -> None:
     world = World(logged(letters("a")), bound_at(1), cursor=1, keep_alive=True, attempts=99, unsent=30)
-    world.kato("config", ERROR)
+    world.kato("extend", ERROR)
     world.turn(context(on_exhausted=policy))  # type: ignore[arg-type]
-    assert world.trace == ["config old", "defer"]
+    assert world.trace == ["extend old", "defer"]
 
 
 def test_a_keep_alive_of_a_kato_session_that_is_gone_rebuilds_it() -> None:
     world = World(logged(letters("a")), bound_at(1), cursor=1, keep_alive=True)
-    world.kato("config", GONE).kato("delete", GONE).kato("sessions", created())
+    world.kato("extend", GONE).kato("delete", GONE).kato("sessions", created())
     world.kato("observe-sequence", sequence(1, time=1, stm_length=1)).kato("cognition-data", holds(stm_of("a")))
     world.kato("delete", GONE)
     world.turn()

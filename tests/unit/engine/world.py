@@ -81,6 +81,7 @@ OK = reply({"status": "okay"})
 DONE = {
     "delete": {"status": "deleted"},
     "clear-stm": {"status": "cleared"},
+    "extend": {"status": "extended"},
     "predictions": {"predictions": [], "future_potentials": []},
 }
 ERROR = ports.KatoReply(500, b"Internal Server Error")
