@@ -16,6 +16,7 @@ def main() -> int:
     """Ask, compare, print; 1 if anything differed."""
     parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
     parser.add_argument("--url", default=os.environ.get("KATO_URL", "http://127.0.0.1:8000"), help="the real KATO")
+    parser.add_argument("--other", default="", help="another KATO, or the same, in the embedded one's place")
     parser.add_argument("--histories", type=int, default=50)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--first", type=int, default=0, help="the number of the first history")
@@ -28,7 +29,7 @@ def main() -> int:
     if given.survey:
         return survey(given, kinds)
     summary, started = Summary(), time.monotonic()
-    with pair(given.url) as both:
+    with pair(given.url, given.other) as both:
         for index in range(given.first, given.first + given.histories):
             found = both.run(history(given.seed, index, kinds), summary)
             summary.histories += 1
@@ -49,7 +50,7 @@ def survey(given: argparse.Namespace, kinds: list[str]) -> int:
     numbers: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], str] = {}
     summary, started = Summary(), time.monotonic()
-    with pair(given.url) as both:
+    with pair(given.url, given.other) as both:
         for index in range(given.first, given.first + given.histories):
             summary.histories += 1
             for found in both.all(history(given.seed, index, kinds), summary):

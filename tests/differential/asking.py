@@ -12,6 +12,8 @@ from tests.differential.calls import Call
 
 IDLE_SECONDS = 3.0
 """KATO closes a connection that was idle for 5 s."""
+VISIBLE_WITHIN = 1.0
+"""KATO shows a new pattern 50 to 200 ms after it was learned."""
 _NAME = re.compile(rb"~([snp])(\d+)")
 _PATTERN = re.compile(r"PTRN\|[0-9a-f]{40}")
 _HEADERS = ("content-type", "connection", "allow")
@@ -38,6 +40,7 @@ class Side:
         self._tag = tag
         self._connection: http.client.HTTPConnection | None = None
         self._used = 0.0
+        self._process: Any = None
         self.sessions: dict[str, str] = {}
         self.patterns: list[str] = []
 
@@ -65,14 +68,17 @@ class Side:
             body = json.loads(text)
         return Answer(status, kept, body, closes, at)
 
-    def knows(self, pattern: str, node_id: str) -> bool:
-        """Whether a pattern can be read back by now."""
-        path = f"/pattern/{pattern}?node_id={quote(node_id, safe='')}"
-        status, _, data, _ = self._exchange(Call("pattern", "GET", path))
-        return status == 200 and json.loads(data)["pattern"]["status"] == "okay"
+    def wait_for(self, pattern: str, node_id: str) -> None:
+        """Wait until a new pattern can be read back, but not for long: some are never stored."""
+        path = f"/pattern/{pattern}?node_id={quote(self._node(node_id), safe='')}"
+        end = time.monotonic() + VISIBLE_WITHIN
+        while time.monotonic() < end:
+            status, _, data, _ = self._exchange(Call("pattern", "GET", path))
+            if status == 200 and json.loads(data)["pattern"]["status"] == "okay":
+                break
+            time.sleep(0.01)
 
-    def node(self, node_id: str) -> str:
-        """A node id of the history, as it is called in this run."""
+    def _node(self, node_id: str) -> str:
         return self._named(node_id.encode(errors="surrogatepass")).decode(errors="surrogatepass")
 
     def _named(self, data: bytes) -> bytes:
@@ -94,7 +100,7 @@ class Side:
         if self._connection is not None and time.monotonic() - self._used > IDLE_SECONDS:
             self.close()
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(self._host, self._port, timeout=60)
+            self._connection = self._connected()
         connection = self._connection
         connection.request(call.method, path, body, headers)
         response = connection.getresponse()
@@ -107,6 +113,25 @@ class Side:
         elif connection.sock is None:
             closes = True
         return response.status, {k.lower(): v for k, v in response.getheaders()}, data, closes
+
+    def _connected(self) -> http.client.HTTPConnection:
+        """A connection to the server process that answered first.
+
+        KATO's processes keep figures of a node, and the vectors that they have learned, each for itself: another
+        one may answer with what was true before.
+        """
+        for _ in range(200):
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=60)
+            connection.request("GET", "/health")
+            health = json.loads(connection.getresponse().read())
+            # When it began to collect, which is when it was started.
+            process = health.get("last_collection")
+            if self._process is None:
+                self._process = process
+            if process == self._process:
+                return connection
+            connection.close()
+        raise ConnectionError("the process that answered first is not to be reached any more")
 
 
 def _closed(connected: socket.socket | None) -> bool:

@@ -11,10 +11,8 @@ from typing import Any
 from kato_tasks.embedded.kato.server import serve_in_thread
 from tests.differential.asking import Answer, Side
 from tests.differential.calls import Call
-from tests.differential.comparing import About, Difference, differences
-
-VISIBLE_WITHIN = 2.0
-"""KATO makes a new pattern visible 50 to 200 ms after it was learned."""
+from tests.differential.comparing import Difference, differences, levelled
+from tests.differential.following import Following
 
 
 @dataclass
@@ -80,6 +78,9 @@ class Pair:
         """Every call of a history at which they differ; after the first one the others may follow from it."""
         tag = f"dif{secrets.token_hex(4)}"
         real, embedded = (Side(url, tag) for url in self._urls)
+        if len(set(self._urls)) == 1:
+            # One KATO asked twice shows what it answers differently by itself.
+            embedded = Side(self._urls[1], f"dif{secrets.token_hex(4)}")
         try:
             yield from self._all(calls, real, embedded, summary)
         finally:
@@ -87,11 +88,11 @@ class Pair:
             embedded.close()
 
     def _all(self, calls: list[Call], real: Side, embedded: Side, summary: Summary | None) -> Iterator[Disagreement]:
-        following = _Following()
+        following = Following()
         for number, call in enumerate(calls):
             one, other = real.ask(call), embedded.ask(call)
             about = following.about(call, one)
-            found = differences(call, about, one, other)
+            found = differences(levelled(one, about), levelled(other, about._replace(at=other.at)))
             if summary is not None:
                 summary.calls[call.kind] += 1
                 summary.statuses[one.status] += 1
@@ -99,7 +100,7 @@ class Pair:
                 yield Disagreement(calls[: number + 1], one, other, found)
             for pattern, node_id in following.learned(call, one, real):
                 for side in (real, embedded):
-                    _wait_for(side, pattern, side.node(node_id))
+                    side.wait_for(pattern, node_id)
 
     def shrink(self, found: Disagreement, seconds: float = 60) -> Disagreement:
         """The same difference after fewer calls: each is left out in turn, large pieces first."""
@@ -126,62 +127,11 @@ class Pair:
             size //= 2
 
 
-class _Following:
-    """What a run must know about its sessions to compare the next answer."""
-
-    def __init__(self) -> None:
-        self._nodes: dict[str, str] = {}
-        self._limits: dict[str, int] = {}
-        self._unsettled: set[str] = set()
-        self._known: set[tuple[str, str]] = set()
-
-    def about(self, call: Call, answer: Answer) -> About:
-        body = answer.body if isinstance(answer.body, dict) else {}
-        session = _session(call)
-        if "session_config" in body:
-            session = body["session_id"]
-            self._nodes[session] = body["node_id"]
-            self._limit(session, body["session_config"].get("max_predictions"))
-        elif "config" in body:
-            self._limit(session, body["config"].get("max_predictions"))
-        if answer.status == 200 and body.get("status") in ("okay", "completed", "learned", "cleared"):
-            learned = bool(body.get("auto_learned_patterns"))
-            (self._unsettled.add if learned else self._unsettled.discard)(session)
-        empty = not body.get("predictions")
-        return About(call.kind, answer.at, self._limits.get(session, 100), session in self._unsettled, empty)
-
-    def _limit(self, session: str, value: Any) -> None:
-        if isinstance(value, int):
-            self._limits[session] = value
-
-    def learned(self, call: Call, answer: Answer, side: Side) -> Iterator[tuple[str, str]]:
-        """Patterns that the answer names for the first time, with their node."""
-        session = _session(call)
-        node_id = self._nodes.get(session)
-        if call.kind == "clear-all":
-            self._known.clear()
-        if node_id is None or not isinstance(answer.body, dict) or "status" not in answer.body:
-            return
-        text = str(answer.body)
-        for pattern in side.patterns:
-            if (node_id, pattern) not in self._known and pattern in text:
-                self._known.add((node_id, pattern))
-                yield pattern, node_id
-
-
-def _session(call: Call) -> str:
-    parts = call.path.split("?")[0].split("/")
-    return parts[2] if len(parts) > 2 and parts[1] == "sessions" else ""
-
-
-def _wait_for(side: Side, pattern: str, node_id: str) -> None:
-    end = time.monotonic() + VISIBLE_WITHIN
-    while not side.knows(pattern, node_id) and time.monotonic() < end:
-        time.sleep(0.01)
-
-
 @contextmanager
-def pair(real: str) -> Iterator[Pair]:
-    """The KATO at `real` beside an embedded one of this process."""
+def pair(real: str, other: str = "") -> Iterator[Pair]:
+    """The KATO at `real` beside the `other` one, or an embedded one of this process."""
+    if other:
+        yield Pair(real.rstrip("/"), other.rstrip("/"))
+        return
     with serve_in_thread(visible_after=0.0) as embedded:
         yield Pair(real.rstrip("/"), embedded)

@@ -140,7 +140,7 @@ WRONG_EXTENSIONS = [
     "?ttl_seconds=1.5",
     "?ttl_seconds=2.0",
     "?ttl_seconds=%2060%20",
-    "?ttl_seconds=1&ttl_seconds=500",
+    "?ttl_seconds=100&ttl_seconds=500",
     "?ttl=5",
     "?ttl_seconds=999999999999999999",
 ]
