@@ -7,22 +7,6 @@ from typing import Any
 from tests.differential import words
 from tests.differential.calls import Call, asks
 
-SESSION_CALLS = (
-    ("GET", "stm"),
-    ("GET", "cognition-data"),
-    ("GET", "percept-data"),
-    ("GET", "predictions"),
-    ("GET", "config"),
-    ("GET", "exists"),
-    ("GET", ""),
-    ("POST", "learn"),
-    ("POST", "clear-stm"),
-    ("POST", "clear-all"),
-    ("POST", "finalize-training"),
-    ("POST", "extend"),
-    ("DELETE", ""),
-)
-
 
 class Maker:
     """Makes one history. It follows no answers, so that any call may later be left out of it."""
@@ -156,7 +140,7 @@ class Maker:
         return asks("pattern", "GET", f"/pattern/{name}?node_id={words.escaped(node)}")
 
     def unknown_session(self) -> Call:
-        method, action = self.random.choice([*SESSION_CALLS, ("POST", "observe"), ("POST", "observe-sequence")])
+        method, action = self.random.choice(words.SESSION_ROUTES)
         path = f"/sessions/{self.random.choice(words.UNKNOWN_SESSIONS)}/{action}".rstrip("/")
         return asks("unknown", method, path, {"observations": []} if method == "POST" else None)
 

@@ -192,6 +192,24 @@ MALFORMED = [
     b'{"observations": [{}]}',
     b'{"observations": [{"strings": "abc"}, 5, {"vectors": [["x"]], "emotives": {"a": []}}]}',
 ]
+SESSION_ROUTES = [
+    ("GET", ""),
+    ("GET", "stm"),
+    ("GET", "cognition-data"),
+    ("GET", "percept-data"),
+    ("GET", "predictions"),
+    ("GET", "config"),
+    ("GET", "exists"),
+    ("POST", "observe"),
+    ("POST", "observe-sequence"),
+    ("POST", "config"),
+    ("POST", "learn"),
+    ("POST", "clear-stm"),
+    ("POST", "clear-all"),
+    ("POST", "finalize-training"),
+    ("POST", "extend"),
+    ("DELETE", ""),
+]
 WRONG_ROUTES = [
     ("GET", "/sessions"),
     ("PUT", "/sessions"),
@@ -217,6 +235,82 @@ WRONG_ROUTES = [
     ("GET", "/pattern/a/b"),
     ("POST", "/health"),
     ("DELETE", "/health"),
+]
+
+# The choice below is what the recorded questions ask.
+WRONG_BODIES_OF_CREATIONS: list[Any] = [
+    {},
+    [],
+    None,
+    {"node_id": 5},
+    {"node_id": None, "ttl_seconds": "x", "config": 5, "metadata": []},
+    {"node_id": ["~n0"]},
+    {"node_id": "~n0", "metadata": None, "config": None, "ttl_seconds": None},
+]
+TTL_TO_RECORD: list[Any] = [0, None, 60, "60", " 60 ", "60.0", 1.5, 60.0, True, [], -1, 10**12]
+VECTORS_TO_RECORD: list[Any] = [[[0.1, 0.2], [0.1]], [[1, 2, 3], [1, 2]], [[]], []]
+CONFIG_TO_RECORD: list[tuple[str, Any]] = [
+    ("process_predictions", "yes"),
+    ("max_pattern_length", -1),
+    ("max_pattern_length", "3"),
+    ("stm_mode", "nonsense"),
+    ("persistence", 0),
+    ("recall_threshold", 1.5),
+    ("recall_threshold", 1),
+    ("recall_threshold", None),
+    ("max_predictions", 0),
+    ("max_predictions", 7.0),
+    ("max_predictions", None),
+    ("rank_sort_algo", "bayesian_posterior"),
+    ("rank_sort_algo", "weighted_snr"),
+    ("rank_sort_algo", "nope"),
+    ("indexer_type", "nope"),
+    ("sort_symbols", "no"),
+    ("use_token_matching", False),
+    ("fuzzy_token_threshold", 0.0),
+    ("fuzzy_token_threshold", 1.5),
+    ("affinity_emotive", "joy"),
+    ("filter_pipeline", ["nope"]),
+    ("filter_pipeline", "length"),
+    ("length_min_ratio", -1),
+    ("enable_filter_metrics", "x"),
+    ("unknown_key", 1),
+]
+MALFORMED_TO_RECORD = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b'"x"',
+    b'{"strings": ["\xff"]}',
+    b'{"strings": ["a"],}',
+    b'{"strings": ["a"]} x',
+    b'{"strings": ["a"], "strings": ["b"]}',
+    b'{"strings": ["a\nb"]}',
+    b'{"strings": [NaN]}',
+    b'\xef\xbb\xbf{"strings": ["a"]}',
+]
+MALFORMED_SEQUENCES = [
+    b"{}",
+    b'{"observations": {}}',
+    b'{"observations": [{}, 5]}',
+    b'{"observations": [{"strings": "abc"}, null, {"vectors": [["x"]], "emotives": {"a": []}}], "learn_at_end": []}',
+    b'{"observations": [{"unique_id": 5}]}',
+    b'{"observations": [{"unique_id": "", "strings": ["a"]}]}',
+]
+WRONG_FIELDS: list[dict[str, Any]] = [
+    {"strings": "abc"},
+    {"strings": None},
+    {"strings": ["a", 5, None]},
+    {"vectors": "x"},
+    {"vectors": [["x"], 5, [None]]},
+    {"vectors": [["1.5"]]},
+    {"vectors": [[True]]},
+    {"emotives": []},
+    {"emotives": {"a": "x", "b": None, "c": []}},
+    {"emotives": {"a": "1.5", "b": True}},
+    {"metadata": "x"},
+    {"metadata": None},
 ]
 
 
