@@ -1,8 +1,8 @@
-"""Matching blocks of two symbol sequences, as Python's difflib finds them."""
+"""How alike two sequences are: their longest common subsequence, and the matching blocks that difflib finds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 Block = tuple[int, int, int]
 """Where it starts in the pattern, where in the state, and how long it is."""
@@ -10,24 +10,50 @@ Block = tuple[int, int, int]
 _NOWHERE: tuple[int, ...] = ()
 
 
-def positions(state: Sequence[str]) -> dict[str, list[int]]:
-    """Where each symbol of `state` stands, in rising order."""
-    places: dict[str, list[int]] = {}
-    for index, symbol in enumerate(state):
-        places.setdefault(symbol, []).append(index)
-    return places
+class Sought:
+    """A sequence that many others are compared with, and what comparing needs of it, made once."""
+
+    __slots__ = ("_all", "_bits", "_places", "symbols")
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self.symbols = symbols
+        self._bits: dict[str, int] = {}
+        for index, symbol in enumerate(symbols):
+            self._bits[symbol] = self._bits.get(symbol, 0) | 1 << index
+        self._all = (1 << len(symbols)) - 1
+        self._places: dict[str, list[int]] | None = None
+
+    def common(self, other: Iterable[str]) -> int:
+        """The length of the longest common subsequence, a bit for each symbol (Hyyrö's way)."""
+        bits, everything = self._bits, self._all
+        free = everything
+        for symbol in other:
+            here = bits.get(symbol)
+            if here:
+                taken = free & here
+                free = (free + taken | free - taken) & everything
+        return len(self.symbols) - free.bit_count()
+
+    def places(self) -> Mapping[str, Sequence[int]]:
+        """Where each symbol stands, in rising order."""
+        if self._places is None:
+            self._places = {}
+            for index, symbol in enumerate(self.symbols):
+                self._places.setdefault(symbol, []).append(index)
+        return self._places
 
 
-def matching_blocks(pattern: Sequence[str], state: Sequence[str], places: Mapping[str, Sequence[int]]) -> list[Block]:
+def matching_blocks(pattern: Sequence[str], sought: Sought) -> list[Block]:
     """The longest common run of both, then the same on its left and right; in order, neighbours joined.
 
-    `places` is `positions(state)`, made once for the many patterns one state is compared with. Ties go
-    to the run that starts first in the pattern, then in the state.
+    Ties go to the run that starts first in the pattern, then in what is sought.
     """
+    state = sought.symbols
     length = len(state)
     if pattern[:length] == state:
         # The usual case, a state that begins a pattern: no run can be longer or start earlier.
         return [(0, 0, length)]
+    places = sought.places()
     found: list[Block] = []
     waiting = [(0, len(pattern), 0, length)]
     while waiting:
@@ -62,3 +88,9 @@ def matching_blocks(pattern: Sequence[str], state: Sequence[str], places: Mappin
         else:
             joined.append((start, state_start, size))
     return joined
+
+
+def ratio(one: str, other: str) -> float:
+    """How alike two texts are, character by character, 0 to 1."""
+    total = len(one) + len(other)
+    return 2.0 * Sought(one).common(other) / total if total else 1.0

@@ -127,8 +127,17 @@ class Brain:
         if not self.clickhouse_up:
             raise ServerError("ClickHouse is down")
         self.show(node)
-        wanted = Wanted(threshold, session.setting("max_predictions"), self.ranking)
+        wanted = Wanted(
+            threshold,
+            session.setting("max_predictions"),
+            self.ranking,
+            session.setting("use_token_matching"),
+            session.setting("fuzzy_token_threshold"),
+            session.setting("affinity_emotive"),
+        )
         predicted = self.memo.predict(node.key, node.patterns, stm, wanted)
+        if predicted.futures is None:
+            return predicted._replace(futures=node.futures)
         node.futures = predicted.futures
         return predicted
 

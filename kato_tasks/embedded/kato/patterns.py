@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kato_tasks.embedded.kato.answers import ServerError, text_of
+from kato_tasks.embedded.kato.statistics import Statistics
 
 Event = list[str]
 
@@ -32,6 +33,10 @@ class Pattern:
         self.text = "[" + ",".join(self.event_texts) + "]"
         self.emotives: dict[str, list[float]] = {}
         self.metadata: dict[str, list[Any]] = {}
+
+    def felt(self) -> dict[str, float]:
+        """The mean of each emotive over the learnings that are kept."""
+        return {name: sum(values) / len(values) for name, values in self.emotives.items()}
 
     def remember(self, emotives: Iterable[dict[str, float]], metadata: Iterable[dict[str, Any]], keep: int) -> None:
         """Add one learning's emotives (averaged, the newest `keep` of them) and metadata (no value twice)."""
@@ -59,8 +64,7 @@ class Patterns:
         "by_first",
         "by_symbol",
         "counts",
-        "symbol_counts",
-        "symbol_total",
+        "statistics",
         "version",
         "visible",
     )
@@ -70,8 +74,7 @@ class Patterns:
         self.visible: dict[str, Pattern] = {}
         self.by_symbol: dict[str, list[Pattern]] = {}
         self.by_first: dict[str, list[Pattern]] = {}
-        self.symbol_counts: dict[str, int] = {}
-        self.symbol_total = 0
+        self.statistics = Statistics()
         self.version = 0
         self._late: deque[tuple[float, Pattern]] = deque()
 
@@ -108,9 +111,8 @@ class Patterns:
                 raise ServerError("ClickHouse is down")
             pattern = Pattern(name, list(stm))
             self._late.append((visible_at, pattern))
-        elif name in self.visible:
-            self._count_symbols(pattern, 1)
-            self.version += 1
+        self.statistics.learn(pattern.symbols, emotives, new=not before)
+        self.version += 1
         pattern.remember(emotives, metadata, keep)
         return name
 
@@ -119,12 +121,11 @@ class Patterns:
         while self._late and self._late[0][0] <= now:
             pattern = self._late.popleft()[1]
             # A learn that came back after clear-all has lost its count.
-            frequency = self.counts.setdefault(pattern.name, 1)
+            self.counts.setdefault(pattern.name, 1)
             self.visible[pattern.name] = pattern
             for symbol in dict.fromkeys(pattern.symbols):
                 self.by_symbol.setdefault(symbol, []).append(pattern)
             self.by_first.setdefault(pattern.symbols[0], []).append(pattern)
-            self._count_symbols(pattern, frequency)
             self.version += 1
 
     def clear(self) -> None:
@@ -133,14 +134,8 @@ class Patterns:
         self.visible.clear()
         self.by_symbol.clear()
         self.by_first.clear()
-        self.symbol_counts.clear()
-        self.symbol_total = 0
+        self.statistics = Statistics()
         self.version += 1
 
     def frequency(self, pattern: Pattern) -> int:
         return self.counts.get(pattern.name, 0)
-
-    def _count_symbols(self, pattern: Pattern, times: int) -> None:
-        for symbol in pattern.symbols:
-            self.symbol_counts[symbol] = self.symbol_counts.get(symbol, 0) + times
-        self.symbol_total += times * len(pattern.symbols)

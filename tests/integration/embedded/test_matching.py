@@ -3,7 +3,7 @@
 import random
 from difflib import SequenceMatcher
 
-from kato_tasks.embedded.kato.matching import matching_blocks, positions
+from kato_tasks.embedded.kato.matching import Sought, matching_blocks
 from kato_tasks.embedded.kato.patterns import Patterns
 from kato_tasks.embedded.kato.predicting import Memo, Wanted
 
@@ -17,7 +17,7 @@ def test_blocks_are_those_that_difflib_finds() -> None:
         pattern = dice.choices(symbols, k=dice.randint(1, 14))
         state = dice.choices(symbols + "z", k=dice.randint(1, 14))
         expected = SequenceMatcher(None, pattern, state, autojunk=False).get_matching_blocks()
-        found = matching_blocks(pattern, state, positions(state))
+        found = matching_blocks(pattern, Sought(state))
         assert found == [tuple(block) for block in expected if block.size], (pattern, state)
 
 

@@ -1,0 +1,62 @@
+"""What a node counts of its symbols while it learns; KATO keeps these beside the patterns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+
+class Statistics:
+    """Counts of one node, from the moment of the learn: patterns themselves are seen only later."""
+
+    __slots__ = ("affinities", "members", "occurrences", "patterns")
+
+    def __init__(self) -> None:
+        self.patterns = 0
+        """Patterns ever learned, each once."""
+        self.members: dict[str, int] = {}
+        """In how many of them a symbol is."""
+        self.occurrences: dict[str, int] = {}
+        """How often a symbol was learned, in all learns together."""
+        self.affinities: dict[str, dict[str, float]] = {}
+        """By symbol, the sums of what was felt when it was learned."""
+
+    def learn(self, symbols: Sequence[str], emotives: Iterable[Mapping[str, float]], *, new: bool) -> None:
+        """Count one learn of a pattern; `new` is its first."""
+        counts = Counter(symbols)
+        occurrences = self.occurrences
+        for symbol, number in counts.items():
+            occurrences[symbol] = occurrences.get(symbol, 0) + number
+        if new:
+            self.patterns += 1
+            members = self.members
+            for symbol in counts:
+                members[symbol] = members.get(symbol, 0) + 1
+        felt = means(emotives)
+        if felt:
+            for symbol in counts:
+                sums = self.affinities.setdefault(symbol, {})
+                for name, value in felt.items():
+                    sums[name] = sums.get(name, 0.0) + value
+
+    def probability(self, symbol: str) -> float:
+        """The share of patterns that a symbol is in; 0 for an unknown one."""
+        return self.members.get(symbol, 0) / self.patterns if self.patterns else 0.0
+
+    def weights(self, symbols: Iterable[str], emotive: str) -> dict[str, float]:
+        """How strongly each symbol goes with one emotive; a floor keeps every weight above 0."""
+        weights = {}
+        for symbol in symbols:
+            affinity = abs(self.affinities.get(symbol, {}).get(emotive, 0.0))
+            number = self.occurrences.get(symbol, 0)
+            weights[symbol] = (affinity / number if number else 0.0) + 0.01
+        return weights
+
+
+def means(emotives: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each emotive over those that name it."""
+    values: dict[str, list[float]] = {}
+    for felt in emotives:
+        for name, value in felt.items():
+            values.setdefault(name, []).append(value)
+    return {name: sum(each) / len(each) for name, each in values.items()}

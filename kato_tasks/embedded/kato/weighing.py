@@ -1,0 +1,149 @@
+"""Figures of a prediction that depend on the node's other patterns, and on what else is predicted with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import log, log2, log10, sqrt
+from operator import attrgetter
+from typing import NamedTuple
+
+from kato_tasks.embedded.kato.likeness import Match, State
+from kato_tasks.embedded.kato.patterns import Event
+from kato_tasks.embedded.kato.statistics import Statistics
+
+UNLIKELY = 1e-10
+"""What KATO takes for the probability of a symbol that it has none of."""
+
+
+class Figures(NamedTuple):
+    """What depends on the present events alone."""
+
+    entropy: float
+    normalized_entropy: float
+    global_normalized_entropy: float
+    tfidf_score: float
+    chance: float
+    """Of all these symbols coming together."""
+
+
+class Future(NamedTuple):
+    """All predictions that end alike."""
+
+    text: str
+    weight: float
+    patterns: int
+
+
+class Ensemble:
+    """All that is predicted of one STM, in the light of what the node knows of its symbols."""
+
+    def __init__(self, matches: Sequence[Match], state: State, statistics: Statistics) -> None:
+        self._statistics = statistics
+        self.frequencies = sum(match.frequency for match in matches) or 1
+        self._futures: dict[str, list[float]] = {}
+        present: dict[str, list[Event]] = {}
+        for match in matches:
+            present.setdefault(match.key, match.present)
+            if match.future:
+                future = self._futures.setdefault(match.future, [0.0, 0])
+                future[0] += match.frequency * match.similarity
+                future[1] += 1
+        self._all_futures = sum(weight for weight, _ in self._futures.values())
+        counts = {key: Counter([symbol for event in events for symbol in event]) for key, events in present.items()}
+        # Symbols of the STM that no prediction has in its present weigh nothing, however well they are known.
+        known = set().union(*counts.values()) if counts else set()
+        if state.fuzzy:
+            known.update(symbol for match in matches for symbol in match.matches)
+        self._probability = {symbol: statistics.probability(symbol) for symbol in known}
+        self._counts = counts
+        self._distances = self._measure(state)
+        self._figures: dict[str, Figures] = {}
+        self._evidence = 0.0
+        for match in matches:
+            self._fill_in(match)
+            self._evidence += match.similarity * match.probability
+
+    def _measure(self, state: State) -> dict[str, float]:
+        """The cosine distance of the STM from what is present, both weighted by how common each symbol is."""
+        probability = self._probability
+        here = {
+            symbol: probability[symbol] * number
+            for symbol, number in Counter(state.symbols).items()
+            if probability.get(symbol)
+        }
+        norm = sqrt(sum(value * value for value in here.values()))
+        distances = {}
+        for key, counts in self._counts.items():
+            squares = dot = 0.0
+            for symbol, number in counts.items():
+                weight = probability[symbol] * number
+                squares += weight * weight
+                dot += weight * here.get(symbol, 0.0)
+            distances[key] = 1.0 - dot / (sqrt(squares) * norm) if norm and squares else 1.0
+        return distances
+
+    def _fill_in(self, match: Match) -> None:
+        match.probability = match.frequency / self.frequencies
+        match.itfdf_similarity = 1.0 - self._distances[match.key] * match.frequency / self.frequencies
+        if match.future and self._all_futures:
+            share = self._futures[match.future][0] / self._all_futures
+            match.predictive_information = match.similarity * match.probability / share if share else 0.0
+        figures = match.weighted or match
+        match.potential = (
+            (figures.evidence + figures.confidence) * figures.snr
+            + match.itfdf_similarity
+            + unbroken(match.fragmentation)
+        )
+
+    def posterior(self, match: Match) -> float:
+        """How likely this pattern is, given the STM and the other predictions."""
+        return match.similarity * match.probability / self._evidence if self._evidence else 0.0
+
+    def confluence(self, match: Match) -> float:
+        """How often the pattern is seen, less what chance would bring of it."""
+        patterns = self._statistics.patterns
+        return match.frequency / patterns * (1.0 - self.figures(match).chance) if patterns else 0.0
+
+    def futures(self) -> list[Future]:
+        """What the predictions say comes next, the most supported first."""
+        found = [Future(text, weight, int(number)) for text, (weight, number) in self._futures.items()]
+        found.sort(key=attrgetter("weight"), reverse=True)
+        return found
+
+    def share(self, future: Future) -> float:
+        return future.weight / self._all_futures if self._all_futures else 0.0
+
+    def figures(self, match: Match) -> Figures:
+        """Those of the match's present events, once for all matches that have the same; else what training fixed."""
+        figures = self._figures.get(match.key)
+        if figures is None:
+            figures = self._figures[match.key] = self._figures_of(match)
+        return figures
+
+    def _figures_of(self, match: Match) -> Figures:
+        counts = self._counts[match.key]
+        length = counts.total()
+        if not length:
+            # A near match elsewhere can leave no event present.
+            return Figures(0.0, 0.0, 0.0, 0.0, 1.0)
+        entropy = normalized = common = tfidf = 0.0
+        symbols, patterns = len(self._statistics.occurrences), self._statistics.patterns
+        base = log(symbols) if symbols > 1 else 0.0
+        for symbol, number in counts.items():
+            share = number / length
+            probability = self._probability[symbol]
+            entropy -= share * log2(share)
+            if base:
+                normalized -= share * log(share) / base
+                if probability > 0:
+                    common -= probability * log(probability) / base
+            if patterns:
+                tfidf += share * (log2(patterns / (int(probability * patterns) or 1)) + 1)
+        chance = 10 ** sum(log10(self._probability[symbol] or UNLIKELY) for event in match.present for symbol in event)
+        return Figures(entropy, normalized, common, tfidf / len(counts), chance)
+
+
+def unbroken(fragmentation: float) -> float:
+    """What a prediction gains from matching in few runs; nothing where nothing matches."""
+    return 0.0 if fragmentation < 0 else 1.0 / (fragmentation + 1.0)
