@@ -18,8 +18,10 @@ from kato_tasks.adapters.redis.keys import overdue_mark, prefix, wake_mark
 from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.persistence import persistence_problem
 from kato_tasks.adapters.redis.store import RedisStore, StoreRun, check_store, connect
+from kato_tasks.adapters.redis.verdicts import RedisVerdicts
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, shard_of
 from kato_tasks.engine.breaker import CircuitBreaker, GuardedKato
+from kato_tasks.engine.config_check import ConfigCheck
 from kato_tasks.engine.context import KatoTerms
 from kato_tasks.engine.keeper import LeaseKeeper
 from kato_tasks.engine.mailbox import Mailbox
@@ -51,6 +53,7 @@ class Runtime:
     mailbox: Mailbox
     kato: HttpKato | HttpxKato
     drainer: Drainer
+    check: ConfigCheck
 
     def partitions_of(self, shard: int) -> list[int]:
         """The partitions that a shard serves."""
@@ -122,10 +125,13 @@ def build(config: Settings) -> Runtime:
         predicts=config.max_waiting_predicts,
     )
     store = RedisStore(client, retention, run, full_share=config.store_full_share)
+    terms = terms_of(config)
+    check = ConfigCheck(RedisVerdicts(client), terms.kato.own_config(), terms.kato.config)
     breaker = CircuitBreaker(
         RedisBreakerState(client),
         failures=config.breaker_failures,
         interval_seconds=config.breaker_interval_seconds,
+        closed=check.forget,  # it may be another KATO that answers again
     )
     kato = transport_of(config)
     return Runtime(
@@ -134,7 +140,8 @@ def build(config: Settings) -> Runtime:
         store=store,
         mailbox=Mailbox(store),
         kato=kato,
-        drainer=Drainer(store, GuardedKato(kato, breaker), LeaseKeeper(store, config.renew_seconds), terms_of(config)),
+        drainer=Drainer(store, GuardedKato(kato, breaker), LeaseKeeper(store, config.renew_seconds), terms, check),
+        check=check,
     )
 
 

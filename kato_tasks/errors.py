@@ -109,6 +109,10 @@ class KatoCircuitOpen(KatoUnavailable):
     """Not sent: the circuit breaker of this KATO instance is open."""
 
 
+class ConfigNotTaken(KatoUnavailable):
+    """Not sent: KATO does not take the session config; the message names the keys and the remedy."""
+
+
 class KatoMisdirected(KatoUnavailable):
     """Refused by something that is not KATO (401, 403, 405, a redirect, HTML …): the call never reached it.
 

@@ -16,6 +16,10 @@
 | background.left | a process ended before KATO answered; the next holder of those lanes reconciles | lanes |
 | kato.misdirected | what answers at an address is not KATO; once when it begins | url, status, mend |
 | kato.found | KATO answers there again | url |
+| session_config.not_taken | KATO does not take the session config; its sessions wait | url, mend |
+| session_config.taken | KATO takes it now | url |
+| session_config.unasked | whether it does could not be found out in this round | error |
+| verdict.unshared | what KATO said could not be written to the store | url, error |
 | breaker.opened / breaker.closed | a KATO instance fails / answers again | url |
 | breaker.unshared | the breaker's state could not be written to the store | url, error |
 | broker.messages_left | the broker was cut; the visibility timeout brings these back | messages, error |

@@ -59,6 +59,8 @@ class Reached(BaseModel):
 
     url: str
     error: str | None = None
+    session_config: str | None = None
+    """of a KATO instance: why it does not take the session config; empty when it does; None: it was not asked yet"""
 
 
 class Status(Counts):
@@ -93,7 +95,7 @@ def read_status(rt: Runtime) -> Status:
     with ThreadPoolExecutor(max_workers=8) as pool:
         asked = [pool.submit(_ask_kato, rt.kato, url) for url in rt.settings.kato_instances]
         broker = pool.submit(_ask_broker, rt.settings.broker_url)
-        kato, reached = [future.result() for future in asked], broker.result()
+        kato, reached = [_checked(rt, future.result()) for future in asked], broker.result()
     reasons = _reasons(total, kato, reached)
     return Status(
         **total.model_dump(),
@@ -176,6 +178,7 @@ def _reasons(total: Counts, kato: Sequence[Reached], broker: Reached) -> list[st
     if total.ltm_lost:
         reasons.append(f"KATO lost the patterns of {total.ltm_lost} node(s)")
     reasons += [f"KATO at {one.url} does not answer: {one.error}" for one in kato if one.error]
+    reasons += [one.session_config for one in kato if one.session_config]
     if broker.error:
         reasons.append(f"the broker at {broker.url} does not answer: {broker.error}")
     return reasons
@@ -188,6 +191,10 @@ def _ask_kato(kato: KatoTransport, url: str) -> Reached:
     except KatoTasksError as exc:
         return Reached(url=url, error=str(exc))
     return Reached(url=url, error=None if status == 200 else f"/health answered {status}")
+
+
+def _checked(rt: Runtime, reached: Reached) -> Reached:
+    return reached.model_copy(update={"session_config": rt.check.verdict(reached.url)})
 
 
 def _ask_broker(url: str) -> Reached:

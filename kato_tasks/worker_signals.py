@@ -23,6 +23,7 @@ from celery.signals import (
 
 from kato_tasks.bootstrap import opened_runtime, runtime
 from kato_tasks.broker_guard import guard_redis_transport, guard_worker_events
+from kato_tasks.config_watch import ConfigWatch
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.instrumentation import JsonFormatter, say
 from kato_tasks.pool_guard import guard_pool_process, refuse_other_pools
@@ -30,7 +31,7 @@ from kato_tasks.settings import settings
 from kato_tasks.sweeping import Sweeper
 
 log = logging.getLogger(__name__)
-_sweepers: list[Sweeper] = []
+_threads: list[Sweeper | ConfigWatch] = []
 FINISH_SECONDS = 3.0
 """Beside KATO's time-out: how long a process that ends waits for what follows a call (a commit, a waiting task)."""
 
@@ -77,16 +78,17 @@ def warn_of_a_store_that_keeps_nothing(**_: Any) -> None:
 
 @worker_ready.connect(weak=False)
 def start_sweeping(**_: Any) -> None:
-    """One thread in the worker's parent process."""
-    _sweepers.append(Sweeper())
-    _sweepers[-1].start()
+    """Two threads in the worker's parent process: the sweep, and the question whether KATO takes the session config."""
+    for thread in (Sweeper(), ConfigWatch()):
+        _threads.append(thread)
+        thread.start()
 
 
 @worker_shutting_down.connect(weak=False)
 def stop_sweeping(**_: Any) -> None:
     """Whoever is left does the next round."""
-    while _sweepers:
-        _sweepers.pop().stop()
+    while _threads:
+        _threads.pop().stop()
 
 
 @after_setup_logger.connect(weak=False)

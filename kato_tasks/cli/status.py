@@ -73,7 +73,9 @@ def _show(found: Status) -> None:
 
 
 def _reached(one: Reached) -> str:
-    return f"{one.url} {'ok' if one.error is None else 'does not answer'}"
+    if one.error is not None:
+        return f"{one.url} does not answer"
+    return f"{one.url} {'does not take the session config' if one.session_config else 'ok'}"
 
 
 @click.command("wait")

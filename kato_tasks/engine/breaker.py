@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,10 +57,18 @@ class _View:
 
 
 class CircuitBreaker:
-    """One process's side of the breaker. Thread-safe."""
+    """One process's side of the breaker. Thread-safe. ``closed`` is told whose circuit this process has closed."""
 
-    def __init__(self, state: BreakerState, *, failures: int = 5, interval_seconds: float = 2.0) -> None:
+    def __init__(
+        self,
+        state: BreakerState,
+        *,
+        failures: int = 5,
+        interval_seconds: float = 2.0,
+        closed: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._state = state
+        self._closed = closed
         self._threshold = failures
         self.interval_seconds = interval_seconds
         self._views: dict[str, _View] = {}
@@ -118,6 +126,7 @@ class CircuitBreaker:
 
     def _close(self, url: str) -> None:
         self._state.close(url)
+        self._closed(url)
         say(log, logging.INFO, "breaker.closed", url=url)
 
     def _view(self, url: str) -> _View:

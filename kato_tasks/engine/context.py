@@ -10,6 +10,7 @@ from typing import Any, Literal
 from kato_tasks.domain.ids import pick_instance
 from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.results import Applied
+from kato_tasks.engine.config_check import ConfigCheck
 from kato_tasks.engine.retry import RetryPolicy
 from kato_tasks.ports import Held, Step, Together, Work, ask
 
@@ -33,16 +34,21 @@ class KatoTerms:
     settle_ms: int = 1_000
     verify_last: bool = False
 
+    @staticmethod
+    def own_config() -> dict[str, Any]:
+        """What the protocol asks of every session: predictions off, no learning by itself."""
+        return {"process_predictions": False, "max_pattern_length": 0}
+
     def session_config(self) -> dict[str, Any]:
-        """What is asked of every session: predictions off, no learning by itself, then the user's own."""
-        return {"process_predictions": False, "max_pattern_length": 0, **self.config}
+        """What is asked of every session: the protocol's, then the user's own."""
+        return {**self.own_config(), **self.config}
 
 
 @dataclass(frozen=True, slots=True)
 class LaneContext:
     """One lane while it is leased. ``slice_over`` says that no further piece of work may be begun.
 
-    ``store_run`` names the run of the store that answers now.
+    ``store_run`` names the run of the store that answers now. ``check`` knows whether KATO takes the session config.
     """
 
     held: Held
@@ -53,6 +59,7 @@ class LaneContext:
     on_unknown_learn: Literal["go_on", "park"]
     slice_over: Callable[[], bool]
     store_run: Callable[[], str] = str
+    check: ConfigCheck | None = None
 
     def url(self, work: Work) -> str:
         """The KATO instance of this lane, by rendezvous hashing: one node must not be served by two at once."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from kato_tasks.engine import learning, observing, predicting, recovery, settling
 from kato_tasks.engine.binding import Mismatch, RebuildFailed, fence
+from kato_tasks.engine.config_check import taken
 from kato_tasks.engine.context import LaneContext, send_together
 from kato_tasks.errors import (
     ConfigurationError,
@@ -26,6 +27,9 @@ from kato_tasks.instrumentation import say
 from kato_tasks.ports import Bind, Defer, Parked, Proceeded, ReadLog, ReadSession, Renew, Step, Work, ask
 
 log = logging.getLogger(__name__)
+CHECK_MS = 100
+CHECKED = "the session config is being checked at KATO"
+"""A lane that comes while another asks KATO about the session config is due again after so long, for this reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,9 @@ def one(lane: LaneContext, work: Work) -> Step[Proceeded]:
     work = reachable(lane, work)
     try:
         try:
-            return (yield from attempt(lane, work))
+            if (yield from config_taken(lane, work)):
+                return (yield from attempt(lane, work))
+            return (yield from deferred(lane, work, CHECK_MS, CHECKED, attempts=work.attempts, unsent=work.unsent))
         except (KatoSessionGone, OutcomeUnknown) as exc:
             return (yield from unsettled(lane, work, exc))
     except StoreFailed as exc:
@@ -63,10 +69,22 @@ def one(lane: LaneContext, work: Work) -> Step[Proceeded]:
     except KatoUnavailable as exc:
         return (yield from wait_unsent(lane, work, exc))
     except ConfigurationError as exc:
+        if lane.check is not None:
+            lane.check.forget(lane.url(work))
         return (yield from wait_unsent(lane, work, KatoUnavailable(str(exc), 5.0)))
     except KatoError as exc:
         # A read or the reconciling itself failed: the intent stays open and is taken up when due.
         return (yield from back_off(lane, work, exc))
+
+
+def config_taken(lane: LaneContext, work: Work) -> Step[bool]:
+    """Go on where KATO takes the session config; False: another lane is asking it. Raises ConfigNotTaken.
+
+    A session that only is to be kept alive stays alive, with the config that it has.
+    """
+    if lane.check is None or not (work.entries or work.asked):
+        return True
+    return (yield from taken(lane.check, lane.url(work)))
 
 
 def unreadable(lane: LaneContext, work: Work, reason: str) -> Step[Proceeded]:

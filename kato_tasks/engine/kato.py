@@ -106,8 +106,27 @@ def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, A
     """A new KATO session on a node; returns its id.
 
     KATO drops the whole ``config`` silently when one value is out of range, so what comes back is compared
-    with what was asked: ConfigurationError if it differs (measured on 3.10.1).
+    with what was asked: ConfigurationError if it differs (measured on 3.10.1). This is the last guard;
+    ``config_check`` has asked before.
     """
+    kato_session, got = yield from made_session(url, node, ttl_seconds, config)
+    differing = not_as_asked(config, got)
+    if differing:
+        yield from delete_session(url, kato_session)
+        raise ConfigurationError(
+            f"KATO did not take session_config {', '.join(differing)}; "
+            "one value out of range makes it drop all of them: check KATO_TASKS_KATO_SESSION_CONFIG"
+        )
+    return kato_session
+
+
+def not_as_asked(config: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """The keys of a session config that did not come back as they were asked for."""
+    return [name for name, wanted in config.items() if got.get(name) != wanted]
+
+
+def made_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]) -> Step[tuple[str, dict[str, Any]]]:
+    """A new KATO session, whatever KATO made of its config: its id, and the config that it has."""
     body = json.dumps({"node_id": node, "ttl_seconds": ttl_seconds, "config": dict(config)}).encode()
 
     def read(answer: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -117,15 +136,7 @@ def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, A
         return kato_session, _object(answer["session_config"])
 
     request = KatoRequest(url, "POST", "/sessions", "sessions", body)
-    kato_session, got = yield from _call(request, read, changes=True, of_session=False)
-    differing = [name for name, wanted in config.items() if got.get(name) != wanted]
-    if differing:
-        yield from delete_session(url, kato_session)
-        raise ConfigurationError(
-            f"KATO did not take session_config {', '.join(differing)}; "
-            "one value out of range makes it drop all of them: check KATO_TASKS_KATO_SESSION_CONFIG"
-        )
-    return kato_session
+    return (yield from _call(request, read, changes=True, of_session=False))
 
 
 def delete_session(url: str, kato_session: str) -> Step[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -71,6 +72,10 @@ class Misdirections:
             return
         say(log, logging.INFO, "kato.found", url=address(url))
 
+    def forget(self) -> None:
+        """Begin anew: a child of a fork has seen nothing, and another thread of its parent's may hold the lock."""
+        self._episodes, self._told_at, self._lock = {}, {}, threading.Lock()
+
     def told(self, url: str) -> str:
         """What was said of this address, while it lasts; else ''."""
         episode = self._episodes.get(url)
@@ -79,3 +84,4 @@ class Misdirections:
 
 MISDIRECTIONS = Misdirections()
 """This process's."""
+os.register_at_fork(after_in_child=MISDIRECTIONS.forget)

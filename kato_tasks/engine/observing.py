@@ -14,7 +14,7 @@ from kato_tasks.engine import kato
 from kato_tasks.engine.binding import Mismatch, bound, history
 from kato_tasks.engine.context import LaneContext, dead_letter_json, error_json, new_call_id, result_json
 from kato_tasks.engine.misdirection import MISDIRECTIONS
-from kato_tasks.errors import KatoCircuitOpen, KatoRejected, KatoUnavailable
+from kato_tasks.errors import ConfigNotTaken, KatoCircuitOpen, KatoRejected, KatoUnavailable
 from kato_tasks.ports import Commit, Defer, Park, Proceeded, ReadLog, Step, Work, WriteIntent, ask
 
 
@@ -123,7 +123,7 @@ def observed_results(work: Work, before: Binding, entries: Sequence[Logged]) -> 
 
 def unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw: str) -> Step[Proceeded]:
     """A call certainly never reached KATO: wait for its turn. ``withdraw``: the intent that was only for this call."""
-    refused = isinstance(exc, KatoCircuitOpen)
+    refused = isinstance(exc, KatoCircuitOpen | ConfigNotTaken)
     told = MISDIRECTIONS.told(lane.url(work)) if refused else ""
     return (
         yield from ask(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from kato_tasks.engine.background import Background
+from kato_tasks.engine.config_check import ConfigCheck
 from kato_tasks.engine.context import KatoTerms, LaneContext, Policy
 from kato_tasks.engine.drain import Drained, drain
 from kato_tasks.engine.driver import Driver, Finished
@@ -89,10 +90,18 @@ Later = Callable[[Slice], None]
 class Drainer:
     """Drains lanes for one process. Thread-safe: each call has a driver of its own."""
 
-    def __init__(self, store: Store, kato: KatoTransport, keeper: LeaseKeeper, terms: Terms) -> None:
+    def __init__(
+        self,
+        store: Store,
+        kato: KatoTransport,
+        keeper: LeaseKeeper,
+        terms: Terms,
+        check: ConfigCheck | None = None,
+    ) -> None:
         self._store = store
         self._kato = kato
         self._keeper = keeper
+        self._check = check
         self._background: Background[Drained] = Background(store, kato)
         self._delivered: deque[Delivered] = deque(maxlen=10_000)
         self.terms = terms
@@ -206,6 +215,7 @@ class Drainer:
             on_unknown_learn=terms.on_unknown_learn,
             slice_over=lambda: self._background.closing or time.monotonic() >= stop,
             store_run=self._store.run,
+            check=self._check,
         )
         return work.lane, self._kept(lane, work, since, wanted)
 

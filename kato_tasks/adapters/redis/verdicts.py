@@ -1,0 +1,53 @@
+"""What all workers share about session configs: two keys per KATO instance and config, both of which expire."""
+
+from __future__ import annotations
+
+import logging
+
+import redis
+
+from kato_tasks.instrumentation import say
+
+log = logging.getLogger(__name__)
+
+
+class RedisVerdicts:
+    """See ``engine.config_check.Verdicts``. A store that does not answer knows of none, and lets nobody ask."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    def verdict(self, url: str, digest: str) -> str | None:
+        try:
+            found = self._redis.get(_key("verdict", url, digest))
+        except redis.RedisError:
+            return None
+        return None if found is None else str(found)
+
+    def keep_verdict(self, url: str, digest: str, why: str, seconds: float) -> None:
+        try:
+            self._redis.set(_key("verdict", url, digest), why, px=int(seconds * 1000))
+        except redis.RedisError as exc:
+            say(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
+
+    def drop_verdict(self, url: str, digest: str) -> None:
+        try:
+            self._redis.delete(_key("verdict", url, digest))
+        except redis.RedisError as exc:
+            say(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
+
+    def may_ask(self, url: str, digest: str, seconds: float) -> bool:
+        try:
+            return bool(self._redis.set(_key("asking", url, digest), "1", nx=True, px=int(seconds * 1000)))
+        except redis.RedisError:
+            return False
+
+    def asked(self, url: str, digest: str) -> None:
+        try:
+            self._redis.delete(_key("asking", url, digest))
+        except redis.RedisError as exc:
+            say(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
+
+
+def _key(what: str, url: str, digest: str) -> str:
+    return f"kt:{{breaker}}:config:{what}:{digest}:{url}"
