@@ -61,7 +61,9 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class Received:
+    """A call as it came in."""
+
     method: str
     path: str
     headers: dict[str, str]
@@ -77,7 +79,7 @@ class _Call:
         return "delete" if self.method == "DELETE" else (parts[2] if len(parts) > 2 else "get")
 
 
-_Answer = tuple[int, dict[str, str], bytes]
+Answer = tuple[int, dict[str, str], bytes]
 
 
 class Gateway:
@@ -158,10 +160,10 @@ class Gateway:
                 self._open.discard(sock)
             _close(sock)
 
-    def _handle(self, sock: socket.socket, call: _Call) -> bool:
+    def _handle(self, sock: socket.socket, call: Received) -> bool:
         """Answer one call; whether the connection stays open."""
         rule = self._choose(call.route)
-        answer: _Answer | None = None
+        answer: Answer | None = None
         if not rule.status or rule.forward or rule.drop:
             answer = self._passed_on(call, sock)
         if rule.drop:
@@ -169,15 +171,26 @@ class Gateway:
         if rule.status:
             answer = rule.status, dict(rule.headers), rule.body
         assert answer is not None
+        return self._write(sock, call, answer, rule.informational, rule.close) and not rule.close_silently
+
+    def _write(
+        self,
+        sock: socket.socket,
+        call: Received,
+        answer: Answer,
+        informational: Sequence[int] = (),
+        close: bool = False,
+    ) -> bool:
+        """Whether the connection stays open for the next call."""
         status, headers, body = answer
-        for interim in rule.informational:
+        for interim in informational:
             sock.sendall(b"HTTP/1.1 %d Interim\r\nlink: </style.css>; rel=preload\r\n\r\n" % interim)
-        keep = not rule.close and call.headers.get("connection", "").lower() != "close"
+        keep = not close and call.headers.get("connection", "").lower() != "close"
         lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, 'No')}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += [f"content-length: {len(body)}", *([] if keep else ["connection: close"]), "", ""]
         sock.sendall("\r\n".join(lines).encode("latin-1") + body)
-        return keep and not rule.close_silently
+        return keep
 
     def _choose(self, route: str) -> Rule:
         with self._lock:
@@ -192,7 +205,7 @@ class Gateway:
                 return rule
         return _PASS_ON
 
-    def _passed_on(self, call: _Call, caller: socket.socket) -> _Answer:
+    def _passed_on(self, call: Received, caller: socket.socket) -> Answer:
         upstream = http.client.HTTPConnection(*self._upstream, timeout=self._timeout)
         try:
             headers = {n: v for n, v in call.headers.items() if n not in OF_ONE_CONNECTION}
@@ -212,7 +225,7 @@ class Gateway:
 _PASS_ON = Rule()
 
 
-def _read(stream: socket.SocketIO) -> _Call | None:
+def _read(stream: socket.SocketIO) -> Received | None:
     """The next request of a connection; None when its caller has gone."""
     first = stream.readline().decode("latin-1").split()
     if len(first) != 3:
@@ -223,7 +236,7 @@ def _read(stream: socket.SocketIO) -> _Call | None:
         headers[name.strip().lower()] = value.strip()
     length = int(headers.get("content-length", "0"))
     body = stream.read(length) or b""
-    return _Call(first[0], first[1], headers, body) if len(body) == length else None
+    return Received(first[0], first[1], headers, body) if len(body) == length else None
 
 
 def _wait(upstream: socket.socket, caller: socket.socket) -> None:

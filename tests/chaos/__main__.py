@@ -1,21 +1,26 @@
 """Kills, restarts and faults under load, then the books are checked.
 
     python -m tests.chaos [--short | --long] [--seed N] [--broker redis|rabbitmq|both] [--report FILE] [--keep DIR]
+    python -m tests.chaos --kato-url URL [--seconds 600] [--restart-kato COMMAND] [--stop-part NAME=PID …] …
 
+With ``--kato-url`` a KATO that is already running takes the embedded one's place, behind a recorder of ours.
 Exit status 1 when anything was lost, duplicated, reordered or overlapped, or when a session's STM or a pattern's
 frequency is not the oracle's. The same seed gives the same load, the same script and the same choice of faults.
 """
 
 import argparse
 import json
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.chaos.outage import svg
+from tests.chaos.recorder import SABOTAGE
+from tests.chaos.rig import RealKato
 from tests.chaos.run import run
-from tests.chaos.scale import LONG, SHORT
+from tests.chaos.scale import LONG, SHORT, real
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 
@@ -29,6 +34,29 @@ def main() -> int:
         "--seed", type=int, default=1, help="what decides load, script and faults (default %(default)s)"
     )
     parser.add_argument("--broker", choices=("redis", "rabbitmq", "both"), default="redis")
+    parser.add_argument("--kato-url", help="a real KATO that runs already, with nobody else at work on it")
+    parser.add_argument("--seconds", type=float, default=600, help="of load, with --kato-url (default %(default)g)")
+    parser.add_argument(
+        "--restart-kato",
+        default="",
+        metavar="COMMAND",
+        help="ends KATO alone and starts it again, its stores stay; TERM or KILL is put behind it",
+    )
+    parser.add_argument(
+        "--stop-part",
+        action="append",
+        default=[],
+        type=_part,
+        metavar="NAME=PID",
+        help="what KATO keeps its state in: stopped (SIGSTOP) for some seconds, and continued",
+    )
+    parser.add_argument(
+        "--sabotage",
+        nargs="+",
+        default=[],
+        choices=sorted(SABOTAGE),
+        help="with --kato-url: spoil one call each, unseen by the workers; the judge must say so",
+    )
     parser.add_argument("--report", type=Path, help="where the JSON goes (default: benchmarks/results/chaos-…)")
     parser.add_argument("--keep", type=Path, help="keep logs and data in this directory")
     given = parser.parse_args()
@@ -37,8 +65,11 @@ def main() -> int:
     if given.broker == "both":
         # A process has one Celery app and one set of settings: each broker gets a process of its own.
         return max([_alone(given, broker) for broker in ("redis", "rabbitmq")])
-    scale = LONG if given.long else SHORT
-    report = run(scale, given.seed, given.broker, given.keep)
+    scale, kato = LONG if given.long else SHORT, None
+    if given.kato_url:
+        kato = RealKato(given.kato_url.rstrip("/"), shlex.split(given.restart_kato), dict(given.stop_part))
+        scale = real(given.seconds, restarts=bool(kato.restart), pauses=bool(kato.parts))
+    report = run(scale, given.seed, given.broker, given.keep, kato, given.sabotage)
     text = report.pop("text")
     print(text, flush=True)
     path = given.report or RESULTS / f"chaos-{given.seed}-{scale.name}-{given.broker}.json"
@@ -49,6 +80,11 @@ def main() -> int:
         path.with_suffix(".svg").write_text(svg(report["outage"]))
     print(f"report: {path}", file=sys.stderr)
     return 1 if report["violations"] else 0
+
+
+def _part(text: str) -> tuple[str, int]:
+    name, _, pid = text.partition("=")
+    return name, int(pid)
 
 
 def _alone(given: argparse.Namespace, broker: str) -> int:

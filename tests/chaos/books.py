@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -14,8 +14,8 @@ from kato_tasks.domain.ids import lane_of, partition_of
 from tests.chaos.callers import Record
 from tests.chaos.frequencies import Frequencies, Learn, compare, partition_stats
 from tests.chaos.mischief import Loss
-from tests.chaos.oracle import STM_CAP, Held, comparable, held_after, own_symbols_are_there
-from tests.chaos.rig import Rig
+from tests.chaos.oracle import STM_CAP, Held, fits, held_after, vector_symbols
+from tests.chaos.views import Views
 
 EVIDENCE = 40
 
@@ -84,7 +84,7 @@ class Verdict:
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
-def read_sessions(rig: Rig, sessions: Iterable[tuple[str, str]]) -> list[SessionBooks]:
+def read_sessions(rig: Views, sessions: Iterable[tuple[str, str]]) -> list[SessionBooks]:
     """Everything the store knows of (session, node) pairs."""
     out = []
     dead: dict[int, dict[str, str]] = {}
@@ -133,29 +133,35 @@ def _commits(order: list[str], session: str) -> dict[int, int]:
     return found
 
 
-def judge(rig: Rig, records: list[Record], sessions: list[SessionBooks], losses: list[Loss]) -> Verdict:
+def judge(
+    rig: Views, records: list[Record], sessions: list[SessionBooks], losses: list[Loss], kills: Sequence[int] = ()
+) -> Verdict:
     verdict = Verdict()
+    names = vector_symbols(rig.ask, f"names {rig.tag}", (vectors for s in sessions for vectors in _vectors(s)))
     attempted = {session: ids for record in records for session, ids in record.attempted.items()}
     acknowledged = set().union(*(record.acknowledged for record in records))
     verdict.attempted = sum(map(len, attempted.values()))
     verdict.acknowledged = len(acknowledged)
-    oracles: dict[str, Held] = {}
+    oracles = {session.id: held_after(session.applied, names) for session in sessions}
+    symbols: dict[str, set[str]] = {session.node: set() for session in sessions}
+    for session in sessions:
+        symbols[session.node] |= oracles[session.id].symbols
     for session in sessions:
         verdict.applied += session.cursor
         judge_log(verdict, session, attempted.get(session.id, []), acknowledged)
-        oracle = oracles[session.id] = held_after(session.applied)
-        _judge_kato(rig, verdict, session, oracle)
-        _judge_dead(verdict, session)
+        _judge_kato(rig, verdict, session, oracles[session.id], symbols[session.node])
+        _judge_dead(verdict, session, names)
         if session.parked is not None:
             verdict.parked += 1
             verdict.parked_unapplied += session.head - session.cursor
             verdict.note(f"parked {session.id!r}: {session.parked}")
     learns = [
-        Learn(session.id, session.node, position, name, session.commit_ms.get(position, 0))
+        Learn(session.id, session.node, position, name, session.commit_ms.get(position, 0), held.contents[name])
         for session in sessions
-        for position, name in oracles[session.id].patterns
+        for held in (oracles[session.id],)
+        for position, name in held.patterns
     ]
-    verdict.frequencies = compare(rig, {session.node for session in sessions}, learns, losses)
+    verdict.frequencies = compare(rig, symbols, learns, losses, kills)
     verdict.frequency_mismatches = verdict.frequencies.mismatches
     for wrong in verdict.frequencies.wrong:
         verdict.note(wrong)
@@ -166,6 +172,10 @@ def judge(rig: Rig, records: list[Record], sessions: list[SessionBooks], losses:
     verdict.late_landings = int(stats["late_landings"])
     verdict.counters = dict(_counters(rig))
     return verdict
+
+
+def _vectors(session: SessionBooks) -> Iterable[list[list[float]]]:
+    return (e["observation"].get("vectors") or [] for e in session.events if e["event_type"] == "observation")
 
 
 def judge_log(verdict: Verdict, session: SessionBooks, sent: list[str], acknowledged: set[str]) -> None:
@@ -188,7 +198,7 @@ def judge_log(verdict: Verdict, session: SessionBooks, sent: list[str], acknowle
         )
 
 
-def _judge_kato(rig: Rig, verdict: Verdict, session: SessionBooks, oracle: Held) -> None:
+def _judge_kato(rig: Views, verdict: Verdict, session: SessionBooks, oracle: Held, symbols: set[str]) -> None:
     """The bound KATO session holds what the oracle holds; a rebuilt one observed events again, which is its purpose."""
     binding = session.binding
     seen = rig.kato_session(binding.kato_session) if binding is not None else None
@@ -198,11 +208,10 @@ def _judge_kato(rig: Rig, verdict: Verdict, session: SessionBooks, oracle: Held)
             verdict.lost += len(oracle.since_mark)
             verdict.note(f"{session.id!r} has no live KATO session, and its STM should have {len(oracle.stm)} events")
         return
-    held, due = comparable(seen["stm"]), comparable(oracle.stm)
-    if held != due or not own_symbols_are_there(seen["stm"], oracle.stm):
+    if not fits(seen["stm"], oracle.stm, symbols):
         verdict.stm_mismatches += 1
         at = next(
-            (i for i, (a, b) in enumerate(zip(held, due, strict=False)) if a != b),
+            (i for i, (a, b) in enumerate(zip(seen["stm"], oracle.stm, strict=False)) if not fits([a], [b], symbols)),
             min(len(seen["stm"]), len(oracle.stm)),
         )
         verdict.note(
@@ -233,10 +242,10 @@ def judge_history(verdict: Verdict, session: SessionBooks, oracle: Held, history
         )
 
 
-def _judge_dead(verdict: Verdict, session: SessionBooks) -> None:
+def _judge_dead(verdict: Verdict, session: SessionBooks, names: Mapping[str, list[str]]) -> None:
     """Only a learn of an empty STM is refused in this story."""
     verdict.dead_letters += len(session.dead)
-    expected = set(held_after(session.events[: session.cursor]).empty_learns)
+    expected = set(held_after(session.events[: session.cursor], names).empty_learns)
     unexpected = session.dead - expected
     verdict.unexpected_dead_letters += len(unexpected)
     for place in sorted(unexpected)[:3]:
@@ -244,7 +253,7 @@ def _judge_dead(verdict: Verdict, session: SessionBooks) -> None:
         verdict.note(f"dead letter of {session.id!r} at {place}: {letter['event_type']} {rig_letter['event_id']}")
 
 
-def _counters(rig: Rig) -> Counter[str]:
+def _counters(rig: Views) -> Counter[str]:
     total: Counter[str] = Counter()
     for counted in partition_stats(rig):
         total.update({name: int(value) for name, value in counted.items()})

@@ -70,10 +70,11 @@ class Caller(threading.Thread):
             chosen = self.author.pick(min(self.author.batch(BULK), self._events - sent))
             sent += self._send_bulk([self.author.next_event(session) for session in chosen])
 
-    def close_sessions(self) -> None:
-        """The last event of every session."""
+    def close_sessions(self, each: int = 1) -> None:
+        """The last event, or events, of every session."""
         for start in range(0, len(self.sessions), 200):
-            self._send_bulk([self.author.closing_event(session) for session in self.sessions[start : start + 200]])
+            chosen = self.sessions[start : start + 200]
+            self._send_bulk([self.author.closing_event(session) for session in chosen for _ in range(each)])
 
     def _send_bulk(self, events: list[dict[str, Any]]) -> int:
         from kato_tasks import append_events

@@ -7,7 +7,7 @@ import redis
 
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.domain.ids import PARTITIONS
-from tests.chaos.rig import Rig
+from tests.chaos.views import Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Left:
         return bool(self.sessions or self.outbox or self.predicts)
 
 
-def left(rig: Rig) -> Left:
+def left(rig: Views) -> Left:
     pipe = rig.view.pipeline(transaction=False)
     for partition in range(PARTITIONS):
         p = prefix(partition)
@@ -38,14 +38,14 @@ def left(rig: Rig) -> Left:
     return Left(sessions, sum(rows[2::4]), sum(rows[3::4]))
 
 
-def with_predicts(rig: Rig, found: Left) -> Left:
+def with_predicts(rig: Views, found: Left) -> Left:
     """The same, and how many sessions still have predicts that nobody has answered."""
     parked = {str(one) for partition in range(PARTITIONS) for one in rig.view.smembers(f"{prefix(partition)}parked")}
     asking = [str(key).split(":asks:", 1)[1] for key in rig.view.scan_iter("kt:*:asks:*", count=5_000)]
     return replace(found, predicts=sum(session not in parked for session in asking))
 
 
-def until_drained(rig: Rig, seconds: float) -> tuple[float, Left]:
+def until_drained(rig: Views, seconds: float) -> tuple[float, Left]:
     """Seconds that it took, and what is left (nothing, if all went well)."""
     begin = time.monotonic()
     now = Left(-1, 0, 0)

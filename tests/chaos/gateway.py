@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.connection
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from typing import Any
 
 from tests.gateway import Gateway, Rule
@@ -26,12 +26,12 @@ SPELLS: dict[str, tuple[Rule, ...]] = {
 
 
 class GatewayProcess:
-    """A gateway before KATO; ends with the process that started it."""
+    """A gateway before KATO (or what ``serve`` makes); ends with the process that started it."""
 
-    def __init__(self, upstream: str, seed: int) -> None:
+    def __init__(self, upstream: str, seed: int, serve: Callable[[str, int, Connection], None] | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self._calls, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(upstream, seed, theirs), daemon=True)
+        self._process = context.Process(target=serve or _serve, args=(upstream, seed, theirs), daemon=True)
         self._process.start()
         theirs.close()
         self.url = str(self._calls.recv())
@@ -56,7 +56,7 @@ class GatewayProcess:
             self._process.kill()
 
 
-def _serve(upstream: str, seed: int, calls: multiprocessing.connection.Connection) -> None:
+def _serve(upstream: str, seed: int, calls: Connection) -> None:
     # Ctrl-C is for the run, which then stops this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Gateway(upstream, seed=seed) as gateway, suppress(EOFError, OSError):

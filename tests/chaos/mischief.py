@@ -1,8 +1,10 @@
 """What goes wrong, and when: a script made from the seed, and how each line of it is carried out."""
 
 import contextlib
+import os
 import random
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -48,6 +50,8 @@ def script(seed: int, scale: Scale) -> list[Line]:
         + ["stop"] * scale.stops
         + ["store"] * scale.store_restarts
         + ["broker"] * scale.broker_restarts
+        + ["kato"] * scale.kato_restarts
+        + ["part"] * scale.kato_pauses
     )
     rng.shuffle(acts)
     step = calm / len(acts)
@@ -69,8 +73,13 @@ def script(seed: int, scale: Scale) -> list[Line]:
     return sorted(lines, key=lambda line: line.at)
 
 
-def fault_rules(scale: Scale, slow: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Every kind of fault that KATO is known for, each on its share of KATO's calls; ``slow``: nodes that are so."""
+def fault_rules(
+    scale: Scale, slow: Sequence[str] = (), kinds_played: frozenset[str] | None = None
+) -> list[dict[str, Any]]:
+    """Every kind of fault that KATO is known for, each on its share of KATO's calls; ``slow``: nodes that are so.
+
+    ``kinds_played``: those alone.
+    """
     late = scale.kato_timeout_seconds + 0.5
     kinds: list[dict[str, Any]] = [
         {"kind": "delay", "seconds": late},
@@ -87,7 +96,9 @@ def fault_rules(scale: Scale, slow: Sequence[str] = ()) -> list[dict[str, Any]]:
         {"kind": "unavailable"},
         {"kind": "clickhouse_down"},
     ]
-    rules = [rule | {"rate": scale.fault_rate} for rule in kinds]
+    rules = [
+        rule | {"rate": scale.fault_rate} for rule in kinds if kinds_played is None or rule["kind"] in kinds_played
+    ]
     return rules + [{"kind": "delay", "node": node, "seconds": scale.slow_seconds} for node in slow]
 
 
@@ -109,6 +120,8 @@ class Happened:
     recoveries: list[Recovery] = field(default_factory=list)
     kills_without_lane: int = 0
     losses: list[Loss] = field(default_factory=list)
+    kato_kills: list[int] = field(default_factory=list)
+    """when a real KATO was killed, by the store's clock"""
     calm: bool = False
     late_ends: int = 0
     """workers that did not end in their stop grace period"""
@@ -128,6 +141,8 @@ class Mischief(threading.Thread):
         self._slow = slow
         self._helpers: list[threading.Thread] = []
         self._begin = time.monotonic()
+        self._on_kato = threading.Lock()
+        self._restarted = self._paused = 0
 
     def run(self) -> None:
         self._begin = time.monotonic()
@@ -138,6 +153,8 @@ class Mischief(threading.Thread):
             "store": self._restart_store,
             "broker": self._restart_broker,
             "lose_all": self._lose_all,
+            "kato": lambda _: self._aside(self._restart_kato),
+            "part": lambda _: self._aside(self._pause_part),
             "gateway": self._gateway,
             "calm": self._calm,
         }
@@ -148,7 +165,7 @@ class Mischief(threading.Thread):
                 if line.act != "gateway" or line.spell:
                     self.happened.counts[line.act] = self.happened.counts.get(line.act, 0) + 1
             for helper in self._helpers:
-                helper.join(60)
+                helper.join(120)
         except BaseException as exc:
             self.failure = exc
 
@@ -254,6 +271,37 @@ class Mischief(threading.Thread):
         self._rig.broker.start()
         self._note("broker is back")
 
+    def _restart_kato(self) -> None:
+        """KATO with all its processes, the stores that it keeps its state in go on; one such act at a time."""
+        real = self._rig.real
+        assert real is not None
+        with self._on_kato:
+            how = ("KILL", "TERM")[self._restarted % 2]
+            self._restarted += 1
+            self._note(f"KATO gets {how}")
+            if how == "KILL":
+                self.happened.kato_kills.append(self._rig.store_ms())
+            done = subprocess.run([*real.restart, how], capture_output=True, text=True, check=False)
+            if done.returncode:
+                self.failure = RuntimeError(f"KATO was not restarted: {done.stdout}{done.stderr}")
+            self._note("KATO is back")
+
+    def _pause_part(self) -> None:
+        """What KATO keeps its state in stands still: KATO's calls wait."""
+        real = self._rig.real
+        assert real is not None
+        with self._on_kato:
+            name, pid = list(real.parts.items())[self._paused % len(real.parts)]
+            self._paused += 1
+            seconds = self._rig.scale.pause_seconds * (1 + self._paused % 2)
+            self._note(f"KATO's {name} stands still for {seconds:g} s")
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                time.sleep(seconds)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            time.sleep(2)
+
     def _gateway(self, line: Line) -> None:
         self._rig.gateway.rules(SPELLS.get(line.spell, ()))
         self._note(f"gateway: {line.spell}" if line.spell else "gateway is well")
@@ -262,6 +310,8 @@ class Mischief(threading.Thread):
         """KATO is well from here on: what recovery takes by itself shows."""
         self._rig.ask("DELETE", "/_embedded/faults")
         self._rig.gateway.rules(())
+        with self._on_kato:
+            pass  # a restart of its under way is over
         self._note("KATO's faults and the gateway's are over")
         # What waited for KATO is applied first: a lane in a long queue says nothing about recovery.
         with contextlib.suppress(StillWaiting, redis.RedisError):

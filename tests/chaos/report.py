@@ -39,6 +39,8 @@ def text_of(report: dict[str, Any]) -> str:
         ("pattern frequency unlike", f["mismatches"], f"of {f['patterns']:,}, by {f['learns']:,} learns"),
         ("  excused, counted unknown", f["excused"], "by which counts differ from the oracle's"),
         ("  patterns not judged", f["unsure"], "learned when KATO lost everything"),
+        ("  of one event of vectors", f["lone_vectors"], "a pattern only if KATO adds a learned vector: not judged"),
+        ("  rows that a kill took", len(f["rows_lost"]), "KATO had answered and not yet written them"),
         ("learns of unknown outcome", counters.get("learns_unknown", 0), ""),
         ("learns in doubt", counters.get("learns_in_doubt", 0), "perhaps twice, after a store that went back"),
         ("late landings", v["late_landings"], "calls whose caller had given up; no overlaps"),
@@ -65,7 +67,9 @@ def text_of(report: dict[str, Any]) -> str:
         ("  unanswered", asked["unanswered"], f"of their sessions {v['asks_left']} still wait"),
     ]
     load = f"{v['attempted']:,} events, {report['sessions']:,} sessions, {report['callers']} callers"
-    lines = [f"chaos {report['mode']}, seed {report['seed']}, broker {report['broker']}: {report['result']}", ""]
+    which = {"embedded": "", "real": ", a real KATO behind a recorder"}[report["kato_is"]]
+    head = f"chaos {report['mode']}, seed {report['seed']}, broker {report['broker']}{which}: {report['result']}"
+    lines = [head, *(f"SABOTAGE: {kind}" for kind in report["sabotage"]), ""]
     lines.append(f"load   {load} in {report['load_seconds']:.0f} s; {tasks['sent']:,} by .delay(), the rest in bulk")
     ruled, seen = (sum(report["gateway"][name].values()) for name in ("ruled", "seen"))
     lines += [f"acts   {acts}", f"faults {faults}"]
@@ -95,6 +99,10 @@ def text_of(report: dict[str, Any]) -> str:
                 f"  {r['lane']}: taken {r['taken']}, progress {r['progress']}",
                 *(f"    {s}" for s in r["seen"]),
             ]
+    if f["rows_lost"]:
+        lines += ["", "patterns whose rows a kill of KATO took along:", *(f"  {row}" for row in f["rows_lost"])]
+    if f["differing"]:
+        lines += ["", "counts unlike the oracle's, excused or not:", *(f"  {row}" for row in f["differing"])]
     if v["evidence"]:
         lines += ["", "evidence:", *(f"  {row}" for row in v["evidence"])]
     if report["worker_errors"]:

@@ -1,27 +1,23 @@
-"""What a chaos run stands on: a store, a broker of its own, the embedded KATO, two workers; all real processes."""
+"""What a chaos run stands on: a store and a broker of its own, a KATO, two workers; all real processes."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
-import urllib.request
-from collections import Counter
+import uuid
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import redis
 
-from kato_tasks.adapters.redis.keys import prefix
-from kato_tasks.domain.ids import partition_of
 from tests.chaos.gateway import GatewayProcess
-from tests.chaos.oracle import comparable, pattern_name
+from tests.chaos.recorder import serve
 from tests.chaos.scale import Scale
+from tests.chaos.views import Views
 from tests.services import KatoServer, RabbitmqServer, RedisServer, ServiceFailed, keeper_of, spawn
 from tests.waiting import wait_until
 
@@ -84,18 +80,47 @@ class Worker:
         return False
 
 
-class Rig:
+@dataclass(frozen=True, slots=True)
+class RealKato:
+    """A KATO that runs already, in the place of the embedded one."""
+
+    url: str
+    restart: Sequence[str] = ()
+    """the command that ends KATO and starts it again; TERM or KILL is put behind it"""
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """process ids of what it keeps its state in, by name: they are stopped for a while"""
+
+
+class Rig(Views):
     """Services and workers of one run, and views into them."""
 
-    def __init__(self, exits: ExitStack, directory: Path, scale: Scale, seed: int, broker: str) -> None:
+    def __init__(
+        self,
+        exits: ExitStack,
+        directory: Path,
+        scale: Scale,
+        seed: int,
+        broker: str,
+        real: RealKato | None = None,
+    ) -> None:
         self.directory = directory
         self.scale = scale
+        self.real = real
+        # A KATO that ran before knows the names of earlier runs.
+        tag = f"-{uuid.uuid4().hex[:5]}" if real is not None else ""
         self.store = RedisServer(directory / "store")
         self.broker: RedisServer | RabbitmqServer = (
             RabbitmqServer(directory / "rabbitmq") if broker == "rabbitmq" else RedisServer(directory / "broker")
         )
-        self.kato = KatoServer(directory / "kato", "--journal", "--history", "50000")
-        for service in (self.store, self.broker, self.kato):
+        services: list[RedisServer | RabbitmqServer | KatoServer] = [self.store, self.broker]
+        self.kato: KatoServer | GatewayProcess
+        if real is None:
+            self.kato = KatoServer(directory / "kato", "--journal", "--history", "50000")
+            services.append(self.kato)
+        else:
+            self.kato = GatewayProcess(real.url, seed, serve)
+            exits.callback(self.kato.stop)
+        for service in services:
             service.start()
             exits.callback(service.close if isinstance(service, RabbitmqServer) else service.stop)
         self.gateway = GatewayProcess(self.kato.url, seed)
@@ -117,7 +142,8 @@ class Rig:
             "PYTHONFAULTHANDLER": "1",
             "PYTHONPATH": str(CHECKOUT),
         }
-        self.view = redis.Redis(port=self.store.port, db=2, decode_responses=True, socket_timeout=10)
+        view = redis.Redis(port=self.store.port, db=2, decode_responses=True, socket_timeout=10)
+        super().__init__(self.kato.url, view, tag)
         self.workers: list[Worker] = []
         self._started = 0
         self._lock = threading.Lock()
@@ -153,50 +179,3 @@ class Rig:
             if not worker.wait(15):
                 worker.kill()
         self.view.close()
-
-    # --------------------------------------------------------------- KATO
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON of one call to the embedded KATO; None for a 404."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310  an address of ours
-            self.kato.url + path, data, {"Content-Type": "application/json"}, method=method
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  an address of ours
-                return json.loads(answer.read())
-        except urllib.error.HTTPError as exc:
-            if exc.code == 404:
-                return None
-            raise
-
-    def stats(self) -> dict[str, Any]:
-        return dict(self.ask("GET", "/_embedded/stats"))
-
-    def set_faults(self, rules: list[dict[str, Any]], seed: int) -> None:
-        self.ask("POST", "/_embedded/faults", {"rules": rules, "seed": seed})
-
-    def kato_session(self, kato_session: str) -> dict[str, Any] | None:
-        return self.ask("GET", f"/_embedded/sessions/{quote(kato_session, safe='')}")  # type: ignore[no-any-return]
-
-    def patterns(self, node: str) -> dict[str, int]:
-        """Pattern → frequency of a node; by the oracle's name where vectors are in it."""
-        found = self.ask("GET", f"/_embedded/patterns?node={quote(node, safe='')}") or {}
-        counted: Counter[str] = Counter()
-        for name, row in found.items():
-            if row["data"] and sum(map(len, comparable(row["data"]))) < 2:
-                continue  # one vector and what is near it: a pattern only if something was
-            counted[pattern_name(row["data"]) if row["data"] else name] += int(row["frequency"])
-        return dict(counted)
-
-    def node_of(self, session: str) -> str:
-        """The node that the store has written down for a session, as KATO is told it."""
-        return str(self.view.hget(f"{prefix(partition_of(session))}nodes", session) or "")
-
-    def store_ms(self) -> int:
-        """The store's clock; the machine's own (they are one) while it is down."""
-        try:
-            seconds, micros = self.view.time()
-        except redis.RedisError:
-            return int(time.time() * 1000)
-        return int(seconds) * 1000 + int(micros) // 1000

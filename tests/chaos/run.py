@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +20,10 @@ from tests.chaos.callers import Caller
 from tests.chaos.drained import until_drained
 from tests.chaos.frequencies import partition_stats
 from tests.chaos.mischief import Happened, Mischief, fault_rules, script
+from tests.chaos.recorder import PLAYED
 from tests.chaos.recovery import Recovery
 from tests.chaos.report import SLOW_SECONDS, text_of
-from tests.chaos.rig import Rig
+from tests.chaos.rig import RealKato, Rig
 from tests.chaos.scale import Scale
 from tests.chaos.story import Session, sessions_of, slow_nodes
 
@@ -30,8 +32,19 @@ FAILED = re.compile(r"\[[^\]]*: (?:ERROR|CRITICAL)/[^\]]*\] (.*)")
 NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9a-f]{8}-[0-9a-f-]{27,}|\d+(\.\d+)?")
 
 
-def run(scale: Scale, seed: int, broker: str, keep: Path | None) -> dict[str, Any]:
-    """Carry the run out; returns its report. ``keep``: where logs and data stay for a look afterwards."""
+def run(
+    scale: Scale,
+    seed: int,
+    broker: str,
+    keep: Path | None,
+    real: RealKato | None = None,
+    sabotage: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Carry the run out; returns its report. ``keep``: where logs and data stay for a look afterwards.
+
+    ``real``: the KATO to take; ``sabotage``: what its recorder does behind the workers' backs, so that a judge who
+    finds nothing is found out.
+    """
     with ExitStack() as exits:
         directory = keep or Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="kato-chaos-")))
         # Fresh: a store of an earlier run would be taken for this one's.
@@ -40,13 +53,16 @@ def run(scale: Scale, seed: int, broker: str, keep: Path | None) -> dict[str, An
         beside = threading.Thread(
             target=lambda: guide.update(_control(directory / "control", scale, seed)), daemon=True
         )
-        rig = Rig(exits, directory, scale, seed, broker)
+        rig = Rig(exits, directory, scale, seed, broker, real)
         os.environ.update(rig.settings)
         rig.start_workers()
-        beside.start()
-        sessions = sessions_of(seed, scale.sessions)
+        if real is None:
+            beside.start()
+        sessions = sessions_of(seed, scale.sessions, scale.nodes, rig.tag)
         slow = slow_nodes(sessions)
-        rig.set_faults(fault_rules(scale, slow), seed)
+        rig.set_faults(fault_rules(scale, slow, None if real is None else PLAYED), seed)
+        if sabotage and "learned" in sabotage:
+            rig.ask("POST", "/_embedded/sabotage", {"kinds": ["learned"]})
         callers = _callers(scale, seed, sessions)
         mischief = Mischief(rig, seed, script(seed, scale), slow)
         begin = time.monotonic()
@@ -66,18 +82,28 @@ def run(scale: Scale, seed: int, broker: str, keep: Path | None) -> dict[str, An
         load_seconds = time.monotonic() - begin
         rig.ask("DELETE", "/_embedded/faults")
         rig.gateway.rules(())
+        closing = [kind for kind in sabotage if kind != "learned"]
+        if closing:
+            # Before that the workers would notice, and put it right.
+            until_drained(rig, scale.drain_seconds)
+            rig.ask("POST", "/_embedded/sabotage", {"kinds": closing})
         for caller in callers:
-            caller.close_sessions()
+            caller.close_sessions(2 if closing else 1)
         drain_seconds, rest = until_drained(rig, scale.drain_seconds)
         books = read_sessions(rig, [(s.id, rig.node_of(s.id)) for s in sessions])
-        verdict = judge(rig, [caller.record for caller in callers], books, mischief.happened.losses)
+        verdict = judge(
+            rig, [caller.record for caller in callers], books, mischief.happened.losses, mischief.happened.kato_kills
+        )
         verdict.asks_left = rest.predicts
         predicts = _predicts(callers, books, verdict, partition_stats(rig))
-        beside.join(120)
+        if real is None:
+            beside.join(120)
         report: dict[str, Any] = {
             "mode": scale.name,
             "seed": seed,
             "broker": broker,
+            "kato_is": "embedded" if real is None else "real",
+            "sabotage": list(sabotage),
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "result": "clean" if not verdict.violations else f"VIOLATED {verdict.violations}",
             "violations": verdict.violations,

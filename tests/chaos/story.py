@@ -37,20 +37,23 @@ class Session:
     weight: float
 
 
-def sessions_of(seed: int, count: int) -> list[Session]:
+def sessions_of(seed: int, count: int, nodes: int = 0, tag: str = "") -> list[Session]:
     """Ids with spaces, slashes, line breaks and beyond ASCII; some nodes of their own, some shared by many.
 
-    A few nodes are slow ones (`slow_nodes`): one of them is shared.
+    A few nodes are slow ones (`slow_nodes`): one of them is shared. ``nodes``: so many for all of them. ``tag``: a part
+    of every name, for a KATO that has met the same names before.
     """
     forms = ("user {}", "käufer/{}", "s-{}", "買い手 {} ☂", "line\nbreak {}", "it's {}", "Case  {}", "{}")
     out = []
     for number in range(count):
         shared = number % 10 < 4
-        node = f"shop {number % 5}-{seed % 7}" if shared else None
+        node = f"shop {number % 5}-{seed % 7}{tag}" if shared else None
         if number % 25 == 9 and number < 25 * (SLOW_NODES - 1):
-            node = f"slow_{number}"
+            node = f"slow_{number}{tag}"
+        elif nodes and not shared:
+            node = f"Node {number % (nodes - 5 - (SLOW_NODES - 1))}{tag}"
         weight = 12.0 if number % 100 == 57 else 1.0
-        out.append(Session(forms[number % len(forms)].format(f"{seed}.{number}"), node, number % 3 == 0, weight))
+        out.append(Session(forms[number % len(forms)].format(f"{seed}{tag}.{number}"), node, number % 3 == 0, weight))
     return out
 
 

@@ -9,7 +9,7 @@ from benchmarks.measured import Books, books_of
 from tests.chaos.books import SessionBooks, Verdict, judge_history, judge_log
 from tests.chaos.gateway import SPELLS
 from tests.chaos.mischief import CALM_FROM, fault_rules, script
-from tests.chaos.oracle import comparable, held_after, own_symbols_are_there, pattern_name
+from tests.chaos.oracle import fits, held_after
 from tests.chaos.run import is_answer
 from tests.chaos.scale import LONG, SHORT
 from tests.chaos.story import SLOW_NODES, Author, sessions_of, slow_nodes
@@ -46,21 +46,35 @@ def test_the_oracle_sorts_strings_learns_and_starts_again() -> None:
     assert held.since_mark == ["e4", "e5", "e6"]
 
 
-def test_the_oracle_names_vectors_and_puts_them_before_strings() -> None:
+def test_the_oracle_puts_what_kato_calls_vectors_before_strings() -> None:
     seen = observed(1, "b", "a")
-    seen["observation"] |= {"vectors": [[0.25, 1.0], [0.25, 1.0]], "metadata": {"vectors": []}}
-    name = hashlib.sha1(b"[0.5 2. ]", usedforsecurity=False).hexdigest()
-    assert held_after([seen]).stm == [[f"VCTR|{name}", "a", "b"]]
+    seen["observation"] |= {"vectors": [[0.5, 1.0]], "metadata": {"vectors": []}}
+    held = held_after([seen], {"[[0.5, 1.0]]": ["VCTR|x"]})
+    assert held.stm == [["VCTR|x", "a", "b"]]
+    assert held.symbols == {"VCTR|x"}
 
 
-def test_kato_may_hold_learned_vectors_beside_an_events_own_and_no_other_string() -> None:
-    own, near = "VCTR|own", "VCTR|near"
-    due = [[own, "7", "x"], ["y"]]
-    assert comparable([[near, own, "7", "x"], ["y"]]) == comparable(due) == comparable([["7", own, "x"], ["y"]])
-    assert pattern_name([[near, own, "7", "x"], ["y"]]) == pattern_name(due)
-    assert comparable([[own, "x"], ["y"]]) != comparable(due) != comparable([["7", "x"], ["y"]])
-    assert own_symbols_are_there([[near, own, "7", "x"], ["y"]], due)
-    assert not own_symbols_are_there([[near, "7", "x"], ["y"]], due)
+@pytest.mark.parametrize(
+    ("seen", "right"),
+    [
+        (["VCTR|own", "a", "b"], True),
+        (["VCTR|near", "VCTR|own", "a", "b"], True),
+        (["VCTR|near", "a", "b"], False),
+        (["VCTR|foreign", "VCTR|own", "a", "b"], False),
+        (["VCTR|own", "VCTR|near", "a", "b"], False),
+        (["VCTR|own", "VCTR|own", "a", "b"], False),
+        (["VCTR|own", "a"], False),
+        (["a", "b"], False),
+    ],
+    ids=["alone", "beside a learned one", "missing", "never sent", "unsorted", "twice", "string lost", "vector lost"],
+)
+def test_an_event_with_a_vector_has_its_own_symbol_and_only_those_of_its_node_beside_it(
+    seen: list[str], right: bool
+) -> None:
+    assert fits([["x"], seen], [["x"], ["VCTR|own", "a", "b"]], {"VCTR|own", "VCTR|near"}) is right
+    assert not fits([["x"]], [["x"], ["VCTR|own", "a", "b"]], {"VCTR|own"})
+    assert fits([["7", "VCTR|own", "x"]], [["VCTR|own", "7", "x"]], set()), "rebuilt, where KATO sorts it among strings"
+    assert not fits([["VCTR|own", "x"]], [["x"]], {"VCTR|own"})
 
 
 def test_the_oracle_refuses_to_learn_nothing_and_stores_no_single_string() -> None:

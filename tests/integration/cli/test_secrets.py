@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from kato_tasks.bootstrap import Runtime, runtime
-from tests.gateway import Gateway, Rule, _Call
+from tests.gateway import Gateway, Received, Rule
 from tests.integration.cli.conftest import follow_environment
 from tests.integration.cli.running import Cli, append, drain, stm
 from tests.services import LOOPBACK, free_port
@@ -27,7 +27,7 @@ class Guarded(Gateway):
 
     wanted: tuple[str, str] = ("", "")
 
-    def _handle(self, sock: socket.socket, call: _Call) -> bool:
+    def _handle(self, sock: socket.socket, call: Received) -> bool:
         name, value = self.wanted
         if call.headers.get(name) != value:
             sock.sendall(b"HTTP/1.1 401 Unauthorized\r\nserver: gateway\r\ncontent-length: 0\r\n\r\n")
