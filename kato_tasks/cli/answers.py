@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from celery.exceptions import TimeoutError as NotYet
@@ -17,7 +17,15 @@ ANSWER_SECONDS = 60.0
 FLOWER_SECONDS = 15.0
 
 
-def answer_of(stack: Stack, result: AsyncResult[Any]) -> dict[str, Any]:
+class Watched(Protocol):
+    """What runs beside the one who asks."""
+
+    def check(self) -> None:
+        """Raises when a part of it has ended."""
+        ...
+
+
+def answer_of(stack: Watched, result: AsyncResult[Any]) -> dict[str, Any]:
     """A task's result; raises StackFailed when a part ends meanwhile, or when it takes too long."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while True:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 
 from kato_tasks.bootstrap import runtime
+from kato_tasks.cli.answers import Watched
 from kato_tasks.cli.screen import Screen
-from kato_tasks.embedded.stack import Stack, StackFailed
+from kato_tasks.embedded.stack import StackFailed
 from kato_tasks.status import read_counts
 
 EVERY_SECONDS = 0.1
 
 
-def until_applied(stack: Stack, screen: Screen, what: str) -> None:
+def until_applied(stack: Watched, screen: Screen, what: str) -> None:
     """Return when nothing that was appended is left to apply; progress on a terminal.
 
     Raises StackFailed when a part ends, or when a session is parked: then it would never be done.

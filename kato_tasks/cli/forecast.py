@@ -14,7 +14,7 @@ from celery.result import AsyncResult
 from rich.table import Table
 
 from kato_tasks.api import append_events
-from kato_tasks.cli.answers import answer_of, patterns_of
+from kato_tasks.cli.answers import Watched, answer_of, patterns_of
 from kato_tasks.cli.applied import until_applied
 from kato_tasks.cli.screen import Screen
 from kato_tasks.embedded.stack import Stack
@@ -72,8 +72,10 @@ def helpdesk_demo(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[s
     steps = sum(len(ticket.steps) for ticket in tickets)
     screen.say(f"  tickets     {len(tickets):,} with {steps:,} events; the first {len(learned):,} are learned")
     figures: dict[str, Any] = {"tickets": len(tickets), "events": steps, "tickets_learned": len(learned)}
-    figures |= _learn(stack, screen, learned)
-    kato, baseline, asked = _predict(stack, screen, rest, Followers(learned))
+    figures |= learn(stack, screen, learned, NODE)
+    figures["patterns"] = len(patterns_of(stack, NODE))
+    screen.say(f"  patterns    {figures['patterns']} different ones")
+    kato, baseline, asked = ask_next(stack, screen, rest, Followers(learned), NODE)
     screen.show(_table(kato, baseline))
     server, config = (", ".join(f"{name}={value}" for name, value in one.items()) for one in (SERVER, SESSION_CONFIG))
     screen.say(f"  The embedded KATO was started with {server}, its sessions have {config},")
@@ -84,24 +86,23 @@ def helpdesk_demo(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[s
     return figures | {"machine": {"cpus": os.cpu_count(), "python": platform.python_version()}}
 
 
-def _learn(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[str, Any]:
-    events = learning_events(tickets, NODE)
+def learn(stack: Watched, screen: Screen, tickets: list[Ticket], node: str) -> dict[str, Any]:
+    """Observe and learn the tickets; returns figures."""
+    events = learning_events(tickets, node)
     started = time.monotonic()
     for start in range(0, len(events), APPENDED_AT_ONCE):
         append_events(events[start : start + APPENDED_AT_ONCE])
     appended = time.monotonic() - started
     until_applied(stack, screen, "learning")
     applied = time.monotonic() - started
-    patterns = patterns_of(stack, NODE)
     rate = len(events) / applied
     screen.say(
         f"  learned     {len(events) - len(tickets):,} events, {len(tickets):,} learns in {applied:.1f} s "
-        f"({rate:,.0f}/s): {len(patterns)} patterns"
+        f"({rate:,.0f}/s)"
     )
     return {
         "events_learned": len(events) - len(tickets),
         "learns": len(tickets),
-        "patterns": len(patterns),
         "seconds_to_append": round(appended, 2),
         "seconds_to_learn": round(applied, 2),
         "events_per_second": round(rate),
@@ -114,8 +115,8 @@ class _Asked:
     result: AsyncResult[Any]
 
 
-def _predict(
-    stack: Stack, screen: Screen, tickets: list[Ticket], followers: Followers
+def ask_next(
+    stack: Watched, screen: Screen, tickets: list[Ticket], followers: Followers, node: str
 ) -> tuple[Score, Score, dict[str, Any]]:
     """Ask after each prefix; a ticket's next event is appended without waiting for the answer."""
     kato, baseline = Score(), Score()
@@ -134,7 +135,7 @@ def _predict(
     with screen.progress("predicting", total) as done:
         for seen in range(1, max(len(ticket.steps) for ticket in tickets) + 1):
             observed = [ticket for ticket in tickets if len(ticket.steps) >= seen]
-            append_events(step_event(ticket, seen - 1, NODE) for ticket in observed)
+            append_events(step_event(ticket, seen - 1, node) for ticket in observed)
             events += len(observed)
             for ticket, following in zip(tickets, came_next, strict=True):
                 if seen in following:
