@@ -90,6 +90,7 @@ def session_status(session_id: str) -> SessionStatus | None:
         if binding
         else None,
         parked=_parked(state["pk"]) if "pk" in state else None,
+        reordered_events=int(state.get("ro", 0)),
         attempts=int(state.get("att", 0)),
         last_error=error,
         due_in_seconds=wait if wait is not None and wait > 0 else None,

@@ -9,6 +9,7 @@
 | kept.buried | what was kept for later cannot be carried out; it became a dead letter | id, reason |
 | outbox.postponed | the broker is away; kept messages are published later | partition, error |
 | clock.went_back | lanes were due further ahead than any is set to be; they are due now | lanes |
+| session.reordered | a rebuilt STM has events with vectors in another order | session, lane, events, first, reason |
 | session.unreadable | what the store holds of a session cannot be read; the session is parked | session, lane, reason |
 | lease.renewal_failed | leases could not be renewed in this round | lanes, error |
 | store.unavailable | Redis did not answer | error, lane |

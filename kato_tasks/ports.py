@@ -223,6 +223,7 @@ class Bind(Effect[None]):
 
     ``halve``: how many events the session's next call holds at most (0: no limit of its own).
     ``ltm_lost``: KATO lost its store, so the node's patterns are gone or in doubt.
+    ``symbols``: what it holds for observations with vectors; ``reordered``: see ``engine.binding.Rebuilt``.
     """
 
     held: Held
@@ -233,6 +234,8 @@ class Bind(Effect[None]):
     leftovers: int = 0
     halve: int = 0
     ltm_lost: bool = False
+    symbols: Sequence[tuple[int, str]] = ()
+    reordered: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class Counts(BaseModel):
     """task messages that wait for the broker"""
     fenced: int = 0
     rebuilt: int = 0
+    reordered: int = 0
+    """rebuilds after which KATO holds events with vectors in another order than it made them in"""
     leftovers: int = 0
     learns_unknown: int = 0
     ltm_lost: int = 0
@@ -79,7 +81,7 @@ class _Partition:
     counts: Counts
 
 
-_COUNTED = ("appended", "applied", "fenced", "rebuilt", "leftovers", "learns_unknown")
+_COUNTED = ("appended", "applied", "fenced", "rebuilt", "reordered", "leftovers", "learns_unknown")
 
 
 def read_status(rt: Runtime) -> Status:
@@ -139,7 +141,7 @@ def _read_partitions(client: redis.Redis) -> list[_Partition]:
 
 def _counts(row: Sequence[Any], now_ms: int) -> Counts:
     oldest, unapplied, ready, dead, parked, later, outbox, lost, stats = row
-    appended, applied, fenced, rebuilt, leftovers, unknown = (int(value or 0) for value in stats)
+    appended, applied, fenced, rebuilt, reordered, leftovers, unknown = (int(value or 0) for value in stats)
     return Counts(
         backlog=max(0, appended - applied),
         oldest_unapplied_seconds=max(0.0, (now_ms - oldest[0][1]) / 1000) if oldest else None,
@@ -153,6 +155,7 @@ def _counts(row: Sequence[Any], now_ms: int) -> Counts:
         unpublished=outbox,
         fenced=fenced,
         rebuilt=rebuilt,
+        reordered=reordered,
         leftovers=leftovers,
         learns_unknown=unknown,
         ltm_lost=lost,

@@ -43,6 +43,8 @@ def show(session_id: str, as_json: bool) -> None:
             ("KATO node", binding.node),
             ("time, STM, epoch", f"{binding.time}, {binding.stm_length}, {binding.epoch}"),
         ]
+    if status.reordered_events:
+        fields.append(("reordered", f"{status.reordered_events:,} event(s) with vectors hold their strings first"))
     if status.due_in_seconds is not None:
         fields.append(("tried again in", seconds(status.due_in_seconds)))
     if status.last_error:

@@ -51,6 +51,7 @@ def _show(found: Status) -> None:
             ("unpublished", f"{found.unpublished:,}"),
             ("fenced", f"{found.fenced:,}"),
             ("rebuilt", f"{found.rebuilt:,}"),
+            ("reordered", f"{found.reordered:,}"),
             ("leftovers", f"{found.leftovers:,}"),
             ("learns unknown", f"{found.learns_unknown:,}"),
             *(("KATO", _reached(one)) for one in found.kato),

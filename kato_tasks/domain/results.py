@@ -148,6 +148,8 @@ class SessionStatus(BaseModel):
     state: Literal["idle", "pending", "running", "waiting", "parked"]
     binding: BindingStatus | None
     parked: dict[str, Any] | None = None
+    reordered_events: int = 0
+    """events with vectors that KATO holds in another order than it made them in (see docs/reconcile.md)"""
     attempts: int = 0
     last_error: str | None = None
     due_in_seconds: float | None = None

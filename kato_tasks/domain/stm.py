@@ -3,16 +3,18 @@
 Measured rules (KATO 3.10.1): strings are sorted inside an event and duplicates kept; an observation
 without string or vector counts in ``time`` and not in the STM; the STM keeps the newest 1000 events;
 emotives and metadata have caps of 1000 of their own; a pattern's name is the SHA-1 of Python's ``str()``
-of the STM.
+of the STM. An event's vectors become symbols, sorted, before its strings: one of their own, and those of the
+learned vectors that are nearest to it when KATO sees it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.json_text import dumps
@@ -22,7 +24,7 @@ Stm = list[list[str]]
 
 
 Symbols = Mapping[int, Sequence[str] | None]
-"""position → what KATO made of an observation with vectors; None: the event never reached KATO (dead letter)."""
+"""position → what KATO holds for an observation with vectors; None: the event never reached KATO (dead letter)."""
 
 
 def stm_event(body: Mapping[str, Any], symbols: Sequence[str] | None) -> list[str] | None:
@@ -71,40 +73,88 @@ def poisonous_to_predict(stm: Stm) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """One event of the STM as it is observed again; ``due``: what KATO made of it (None: nobody ever read that)."""
+
+    position: int
+    due: list[str] | None
+    form: Literal["strings", "vectors", "symbols"]
+
+
+@dataclass(frozen=True, slots=True)
 class Rebuild:
     """The observations that bring a fresh KATO session to where the old one was."""
 
     bodies: list[str]
-    stm: Sequence[list[str] | None]
-    """What KATO must hold then; None stands for an event whose names KATO chooses unseen."""
+    events: Sequence[Again]
 
     @property
     def time(self) -> int:
         return len(self.bodies)
 
+    @property
+    def stm(self) -> list[list[str] | None]:
+        """What KATO must hold then; None stands for an event whose names KATO chooses unseen."""
+        return [event.due for event in self.events]
 
-def rebuild_of(entries: Sequence[Logged], symbols: Symbols) -> Rebuild:
+    def judged(self, stm: Stm) -> Judged | None:
+        """What became of it; None: KATO holds something that does not come of this."""
+        if len(stm) != len(self.events):
+            return None
+        others, reordered = [], []
+        for event, held in zip(self.events, stm, strict=True):
+            if event.due is None or held == event.due:
+                continue
+            if event.form == "vectors":
+                others.append(event.position)
+            elif event.form == "symbols" and held == sorted(event.due):
+                reordered.append(event.position)
+            else:
+                return None
+        return Judged(others, reordered)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Positions of events whose vectors brought other symbols than were due, and of those in another order than due."""
+
+    others: Sequence[int]
+    reordered: Sequence[int]
+
+
+def as_observed(symbols: Sequence[str], strings: Sequence[str]) -> list[str]:
+    """An event's symbols in the order in which KATO makes them: those of its vectors, then its strings."""
+    vectors = list((Counter(symbols) - Counter(strings)).elements())
+    return sorted(vectors) + sorted(strings) if len(vectors) + len(strings) == len(symbols) else list(symbols)
+
+
+def rebuild_of(entries: Sequence[Logged], symbols: Symbols, as_symbols: Container[int] = ()) -> Rebuild:
     """What to observe again, oldest first: the newest 1000 STM events, emotives and metadata, each by its cap.
 
-    An older observation whose emotives KATO would still hold is sent without strings. Vectors are sent as
-    the symbols that KATO gave them, or as they are where these were never written down.
+    An older observation whose emotives KATO would still hold is sent without strings. Vectors are sent as they were
+    observed; those at the positions ``as_symbols`` as the symbols that KATO made of them, which it sorts like strings.
     """
     bodies: list[str] = []
-    stm: list[list[str] | None] = []
+    events: list[Again] = []
     room_stm = room_emotives = room_metadata = STM_CAP
     for entry in reversed(applied(entries, symbols)):
         body = json.loads(entry.body)
         known = symbols.get(entry.position)
-        event = stm_event(body, known)
         kept: dict[str, Any] = {"strings": [], "vectors": [], "emotives": {}, "metadata": {}}
-        if entry.has_vectors and known is None and room_stm:
-            kept["strings"], kept["vectors"] = body["strings"], body["vectors"]
+        if room_stm and (body["strings"] or entry.has_vectors):
             room_stm -= 1
-            stm.append(None)
-        elif event is not None and room_stm:
-            kept["strings"] = event
-            room_stm -= 1
-            stm.append(event)
+            if not entry.has_vectors:
+                again = Again(entry.position, stm_event(body, known), "strings")
+            elif known is None:
+                again = Again(entry.position, None, "vectors")
+            else:
+                form: Literal["symbols", "vectors"] = "symbols" if entry.position in as_symbols else "vectors"
+                again = Again(entry.position, as_observed(known, body["strings"]), form)
+            events.append(again)
+            if again.form == "vectors":
+                kept["strings"], kept["vectors"] = body["strings"], body["vectors"]
+            else:
+                kept["strings"] = again.due
         if body["emotives"] and room_emotives:
             kept["emotives"] = body["emotives"]
             room_emotives -= 1
@@ -117,5 +167,5 @@ def rebuild_of(entries: Sequence[Logged], symbols: Symbols) -> Rebuild:
         if not room_stm and not room_emotives and not room_metadata:
             break
     bodies.reverse()
-    stm.reverse()
-    return Rebuild(bodies, stm)
+    events.reverse()
+    return Rebuild(bodies, events)

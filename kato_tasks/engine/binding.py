@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.entries import Logged
-from kato_tasks.domain.stm import STM_CAP, Symbols, expected_stm, matches, rebuild_of
+from kato_tasks.domain.json_text import dumps
+from kato_tasks.domain.stm import STM_CAP, Rebuild, Stm, Symbols, expected_stm, matches, rebuild_of
 from kato_tasks.engine import kato
 from kato_tasks.engine.context import LaneContext, new_call_id, send_together
 from kato_tasks.engine.reading import FIRST_PIECE, batches, next_piece, size_of
 from kato_tasks.errors import GatewayAnswered, KatoError, KatoFailed, KatoUnavailable, OutcomeUnknown
+from kato_tasks.instrumentation import say
 from kato_tasks.ports import Bind, Count, ReadLog, ReadSymbols, Step, Work, WriteIntent, ask
+
+log = logging.getLogger(__name__)
 
 FARTHEST = 20 * STM_CAP
 WHOLE_BYTES = 64_000_000
+VECTORS_FAIL = 3
+"""After so many rebuilds that failed in a row vectors are not observed again: only their symbols are sent."""
 
 
 class Mismatch(OutcomeUnknown):
@@ -20,7 +30,14 @@ class Mismatch(OutcomeUnknown):
 
 
 class RebuildFailed(OutcomeUnknown):
-    """KATO answered a rebuild with something else than the session's STM, or not in time."""
+    """KATO answered a rebuild with something else than the session's STM, or not in time.
+
+    ``mismatch``: it answered all, and holds something that does not come of what was sent.
+    """
+
+    def __init__(self, message: str, *, mismatch: bool = False) -> None:
+        super().__init__(message)
+        self.mismatch = mismatch
 
 
 def history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symbols]]:
@@ -79,29 +96,84 @@ def fresh(lane: LaneContext, work: Work, url: str, kato_session: str, *, time: i
     )
 
 
-def rebuilt(lane: LaneContext, work: Work) -> Step[Binding]:
-    """A fresh KATO session with the session's STM observed again and compared; not bound yet.
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A fresh KATO session that holds a session's STM, and is not bound yet.
 
-    A rebuild that fails deletes what it made where it can; what it cannot is counted.
+    ``stm``: what it holds. ``symbols``: rows to be written down with the binding, for events with vectors that it holds
+    otherwise than the store says. ``reordered``: how many events have their symbols in another order than KATO made
+    them in.
+    """
+
+    binding: Binding
+    stm: Stm
+    symbols: Sequence[tuple[int, str]] = ()
+    reordered: int = 0
+
+
+def rebuilt(lane: LaneContext, work: Work) -> Step[Rebuilt]:
+    """A fresh KATO session with the session's STM observed again and compared.
+
+    Vectors go as they were observed. Where they bring other symbols by now (vectors that were learned since) the next
+    try sends these events' symbols as strings, and if another try shows others still, those of every event. Which KATO
+    sorts like strings: where that is another order, it is the nearest that KATO can hold. A try that is not kept, or
+    fails, deletes what it made where it can; what it cannot is counted.
     """
     entries, symbols = yield from history(work, whole=True)
-    plan = rebuild_of(entries, symbols)
     url = lane.url(work)
-    kato_session = yield from create(lane, work, url)
-    try:
-        for bodies in batches(plan.bodies, lane.held.batch):
-            yield from kato.observe_sequence(url, kato_session, bodies)
-        if plan.bodies:
-            seen = yield from kato.read_back(url, kato_session)
-            if seen.time != plan.time or not matches(seen.stm, plan.stm):
-                raise OutcomeUnknown("a rebuilt KATO session does not hold what was sent to it")
-    except KatoError as exc:
+    vectors = [e.position for e in entries if e.has_vectors]
+    # Whatever goes wrong when they are sent as vectors may go well with their symbols.
+    as_symbols = vectors if work.rebuilds >= VECTORS_FAIL else []
+    while True:
+        plan = rebuild_of(entries, symbols, frozenset(as_symbols))
+        kato_session = yield from create(lane, work, url)
+        work = replace(work, create_lost=False)
+        try:
+            stm = yield from _observed_again(lane, url, kato_session, plan)
+            judged = plan.judged(stm)
+            if judged is None:
+                raise RebuildFailed("a rebuilt KATO session does not hold what was sent to it", mismatch=True)
+        except KatoError as exc:
+            yield from discarded(work, url, kato_session)
+            if isinstance(exc, KatoUnavailable | GatewayAnswered | RebuildFailed):
+                raise  # of KATO itself it says nothing
+            raise RebuildFailed(f"rebuild: {exc}") from exc
+        if not judged.others:
+            break
         yield from discarded(work, url, kato_session)
-        if isinstance(exc, KatoUnavailable | GatewayAnswered):
-            raise  # of KATO itself it says nothing
-        raise RebuildFailed(f"rebuild: {exc}") from exc
+        as_symbols = vectors if as_symbols else list(judged.others)
     yield from ask(Count(work.lane, "rebuilt"))
-    return fresh(lane, work, url, kato_session, time=plan.time, stm_length=len(plan.stm))
+    if judged.reordered:
+        yield from ask(Count(work.lane, "reordered"))
+        say(
+            log,
+            logging.WARNING,
+            "session.reordered",
+            session=work.session,
+            lane=work.lane,
+            events=len(judged.reordered),
+            first=judged.reordered[0],
+            reason="KATO sorts symbols of vectors that were learned since like strings: same symbols, another order",
+        )
+    rows = [
+        (event.position, dumps(held))
+        for event, held in zip(plan.events, stm, strict=True)
+        if event.form != "strings" and held != symbols.get(event.position)
+    ]
+    binding = fresh(lane, work, url, kato_session, time=plan.time, stm_length=len(stm))
+    return Rebuilt(binding, stm, rows, len(judged.reordered))
+
+
+def _observed_again(lane: LaneContext, url: str, kato_session: str, plan: Rebuild) -> Step[Stm]:
+    """Send it all; what KATO holds then."""
+    for bodies in batches(plan.bodies, lane.held.batch):
+        yield from kato.observe_sequence(url, kato_session, bodies)
+    if not plan.bodies:
+        return []
+    seen = yield from kato.read_back(url, kato_session)
+    if seen.time != plan.time:
+        raise RebuildFailed(f"a rebuilt KATO session was sent {plan.time} observations and counts {seen.time}")
+    return seen.stm
 
 
 def discarded(work: Work, url: str, kato_session: str) -> Step[None]:
@@ -145,7 +217,7 @@ def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) 
         answered_404 = not (yield from kato.delete_session(old.url, old.kato_session))
         # Gone well before its time: KATO lost its store, patterns and all.
         ltm_lost = gone and answered_404 and work.now_ms < old.expires_ms - 60_000
-    new: Binding | None = None
+    new: Rebuilt | None = None
     if work.cursor > work.mark or answered_404:
         # That a session can be created also proves that a 404 meant "gone" and not "my Redis is down".
         new = yield from rebuilt(lane, work)
@@ -153,11 +225,30 @@ def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) 
             try:
                 yield from kato.delete_session(old.url, old.kato_session)
             except KatoError:
-                yield from discarded(work, new.url, new.kato_session)
+                yield from discarded(work, new.binding.url, new.binding.kato_session)
                 raise
-    yield from ask(Bind(lane.held, work.session, work.cursor, new, settles=settles, halve=halve, ltm_lost=ltm_lost))
+    yield from bind(lane, work, new, settles, halve=halve, ltm_lost=ltm_lost)
     yield from ask(Count(work.lane, "fenced"))
-    return new
+    return new.binding if new is not None else None
+
+
+def bind(
+    lane: LaneContext, work: Work, new: Rebuilt | None, settles: str, *, halve: int = 0, ltm_lost: bool = False
+) -> Step[None]:
+    """Bind a rebuilt KATO session with what it holds, in one write; None: the session has none from now on."""
+    yield from ask(
+        Bind(
+            lane.held,
+            work.session,
+            work.cursor,
+            new.binding if new is not None else None,
+            settles=settles,
+            halve=halve,
+            ltm_lost=ltm_lost,
+            symbols=new.symbols if new is not None else (),
+            reordered=new.reordered if new is not None else 0,
+        )
+    )
 
 
 def bound(lane: LaneContext, work: Work) -> Step[tuple[Binding, bool]]:

@@ -13,8 +13,9 @@ from dataclasses import replace
 
 from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.json_text import dumps
+from kato_tasks.domain.stm import pattern_name
 from kato_tasks.engine import kato
-from kato_tasks.engine.binding import deleted, discarded, rebuilt
+from kato_tasks.engine.binding import Rebuilt, bind, deleted, discarded, rebuilt
 from kato_tasks.engine.context import LaneContext, new_call_id, send_together
 from kato_tasks.engine.learning import clear_after_learn, learn_committed
 from kato_tasks.errors import KatoError
@@ -29,7 +30,8 @@ def settle(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
         return (yield from _wait(lane, work, intent, replace(intent, call=new_call_id(), kind="settle")))
     if intent.kind == "verify":
         return (yield from _verify(lane, work, intent))
-    new = yield from rebuilt(lane, work)
+    made = yield from rebuilt(lane, work)
+    new = made.binding
     try:
         after = yield from _frequency(new, intent.pattern)
     except KatoError:
@@ -40,6 +42,8 @@ def settle(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
         if intent.forgotten and before:
             # It may have been counted already when ``before`` was read, while KATO had not emptied the STM yet.
             yield from ask(Count(work.lane, "learns_in_doubt"))
+        if pattern_name(made.stm) != intent.pattern:
+            return (yield from _learn_anew(lane, work, intent, made))
         return (yield from _learn_again(lane, work, intent, new))
     park = ""
     if intent.pattern and after != before + 1:
@@ -70,6 +74,13 @@ def _learn_again(lane: LaneContext, work: Work, intent: Intent, new: Binding) ->
     yield from ask(WriteIntent(lane.held, work.session, work.cursor, again, new, follows=intent.call))
     yield from kato.learn(new.url, new.kato_session)
     return (yield from _wait(lane, work, again, replace(again, call=new_call_id(), kind="verify")))
+
+
+def _learn_anew(lane: LaneContext, work: Work, intent: Intent, made: Rebuilt) -> Step[Proceeded]:
+    """The same as if nothing had been sent, where KATO holds the STM in another order, and so under another name."""
+    yield from bind(lane, work, made, intent.call)
+    why = "a learn left no trace, and the rebuilt STM has another name"
+    return (yield from ask(Defer(lane.held, work.session, 0, work.attempts, work.unsent, why, go_on=lane.go_on)))
 
 
 def _verify(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:

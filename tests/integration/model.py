@@ -397,7 +397,7 @@ class Lane:
         operations = effect.operations if isinstance(effect, ports.Together) else (effect,)
         answers = self.store.execute(operations)
         for operation, answer in zip(operations, answers, strict=True):
-            if isinstance(operation, ports.Commit) and not isinstance(answer, Exception):
+            if isinstance(operation, ports.Commit | ports.Bind) and not isinstance(answer, Exception):
                 names = {(operation.session, at): json.loads(text) for at, text in operation.symbols}
                 self.named.update({at: symbols for at, symbols in names.items() if symbols is not None})
         if isinstance(effect, ports.Commit) and effect.answers and not isinstance(answers[0], Exception):

@@ -33,6 +33,8 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     "said": {"strings": ["x"], "metadata": {"größe": ["it's", 1], "vectors": [[0.5]]}},
     "vector": {"strings": [], "vectors": [[0.25, 1.0]], "metadata": {"vectors": []}},
     "vectors": {"strings": ["y"], "vectors": [[2.0, 0.1], [0.25, 1.0]], "metadata": {"deep": {"vectors": []}}},
+    "room": {"strings": ["Room", "7"], "vectors": [[0.5, 0.5]]},
+    "far": {"strings": ["Zoo", "y"], "vectors": [[9.0, -9.0]]},
 }
 """Each kind of observation; ``...`` stands for the event's number."""
 KINDS = ("x", "x", "y", *OBSERVATIONS, "learn", "learn", "learn", "clear_stm", "predict", "predict")

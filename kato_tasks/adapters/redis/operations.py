@@ -212,6 +212,8 @@ def _bind(op: ports.Bind, keep: Retention) -> ScriptCall:
             op.leftovers,
             op.halve,
             int(op.ltm_lost),
+            op.reordered,
+            *(text for row in op.symbols for text in row),
         ],
         _written,
     )

@@ -15,6 +15,7 @@ from kato_tasks.domain.entries import Entry, Logged, entry_of
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.stm import (
     STM_CAP,
+    Judged,
     applied,
     expected_stm,
     matches,
@@ -248,12 +249,34 @@ def test_a_rebuild_names_each_observation_by_its_event() -> None:
     assert [json.loads(b)["unique_id"] for b in plan.bodies] == ["e1", "e2"]
 
 
-def test_a_rebuild_sends_vectors_as_the_symbols_that_kato_made_of_them() -> None:
-    plan = rebuild_of([logged(1, strings=["a"], vectors=[[1.0]])], {1: ["VCTR|x", "a"]})
-    assert [json.loads(b) for b in plan.bodies] == [
-        {"strings": ["VCTR|x", "a"], "vectors": [], "emotives": {}, "metadata": {}, "unique_id": "e1"}
-    ]
-    assert plan.stm == [["VCTR|x", "a"]]
+def test_a_rebuild_sends_vectors_as_they_were_observed_or_as_the_symbols_that_kato_made_of_them() -> None:
+    entry = logged(1, strings=["a", "7"], vectors=[[1.0], [2.0]])
+    rest = {"emotives": {}, "metadata": {}, "unique_id": "e1"}
+    for held in (["VCTR|x", "7", "a"], ["7", "VCTR|x", "a"]):
+        plan = rebuild_of([entry], {1: held})
+        assert [json.loads(b) for b in plan.bodies] == [{"strings": ["a", "7"], "vectors": [[1.0], [2.0]], **rest}]
+        assert plan.stm == [["VCTR|x", "7", "a"]], "what KATO made of it first, also after a rebuild in another order"
+        plan = rebuild_of([entry], {1: held}, {1})
+        assert [json.loads(b) for b in plan.bodies] == [{"strings": ["VCTR|x", "7", "a"], "vectors": [], **rest}]
+        assert plan.stm == [["VCTR|x", "7", "a"]]
+
+
+def test_of_a_rebuild_only_vectors_may_become_something_else_and_symbols_stand_in_another_order() -> None:
+    entries = [logged(1, strings=["7"], vectors=[[1.0]]), logged(2, strings=["a"]), logged(3, vectors=[[2.0]])]
+    held = {1: ["VCTR|x", "7"], 3: ["VCTR|y"]}
+    plan = rebuild_of(entries, held)
+    assert plan.judged([["VCTR|x", "7"], ["a"], ["VCTR|y"]]) == Judged([], [])
+    assert plan.judged([["VCTR|x", "7"], ["a"], ["VCTR|x", "VCTR|y"]]) == Judged([3], [])
+    assert plan.judged([["VCTR|x", "7"], ["b"], ["VCTR|y"]]) is None
+    assert plan.judged([["VCTR|x", "7"], ["a"]]) is None
+    plan = rebuild_of(entries, held, {1, 3})
+    assert plan.judged([["7", "VCTR|x"], ["a"], ["VCTR|y"]]) == Judged([], [1])
+    assert plan.judged([["VCTR|x"], ["a"], ["VCTR|y"]]) is None
+
+
+def test_a_string_that_looks_like_a_vectors_symbol_stays_a_string() -> None:
+    entry = logged(1, strings=["VCTR|x", "7"], vectors=[[1.0]])
+    assert rebuild_of([entry], {1: ["7", "VCTR|x", "VCTR|x"]}).stm == [["VCTR|x", "7", "VCTR|x"]]
 
 
 def test_nothing_to_rebuild_sends_nothing() -> None:

@@ -19,11 +19,12 @@
 --                            is to be written to, so that it does not expire) wt (the highest position for which
 --                            a task came to wait after its event was appended without one) rf (rebuilds that failed
 --                            in a row) pa (holders that took up its first predict, one after the other, and said nothing)
+--                            ro (events that its KATO session holds in another order than KATO made them in)
 --   exp              zset    session with an STM -> ms at which its KATO session expires
 --   log:<session>    list    entries, position 1 first
 --   asks:<session>   list    "<after>\n<event_id>": predicts, in order
 --   until:<session>  hash    event_id of a predict -> ms after which nobody wants its answer
---   vec:<session>    hash    position -> symbols that KATO made of vectors (JSON), null: a dead letter
+--   vec:<session>    hash    position -> symbols that KATO holds for vectors (JSON), null: a dead letter
 --   ids:<bucket>     hash    "<event_id>\n<session>" -> "<position> <digest>": dedupe window
 --   windows          string  "<window ms>:<its newest bucket>" of each dedupe window that wrote ids lately
 --   r:<event_id>\n<session>  string  result (JSON), expires
@@ -38,7 +39,7 @@
 --   dead             hash    id -> dead letter (JSON)
 --   parked           set     sessions that wait for a person
 --   ltm_lost         set     lanes whose node's patterns KATO lost
---   stats            hash    appended applied fenced rebuilt leftovers learns_unknown learns_in_doubt
+--   stats            hash    appended applied fenced rebuilt reordered leftovers learns_unknown learns_in_doubt
 --                            verified caught_up
 --
 -- A script that fails in the middle is not undone. So what can fail on a session's rows (a type, a number) is asked

@@ -37,6 +37,7 @@ if not repeated then
   if ARGV[9] ~= '-' then
     call('HSET', s, 'mark', ARGV[9])
     call('DEL', P .. 'vec:' .. session)
+    call('HDEL', s, 'ro')
   end
   if to > from then
     call('HSET', s, 'at', now)
