@@ -13,6 +13,7 @@ import re
 import statistics
 import sys
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def bench_figures(source: Path) -> str:
     """The benchmark's table, from one of its result files."""
     result = json.loads(source.read_text())
     rows = [
-        "| | events/s | to empty task | ms to applied, p50 / p99 | lost | duplicated | inverted |",
+        "| on the embedded KATO | events/s | to empty task | ms to applied, p50 / p99 | lost | duplicated | inverted |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, found in result["medians"].items():
@@ -114,7 +115,7 @@ def bench_figures(source: Path) -> str:
     machine = result["machine"]
     how = (
         f"Medians of {result['repeat']} interleaved runs, {result['pool']}, Redis {machine['redis']}, Celery "
-        f"{machine['celery']}, the embedded KATO"
+        f"{machine['celery']}"
     )
     told = textwrap.wrap(f"{how}; {_link(source)}.", 118, break_long_words=False, break_on_hyphens=False)
     return "\n".join([*rows, "", *told])
@@ -129,19 +130,51 @@ def helpdesk_figures(source: Path) -> str:
     """The help-desk table, from the demo's figures."""
     found = json.loads(source.read_text())
     config = ", ".join(f"`{name}` {value}" for name, value in found["kato_session_config"].items())
-    rows = ["| next activity of a ticket | KATO's predictions | most frequent follower of the last activity |"]
-    rows += ["|---|---:|---:|"]
+    real = source.with_name("helpdesk-real.json")
+    columns = {f"the embedded KATO, {_started(found.get('kato_environment'))}": [found["accuracy"]]}
+    for run in json.loads(real.read_text())["runs"] if real.exists() else ():
+        name = f"KATO {run['kato'].get('version', '')}, {_started(run['environment'])}"
+        columns.setdefault(name, []).append(run["accuracy"])
+    columns["most frequent follower of the last activity"] = [found["baseline"]]
+    names = [f"{name}, {len(runs)} starts" if len(runs) > 1 else name for name, runs in columns.items()]
+    rows = [f"| next activity of a ticket | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
     for key, name in (("top_1", "right at first"), ("top_3", "among the first three")):
-        rows.append(f"| {name} | {found['accuracy'][key]:.1%} | {found['baseline'][key]:.1%} |")
+        shares = [[run[key] for run in runs] for runs in columns.values()]
+        rows.append(f"| {name} | {' | '.join(map(_range, shares))} |")
     count = {name: f"{value:,}" for name, value in found.items() if isinstance(value, int)}
     told = (
         f"A real help-desk log, {count['tickets']} tickets with {count['events']} events, ids with spaces. The first "
         f"{count['tickets_learned']} tickets were observed and learned ({count['patterns']} different patterns) at "
         f"{count['events_per_second']} events/s; in the other {count['tickets_predicted']}, after each prefix of at "
         f"least two events, KATO was asked what comes next: {count['predictions']} predictions, "
-        f"{count['predictions_per_second']} a second. KATO's session config: {config}; {_link(source)}."
+        f"{count['predictions_per_second']} a second (rates: the embedded KATO). KATO ranks by its server's "
+        "`RANK_SORT_ALGO`, whatever a session says, and orders equal predictions anew at each start. Session config: "
+        f"{config}; {_link(source)}"
     )
+    told += f", [{real.relative_to(CHECKOUT)}]({real.relative_to(CHECKOUT)})." if real.exists() else "."
     return "\n".join([*rows, "", *textwrap.wrap(told, 118, break_long_words=False, break_on_hyphens=False)])
+
+
+def _started(environment: Mapping[str, str] | None) -> str:
+    return ", ".join(f"`{name}={value}`" for name, value in (environment or {}).items()) or "as it comes"
+
+
+def _range(shares: Sequence[float]) -> str:
+    low, high = f"{min(shares):.1%}", f"{max(shares):.1%}"
+    return low if low == high else f"{low[:-1]} to {high}"
+
+
+def real_figures(source: Path) -> str:
+    """The table of what a KATO that runs by itself does, from ``benchmarks.real``."""
+    found = json.loads(source.read_text())
+    kato = found["kato"]
+    processes = f", {kato['processes']} server processes" if kato.get("processes") else ""
+    rows = [f"| on a real KATO {kato.get('version', '')}{processes} | events | events/s |", "|---|---:|---:|"]
+    rows += [f"| {row['what']} | {row['events']:,} | {row['per_second']:,.0f} |" for row in found["rows"]]
+    told = textwrap.wrap(
+        f"Medians of `{found['command']}`; {_link(source)}.", 118, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join([*rows, "", *told])
 
 
 def chaos_figures(source: Path) -> str:
@@ -169,9 +202,9 @@ def _chaos_column(run: dict[str, Any]) -> dict[str, str]:
     }
     return {
         "events, sessions, callers": f"{verdict['attempted']:,}, {run['sessions']:,}, {run['callers']}",
-        "workers killed, told to stop, paused": f"{acts['kill']}, {acts['term']}, {acts['stop']}",
-        "restarts of the store, of the broker": f"{acts['store']}, {acts['broker']}",
-        "calls of KATO with a fault": f"{sum(run['kato']['faults'].values()):,}",
+        "workers killed, told to stop, paused; restarts of store, broker": (
+            f"{acts['kill']}, {acts['term']}, {acts['stop']}; {acts['store']}, {acts['broker']}"
+        ),
         **_newer_rows(run),
         "**lost, duplicated, reordered, overlapped**": "**{lost}, {duplicated}, {reordered}, {overlapped}**".format(
             **verdict
@@ -181,7 +214,7 @@ def _chaos_column(run: dict[str, Any]) -> dict[str, str]:
         "others, by a learn of unknown outcome, counted": str(learned["excused"]),
         "workers that overstayed 30 s": f"{happened['late_ends']} of {acts['term']}",
         "a killed worker's lanes taken, median and max, KATO well": recovery[True],
-        "the same while a quarter of KATO's calls fail": recovery[False],
+        "the same while a quarter of KATO's calls fail, so that lanes also wait": recovery[False],
         "tasks that failed while KATO was down for 60 s": f"0 of {outage['tasks']['SUCCESS']:,}"
         if set(outage["tasks"]) == {"SUCCESS"}
         else str(outage["tasks"]),
@@ -191,11 +224,12 @@ def _chaos_column(run: dict[str, Any]) -> dict[str, str]:
 
 def _newer_rows(run: dict[str, Any]) -> dict[str, str]:
     """What runs have had since there is a gateway in them."""
+    faults = f"{sum(run['kato']['faults'].values()):,}"
     if "gateway" not in run:
-        return {}
+        return {"calls of KATO with a fault": faults}
     ruled, asked = sum(run["gateway"]["ruled"].values()), run["predicts"]
     return {
-        "calls at which the gateway before KATO misbehaved": f"{ruled:,}",
+        "calls at which KATO, the gateway before it misbehaved": f"{faults}, {ruled:,}",
         "predicts answered as of their place": f"{asked['ok']:,} of {asked['sent']:,}",
     }
 
@@ -219,6 +253,8 @@ def readme_page(readme: str) -> str:
     """The README with the newest figures there are."""
     if list(RESULTS.glob("bench-*.json")):
         readme = with_figures(readme, "bench", bench_figures(_newest(RESULTS, "bench-*.json")))
+    if (RESULTS / "real-kato.json").exists():
+        readme = with_figures(readme, "real", real_figures(RESULTS / "real-kato.json"))
     if list(RESULTS.glob("chaos-*-long-redis.json")):
         readme = with_figures(readme, "chaos", chaos_figures(_newest(RESULTS, "chaos-*-long-redis.json")))
     if (RESULTS / "helpdesk.json").exists():

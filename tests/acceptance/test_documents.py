@@ -51,7 +51,12 @@ def test_every_setting_has_a_meaning(generate: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     ("place", "writer"),
-    [("bench", "bench_figures"), ("chaos", "chaos_figures"), ("helpdesk", "helpdesk_figures")],
+    [
+        ("bench", "bench_figures"),
+        ("real", "real_figures"),
+        ("chaos", "chaos_figures"),
+        ("helpdesk", "helpdesk_figures"),
+    ],
 )
 def test_the_figures_of_the_readme_are_those_of_their_source(place: str, writer: str, generate: ModuleType) -> None:
     shown = re.search(rf"<!-- figures:{place} -->\n(.*?)\n?<!-- /figures -->", text_of(README), re.DOTALL)

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.timeout(120)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HELPDESK = CHECKOUT.parent / "shared" / "data" / "helpdesk.csv"
+MEASURED = CHECKOUT / "benchmarks" / "results" / "helpdesk.json"
 MARK = "KATO_TASKS_TEST_RUN"
 TASKS = """
 import json
@@ -257,6 +258,6 @@ def test_the_help_desk_log_is_learned_and_predicted_better_than_by_the_last_acti
     assert figures["events_learned"] + figures["events_observed_while_predicting"] == 21348
     assert (figures["predictions"], figures["patterns"]) == (2579, 160)
     # What the same patterns say when KATO is asked without a queue in between.
-    assert figures["accuracy"] == {"top_1": 0.6855, "top_3": 0.9403}
+    assert figures["accuracy"] == json.loads(MEASURED.read_text())["accuracy"], "and what the README says"
     assert figures["baseline"]["top_1"] < 0.56
     assert demo.alive() == {}
