@@ -17,6 +17,7 @@ from celery.result import AsyncResult
 from kato_tasks import append_events, clear_stm, learn, observe, predict, process_observation_async, session_status
 from kato_tasks.celery_app import app
 from kato_tasks.domain.observations import Observation
+from kato_tasks.domain.results import Predicted
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict
 from tests.integration.system import CeleryProcess, Json, Redelivery, System, drained
 from tests.integration.user_tasks import remember, remember_failure
@@ -137,6 +138,23 @@ def test_learn_clear_and_predict_answer_as_documented(system: System, name: str)
     assert predicted["predictions"][0]["future"] == [["c"]]
     assert clear_stm.delay(name).get(timeout=PATIENCE)["status"] == "cleared"
     assert predict.delay(name).get(timeout=PATIENCE)["predictions"] == []
+
+
+def test_a_predict_of_one_symbol_is_told_in_events_and_raw_as_kato_answered_it(system: System, name: str) -> None:
+    append_events([{"session_id": name, "observation": seen(*event)} for event in (("a", "x"), ("b",), ("c",))])
+    learn.delay(name).get(timeout=PATIENCE)
+    observe.delay(name, seen("a"))
+    told = predict.delay(name).get(timeout=PATIENCE)
+    (prediction,) = Predicted.model_validate(told, strict=True).predictions
+    assert (prediction.present, prediction.future) == ([["a", "x"]], [["b"], ["c"]])
+    raw = predict.delay(name, raw=True).get(timeout=PATIENCE)
+    (given,) = raw["predictions"]
+    assert (given["present"], given["future"]) == (["a"], ["x", "b", "c"])
+    assert given["pattern_data"] == prediction.sequence == [["a", "x"], ["b"], ["c"]]
+    observe.delay(name, seen("b"))
+    both = [predict.delay(name, raw=raw).get(timeout=PATIENCE)["predictions"][0] for raw in (True, False)]
+    assert both[0] == {field: both[1][field] for field in both[0]}
+    assert set(both[1]) == set(told["predictions"][0])
 
 
 def test_a_predict_is_as_of_every_event_accepted_before_it_and_of_none_after(system: System, name: str) -> None:

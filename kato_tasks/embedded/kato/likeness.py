@@ -38,7 +38,8 @@ class State:
         text = self._text
         if text is None:
             symbols = pattern.symbols
-            common = self.sought.common(symbols)
+            # Most often the STM is how a pattern begins.
+            common = self.size if symbols[: self.size] == self.symbols else self.sought.common(symbols)
             return 2.0 * common / (len(symbols) + self.size) * 100.0 / 100.0
         other = " ".join(pattern.symbols)
         total = len(other) + len(text.symbols)
@@ -124,8 +125,7 @@ class Match:
         self.fragmentation = float(len(blocks) - 1)
         weight = 2.0 * matched + extras
         self.snr = (2.0 * matched - extras) / weight if weight else 0.0
-        # Events are few symbols wide, so this counts what is present faster than building the list.
-        present = sum(map(len, events[first:after]))
+        present = pattern.starts[after] - pattern.starts[first]
         self.confidence = matched / present if present else 0.0
         texts = pattern.event_texts
         self.key = ",".join(texts[first:after])
@@ -135,11 +135,6 @@ class Match:
     @property
     def present(self) -> list[Event]:
         return self.pattern.events[self.first : self.after]
-
-    def missing(self) -> list[Event]:
-        """For each event that is present, its symbols that did not match."""
-        matched = set(self.matches)
-        return [[symbol for symbol in event if symbol not in matched] for event in self.present]
 
     def extras(self, state: State) -> list[Event]:
         """For each event of the STM, its symbols that are nowhere in what is present."""

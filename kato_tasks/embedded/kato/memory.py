@@ -11,6 +11,7 @@ from kato_tasks.embedded.kato.answers import Answer, BadRequest, Invalid, Server
 from kato_tasks.embedded.kato.bodies import read_observation, read_sequence
 from kato_tasks.embedded.kato.kato import Kato, Request
 from kato_tasks.embedded.kato.sessions import Session, sanitised
+from kato_tasks.embedded.kato.weighing import fix_figures
 
 
 def observe(kato: Kato, session: Session, request: Request) -> Answer:
@@ -74,16 +75,16 @@ def finalize_training(kato: Kato, session: Session, _request: Request) -> Answer
         raise ServerError("ClickHouse is down")
     started = time.perf_counter()
     kato.brain.show(session.node, everything=True)
-    count = len(session.node.patterns.visible)
+    count = fix_figures(session.node.patterns)
     took = int((time.perf_counter() - started) * 1000)
     return ok(
         {
-            "status": "okay",
+            "status": "completed",
             "patterns_processed": count,
             "time_ms": took,
             "session_id": session.id,
             "node_id": session.node_id,
-            "message": f"Finalized {count} patterns in {took}ms",
+            "message": f"Computed Shannon entropy and TF vectors for {count} patterns in {took}ms",
         }
     )
 

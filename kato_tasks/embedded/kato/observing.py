@@ -94,7 +94,6 @@ class Brain:
         name = self._learn(session, session.stm, session.emotives, session.said)
         if self.saving:
             session.stm = []
-            session.predictions = "[]"
             session.saved(time.time())
         return name
 

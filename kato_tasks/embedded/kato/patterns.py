@@ -6,7 +6,8 @@ import hashlib
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 from kato_tasks.embedded.kato.answers import ServerError, text_of
 from kato_tasks.embedded.kato.statistics import Statistics
@@ -19,20 +20,45 @@ def pattern_name(stm: Sequence[Event]) -> str:
     return "PTRN|" + hashlib.sha1(str(list(stm)).encode(), usedforsecurity=False).hexdigest()
 
 
+Spread = tuple[float, float, float]
+"""Three entropies: of the symbols among each other, the same in all symbols of the node, and by their probability."""
+
+
+class Fixed(NamedTuple):
+    """What finalize-training computes of a pattern once and for all."""
+
+    spread: Spread
+    shares: dict[str, float]
+
+
 class Pattern:
     """One learned pattern, with what matching it needs computed once."""
 
-    __slots__ = ("emotives", "event_of", "event_texts", "events", "metadata", "name", "symbols", "text")
+    __slots__ = (
+        "emotives",
+        "event_of",
+        "event_texts",
+        "events",
+        "fixed",
+        "metadata",
+        "name",
+        "starts",
+        "symbols",
+        "text",
+    )
 
     def __init__(self, name: str, events: list[Event]) -> None:
         self.name = name
         self.events = events
         self.symbols: list[str] = [symbol for event in events for symbol in event]
         self.event_of: list[int] = [index for index, event in enumerate(events) for _ in event]
+        self.starts: list[int] = [0, *accumulate(map(len, events))]
+        """How many symbols stand before each event, and in all."""
         self.event_texts: list[str] = [text_of(event) for event in events]
         self.text = "[" + ",".join(self.event_texts) + "]"
         self.emotives: dict[str, list[float]] = {}
         self.metadata: dict[str, list[Any]] = {}
+        self.fixed: Fixed | None = None
 
     def felt(self) -> dict[str, float]:
         """The mean of each emotive over the learnings that are kept."""

@@ -11,11 +11,11 @@ from heapq import nlargest
 from operator import attrgetter
 from typing import NamedTuple
 
-from kato_tasks.embedded.kato.answers import text_of
 from kato_tasks.embedded.kato.likeness import Match, State
 from kato_tasks.embedded.kato.patterns import Event, Pattern, Patterns
 from kato_tasks.embedded.kato.single import predict_single
 from kato_tasks.embedded.kato.weighing import Ensemble, unbroken
+from kato_tasks.embedded.kato.writing import Writer
 
 WEIGHED_AT_MOST = 3
 """Times `max_predictions`: beyond that KATO leaves out what fits worst before it compares the rest."""
@@ -55,22 +55,15 @@ def predict(patterns: Patterns, stm: list[Event], wanted: Wanted) -> Predicted:
     if len(symbols) == 1:
         found = predict_single(patterns, symbols[0], wanted.max_predictions, wanted.affinity_emotive)
         return Predicted("[" + ",".join(found) + "]", None, len(found))
-    fuzzy = wanted.fuzzy_token_threshold
-    state = State(stm, by_character=not wanted.token_matching, fuzzy=fuzzy)
+    state = State(stm, by_character=not wanted.token_matching, fuzzy=wanted.fuzzy_token_threshold)
     matches = _matches(patterns, state, wanted)
     if not matches:
         return NOTHING
     ensemble = Ensemble(matches, state, patterns.statistics)
     best = sorted(matches, key=_ranking(wanted.ranking, ensemble), reverse=True)[: wanted.max_predictions]
-    predictions = ",".join([_prediction(match, state, ensemble) for match in best])
-    futures = ",".join(
-        [
-            f'{{"future":[{future.text}],"aggregate_potential":{ensemble.share(future)!r}'
-            f',"supporting_patterns":{future.patterns},"total_weighted_frequency":{future.weight!r}}}'
-            for future in ensemble.futures()
-        ]
-    )
-    return Predicted(f"[{predictions}]", f"[{futures}]", len(best))
+    writer = Writer(state, ensemble)
+    predictions = ",".join(map(writer.prediction, best))
+    return Predicted(f"[{predictions}]", writer.futures(), len(best))
 
 
 def _matches(patterns: Patterns, state: State, wanted: Wanted) -> list[Match]:
@@ -125,42 +118,6 @@ def _ranking(name: str, ensemble: Ensemble) -> Callable[[Match], float]:
             return lambda match: float(getattr(ensemble.figures(match), name))
         case _:
             return lambda match: float(getattr(match, name))
-
-
-def _prediction(match: Match, state: State, ensemble: Ensemble) -> str:
-    """A match as one prediction, in JSON."""
-    pattern = match.pattern
-    texts = pattern.event_texts
-    figures = ensemble.figures(match)
-    weighted = match.weighted
-    emotives = text_of(pattern.felt()) if pattern.emotives else "{}"
-    by_weight = (
-        ',"weighted_similarity":null,"weighted_evidence":null,"weighted_confidence":null,"weighted_snr":null'
-        if weighted is None
-        else f',"weighted_similarity":{text_of(weighted.similarity)},"weighted_evidence":{weighted.evidence!r}'
-        f',"weighted_confidence":{weighted.confidence!r},"weighted_snr":{weighted.snr!r}'
-    )
-    # KATO leaves in what it chose by before it weighed, where there was something to choose.
-    if match.pre_potential is not None:
-        by_weight += f',"_pre_potential":{match.pre_potential!r}'
-    return (
-        f'{{"type":"prototypical","name":"{pattern.name[5:]}","frequency":{match.frequency}'
-        f',"emotives":{emotives},"matches":{text_of(match.matches)}'
-        f',"past":[{",".join(texts[: match.first])}],"present":[{match.key}]'
-        f',"missing":{text_of(match.missing())},"extras":{text_of(match.extras(state))}'
-        f',"anomalies":{text_of(match.anomalies)}'
-        f',"potential":{match.potential!r},"evidence":{match.evidence!r}'
-        f',"similarity":{match.similarity!r},"fragmentation":{match.fragmentation!r},"snr":{match.snr!r}'
-        f',"confluence":{ensemble.confluence(match)!r},"predictive_information":{match.predictive_information!r}'
-        f',"sequence":{pattern.text},"future":[{match.future}],"confidence":{match.confidence!r}{by_weight}'
-        f',"entropy":{figures.entropy!r},"normalized_entropy":{figures.normalized_entropy!r}'
-        f',"global_normalized_entropy":{figures.global_normalized_entropy!r}'
-        f',"itfdf_similarity":{match.itfdf_similarity!r},"tfidf_score":{figures.tfidf_score!r}'
-        f',"pattern_probability":{match.probability!r}'
-        f',"weighted_strength":{match.similarity * match.probability!r}'
-        f',"bayesian_posterior":{ensemble.posterior(match)!r},"bayesian_prior":{match.probability!r}'
-        f',"bayesian_likelihood":{match.similarity!r}}}'
-    )
 
 
 class Memo:

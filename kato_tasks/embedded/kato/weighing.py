@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log, log2, log10, sqrt
 from operator import attrgetter
 from typing import NamedTuple
 
 from kato_tasks.embedded.kato.likeness import Match, State
-from kato_tasks.embedded.kato.patterns import Event
+from kato_tasks.embedded.kato.patterns import Event, Fixed, Patterns, Spread
 from kato_tasks.embedded.kato.statistics import Statistics
 
 UNLIKELY = 1e-10
@@ -42,21 +42,20 @@ class Ensemble:
         self._statistics = statistics
         self.frequencies = sum(match.frequency for match in matches) or 1
         self._futures: dict[str, list[float]] = {}
-        present: dict[str, list[Event]] = {}
+        self._counts: dict[str, dict[str, int]] = {}
         for match in matches:
-            present.setdefault(match.key, match.present)
+            if match.key not in self._counts:
+                self._counts[match.key] = _counted(match.present)
             if match.future:
                 future = self._futures.setdefault(match.future, [0.0, 0])
                 future[0] += match.frequency * match.similarity
                 future[1] += 1
         self._all_futures = sum(weight for weight, _ in self._futures.values())
-        counts = {key: Counter([symbol for event in events for symbol in event]) for key, events in present.items()}
         # Symbols of the STM that no prediction has in its present weigh nothing, however well they are known.
-        known = set().union(*counts.values()) if counts else set()
+        known = set[str]().union(*self._counts.values())
         if state.fuzzy:
             known.update(symbol for match in matches for symbol in match.matches)
         self._probability = {symbol: statistics.probability(symbol) for symbol in known}
-        self._counts = counts
         self._distances = self._measure(state)
         self._figures: dict[str, Figures] = {}
         self._evidence = 0.0
@@ -119,29 +118,66 @@ class Ensemble:
         figures = self._figures.get(match.key)
         if figures is None:
             figures = self._figures[match.key] = self._figures_of(match)
-        return figures
+        fixed = match.pattern.fixed
+        if fixed is None:
+            return figures
+        return Figures(*fixed.spread, self._tfidf(fixed.shares), figures.chance)
 
     def _figures_of(self, match: Match) -> Figures:
-        counts = self._counts[match.key]
-        length = counts.total()
+        counts, probability = self._counts[match.key], self._probability
+        length = sum(counts.values())
         if not length:
             # A near match elsewhere can leave no event present.
             return Figures(0.0, 0.0, 0.0, 0.0, 1.0)
-        entropy = normalized = common = tfidf = 0.0
-        symbols, patterns = len(self._statistics.occurrences), self._statistics.patterns
-        base = log(symbols) if symbols > 1 else 0.0
-        for symbol, number in counts.items():
-            share = number / length
-            probability = self._probability[symbol]
-            entropy -= share * log2(share)
-            if base:
-                normalized -= share * log(share) / base
-                if probability > 0:
-                    common -= probability * log(probability) / base
-            if patterns:
-                tfidf += share * (log2(patterns / (int(probability * patterns) or 1)) + 1)
-        chance = 10 ** sum(log10(self._probability[symbol] or UNLIKELY) for event in match.present for symbol in event)
-        return Figures(entropy, normalized, common, tfidf / len(counts), chance)
+        shares = {symbol: number / length for symbol, number in counts.items()}
+        spread = spread_of(shares, len(self._statistics.occurrences), probability)
+        chance = 10 ** sum(number * log10(probability[symbol] or UNLIKELY) for symbol, number in counts.items())
+        return Figures(*spread, self._tfidf(shares), chance)
+
+    def _tfidf(self, shares: Mapping[str, float]) -> float:
+        """How telling these symbols are, by how few of the node's patterns have them."""
+        patterns = self._statistics.patterns
+        if not patterns:
+            return 0.0
+        score = 0.0
+        for symbol, share in shares.items():
+            having = int(self._probability.get(symbol, 0.0) * patterns) or 1
+            score += share * (log2(patterns / having) + 1.0)
+        return score / len(shares)
+
+
+def _counted(events: Sequence[Event]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for event in events:
+        for symbol in event:
+            counts[symbol] = counts.get(symbol, 0) + 1
+    return counts
+
+
+def spread_of(shares: Mapping[str, float], symbols: int, probability: Mapping[str, float]) -> Spread:
+    """The entropies of `shares`: in bits, in all `symbols` that the node knows, and by their own probability."""
+    entropy = normalized = common = 0.0
+    base = log(symbols) if symbols > 1 else 0.0
+    for symbol, share in shares.items():
+        entropy -= share * log2(share)
+        if base:
+            normalized -= share * log(share) / base
+            likely = probability[symbol]
+            if likely > 0:
+                common -= likely * log(likely) / base
+    return entropy, normalized, common
+
+
+def fix_figures(patterns: Patterns) -> int:
+    """What finalize-training does: figures of whole patterns, as the node's counts are now, for good; how many."""
+    statistics = patterns.statistics
+    for pattern in patterns.visible.values():
+        counts = Counter(pattern.symbols)
+        shares = {symbol: number / len(pattern.symbols) for symbol, number in counts.items()}
+        probability = {symbol: statistics.probability(symbol) for symbol in counts}
+        pattern.fixed = Fixed(spread_of(shares, len(statistics.occurrences), probability), shares)
+    patterns.version += 1
+    return len(patterns.visible)
 
 
 def unbroken(fragmentation: float) -> float:

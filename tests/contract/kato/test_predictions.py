@@ -354,6 +354,25 @@ def test_a_sessions_ranking_is_ignored(kato: Kato, session: KatoSession) -> None
     assert ["PTRN|" + prediction["name"] for prediction in seen(asking, rare, often)] == [rare, often]
 
 
+def test_finalize_training_fixes_figures_of_the_whole_pattern(session: KatoSession) -> None:
+    name = session.learned(["a"], ["b"], ["c"], ["d"])
+    assert body_of(session.ask("POST", "finalize-training"))["patterns_processed"] == 1
+    session.sequence(["a"], ["b"])
+    (prediction,) = seen(session, name)
+    figures = ["entropy", "normalized_entropy", "global_normalized_entropy", "tfidf_score"]
+    assert [prediction[figure] for figure in figures] == pytest.approx([2.0, 1.0, 0.0, 0.25], rel=1e-9)
+
+
+def test_a_learn_leaves_the_predictions_of_the_last_observe_in_cognition_data(kato: Kato) -> None:
+    session = kato.session(config={"process_predictions": True})
+    name = session.learned(["a"], ["b"], ["c"])
+    session.sequence(["a"], ["b"])
+    before = session.cognition()["predictions"]
+    assert ["PTRN|" + prediction["name"] for prediction in before] == [name]
+    session.learn()
+    assert session.cognition()["predictions"] == before
+
+
 def test_an_affinity_emotive_weighs_symbols_by_what_was_felt(kato: Kato, session: KatoSession) -> None:
     session.clear()
     session.sequence(["a"], ["b"], ["c"])
