@@ -218,7 +218,7 @@ class Oracle:
         self.asked: dict[str, Asked] = {}
         self.stm_at: dict[tuple[str, int], list[list[str]]] = {}
         """session, position → its STM behind that event"""
-        self.patterns = Patterns()
+        self.patterns = Patterns(keep=10_000)
         self._events: dict[str, int] = {}
 
     def apply(self, session: str, event: Mapping[str, Any]) -> None:
@@ -251,7 +251,7 @@ class Oracle:
         if kind == "learn" and not stm:
             return  # nothing to learn: a dead letter, and everything stays as it is
         if kind == "learn":
-            self.patterns.learn(list(stm), list(felt), list(said), keep=100, visible_at=0.0, stored=True)
+            self.patterns.learn(list(stm), list(felt), list(said), visible_at=0.0, stored=True)
             self.patterns.show(1.0)
         stm.clear()
         felt.clear()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from json.encoder import encode_basestring as quote
 from typing import Any, NamedTuple
+from urllib.parse import quote as quote_path
 
 __all__ = [
     "Answer",
@@ -14,23 +16,28 @@ __all__ = [
     "bad_request",
     "gone",
     "invalid",
+    "not_allowed",
+    "not_found",
     "ok",
     "quote",
+    "redirect",
     "server_error",
     "text_of",
     "unavailable",
 ]
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Answer(NamedTuple):
-    """One HTTP answer; `close` asks for the connection to be closed after it."""
+    """One HTTP answer; `close` says that the connection is closed after it, `hang_up` closes it without a word."""
 
     status: int
     body: bytes
     content_type: bytes = b"application/json"
     close: bool = False
+    hang_up: bool = False
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class ServerError(Exception):
@@ -46,13 +53,24 @@ class Invalid(Exception):
 
 
 def text_of(value: Any) -> str:
-    """`value` as compact JSON text."""
-    return _encode(value)
+    """`value` as compact JSON text; a number that JSON has no text for becomes null."""
+    try:
+        return _encode(value)
+    except ValueError:
+        return _encode(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
 
 
 def ok(value: Any) -> Answer:
     """200 with `value` as JSON; a lone surrogate cannot be encoded and raises UnicodeEncodeError."""
-    return Answer(200, _encode(value).encode())
+    return Answer(200, text_of(value).encode())
 
 
 def bad_request(detail: Any) -> Answer:
@@ -60,12 +78,13 @@ def bad_request(detail: Any) -> Answer:
 
 
 def invalid(errors: list[dict[str, Any]]) -> Answer:
-    # What was wrong is quoted back, so it may hold a lone surrogate: escape it.
-    return Answer(422, json.dumps({"detail": errors}).encode())
+    """422 with what is wrong; it is quoted back, and what JSON can't hold raises ValueError."""
+    return Answer(422, _encode({"detail": errors}).encode())
 
 
 def server_error() -> Answer:
-    return Answer(500, b"Internal Server Error", b"text/plain; charset=utf-8")
+    """What KATO's server says of an exception that nobody caught; it then closes the connection unannounced."""
+    return Answer(500, b"Internal Server Error", b"text/plain; charset=utf-8", hang_up=True)
 
 
 def unavailable() -> Answer:
@@ -74,12 +93,19 @@ def unavailable() -> Answer:
 
 
 def gone(session_id: str) -> Answer:
-    error = {
-        "code": "SESSION_NOT_FOUND",
-        "message": f"Session {session_id} not found or expired",
-        "session_id": session_id,
-    }
-    return Answer(404, json.dumps({"error": error}).encode())
+    """A session that isn't there, for every call on it but the one that reads the session itself."""
+    message = _gone(session_id)
+    error = {"code": "SESSION_NOT_FOUND", "message": message, "session_id": session_id}
+    return Answer(404, _encode({"error": error}).encode("utf-8", "replace"))
+
+
+def gone_itself(session_id: str) -> Answer:
+    """The same for the session itself."""
+    return Answer(404, _encode({"detail": _gone(session_id)}).encode("utf-8", "replace"))
+
+
+def _gone(session_id: str) -> str:
+    return f"Session {session_id} not found or expired"
 
 
 def not_found() -> Answer:
@@ -87,6 +113,12 @@ def not_found() -> Answer:
     return Answer(404, b'{"detail":"Not Found"}')
 
 
-def not_allowed() -> Answer:
+def not_allowed(*allowed: str) -> Answer:
     """A path that KATO knows, asked with another method."""
-    return Answer(405, b'{"detail":"Method Not Allowed"}')
+    headers = ((b"allow", ", ".join(allowed).encode()),) if allowed else ()
+    return Answer(405, b'{"detail":"Method Not Allowed"}', headers=headers)
+
+
+def redirect(path: str) -> Answer:
+    """A path with a slash too many."""
+    return Answer(307, b"", b"", headers=((b"location", quote_path(path).encode()),))

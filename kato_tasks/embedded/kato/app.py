@@ -11,7 +11,7 @@ from kato_tasks.embedded.kato.answers import Answer, gone, server_error, unavail
 from kato_tasks.embedded.kato.faults import KINDS, Rule
 from kato_tasks.embedded.kato.kato import Request
 from kato_tasks.embedded.kato.options import Options
-from kato_tasks.embedded.kato.routes import Found, find
+from kato_tasks.embedded.kato.routes import NAMES, Found, find
 from kato_tasks.embedded.kato.traffic import Call
 
 Scope = MutableMapping[str, Any]
@@ -46,7 +46,7 @@ class App:
         if message["type"] == "http.disconnect":
             # Gone before the request was whole: there was no call.
             return
-        request = Request(scope["method"], scope["path"], scope["query_string"], body)
+        request = Request(scope["method"], scope["path"], scope["query_string"], body, _content_type(scope))
         if request.path.startswith(control.PREFIX):
             await _write(send, control.answer(self.state, request))
             return
@@ -62,6 +62,8 @@ class App:
         self.state.traffic.finish(call)
         if answer is not None:
             await _write(send, answer)
+            if answer.hang_up and call.connection is not None:
+                call.connection.close()
         elif call.connection is not None:
             call.connection.abort()
             while (await receive())["type"] != "http.disconnect":
@@ -78,7 +80,7 @@ class App:
             return found
         state = self.state
         state.requests[found.name] = state.requests.get(found.name, 0) + 1
-        if state.faults.rules:
+        if state.faults.rules and found.name in NAMES:
             rule = state.faults.choose(found.name, call.session.node.key if call.session else "")
             if rule is not None:
                 return await self._faulty(rule, call, found)
@@ -120,11 +122,21 @@ class App:
         return answer
 
 
+def _content_type(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            found: bytes = value
+            return found
+    return b""
+
+
 async def _write(send: Send, answer: Answer) -> None:
     body = answer.body
     size = len(body)
     length = _LENGTHS[size] if size < 4096 else str(size).encode()
     headers = [(b"content-type", answer.content_type), (b"content-length", length)]
+    if answer.headers:
+        headers = [header for header in (*headers, *answer.headers) if header[1]]
     if answer.close:
         # KATO's server, not KATO, answers at the connection limit, and this is how a client can tell.
         headers += [(b"connection", b"close"), (b"server", b"uvicorn")]

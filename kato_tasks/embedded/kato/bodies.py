@@ -1,17 +1,23 @@
-"""Request bodies: what KATO accepts, and the 422 it answers otherwise."""
+"""Request bodies: what KATO accepts, and the 422 it answers otherwise.
+
+KATO reads its bodies with pydantic, whose rules (a `"yes"` that is true, a `1.0` that is whole) and sentences are
+its own. So a body of exactly the right form is read here at once, and every other one by the same models there.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from email.message import Message
+from typing import Any, NamedTuple, TypeVar
 
-from kato_tasks.embedded.kato.answers import BadRequest, Invalid
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-Location = tuple[str | int, ...]
-Errors = list[dict[str, Any]]
+from kato_tasks.embedded.kato.answers import BadRequest, Invalid, ServerError
 
+_UNREADABLE = "There was an error parsing the body"
 _ABSENT: Any = object()
+T = TypeVar("T")
 
 
 class Observation(NamedTuple):
@@ -42,173 +48,154 @@ class NewSession(NamedTuple):
     metadata: dict[str, Any]
 
 
-def _error(kind: str, location: Location, message: str, value: Any) -> dict[str, Any]:
-    return {"type": kind, "loc": ["body", *location], "msg": message, "input": value}
+class _Single(BaseModel):
+    strings: list[str] = []
+    vectors: list[list[float]] = []
+    emotives: dict[str, float] = {}
+    metadata: dict[str, Any] = {}
+
+    def read(self) -> Observation:
+        return Observation(self.strings, self.vectors, self.emotives, self.metadata, None)
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`; raises `Invalid` or, for bytes that are no UTF-8, `BadRequest`."""
-    if not body:
-        raise Invalid([_error("missing", (), "Field required", None)])
-    try:
-        value = json.loads(body)
-    except UnicodeDecodeError as exc:
-        raise BadRequest("There was an error parsing the body") from exc
-    except json.JSONDecodeError as exc:
-        error = _error("json_invalid", (exc.pos,), "JSON decode error", {})
-        raise Invalid([{**error, "ctx": {"error": exc.msg}}]) from exc
-    except RecursionError as exc:
-        raise BadRequest("There was an error parsing the body") from exc
-    if type(value) is not dict:
-        message = "Input should be a valid dictionary or object to extract fields from"
-        raise Invalid([_error("model_attributes_type", (), message, value)])
-    return value
+class _Item(_Single):
+    unique_id: str | None = None
+
+    def read(self) -> Observation:
+        return super().read()._replace(unique_id=self.unique_id)
 
 
-def _number(value: Any, at: Location, errors: Errors) -> float:
-    if type(value) is float:
-        return value
-    if isinstance(value, int):
-        return float(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            message = "Input should be a valid number, unable to parse string as a number"
-            errors.append(_error("float_parsing", at, message, value))
-            return 0.0
-    errors.append(_error("float_type", at, "Input should be a valid number", value))
-    return 0.0
+class _Items(BaseModel):
+    observations: list[_Item]
+    learn_after_each: bool = False
+    learn_at_end: bool = False
+    clear_stm_between: bool = False
 
 
-def _list(value: Any, at: Location, errors: Errors) -> list[Any]:
-    if type(value) is list:
-        return value
-    errors.append(_error("list_type", at, "Input should be a valid list", value))
-    return []
+class _NewSession(BaseModel):
+    node_id: str
+    metadata: dict[str, Any] | None = {}
+    ttl_seconds: int | None = None
+    config: dict[str, Any] | None = None
 
 
-def _dict(value: Any, at: Location, errors: Errors) -> dict[str, Any]:
-    if type(value) is dict:
-        return value
-    errors.append(_error("dict_type", at, "Input should be a valid dictionary", value))
-    return {}
+_SINGLE = TypeAdapter(_Single)
+_ITEMS = TypeAdapter(_Items)
+_NEW_SESSION = TypeAdapter(_NewSession)
+_OBJECT = TypeAdapter(dict[str, Any])
+_WHOLE = TypeAdapter(int)
 
 
-def _flag(body: dict[str, Any], name: str, errors: Errors) -> bool:
-    value = body.get(name, False)
-    if isinstance(value, bool):
-        return value
-    errors.append(_error("bool_parsing", (name,), "Input should be a valid boolean", value))
-    return False
+def read_observation(body: bytes, content_type: bytes) -> Observation:
+    """The body of an observe. A client's `unique_id` is ignored there, as KATO ignores it."""
+    value = _json(body, content_type)
+    return _plain(value, named=False) or _checked(_SINGLE, value).read()
 
 
-def _text(value: Any, at: Location, errors: Errors) -> str:
-    if type(value) is str:
-        return value
-    errors.append(_error("string_type", at, "Input should be a valid string", value))
-    return ""
+def read_sequence(body: bytes, content_type: bytes) -> Sequence:
+    """The body of an observe-sequence."""
+    value = _json(body, content_type)
+    if type(value) is dict and type(given := value.get("observations")) is list:
+        flags = [value.get(name, False) for name in ("learn_after_each", "learn_at_end", "clear_stm_between")]
+        items = [_plain(item, named=True) for item in given]
+        if None not in items and all(type(flag) is bool for flag in flags):
+            return Sequence(items, *flags)  # type: ignore[arg-type]  # None is no item
+    read = _checked(_ITEMS, value)
+    items = [item.read() for item in read.observations]
+    return Sequence(items, read.learn_after_each, read.learn_at_end, read.clear_stm_between)  # type: ignore[arg-type]
 
 
-def _observation(body: Any, at: Location, errors: Errors) -> Observation:
-    if type(body) is not dict:
-        message = "Input should be a valid dictionary or object to extract fields from"
-        errors.append(_error("model_attributes_type", at, message, body))
-        return Observation([], [], {}, {}, None)
-    get: Callable[[str, Any], Any] = body.get
-    strings = get("strings", _ABSENT)
+def read_new_session(body: bytes, content_type: bytes) -> NewSession:
+    """The body of a session's creation; fields that KATO does not know are ignored."""
+    read = _checked(_NEW_SESSION, _json(body, content_type))
+    return NewSession(read.node_id, read.ttl_seconds, read.config, read.metadata or {})
+
+
+def read_config(body: bytes, content_type: bytes) -> Any:
+    """The changes in a configuration's update: whatever is under `config`, else the whole body."""
+    value = _checked(_OBJECT, _json(body, content_type))
+    return value.get("config", value)
+
+
+def read_whole(text: str, *location: str) -> int:
+    """A whole number out of a query; raises `Invalid` where `text` is none."""
+    return _checked(_WHOLE, text, location)
+
+
+def _plain(item: Any, *, named: bool) -> Observation | None:
+    """`item` as it is, or None where it isn't plainly an observation: then pydantic must look at it."""
+    if type(item) is not dict:
+        return None
+    strings = item.get("strings", _ABSENT)
     if strings is _ABSENT:
         strings = []
-    else:
-        strings = _list(strings, (*at, "strings"), errors)
-        for index, string in enumerate(strings):
-            if type(string) is not str:
-                _text(string, (*at, "strings", index), errors)
-    vectors = get("vectors", _ABSENT)
-    if vectors is _ABSENT or vectors == []:
-        vectors = []
-    else:
-        vectors = [
-            [
-                _number(number, (*at, "vectors", i, j), errors)
-                for j, number in enumerate(_list(vector, (*at, "vectors", i), errors))
-            ]
-            for i, vector in enumerate(_list(vectors, (*at, "vectors"), errors))
-        ]
-    emotives = get("emotives", _ABSENT)
-    if emotives is _ABSENT or emotives == {}:
+    elif type(strings) is not list:
+        return None
+    for string in strings:
+        if type(string) is not str:
+            return None
+    unique_id = item.get("unique_id") if named else None
+    if unique_id is not None and type(unique_id) is not str:
+        return None
+    emotives = item.get("emotives", _ABSENT)
+    if emotives is _ABSENT:
         emotives = {}
-    else:
-        emotives = {
-            name: _number(value, (*at, "emotives", name), errors)
-            for name, value in _dict(emotives, (*at, "emotives"), errors).items()
-        }
-    metadata = get("metadata", _ABSENT)
-    metadata = {} if metadata is _ABSENT else _dict(metadata, (*at, "metadata"), errors)
-    unique_id = get("unique_id", None)
-    if unique_id is not None:
-        unique_id = _text(unique_id, (*at, "unique_id"), errors)
+    elif type(emotives) is not dict or not _all_floats(emotives.values()):
+        return None
+    metadata = item.get("metadata", _ABSENT)
+    if metadata is _ABSENT:
+        metadata = {}
+    elif type(metadata) is not dict:
+        return None
+    vectors = item.get("vectors", _ABSENT)
+    if vectors is _ABSENT:
+        vectors = []
+    elif type(vectors) is not list or not all(type(vector) is list and _all_floats(vector) for vector in vectors):
+        return None
     return Observation(strings, vectors, emotives, metadata, unique_id)
 
 
-def read_observation(body: bytes) -> Observation:
-    """The body of an observe. A client's `unique_id` is ignored there, as KATO ignores it."""
-    errors: Errors = []
-    observation = _observation(_object(body), (), errors)
-    if errors:
-        raise Invalid(errors)
-    return observation._replace(unique_id=None)
+def _all_floats(values: Iterable[Any]) -> bool:
+    return all(type(value) is float for value in values)
 
 
-def read_sequence(body: bytes) -> Sequence:
-    """The body of an observe-sequence."""
-    value = _object(body)
-    errors: Errors = []
-    given = value.get("observations", _ABSENT)
-    if given is _ABSENT:
-        errors.append(_error("missing", ("observations",), "Field required", value))
-        given = []
-    items = [
-        _observation(item, ("observations", index), errors)
-        for index, item in enumerate(_list(given, ("observations",), errors))
-    ]
-    flags = [_flag(value, name, errors) for name in ("learn_after_each", "learn_at_end", "clear_stm_between")]
-    if errors:
-        raise Invalid(errors)
-    return Sequence(items, *flags)
+def _json(body: bytes, content_type: bytes) -> Any:
+    """What `body` holds; as its own text where its content type isn't JSON's, which no model takes."""
+    if not body:
+        raise Invalid([{"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}])
+    if content_type != b"application/json" and content_type and not _is_json(content_type):
+        return body
+    try:
+        value = json.loads(body)
+    except json.JSONDecodeError as exc:
+        error = {"type": "json_invalid", "loc": ["body", exc.pos], "msg": "JSON decode error", "input": {}}
+        raise Invalid([{**error, "ctx": {"error": exc.msg}}]) from exc
+    except (ValueError, RecursionError) as exc:
+        raise BadRequest(_UNREADABLE) from exc
+    if value is None:
+        raise Invalid([{"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}])
+    return value
 
 
-def read_new_session(body: bytes) -> NewSession:
-    """The body of a session's creation; fields that KATO does not know are ignored."""
-    value = _object(body)
-    errors: Errors = []
-    if "node_id" in value:
-        node_id = _text(value["node_id"], ("node_id",), errors)
-    else:
-        node_id = ""
-        errors.append(_error("missing", ("node_id",), "Field required", value))
-    ttl = value.get("ttl_seconds")
-    if ttl is not None and type(ttl) is not int:
-        if type(ttl) is float and ttl.is_integer():
-            ttl = int(ttl)
-        else:
-            errors.append(_error("int_type", ("ttl_seconds",), "Input should be a valid integer", ttl))
-    config = value.get("config")
-    if config is not None:
-        config = _dict(config, ("config",), errors)
-    metadata = value.get("metadata")
-    metadata = {} if metadata is None else _dict(metadata, ("metadata",), errors)
-    if errors:
-        raise Invalid(errors)
-    return NewSession(node_id, ttl, config, metadata)
+def _is_json(content_type: bytes) -> bool:
+    header = Message()
+    header["content-type"] = content_type.decode("latin-1")
+    subtype = header.get_content_subtype()
+    return header.get_content_maintype() == "application" and (subtype == "json" or subtype.endswith("+json"))
 
 
-def read_config(body: bytes) -> dict[str, Any]:
-    """The changes in a configuration's update: the object under `config`, or the whole body."""
-    value = _object(body)
-    changes = value.get("config", value)
-    errors: Errors = []
-    changes = _dict(changes, ("config",), errors)
-    if errors:
-        raise Invalid(errors)
-    return changes
+def _checked(adapter: TypeAdapter[T], value: Any, location: tuple[str, ...] = ("body",)) -> T:
+    try:
+        return adapter.validate_python(value, from_attributes=True)
+    except ValidationError as exc:
+        errors: list[dict[str, Any]] = []
+        for error in exc.errors(include_url=False):
+            given = error["input"]
+            if isinstance(given, bytes):
+                try:
+                    given = given.decode()
+                except UnicodeDecodeError:
+                    raise ServerError("KATO quotes what it can't decode") from None
+            shown = {"type": error["type"], "loc": [*location, *error["loc"]], "msg": error["msg"], "input": given}
+            errors.append(shown | ({"ctx": error["ctx"]} if "ctx" in error else {}))
+        raise Invalid(errors) from exc

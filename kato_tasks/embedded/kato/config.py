@@ -1,42 +1,54 @@
-"""A session's configuration: KATO's keys, defaults and ranges."""
+"""A session's configuration: KATO's keys and defaults, and what it checks at a creation and at a change.
+
+The two checks differ. A creation compares and lets Python say what compares: `true` is 1 and `7.0` is 7, and
+anything that fails drops the whole configuration without a word. A change looks at the types too, says what is
+wrong, and never looks at the filters.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-RANKINGS = frozenset(
-    {
-        "potential",
-        "similarity",
-        "evidence",
-        "confidence",
-        "snr",
-        "fragmentation",
-        "frequency",
-        "normalized_entropy",
-        "global_normalized_entropy",
-        "itfdf_similarity",
-        "confluence",
-        "predictive_information",
-    }
+from kato_tasks.embedded.kato.answers import ServerError
+
+RANKINGS = (
+    "potential",
+    "similarity",
+    "evidence",
+    "confidence",
+    "snr",
+    "fragmentation",
+    "frequency",
+    "normalized_entropy",
+    "global_normalized_entropy",
+    "itfdf_similarity",
+    "confluence",
+    "predictive_information",
+    "bayesian_posterior",
+    "bayesian_prior",
+    "bayesian_likelihood",
+    "tfidf_score",
+    "weighted_similarity",
+    "weighted_evidence",
+    "weighted_confidence",
+    "weighted_snr",
 )
-_FILTERS = frozenset(["length", "minhash", "jaccard", "bloom", "rapidfuzz"])
+_FILTERS = ("minhash", "length", "jaccard", "bloom", "rapidfuzz")
 _INDEXERS = ("VI", "LSH", "ANNOY", "FAISS")
+_STM_MODES = ("CLEAR", "ROLLING")
 
 DEFAULTS: dict[str, Any] = {
     "max_pattern_length": 0,
     "persistence": 5,
     "recall_threshold": 0.1,
-    "stm_mode": "CLEAR",
     "indexer_type": "VI",
     "max_predictions": 100,
     "sort_symbols": True,
     "process_predictions": True,
     "use_token_matching": True,
-    "fuzzy_token_threshold": 0.0,
+    "stm_mode": "CLEAR",
     "rank_sort_algo": "potential",
-    "affinity_emotive": None,
     "filter_pipeline": [],
     "length_min_ratio": 0.5,
     "length_max_ratio": 2.0,
@@ -50,79 +62,111 @@ DEFAULTS: dict[str, Any] = {
     "max_candidates_per_stage": 100000,
     "enable_filter_metrics": True,
 }
+IN_FORCE: dict[str, Any] = {**DEFAULTS, "fuzzy_token_threshold": 0.0, "affinity_emotive": None}
+"""Every key that a session keeps, with what holds where it says nothing; the last two are shown only where it does."""
 
-Rule = tuple[Callable[[Any], bool], str]
-
-
-def _number(low: float, high: float) -> Rule:
-    def fits(value: Any) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-
-    return fits, f"Must be a number between {low} and {high}"
+Fits = Callable[[Any], bool]
 
 
-def _whole(low: int, high: int | None = None) -> Rule:
-    def fits(value: Any) -> bool:
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return whole and value >= low and (high is None or value <= high)
-
-    if high is None:
-        return fits, "Must be a non-negative integer" if low == 0 else f"Must be an integer of at least {low}"
-    return fits, f"Must be an integer between {low} and {high}"
+def _from_to(low: float, high: float) -> Fits:
+    return lambda value: bool(low <= value <= high)
 
 
-def _one_of(choices: tuple[str, ...] | frozenset[str]) -> Rule:
-    return (lambda value: isinstance(value, str) and value in choices), f"Must be one of: {', '.join(choices)}"
+def _not_below(low: float) -> Fits:
+    return lambda value: not value < low
 
 
-_boolean: Rule = (lambda value: isinstance(value, bool)), "Must be a boolean (true/false)"
+def _in(choices: tuple[str, ...]) -> Fits:
+    return lambda value: any(value == choice for choice in choices)
 
-_RULES: dict[str, Rule] = {
-    "max_pattern_length": _whole(0),
-    "persistence": _whole(1, 100),
-    "recall_threshold": _number(0.0, 1.0),
-    # Any other text is taken as CLEAR, as KATO does.
-    "stm_mode": ((lambda value: isinstance(value, str)), "Must be a string"),
-    "indexer_type": _one_of(_INDEXERS),
-    "max_predictions": _whole(1, 10000),
-    "sort_symbols": _boolean,
-    "process_predictions": _boolean,
-    "use_token_matching": _boolean,
-    "fuzzy_token_threshold": _number(0.0, 1.0),
-    "rank_sort_algo": _one_of(tuple(sorted(RANKINGS))),
-    "affinity_emotive": ((lambda value: isinstance(value, str)), "Must be a string"),
-    "filter_pipeline": (
-        (lambda value: isinstance(value, list) and all(isinstance(v, str) and v in _FILTERS for v in value)),
-        "Must be a list of filter names",
-    ),
-    "length_min_ratio": _number(0.0, 1.0),
-    "length_max_ratio": _number(1.0, 10.0),
-    "jaccard_threshold": _number(0.0, 1.0),
-    "jaccard_min_overlap": _whole(1),
-    "minhash_threshold": _number(0.0, 1.0),
-    "minhash_bands": _whole(1, 100),
-    "minhash_rows": _whole(1, 20),
-    "minhash_num_hashes": _whole(10, 256),
-    "bloom_false_positive_rate": _number(0.0001, 0.1),
-    "max_candidates_per_stage": _whole(100),
-    "enable_filter_metrics": _boolean,
+
+_AT_CREATION: dict[str, Fits] = {
+    "recall_threshold": _from_to(0.0, 1.0),
+    "persistence": _from_to(1, 100),
+    "max_pattern_length": _not_below(0),
+    "max_predictions": _from_to(1, 10000),
+    "fuzzy_token_threshold": _from_to(0.0, 1.0),
+    "indexer_type": _in(_INDEXERS),
+    "rank_sort_algo": _in(RANKINGS),
+    # Whatever can be gone through, a text by its characters and an object by its keys.
+    "filter_pipeline": lambda value: all(map(_in(_FILTERS), value)),
+    "length_min_ratio": _from_to(0.0, 1.0),
+    "length_max_ratio": _not_below(1.0),
+    "jaccard_threshold": _from_to(0.0, 1.0),
+    "jaccard_min_overlap": _not_below(1),
+    "minhash_threshold": _from_to(0.0, 1.0),
+    "minhash_bands": _from_to(1, 100),
+    "minhash_rows": _from_to(1, 20),
+    "minhash_num_hashes": _from_to(10, 256),
+    "bloom_false_positive_rate": _from_to(0.0001, 0.1),
+    "max_candidates_per_stage": _not_below(100),
 }
 
 
-def refusals(changes: dict[str, Any]) -> dict[str, str]:
-    """What is out of range in `changes`, by key. Unknown keys and nulls are not looked at."""
-    return {
-        key: _RULES[key][1]
-        for key, value in changes.items()
-        if key in _RULES and value is not None and not _RULES[key][0](value)
-    }
-
-
-def accepted(changes: dict[str, Any]) -> dict[str, Any]:
-    """The known keys of `changes` that say something, ready to be kept in a session."""
-    kept = {key: value for key, value in changes.items() if key in _RULES and value is not None}
-    if kept.get("stm_mode", "CLEAR") != "ROLLING":
-        kept.update({"stm_mode": "CLEAR"} if "stm_mode" in kept else {})
-    if "use_token_matching" in kept and "sort_symbols" not in kept:
-        kept["sort_symbols"] = kept["use_token_matching"]
+def at_creation(given: dict[str, Any]) -> dict[str, Any]:
+    """What a new session keeps of `given`: nothing at all where one value is out of its range."""
+    kept = {key: value for key, value in given.items() if key in IN_FORCE and value is not None}
+    try:
+        if not all(_AT_CREATION[key](value) for key, value in kept.items() if key in _AT_CREATION):
+            return {}
+    except TypeError:
+        return {}
+    if "stm_mode" in kept and not _in(_STM_MODES)(kept["stm_mode"]):
+        kept["stm_mode"] = "CLEAR"
     return kept
+
+
+def _number(low: float, high: float) -> tuple[Fits, str]:
+    fits = _from_to(low, high)
+    return (lambda value: isinstance(value, (int, float)) and fits(value)), f"Must be a number between {low} and {high}"
+
+
+def _whole(low: int, high: int) -> tuple[Fits, str]:
+    fits = _from_to(low, high)
+    return (lambda value: isinstance(value, int) and fits(value)), f"Must be an integer between {low} and {high}"
+
+
+def _one_of(choices: tuple[str, ...]) -> tuple[Fits, str]:
+    return _in(choices), f"Must be one of: {', '.join(choices)}"
+
+
+def _boolean(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_TRUE_OR_FALSE = "Must be a boolean (true/false)"
+_AT_CHANGE: dict[str, tuple[Fits, str]] = {
+    "recall_threshold": _number(0.0, 1.0),
+    "persistence": _whole(1, 100),
+    "max_pattern_length": (lambda value: isinstance(value, int) and value >= 0, "Must be a non-negative integer"),
+    "max_predictions": _whole(1, 10000),
+    "indexer_type": _one_of(_INDEXERS),
+    "stm_mode": (lambda value: isinstance(value, str), "Must be a string"),
+    # No key of a session, and looked at all the same.
+    "sort": (_boolean, _TRUE_OR_FALSE),
+    "process_predictions": (_boolean, _TRUE_OR_FALSE),
+    "use_token_matching": (_boolean, _TRUE_OR_FALSE),
+    "rank_sort_algo": _one_of(RANKINGS),
+}
+
+
+def refusals(changes: Any) -> dict[str, str]:
+    """What is wrong in `changes`, by key; a null is wrong. Unknown keys and the filters are not looked at."""
+    if type(changes) is not dict:
+        raise ServerError("KATO asks anything for its items")
+    return {key: message for key, (fits, message) in _AT_CHANGE.items() if key in changes and not fits(changes[key])}
+
+
+def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`config` with `changes`, which `refusals` found nothing wrong in; a null goes back to the default."""
+    changes = dict(changes)
+    if "use_token_matching" in changes:
+        changes.setdefault("sort_symbols", changes["use_token_matching"])
+    if changes.get("stm_mode", "CLEAR") not in _STM_MODES:
+        changes["stm_mode"] = "CLEAR"
+    return {**config, **{key: value for key, value in changes.items() if key in IN_FORCE}}
+
+
+def shown(config: dict[str, Any]) -> dict[str, Any]:
+    """A session's configuration as KATO tells it: its own values, else the defaults."""
+    return {**DEFAULTS, **{key: value for key, value in config.items() if value is not None}}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
+from urllib.parse import parse_qs
 
 from kato_tasks.embedded.kato.observing import Brain
 from kato_tasks.embedded.kato.options import Options
@@ -16,11 +18,18 @@ class Request(NamedTuple):
     path: str
     query: bytes
     body: bytes
+    content_type: bytes = b"application/json"
+
+    def asked(self, name: str) -> str | None:
+        """The last value of `name` in the query, or None."""
+        values = parse_qs(self.query.decode("latin-1"), keep_blank_values=True, encoding="utf-8").get(name)
+        return values[-1] if values else None
 
 
 class Kato:
     """One KATO without its HTTP."""
 
     def __init__(self, options: Options) -> None:
+        self.started = time.time()
         self.sessions = Sessions(journal=options.journal, history=options.history)
         self.brain = Brain(options.visible_after, options.rank_sort_algo)

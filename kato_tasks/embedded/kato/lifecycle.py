@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs
 
 from kato_tasks.embedded.kato import config as configuration
-from kato_tasks.embedded.kato.answers import Answer, BadRequest, Invalid, ok
-from kato_tasks.embedded.kato.bodies import read_config, read_new_session
+from kato_tasks.embedded.kato.answers import Answer, BadRequest, ServerError, ok
+from kato_tasks.embedded.kato.bodies import read_config, read_new_session, read_whole
 from kato_tasks.embedded.kato.kato import Kato, Request
 from kato_tasks.embedded.kato.sessions import Session
 
 
 def create(kato: Kato, request: Request) -> Answer:
-    new = read_new_session(request.body)
+    new = read_new_session(request.body, request.content_type)
     session = kato.sessions.create(new.node_id, new.ttl_seconds, new.config, new.metadata)
     return ok(_shown(session, new.ttl_seconds or session.ttl, session.expires))
 
@@ -31,8 +30,8 @@ def exists(kato: Kato, session_id: str) -> Answer:
 
 
 def get(_kato: Kato, session: Session, _request: Request) -> Answer:
-    # Shows the expiry that a write would give, and does not set it.
-    return ok(_shown(session, session.ttl, time.time() + session.ttl))
+    # Shows the expiry that a write would give, and does not set it; of its last second a part is gone already.
+    return ok(_shown(session, max(0, session.ttl - 1), time.time() + session.ttl))
 
 
 def delete(kato: Kato, session: Session, _request: Request) -> Answer:
@@ -42,29 +41,31 @@ def delete(kato: Kato, session: Session, _request: Request) -> Answer:
 
 
 def read_configuration(_kato: Kato, session: Session, _request: Request) -> Answer:
-    return ok({"session_id": session.id, "config": {**configuration.DEFAULTS, **session.config}})
+    return ok({"session_id": session.id, "config": configuration.shown(session.config)})
 
 
 def configure(kato: Kato, session: Session, request: Request) -> Answer:
-    changes = read_config(request.body)
+    changes = read_config(request.body, request.content_type)
     refused = configuration.refusals(changes)
     if refused:
         raise BadRequest({"error": "Configuration validation failed", "validation_errors": refused})
     if kato.brain.saving:
-        session.config = {**session.config, **configuration.accepted(changes)}
+        session.config = configuration.changed(session.config, changes)
         session.saved(time.time())
     return ok({"status": "okay", "message": "Configuration updated", "session_id": session.id})
 
 
-def extend(_kato: Kato, session: Session, request: Request) -> Answer:
-    text = parse_qs(request.query.decode("latin-1")).get("ttl_seconds", ["3600"])[0]
-    try:
-        seconds = int(text)
-    except ValueError:
-        message = "Input should be a valid integer, unable to parse string as an integer"
-        error = {"type": "int_parsing", "loc": ["query", "ttl_seconds"], "msg": message, "input": text}
-        raise Invalid([error]) from None
-    session.expires = session.kept_until = time.time() + seconds
+def extend(kato: Kato, session: Session, request: Request) -> Answer:
+    text = request.asked("ttl_seconds")
+    seconds = 3600 if text is None else read_whole(text, "query", "ttl_seconds")
+    if seconds <= 0:
+        kato.sessions.drop(session)
+    else:
+        try:
+            datetime.now(UTC) + timedelta(seconds=seconds)
+        except OverflowError as exc:
+            raise ServerError("a TTL beyond all dates") from exc
+        session.expires = session.kept_until = time.time() + seconds
     return ok({"status": "extended", "session_id": session.id, "ttl_seconds": seconds})
 
 
@@ -76,7 +77,7 @@ def _shown(session: Session, ttl: int, expires: float) -> dict[str, Any]:
         "expires_at": _date(expires),
         "ttl_seconds": ttl,
         "metadata": session.metadata,
-        "session_config": {**configuration.DEFAULTS, **session.config},
+        "session_config": configuration.shown(session.config),
     }
 
 

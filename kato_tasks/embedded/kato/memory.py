@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
-from urllib.parse import parse_qs
 
-from kato_tasks.embedded.kato.answers import Answer, BadRequest, Invalid, ServerError, ok, quote, text_of
+from kato_tasks.embedded.kato.answers import Answer, BadRequest, ServerError, ok, quote, text_of
 from kato_tasks.embedded.kato.bodies import read_observation, read_sequence
 from kato_tasks.embedded.kato.kato import Kato, Request
-from kato_tasks.embedded.kato.sessions import Session, sanitised
+from kato_tasks.embedded.kato.sessions import Session, processor_id, sanitised
 from kato_tasks.embedded.kato.weighing import fix_figures
 
 
 def observe(kato: Kato, session: Session, request: Request) -> Answer:
-    length, now, unique_id, learned = kato.brain.observe(session, read_observation(request.body))
+    length, now, unique_id, learned = kato.brain.observe(session, read_observation(request.body, request.content_type))
     return Answer(
         200,
         (
@@ -27,7 +25,7 @@ def observe(kato: Kato, session: Session, request: Request) -> Answer:
 
 
 def observe_sequence(kato: Kato, session: Session, request: Request) -> Answer:
-    sequence = read_sequence(request.body)
+    sequence = read_sequence(request.body, request.content_type)
     before = len(session.stm)
     results, learned, final = kato.brain.sequence(session, sequence)
     after = results[-1][0] if results and final is None else before if not results else 0
@@ -57,7 +55,6 @@ def stm(_kato: Kato, session: Session, _request: Request) -> Answer:
 def learn(kato: Kato, session: Session, _request: Request) -> Answer:
     if not session.stm:
         raise BadRequest("Cannot learn from empty STM")
-    events = len(session.stm)
     name = kato.brain.learn(session)
     return ok(
         {
@@ -65,18 +62,20 @@ def learn(kato: Kato, session: Session, _request: Request) -> Answer:
             "pattern_name": name,
             "session_id": session.id,
             "processor_id": None,
-            "message": f"Learned pattern {name} from {events} events",
+            # KATO counts them when they are gone.
+            "message": f"Learned pattern {name} from 0 events",
         }
     )
 
 
 def finalize_training(kato: Kato, session: Session, _request: Request) -> Answer:
+    _refuse_quoted_node(session)
     if not kato.brain.clickhouse_up:
         raise ServerError("ClickHouse is down")
     started = time.perf_counter()
     kato.brain.show(session.node, everything=True)
     count = fix_figures(session.node.patterns)
-    took = int((time.perf_counter() - started) * 1000)
+    took = round((time.perf_counter() - started) * 1000, 2)
     return ok(
         {
             "status": "completed",
@@ -95,6 +94,7 @@ def clear_stm(kato: Kato, session: Session, _request: Request) -> Answer:
 
 
 def clear_all(kato: Kato, session: Session, _request: Request) -> Answer:
+    _refuse_quoted_node(session)
     if kato.brain.saving:
         session.node.patterns.clear()
     kato.brain.clear(session)
@@ -115,17 +115,11 @@ def predictions(kato: Kato, session: Session, _request: Request) -> Answer:
 
 def cognition_data(kato: Kato, session: Session, _request: Request) -> Answer:
     kato.brain.vectors.of(session.node.key)
-    sums: dict[str, list[float]] = {}
-    for felt in session.emotives:
-        for name, value in felt.items():
-            sums.setdefault(name, []).append(value)
-    means = {name: sum(values) / len(values) for name, values in sums.items()}
-    percept = session.percept
     rest = {
-        "emotives": {name: mean if math.isfinite(mean) else None for name, mean in means.items()},
+        "emotives": session.emotives[-1] if session.emotives else {},
         "symbols": [symbol for event in session.stm for symbol in event],
         "command": "",
-        "metadata": percept.get("metadata", {}),
+        "metadata": {},
         "path": [],
         "strings": [],
         "vectors": [],
@@ -142,20 +136,20 @@ def cognition_data(kato: Kato, session: Session, _request: Request) -> Answer:
 
 
 def percept_data(_kato: Kato, session: Session, _request: Request) -> Answer:
-    return ok({"percept_data": session.percept, "session_id": session.id, "node_id": session.node_id})
+    percept = session.percept.shown() if session.percept else {}
+    return ok({"percept_data": percept, "session_id": session.id, "node_id": session.node_id})
 
 
 def pattern(kato: Kato, name: str, request: Request) -> Answer:
     """One pattern of a node; an unknown one, and a ClickHouse that is down, both answer 200."""
-    given = parse_qs(request.query.decode("latin-1"), keep_blank_values=True, encoding="utf-8").get("node_id")
-    if not given:
-        error = {"type": "missing", "loc": ["query", "node_id"], "msg": "Field required", "input": None}
-        raise Invalid([error])
-    key = sanitised(given[0])
+    node_id = request.asked("node_id")
+    node_id = "default_node" if node_id is None else node_id
+    key = sanitised(node_id)
     node = kato.sessions.node(key)
     kato.brain.vectors.of(key)
     shown: dict[str, Any] = {"status": "error", "message": f"Pattern {name} not found"}
-    if node is not None and kato.brain.clickhouse_up:
+    # A quote breaks the query, and KATO takes that for one without a row.
+    if node is not None and kato.brain.clickhouse_up and "'" not in key:
         kato.brain.show(node)
         pattern = node.patterns.visible.get(name if name.startswith("PTRN|") else f"PTRN|{name}")
         if pattern is not None:
@@ -170,7 +164,12 @@ def pattern(kato: Kato, name: str, request: Request) -> Answer:
                     "metadata": pattern.metadata,
                 },
             }
-    return ok({"pattern": shown, "node_id": f"{key}_kato"})
+    return ok({"pattern": shown, "node_id": processor_id(node_id)})
+
+
+def _refuse_quoted_node(session: Session) -> None:
+    if "'" in session.node.key:
+        raise ServerError("the node's name goes into SQL as it is")
 
 
 def _quoted(name: str | None) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from kato_tasks.embedded.kato.answers import ServerError
 from kato_tasks.embedded.kato.bodies import Observation, Sequence
 from kato_tasks.embedded.kato.patterns import Event
 from kato_tasks.embedded.kato.predicting import Memo, Predicted, Wanted
-from kato_tasks.embedded.kato.sessions import Node, Session
+from kato_tasks.embedded.kato.sessions import Node, Percept, Session
 from kato_tasks.embedded.kato.vectors import NodeVectors, Vectors
 
 STM_LIMIT = 1000
@@ -46,7 +47,6 @@ class Brain:
         return self._apply(session, sequence, "seq-obs-")
 
     def _apply(self, session: Session, sequence: Sequence, prefix: str) -> tuple[list[Observed], list[str], str | None]:
-        _refuse_quoted_node(session)
         draft = _Draft(session, self.vectors.of(session.node.key))
         predicting = session.setting("process_predictions")
         limit = session.setting("max_pattern_length")
@@ -69,8 +69,10 @@ class Brain:
             results.append((len(draft.stm), draft.time, unique_id, auto))
         final = None
         if sequence.learn_at_end and draft.stm:
-            final = self._learn_draft(session, draft)
-            learned.append(final)
+            # The one learn whose failure KATO keeps to itself: the pattern may be counted, and the STM stays.
+            with suppress(ServerError):
+                final = self._learn_draft(session, draft)
+                learned.append(final)
         if self.saving and results:
             draft.save([result[2] for result in results])
             self.observes += len(results)
@@ -81,16 +83,20 @@ class Brain:
         draft.stm = []
         return name
 
-    def _learn_by_itself(self, session: Session, draft: _Draft, limit: int) -> str | None:
+    def _learn_by_itself(self, session: Session, draft: _Draft, limit: float) -> str | None:
+        kept: list[Event] = []
+        if session.setting("stm_mode") == "ROLLING" and len(draft.stm) > 1:
+            if not isinstance(limit, int):
+                raise ServerError("the window would be cut at a place that is no whole number")
+            # With a limit of 1 the window is of 0 events, and KATO's slice from -0 keeps them all.
+            kept = draft.stm[-(limit - 1) :]
         # Patterns learned this way store no emotives.
         name = self._learn(session, draft.stm, [], [])
-        rolling = session.setting("stm_mode") == "ROLLING" and limit > 1
-        draft.stm = draft.stm[1 - limit :] if rolling else []
+        draft.stm = kept
         return name or None
 
     def learn(self, session: Session) -> str:
         """Learn the STM, which is then empty. Emotives and metadata stay: they leak into the next pattern."""
-        _refuse_quoted_node(session)
         name = self._learn(session, session.stm, session.emotives, session.said)
         if self.saving:
             session.stm = []
@@ -105,7 +111,6 @@ class Brain:
 
     def predict(self, session: Session) -> Predicted:
         """What the node's patterns say of the session's STM."""
-        _refuse_quoted_node(session)
         self.predictions += 1
         self.vectors.of(session.node.key)
         return self._predict(session, session.stm, session.setting("recall_threshold"))
@@ -119,10 +124,14 @@ class Brain:
         if not stm:
             # KATO answers the futures that somebody's last prediction on the node left behind.
             return Predicted("[]", node.futures, 0)
+        quoted = "'" in node.key
         if len(stm) == 1 and len(stm[0]) == 1:
             symbol = stm[0][0]
-            if "'" in symbol or symbol.endswith("\\"):
-                raise ServerError("the symbol goes into SQL as it is")
+            if quoted or "'" in symbol or symbol.endswith("\\"):
+                raise ServerError("the symbol and the node's name go into SQL as they are")
+        elif quoted:
+            # Here KATO takes the failed query for one without a row.
+            return Predicted("[]", "[]", 0)
         if not self.clickhouse_up:
             raise ServerError("ClickHouse is down")
         self.show(node)
@@ -155,7 +164,6 @@ class Brain:
             stm,
             emotives,
             said,
-            keep=session.setting("persistence"),
             visible_at=now + self.visible_after,
             stored=self.clickhouse_up,
         )
@@ -166,12 +174,11 @@ class Brain:
 class _Draft:
     """A session's state while observations are applied to it: saved whole at the end, or not at all."""
 
-    __slots__ = ("_last", "_session", "_sort", "_vectors", "emotives", "predictions", "said", "stm", "time")
+    __slots__ = ("_last", "_session", "_vectors", "emotives", "predictions", "said", "stm", "time")
 
     def __init__(self, session: Session, vectors: NodeVectors) -> None:
         self._session = session
         self._vectors = vectors
-        self._sort = session.setting("sort_symbols")
         self._last: Observation | None = None
         self.stm = session.stm.copy()
         self.time = session.time
@@ -183,32 +190,24 @@ class _Draft:
         """Take one observation in; answers whether it made an event."""
         # A vector is there for the node's next learn even if this call fails later.
         seen = self._vectors.observe(observation.vectors) if observation.vectors else []
-        event = seen + _strings(observation.strings, sort=self._sort)
+        event = seen + _strings(observation.strings)
         self._last = observation
         self.time += 1
         if event:
             self.stm.append(event)
         if observation.emotives:
             self.emotives.append(observation.emotives)
-            del self.emotives[:-STM_LIMIT]
         if observation.metadata:
             self.said.append(observation.metadata)
-            del self.said[:-STM_LIMIT]
         return bool(event)
 
     def save(self, unique_ids: list[str]) -> None:
         session, last = self._session, self._last
         session.stm, session.time = self.stm[-STM_LIMIT:], self.time
-        session.emotives, session.said = self.emotives, self.said
+        session.emotives, session.said = self.emotives[-STM_LIMIT:], self.said[-STM_LIMIT:]
         session.predictions = self.predictions
         if last is not None:
-            session.percept = {
-                "strings": last.strings,
-                "vectors": last.vectors,
-                "emotives": last.emotives,
-                "path": [],
-                "metadata": last.metadata,
-            }
+            session.percept = Percept(last, self.emotives)
         session.saved(time.time())
         session.history.extend(unique_ids)
         session.node.write_down(session.id, unique_ids)
@@ -218,13 +217,9 @@ Observed = tuple[int, int, str, str | None]
 """STM length, time, unique id, and the pattern that was learned by itself."""
 
 
-def _refuse_quoted_node(session: Session) -> None:
-    if "'" in session.node_id:
-        raise ServerError("the node's name goes into SQL as it is")
-
-
-def _strings(strings: list[str], *, sort: bool) -> Event:
+def _strings(strings: list[str]) -> Event:
+    # KATO accepts `sort_symbols: false`, echoes it, and sorts all the same.
     for string in strings:
         if len(string) >= LONGEST_STRING:
             raise ServerError("KATO freezes for 40 s on such a string, then fails")
-    return sorted(strings) if sort and len(strings) > 1 else list(strings)
+    return sorted(strings)

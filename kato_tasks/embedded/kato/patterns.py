@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 from kato_tasks.embedded.kato.answers import ServerError, text_of
-from kato_tasks.embedded.kato.statistics import Statistics
+from kato_tasks.embedded.kato.statistics import Statistics, means
 
 Event = list[str]
+
+PERSISTENCE = 5
+"""Emotives kept with a pattern: KATO goes by its server's setting, and ignores the session's `persistence`."""
 
 
 def pattern_name(stm: Sequence[Event]) -> str:
@@ -56,36 +59,27 @@ class Pattern:
         """How many symbols stand before each event, and in all."""
         self.event_texts: list[str] = [text_of(event) for event in events]
         self.text = "[" + ",".join(self.event_texts) + "]"
-        self.emotives: dict[str, list[float]] = {}
-        self.metadata: dict[str, list[Any]] = {}
+        self.emotives: list[dict[str, float]] = []
+        self.metadata: dict[str, list[str]] = {}
         self.fixed: Fixed | None = None
 
     def felt(self) -> dict[str, float]:
-        """The mean of each emotive over the learnings that are kept."""
-        return {name: sum(values) / len(values) for name, values in self.emotives.items()}
+        """The mean of each emotive over the observations that are kept."""
+        return means(self.emotives)
 
-    def remember(self, emotives: Iterable[dict[str, float]], metadata: Iterable[dict[str, Any]], keep: int) -> None:
-        """Add one learning's emotives (averaged, the newest `keep` of them) and metadata (no value twice)."""
-        sums: dict[str, list[float]] = {}
-        for felt in emotives:
-            for name, value in felt.items():
-                sums.setdefault(name, []).append(value)
-        for name, values in sums.items():
-            window = self.emotives.setdefault(name, [])
-            window.append(sum(values) / len(values))
-            del window[:-keep]
+    def remember(self, emotives: list[dict[str, float]], metadata: list[dict[str, Any]], keep: int) -> None:
+        """Add one learning's emotives (the newest `keep` stay) and metadata (as text, no value twice)."""
+        self.emotives = [*self.emotives, *emotives][-keep:]
         for said in metadata:
             for name, value in said.items():
-                known = self.metadata.setdefault(name, [])
-                for item in value if isinstance(value, list) else [value]:
-                    if item not in known:
-                        known.append(item)
+                self.metadata[name] = sorted({*self.metadata.get(name, ()), str(value)})
 
 
 class Patterns:
     """All patterns of one node. A pattern is counted at once and becomes visible `visible_after` later."""
 
     __slots__ = (
+        "_keep",
         "_late",
         "by_first",
         "by_symbol",
@@ -95,7 +89,8 @@ class Patterns:
         "visible",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: int = PERSISTENCE) -> None:
+        self._keep = keep
         self.counts: dict[str, int] = {}
         self.visible: dict[str, Pattern] = {}
         self.by_symbol: dict[str, list[Pattern]] = {}
@@ -113,7 +108,6 @@ class Patterns:
         emotives: list[dict[str, float]],
         metadata: list[dict[str, Any]],
         *,
-        keep: int,
         visible_at: float,
         stored: bool,
     ) -> str:
@@ -127,8 +121,6 @@ class Patterns:
         name = pattern_name(stm)
         before = self.counts.get(name, 0)
         self.counts[name] = before + 1
-        if any(not math.isfinite(value) for felt in emotives for value in felt.values()):
-            raise ServerError("an emotive is not finite")
         pattern = self.visible.get(name) or next((p for _, p in self._late if p.name == name), None)
         if pattern is None:
             if not stored:
@@ -139,7 +131,11 @@ class Patterns:
             self._late.append((visible_at, pattern))
         self.statistics.learn(pattern.symbols, emotives, new=not before)
         self.version += 1
-        pattern.remember(emotives, metadata, keep)
+        if emotives or metadata:
+            pattern.remember(emotives, metadata, self._keep)
+            # KATO adds the means to its symbols' affinities last of all: by then everything else is stored.
+            if not all(map(math.isfinite, means(emotives).values())):
+                raise ServerError("an emotive is not finite")
         return name
 
     def show(self, now: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kato_tasks.embedded.kato import lifecycle, memory
+from kato_tasks.embedded.kato import lifecycle, memory, service
 from kato_tasks.embedded.kato.answers import (
     Answer,
     BadRequest,
@@ -13,10 +13,11 @@ from kato_tasks.embedded.kato.answers import (
     ServerError,
     bad_request,
     gone,
+    gone_itself,
     invalid,
     not_allowed,
     not_found,
-    ok,
+    redirect,
     server_error,
 )
 from kato_tasks.embedded.kato.kato import Kato, Request
@@ -57,7 +58,22 @@ _ON_SESSION: dict[tuple[str, str], Route] = {
     ("GET", "cognition-data"): Route("cognition-data", memory.cognition_data, False),
     ("GET", "percept-data"): Route("percept-data", memory.percept_data, False),
 }
-_ACTIONS = frozenset(action for _, action in _ON_SESSION) | {"exists"}
+_ON_ITSELF: dict[str, Callable[[Kato], Answer]] = {
+    "/": service.root,
+    "/health": service.health,
+    "/sessions/count": service.count,
+    "/openapi.json": lambda _kato: service.openapi(_METHODS),
+}
+_METHODS: dict[str, list[str]] = {
+    "/sessions": ["post"],
+    "/sessions/{session_id}/exists": ["get"],
+    "/pattern/{pattern_id}": ["get"],
+    **{path: ["get"] for path in _ON_ITSELF},
+}
+for _method, _action in _ON_SESSION:
+    _path = "/sessions/{session_id}" + (f"/{_action}" if _action else "")
+    _METHODS.setdefault(_path, []).append(_method.lower())
+
 NAMES = frozenset(route.name for route in _ON_SESSION.values()) | {"create", "exists", "pattern", "health"}
 
 
@@ -66,59 +82,95 @@ def find(request: Request) -> Found | Answer:
     parts = request.path.split("/")
     if parts[1] == "sessions":
         return _session_route(request, parts)
-    if parts[1] == "pattern" and len(parts) == 3 and request.method == "GET":
+    if parts[1] == "pattern" and len(parts) == 3 and parts[2]:
+        if request.method != "GET":
+            return not_allowed("GET")
         name = parts[2]
         return Found("pattern", False, "", lambda kato: _guarded(lambda: memory.pattern(kato, name, request)))
-    if request.path == "/health" and request.method == "GET":
-        return Found("health", False, "", _health)
+    return _on_itself(request)
+
+
+def _on_itself(request: Request) -> Found | Answer:
+    answer = _ON_ITSELF.get(request.path)
+    if answer is None:
+        return _nowhere(request.path)
+    if request.method != "GET":
+        return not_allowed("GET")
+    return Found(request.path.rpartition("/")[2] or "root", False, "", answer)
+
+
+def _nowhere(path: str) -> Answer:
+    """No route has this path; where one has it without the slash at its end, KATO sends the caller there."""
+    if path.endswith("/") and _template(path[:-1]) in _METHODS:
+        return redirect(path[:-1])
     return not_found()
+
+
+def _template(path: str) -> str:
+    match path.split("/"):
+        case ["", "sessions", name, *rest] if name and path != "/sessions/count":
+            return "/".join(["/sessions/{session_id}", *rest])
+        case ["", "pattern", name] if name:
+            return "/pattern/{pattern_id}"
+    return path
 
 
 def _session_route(request: Request, parts: list[str]) -> Found | Answer:
     if len(parts) == 2:
         if request.method != "POST":
-            return not_allowed()
+            return not_allowed("POST")
         return Found("create", True, "", lambda kato: _guarded(lambda: lifecycle.create(kato, request)))
-    if len(parts) > 4 or not parts[2]:
-        return not_found()
     session_id = parts[2]
     action = parts[3] if len(parts) == 4 else ""
-    route = _ON_SESSION.get((request.method, action))
-    if route is not None:
+    route = _ON_SESSION.get((request.method, action)) if len(parts) <= 4 else None
+    if route is not None and session_id and (action or len(parts) == 3):
+        if request.path == "/sessions/count" and request.method == "GET":
+            return _on_itself(request)
         handler = route.handler
+        missing = gone_itself if route.handler is lifecycle.get else gone
         return Found(
             route.name,
             route.changes,
             session_id,
-            lambda kato: _on_session(kato, handler, session_id, request),
+            lambda kato: _on_session(kato, handler, session_id, request, missing),
         )
-    if action == "exists" and request.method == "GET":
+    if action == "exists" and request.method == "GET" and session_id:
         return Found("exists", False, session_id, lambda kato: lifecycle.exists(kato, session_id))
-    return not_allowed() if action in _ACTIONS else not_found()
+    if not session_id:
+        return _nowhere(request.path)
+    return Found("other", False, session_id, lambda kato: _no_such_call(kato, request, session_id))
+
+
+def _no_such_call(kato: Kato, request: Request, session_id: str) -> Answer:
+    """KATO looks for the session before it looks for the route."""
+    if kato.sessions.find(session_id) is None:
+        return gone(session_id)
+    methods = _METHODS.get(_template(request.path))
+    return _nowhere(request.path) if methods is None else not_allowed(*(method.upper() for method in methods[:1]))
 
 
 def _on_session(
-    kato: Kato, handler: Callable[[Kato, Session, Request], Answer], session_id: str, request: Request
+    kato: Kato,
+    handler: Callable[[Kato, Session, Request], Answer],
+    session_id: str,
+    request: Request,
+    missing: Callable[[str], Answer],
 ) -> Answer:
     # KATO looks for the session before it looks at the body.
     session = kato.sessions.find(session_id)
     if session is None:
-        return gone(session_id)
+        return missing(session_id)
     return _guarded(lambda: handler(kato, session, request))
 
 
 def _guarded(call: Callable[[], Answer]) -> Answer:
     try:
-        return call()
-    except Invalid as exc:
-        return invalid(exc.args[0])
-    except BadRequest as exc:
-        return bad_request(exc.args[0])
-    except (ServerError, UnicodeEncodeError):
-        # A lone surrogate cannot be written as UTF-8: KATO fails on it only when it is read back.
+        try:
+            return call()
+        except Invalid as exc:
+            return invalid(exc.args[0])
+        except BadRequest as exc:
+            return bad_request(exc.args[0])
+    except (ServerError, ValueError):
+        # A lone surrogate has no UTF-8, and a number that isn't finite no JSON: KATO fails where it writes them.
         return server_error()
-
-
-def _health(kato: Kato) -> Answer:
-    """Always 200, whatever is down."""
-    return ok({"status": "healthy", "service_name": "kato", "active_sessions": kato.sessions.kept()})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from kato_tasks.embedded.kato import config as configuration
 from kato_tasks.embedded.kato.answers import ServerError, quote
+from kato_tasks.embedded.kato.bodies import Observation
 from kato_tasks.embedded.kato.patterns import Event, Patterns
+from kato_tasks.embedded.kato.statistics import means
 
 DEFAULT_TTL = 3600
 _UNSAFE = str.maketrans(dict.fromkeys('/\\."$*<>:|?- ', "_"))
@@ -19,6 +22,32 @@ _UNSAFE = str.maketrans(dict.fromkeys('/\\."$*<>:|?- ', "_"))
 def sanitised(node_id: str) -> str:
     """The name under which KATO keeps a node: different ids with one such name are one knowledge base."""
     return node_id.translate(_UNSAFE)
+
+
+def processor_id(node_id: str) -> str:
+    """The name that KATO gives the node's memory: 60 characters at most, the end of a longer one made a digest."""
+    key = sanitised(node_id)
+    if len(key) > 55:
+        digest = hashlib.md5(key.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+        key = f"{key[:46]}_{digest[:8]}"
+    return f"{key}_kato"
+
+
+class Percept(NamedTuple):
+    """The last observation of a session, with all emotives that it then held."""
+
+    last: Observation
+    emotives: list[dict[str, float]]
+
+    def shown(self) -> dict[str, Any]:
+        """As percept-data tells it: the emotives are the means of all that were felt."""
+        return {
+            "strings": sorted(self.last.strings),
+            "vectors": self.last.vectors,
+            "emotives": means(self.emotives),
+            "path": [],
+            "metadata": self.last.metadata,
+        }
 
 
 class Node:
@@ -89,14 +118,15 @@ class Session:
         self.time = 0
         self.emotives: list[dict[str, float]] = []
         self.said: list[dict[str, Any]] = []
-        self.percept: dict[str, Any] = {}
+        self.percept: Percept | None = None
         self.predictions = "[]"
         self.history: deque[str] = deque(maxlen=history)
         self.alive = True
 
     def setting(self, key: str) -> Any:
         """A configured value: the session's own, else KATO's default."""
-        return self.config[key] if key in self.config else configuration.DEFAULTS[key]
+        value = self.config.get(key)
+        return configuration.IN_FORCE[key] if value is None else value
 
     def saved(self, now: float) -> None:
         """A write slides the expiry by the session's own TTL, which undoes an `extend` by another."""
@@ -113,7 +143,7 @@ class Session:
         self.time = 0
         self.emotives = []
         self.said = []
-        self.percept = {}
+        self.percept = None
         self.predictions = "[]"
 
 
@@ -143,7 +173,7 @@ class Sessions:
             raise ServerError("a TTL beyond all dates") from exc
         given = config or {}
         # One value out of range drops them all, and says nothing.
-        kept = {} if configuration.refusals(given) else configuration.accepted(given)
+        kept = configuration.at_creation(given)
         key = sanitised(node_id)
         node = self._nodes.get(key)
         if node is None:

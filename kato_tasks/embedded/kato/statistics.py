@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -37,7 +38,8 @@ class Statistics:
             for symbol in counts:
                 sums = self.affinities.setdefault(symbol, {})
                 for name, value in felt.items():
-                    sums[name] = sums.get(name, 0.0) + value
+                    if math.isfinite(value):  # KATO's store refuses the others
+                        sums[name] = sums.get(name, 0.0) + value
 
     def probability(self, symbol: str) -> float:
         """The share of patterns that a symbol is in; 0 for an unknown one."""
@@ -54,7 +56,7 @@ class Statistics:
 
 
 def means(emotives: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each emotive over those that name it."""
+    """The mean of each emotive over those that name it; a sum beyond all floats makes it infinite."""
     values: dict[str, list[float]] = {}
     for felt in emotives:
         for name, value in felt.items():

@@ -25,6 +25,8 @@ class Connection(Protocol):
 
     def abort(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class Call:
     """One call in flight."""

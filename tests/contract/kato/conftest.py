@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.contract.kato.client import Kato, KatoSession
+from tests.contract.kato.client import Kato, KatoSession, connected
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -39,9 +39,7 @@ def contract_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def contract_http(contract_url: str) -> Iterator[httpx.Client]:
-    # KATO closes a connection that was idle for 5 s.
-    limits = httpx.Limits(keepalive_expiry=3)
-    with httpx.Client(base_url=contract_url, timeout=60, limits=limits, trust_env=False) as http:
+    with connected(contract_url, timeout=60) as http:
         yield http
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 
+import pytest
+
 from tests.contract.kato.client import QUIET, Kato, KatoSession, body_of
 from tests.waiting import wait_until
 
@@ -14,7 +16,8 @@ def test_learn_names_the_pattern_by_the_text_of_the_stm_and_empties_it(session: 
     assert answer["pattern_name"] == "PTRN|" + hashlib.sha1(str(stm).encode()).hexdigest()  # noqa: S324  KATO's own choice
     assert answer["session_id"] == session.id
     assert answer["processor_id"] is None
-    assert isinstance(answer["message"], str)
+    # The events are counted when they are gone.
+    assert answer["message"] == f"Learned pattern {answer['pattern_name']} from 0 events"
     assert session.stm() == []
 
 
@@ -95,7 +98,8 @@ def test_emotives_and_metadata_leak_into_the_next_pattern(session: KatoSession) 
     name = session.learn()["pattern_name"]
     pattern = wait_until(lambda: session.pattern(name), 5, "the second pattern is seen")
     assert pattern is not None
-    assert "joy" in pattern["emotives"]
+    assert pattern["emotives"] == [{"joy": 1.0}]
+    assert pattern["metadata"] == {"k": ["v"]}
 
 
 def test_clear_stm_keeps_emotives_out_of_the_next_pattern(session: KatoSession) -> None:
@@ -107,7 +111,32 @@ def test_clear_stm_keeps_emotives_out_of_the_next_pattern(session: KatoSession) 
     name = session.learn()["pattern_name"]
     pattern = wait_until(lambda: session.pattern(name), 5, "the second pattern is seen")
     assert pattern is not None
-    assert pattern["emotives"] == {}
+    assert pattern["emotives"] == []
+
+
+@pytest.mark.parametrize("persistence", [2, 9])
+def test_a_pattern_keeps_the_newest_five_emotives_whatever_persistence_the_session_asks_for(
+    kato: Kato, persistence: int
+) -> None:
+    session = kato.session(config={**QUIET, "persistence": persistence})
+    for number in range(7):
+        session.observe("a", emotives={"joy": number / 4, "fear": 1} if number else {"joy": 0.0})
+    name = session.learn()["pattern_name"]
+    pattern = wait_until(lambda: session.pattern(name), 5, "the pattern is seen")
+    assert pattern is not None
+    assert pattern["emotives"] == [{"joy": number / 4, "fear": 1.0} for number in range(2, 7)]
+
+
+def test_emotives_and_metadata_of_later_learns_are_added_to_the_pattern(session: KatoSession) -> None:
+    for number, said in enumerate([{"k": 1, "l": [1, 2]}, {"k": 1.0, "l": None}, {"k": 1, "m": {"x": True}}]):
+        session.observe("a", emotives={"joy": float(number)}, metadata=said)
+        session.observe("b")
+        name = session.learn()["pattern_name"]
+        session.clear()
+    pattern = wait_until(lambda: session.pattern(name), 5, "the pattern is seen")
+    assert pattern is not None
+    assert pattern["emotives"] == [{"joy": 0.0}, {"joy": 1.0}, {"joy": 2.0}]
+    assert pattern["metadata"] == {"k": ["1", "1.0"], "l": ["None", "[1, 2]"], "m": ["{'x': True}"]}
 
 
 def test_a_length_limit_learns_by_itself_and_clears(kato: Kato) -> None:
@@ -126,13 +155,34 @@ def test_a_rolling_length_limit_learns_at_every_later_observe(kato: Kato) -> Non
     assert session.stm() == [["c"], ["d"]]
 
 
+@pytest.mark.parametrize(("mode", "kept"), [("CLEAR", []), ("ROLLING", [["a"], ["b"], ["c"]])])
+def test_a_limit_of_one_event_learns_one_and_keeps_all_of_an_stm_that_was_longer_before(
+    kato: Kato, mode: str, kept: list[list[str]]
+) -> None:
+    session = kato.session()
+    session.sequence(["a"], ["b"])
+    body_of(session.ask("POST", "config", json={"config": {"max_pattern_length": 1, "stm_mode": mode}}))
+    assert session.observe("c")["auto_learned_pattern"].startswith("PTRN|")
+    assert session.stm() == kept
+    session.clear()
+    answer = session.observe("d")  # one symbol is no pattern, and the STM is emptied all the same
+    assert (answer["auto_learned_pattern"], answer["stm_length"]) == (None, 0)
+
+
+def test_a_rolling_limit_that_is_no_whole_number_fails_at_its_second_event(kato: Kato) -> None:
+    session = kato.session(config={**QUIET, "max_pattern_length": 1.5, "stm_mode": "ROLLING"})
+    session.observe("a")
+    assert session.ask("POST", "observe", json={"strings": ["b"]}).status_code == 500
+    assert (session.stm(), session.time()) == ([["a"]], 1)
+
+
 def test_a_pattern_learned_by_itself_stores_no_emotives(kato: Kato) -> None:
     session = kato.session(config={**QUIET, "max_pattern_length": 2})
     session.observe("a", emotives={"joy": 1.0})
     name = session.observe("b")["auto_learned_pattern"]
     pattern = wait_until(lambda: session.pattern(name), 5, "the pattern is seen")
     assert pattern is not None
-    assert pattern["emotives"] == {}
+    assert pattern["emotives"] == []
 
 
 def test_a_sequence_names_what_was_learned_on_the_way(kato: Kato) -> None:
@@ -159,6 +209,14 @@ def test_clear_all_empties_the_nodes_patterns_and_this_sessions_stm(kato: Kato, 
 def test_finalize_training_makes_new_patterns_visible(session: KatoSession) -> None:
     session.sequence(["a"], ["b"], ["c"])
     session.learn()
-    assert session.ask("POST", "finalize-training").status_code == 200
+    answer = body_of(session.ask("POST", "finalize-training"))
+    took = answer.pop("time_ms")
+    assert answer == {
+        "status": "completed",
+        "patterns_processed": 1,
+        "session_id": session.id,
+        "node_id": session.node,
+        "message": f"Computed Shannon entropy and TF vectors for 1 patterns in {took}ms",
+    }
     session.sequence(["a"], ["b"])
     assert [prediction["future"] for prediction in session.predictions()] == [[["c"]]]

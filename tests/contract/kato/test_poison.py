@@ -1,5 +1,8 @@
 """What KATO chokes on: the reasons for refusing it at the door."""
 
+import hashlib
+from typing import Any
+
 import pytest
 
 from tests.contract.kato.client import Kato, KatoSession, body_of, fresh_node
@@ -56,7 +59,89 @@ def test_an_emotive_that_is_no_number_fails_every_learn_which_counts_all_the_sam
     assert session.stm() == [["a"], ["b"]]
 
 
-def test_a_quote_in_the_node_lets_a_session_be_created_and_nothing_observed(kato: Kato) -> None:
+def test_emotives_whose_sum_is_infinite_fail_the_learn_which_stores_the_pattern_all_the_same(
+    session: KatoSession,
+) -> None:
+    name = "PTRN|" + hashlib.sha1(b"[['a'], ['b']]").hexdigest()  # noqa: S324  KATO's own choice
+    for symbol in "ab":
+        session.observe(symbol, emotives={"joy": 1e308})
+    assert body_of(session.ask("GET", "percept-data"))["percept_data"]["emotives"] == {"joy": None}
+    assert session.cognition()["emotives"] == {"joy": 1e308}
+    for frequency in (1, 2):
+        answer = session.ask("POST", "learn")
+        assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+
+        def stored(expected: int = frequency) -> dict[str, Any] | None:
+            pattern = session.pattern(name)
+            return pattern if pattern is not None and pattern["frequency"] == expected else None
+
+        pattern = wait_until(stored, 5, f"the frequency is {frequency}")
+        assert pattern is not None
+        assert pattern["pattern_data"] == [["a"], ["b"]]
+        assert pattern["emotives"] == [{"joy": 1e308}] * (2 * frequency)
+    assert session.stm() == [["a"], ["b"]]
+
+
+def test_the_learn_at_a_sequences_end_keeps_its_failure_to_itself(session: KatoSession) -> None:
+    answer = body_of(
+        session.ask(
+            "POST",
+            "observe-sequence",
+            content=b'{"observations":[{"strings":["a"],"emotives":{"joy":NaN}},{"strings":["b"]}],"learn_at_end":true}',
+            headers={"Content-Type": "application/json"},
+        )
+    )
+    assert (answer["final_learned_pattern"], answer["auto_learned_patterns"]) == (None, [])
+    assert answer["final_stm_length"] == 2
+    assert session.stm() == [["a"], ["b"]]
+    body = {"observations": [{"strings": ["c"]}], "learn_after_each": True}
+    assert session.ask("POST", "observe-sequence", json=body).status_code == 500
+    assert session.stm() == [["a"], ["b"]]
+
+
+def test_a_read_tells_a_number_that_is_none_as_null(session: KatoSession) -> None:
+    for value in ("NaN", "Infinity"):
+        session.ask(
+            "POST",
+            "observe",
+            content=f'{{"emotives":{{"joy":{value}}},"metadata":{{"k":[{value}]}}}}'.encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        percept = body_of(session.ask("GET", "percept-data"))["percept_data"]
+        assert (percept["emotives"], percept["metadata"]) == ({"joy": None}, {"k": [None]})
+        assert session.cognition()["emotives"] == {"joy": None}
+
+
+def test_a_refusal_that_would_quote_a_number_that_is_none_answers_500(session: KatoSession) -> None:
+    for body in (b'{"strings":NaN}', b'{"strings":["a",Infinity]}'):
+        answer = session.ask("POST", "observe", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+
+
+def test_with_predictions_off_a_node_with_a_quote_learns_what_nobody_can_read(kato: Kato) -> None:
     session = kato.session(fresh_node() + "'s")
+    session.sequence(["a", "b"], ["c"])
+    assert session.predictions() == []
+    name = session.learn()["pattern_name"]
+    assert name.startswith("PTRN|")
+    answer = body_of(session.http.get(f"/pattern/{name}", params={"node_id": session.node}))
+    assert answer == {
+        "pattern": {"status": "error", "message": f"Pattern {name} not found"},
+        "node_id": f"{session.node}_kato",
+    }
+    session.observe("a")
+    assert session.ask("GET", "predictions").status_code == 500
+    session.observe("b")
+    assert session.predictions() == []
+    for action in ("finalize-training", "clear-all"):
+        assert session.ask("POST", action).status_code == 500
+    assert session.stm() == [["a"], ["b"]]
+
+
+def test_with_predictions_on_a_node_with_a_quote_fails_at_a_single_symbol(kato: Kato) -> None:
+    session = kato.session(fresh_node() + "'s", config={"process_predictions": True})
     assert session.ask("POST", "observe", json={"strings": ["a"]}).status_code == 500
+    assert session.predictions() == []
+    assert session.observe()["time"] == 1
+    assert session.observe("a", "b")["stm_length"] == 1
     assert body_of(session.ask("GET", "exists"))["exists"] is True

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import httpx
 import pytest
 
 from kato_tasks.embedded import serve_in_thread
-from tests.contract.kato.client import Kato, body_of
+from tests.contract.kato.client import Kato, body_of, connected
 
 Start = Callable[..., Kato]
 
@@ -16,10 +15,7 @@ Start = Callable[..., Kato]
 def _starter(stack: ExitStack) -> Start:
     def start(**options: Any) -> Kato:
         url = stack.enter_context(serve_in_thread(**options))
-        # The server closes a connection that was idle for 5 s.
-        limits = httpx.Limits(keepalive_expiry=3)
-        http = httpx.Client(base_url=url, timeout=10, limits=limits, trust_env=False)
-        return Kato(stack.enter_context(http))
+        return Kato(stack.enter_context(connected(url, timeout=10)))
 
     return start
 

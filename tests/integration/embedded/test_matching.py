@@ -24,7 +24,7 @@ def test_blocks_are_those_that_difflib_finds() -> None:
 def test_a_memo_answers_anew_once_a_pattern_was_learned_again() -> None:
     patterns, memo = Patterns(), Memo()
     for frequency in (1, 2):
-        patterns.learn([["a"], ["b"]], [], [], keep=5, visible_at=0.0, stored=True)
+        patterns.learn([["a"], ["b"]], [], [], visible_at=0.0, stored=True)
         patterns.show(0.0)
         for _ in range(2):
             predicted = memo.predict("n", patterns, [["a"], ["b"]], WANTED)
