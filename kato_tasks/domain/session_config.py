@@ -19,11 +19,16 @@ _WANTED: dict[str, tuple[Any, str]] = {
     ),
     "sort_symbols": (
         True,
-        "KATO sorts whatever a session says, and a rebuilt session stands on it",
+        "KATO's server sorts (its SORT_SYMBOLS) whatever a session says, and a rebuilt session stands on that",
     ),
     "use_token_matching": (True, "without it KATO may not sort symbols, and a rebuilt session sends them sorted"),
 }
-_OF_THE_SERVER = {"rank_sort_algo": "RANK_SORT_ALGO", "persistence": "PERSISTENCE", "indexer_type": "INDEXER_TYPE"}
+_OF_THE_SERVER = {
+    "rank_sort_algo": "RANK_SORT_ALGO",
+    "persistence": "PERSISTENCE",
+    "indexer_type": "INDEXER_TYPE",
+    "sort_symbols": "SORT_SYMBOLS",
+}
 """Keys that KATO takes and shows in a session, and the variable of its server's environment by which it goes instead
 (measured on KATO 3.10.1, with values that would show)."""
 _WHOLE = frozenset(
@@ -52,13 +57,17 @@ def breach(config: Mapping[str, Any]) -> str:
         if name in _OF_THE_SERVER:
             return (
                 f"{name} does nothing in a session's config: KATO goes by what its server was started with; "
-                f"set {_OF_THE_SERVER[name]}={value} in the environment of KATO's server instead; leave it out"
+                f"set {_OF_THE_SERVER[name]}={_shown(value)} in the environment of KATO's server instead; leave it out"
             )
         if name in _WHOLE and type(value) is not int:
             return f"{name} must be a whole number: with {value!r} KATO's predictions fail; write {_whole(value)}"
         if name == "affinity_emotive" and not isinstance(value, str):
             return "affinity_emotive must be the name of one emotive: with anything else KATO's predictions fail"
     return ""
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _whole(value: Any) -> str:

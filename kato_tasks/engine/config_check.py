@@ -127,10 +127,11 @@ class _Tried:
 
     other: Mapping[str, str]
     said: str = ""
+    unfit: str = ""
 
     @property
     def taken(self) -> bool:
-        return not self.other and not self.said
+        return not self.other and not self.said and not self.unfit
 
 
 def not_taken(url: str, own: Mapping[str, Any], config: Mapping[str, Any]) -> Step[str]:
@@ -143,6 +144,8 @@ def not_taken(url: str, own: Mapping[str, Any], config: Mapping[str, Any]) -> St
     if alone.said:
         # It makes no session at all: KATO is ill, and the config not to blame.
         raise KatoUnavailable(f"{at} makes no session: {alone.said}")
+    if alone.unfit:
+        return f"{at} cannot be used: {alone.unfit}"
     if not alone.taken:
         return f"{at} does not take {', '.join(alone.other)}, on which the protocol stands: another KATO is needed"
     culprits = []
@@ -172,7 +175,8 @@ def _tried(url: str, config: Mapping[str, Any]) -> Step[_Tried]:
     except (KatoRejected, KatoFailed) as exc:
         return _Tried({}, str(exc))
     yield from kato.delete_session(url, kato_session)
-    return _Tried({name: _came_back(got, name) for name in kato.not_as_asked(config, got)})
+    other = {name: _came_back(got, name) for name in kato.not_as_asked(config, got)}
+    return _Tried(other, unfit=kato.unfit_server(got))
 
 
 def _came_back(got: Mapping[str, Any], name: str) -> str:

@@ -111,6 +111,9 @@ def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, A
     """
     kato_session, got = yield from made_session(url, node, ttl_seconds, config)
     differing = not_as_asked(config, got)
+    if unfit := unfit_server(got):
+        yield from delete_session(url, kato_session)
+        raise ConfigurationError(f"KATO at {answers.address(url)} cannot be used: {unfit}")
     if differing:
         yield from delete_session(url, kato_session)
         raise ConfigurationError(
@@ -123,6 +126,16 @@ def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, A
 def not_as_asked(config: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
     """The keys of a session config that did not come back as they were asked for."""
     return [name for name, wanted in config.items() if got.get(name) != wanted]
+
+
+def unfit_server(got: Mapping[str, Any]) -> str:
+    """Why the server cannot be used that shows this in a session's config which does not ask for it; '' when it can."""
+    if got.get("sort_symbols", True):
+        return ""
+    return (
+        "it was started with SORT_SYMBOLS=false, and what a session is rebuilt from stands on sorted symbols; "
+        "start it with SORT_SYMBOLS=true"
+    )
 
 
 def made_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]) -> Step[tuple[str, dict[str, Any]]]:

@@ -21,6 +21,7 @@ BREAKING: list[tuple[str, Any]] = [
     ("rank_sort_algo", "frequency"),
     ("persistence", 3),
     ("indexer_type", "LSH"),
+    ("sort_symbols", True),
 ]
 
 
@@ -43,7 +44,7 @@ def test_a_session_config_that_breaks_the_protocol_is_refused_at_start_with_the_
     [
         {},
         {"recall_threshold": 0.3, "max_predictions": 20, "affinity_emotive": "joy", "filter_pipeline": ["length"]},
-        {"process_predictions": False, "max_pattern_length": 0, "sort_symbols": True, "use_token_matching": True},
+        {"process_predictions": False, "max_pattern_length": 0, "use_token_matching": True},
     ],
 )
 def test_what_leaves_the_protocol_alone_is_let_through(config: dict[str, Any]) -> None:
@@ -56,6 +57,7 @@ def test_what_leaves_the_protocol_alone_is_let_through(config: dict[str, Any]) -
         ("rank_sort_algo", "frequency", "RANK_SORT_ALGO=frequency"),
         ("persistence", 3, "PERSISTENCE=3"),
         ("indexer_type", "LSH", "INDEXER_TYPE=LSH"),
+        ("sort_symbols", True, "SORT_SYMBOLS=true"),
     ],
 )
 def test_what_kato_takes_and_ignores_is_refused_with_the_way_that_works(name: str, value: Any, variable: str) -> None:

@@ -116,6 +116,24 @@ def test_a_kato_that_makes_no_session_at_all_says_nothing_of_the_config() -> Non
         said(world, recall_threshold=0.3)
 
 
+def test_a_server_that_was_started_without_sorting_is_named_and_not_the_config() -> None:
+    """Measured on KATO 3.10.1 with SORT_SYMBOLS=false: a session that asks for nothing shows it."""
+    world = kept(World([]), recall_threshold=0.3, sort_symbols=False)
+    kept(world, sort_symbols=False)
+    assert said(world, recall_threshold=0.3) == (
+        f"KATO at {URL} cannot be used: it was started with SORT_SYMBOLS=false, and what a session is rebuilt from "
+        "stands on sorted symbols; start it with SORT_SYMBOLS=true"
+    )
+
+
+def test_no_session_is_used_at_a_server_that_was_started_without_sorting() -> None:
+    """The last guard, also where there is no config to ask for."""
+    world = World(logged(letters("a"))).kato("sessions", created(sort_symbols=False)).kato("delete", OK)
+    world.turn()
+    assert world.trace == ["sessions", "delete new", "defer"]
+    assert "start it with SORT_SYMBOLS=true" in world.done[-1].error  # type: ignore[attr-defined]
+
+
 def test_what_kato_takes_is_asked_for_once_before_the_first_call_and_never_again() -> None:
     shared = Shared()
     lane = checking(shared, recall_threshold=0.3)
