@@ -27,6 +27,8 @@ class Maker:
         while len(calls) <= length:
             kind = self.random.choices(list(makers), weights)[0]
             calls.append(makers[kind](self)._replace(kind=kind))
+        if not kinds and self.random.random() < 0.05:
+            calls += self.short_lived()
         return calls
 
     def _node(self, index: int) -> str:
@@ -86,6 +88,31 @@ class Maker:
         self.sessions += 1
         return asks("create", "POST", "/sessions", body)._replace(makes=f"~s{self.sessions - 1}")
 
+    def short_lived(self) -> list[Call]:
+        """A session of a second and a half: what makes it live longer, and what is left of it."""
+        alone = self.create()
+        body = {"node_id": self.nodes[0], "ttl_seconds": 2, "config": {"process_predictions": False}}
+        session = f"/sessions/{alone.makes}"
+        touches = [
+            asks("observe", "POST", f"{session}/observe", self.observation()),
+            asks("extend", "POST", f"{session}/extend?ttl_seconds=100"),
+            *[
+                asks(action, "GET", f"{session}/{action}".rstrip("/"))
+                for action in ("stm", "", "exists", "cognition-data")
+            ],
+        ]
+        wait = Call("wait", "WAIT", "1.2")
+        return [
+            asks("create", "POST", "/sessions", body)._replace(makes=alone.makes),
+            asks("observe", "POST", f"{session}/observe", {"strings": ["a"]}),
+            wait,
+            self.random.choice(touches),
+            *([self.random.choice(touches)] if self.random.random() < 0.3 else []),
+            wait,
+            asks("exists", "GET", f"{session}/exists"),
+            asks("stm", "GET", f"{session}/stm"),
+        ]
+
     def create_wrongly(self) -> Call:
         field, value = self.random.choice(words.WRONG_CREATION)
         body = {"node_id": self.nodes[0], field: value}
@@ -109,6 +136,12 @@ class Maker:
         for flag in ("learn_after_each", "learn_at_end", "clear_stm_between"):
             if self.random.random() < 0.12:
                 body[flag] = self.random.choice([True, True, False])
+        return asks("sequence", "POST", f"/sessions/{self.session()}/observe-sequence", body)
+
+    def long_sequence(self) -> Call:
+        """Enough that two of them are more than the STM keeps. Slow with predictions: rather short there."""
+        size = self.random.choice([30, 60] if self.predicting else [400, 700, 1005])
+        body = {"observations": [{"strings": [self.random.choice(self.alphabet)]} for _ in range(size)]}
         return asks("sequence", "POST", f"/sessions/{self.session()}/observe-sequence", body)
 
     def on_session(self, method: str, action: str) -> Call:
@@ -182,6 +215,7 @@ def _plain(method: str, action: str) -> Callable[[Maker], Call]:
 KINDS: dict[str, tuple[float, Callable[[Maker], Call]]] = {
     "observe": (20, Maker.observe),
     "sequence": (12, Maker.sequence),
+    "long sequence": (0.3, Maker.long_sequence),
     "learn": (8, _plain("POST", "learn")),
     "predictions": (8, _plain("GET", "predictions")),
     "stm": (5, _plain("GET", "stm")),

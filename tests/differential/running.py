@@ -90,6 +90,9 @@ class Pair:
     def _all(self, calls: list[Call], real: Side, embedded: Side, summary: Summary | None) -> Iterator[Disagreement]:
         following = Following()
         for number, call in enumerate(calls):
+            if call.method == "WAIT":
+                time.sleep(float(call.path))
+                continue
             one, other = real.ask(call), embedded.ask(call)
             about = following.about(call, one)
             found = differences(levelled(one, about), levelled(other, about._replace(at=other.at)))
