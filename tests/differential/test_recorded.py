@@ -21,7 +21,6 @@ def embedded() -> Iterator[str]:
         yield url
 
 
-@pytest.mark.xfail(reason="the embedded KATO is on its way there", strict=False)
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.title)
 def test_the_embedded_kato_answers_as_the_real_one_did(embedded: str, question: Question) -> None:
     recorded = ASKED[question.title]

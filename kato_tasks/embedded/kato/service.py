@@ -41,7 +41,7 @@ def health(kato: Kato) -> Answer:
             "uptime_seconds": now - kato.started,
             "issues": [],
             "metrics_collected": 0,
-            "last_collection": now,
+            "last_collection": kato.started,
             "active_sessions": kato.sessions.kept(),
             "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
         }
