@@ -23,6 +23,8 @@ FARTHEST = 20 * STM_CAP
 WHOLE_BYTES = 64_000_000
 VECTORS_FAIL = 3
 """After so many rebuilds that failed in a row vectors are not observed again: only their symbols are sent."""
+UNREAD = 3
+"""After so many tries in a row a KATO session that KATO cannot read is given up."""
 
 
 class Mismatch(OutcomeUnknown):
@@ -38,6 +40,10 @@ class RebuildFailed(OutcomeUnknown):
     def __init__(self, message: str, *, mismatch: bool = False) -> None:
         super().__init__(message)
         self.mismatch = mismatch
+
+
+class NotLearned(OutcomeUnknown):
+    """KATO answers everything else, and a learn again with something else than that it learned."""
 
 
 def history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symbols]]:
@@ -273,7 +279,13 @@ def verified(work: Work, binding: Binding) -> Step[list[list[str]]]:
     Wanted before each learn and predict, because KATO can answer 200 without having saved.
     """
     entries, symbols = yield from history(work)
-    seen = yield from kato.read_back(binding.url, binding.kato_session)
+    try:
+        seen = yield from kato.read_back(binding.url, binding.kato_session)
+    except KatoFailed as exc:
+        if work.unsent < UNREAD:
+            raise
+        # A KATO whose Redis is away answers 404 here: it is this session that it cannot read.
+        raise Mismatch(str(exc)) from exc
     if seen.time != binding.time or not matches(seen.stm, expected_stm(entries, symbols)):
         raise Mismatch(f"KATO's time is {seen.time} and its STM {len(seen.stm)} events; the log says otherwise")
     return seen.stm

@@ -10,13 +10,14 @@ import logging
 from dataclasses import dataclass, replace
 
 from kato_tasks.engine import learning, observing, predicting, recovery, settling
-from kato_tasks.engine.binding import Mismatch, RebuildFailed, fence
+from kato_tasks.engine.binding import Mismatch, NotLearned, RebuildFailed, fence
 from kato_tasks.engine.config_check import taken
 from kato_tasks.engine.context import LaneContext, send_together
 from kato_tasks.errors import (
     ConfigurationError,
     GatewayAnswered,
     KatoError,
+    KatoRejected,
     KatoSessionGone,
     KatoUnavailable,
     LeaseLost,
@@ -176,7 +177,8 @@ def unsettled(lane: LaneContext, work: Work, exc: KatoError) -> Step[Proceeded]:
             if done is not None:
                 return done
         blame = not wrong and nobodys is None
-        return (yield from fenced(lane, current, gone=gone, error=str(exc), blame=blame, gateway=nobodys))
+        why = str(exc)
+        return (yield from fenced(lane, current, gone=gone, error=why, blame=blame, gateway=nobodys, wrong=wrong))
     if current.intent.kind == "learn" and gone and not current.intent.again:
         # 404 before anything was learned: KATO reads the session first.
         return (yield from fenced(lane, current, gone=True, error=str(exc)))
@@ -226,16 +228,24 @@ def fenced(
     error: str,
     blame: bool = True,
     gateway: GatewayAnswered | None = None,
+    wrong: bool = False,
 ) -> Step[Proceeded]:
     """Fence, then let the session try again.
 
     Only the failed call of one event counts as that event's attempt (``blame``), and waits from its second on.
     A batch is halved and tried at once: halving ends the loop. A session that was gone or held something else
-    is nobody's attempt; if that happens again and again, the waits grow. Nor is what a ``gateway`` answered: the
-    session waits, at least as long as that asked.
+    is nobody's attempt; if that happens again and again, the waits grow, and in the end it waits for a person (sooner
+    where it was bound, and ``wrong``). Nor is what a ``gateway`` answered: the session waits, at least as long as that
+    asked.
     """
     own = blame and not gone and work.intent is not None and work.intent.kind in ("observe", "learn")
     tried = len(work.entries)
+    futile = 0
+    if not own and gateway is None:
+        futile = work.rebuilds + (definite(lane) if wrong else 1)
+        if futile > lane.retry.max_rebuilds:
+            why = "its KATO session was gone, or not what the log says, again and again"
+            return (yield from observing.parked(lane, work, why, error))
     yield from fence(lane, work, halve=tried // 2 if own and tried > 1 else 0, gone=gone)
     work = replace(work, intent=None)
     if own and tried == 1:
@@ -247,7 +257,13 @@ def fenced(
         return (yield from deferred(lane, work, 0, error, attempts=work.attempts, unsent=0))
     retry_after = gateway.retry_after if gateway is not None else None
     wait = lane.retry.wait_ms(work.unsent, retry_after) if work.unsent or gateway is not None else 0
-    return (yield from deferred(lane, work, wait, error, attempts=work.attempts, unsent=min(work.unsent + 1, 30)))
+    unsent = min(work.unsent + 1, 30)
+    return (yield from deferred(lane, work, wait, error, attempts=work.attempts, unsent=unsent, rebuilds=futile))
+
+
+def definite(lane: LaneContext) -> int:
+    """As how many failures one counts that KATO gave a plain answer to: it will hardly give another."""
+    return max(1, lane.retry.max_rebuilds // 10)
 
 
 def deferred(
@@ -281,13 +297,19 @@ def back_off(lane: LaneContext, work: Work, exc: KatoError) -> Step[Proceeded]:
     """Reading or reconciling failed: KATO is ill. Nothing was decided, so nothing is lost by waiting.
 
     What can be lost is time: a predict holds up the events behind it, so it is refused after a while; and a session
-    that KATO does not let be rebuilt waits for a person in the end.
+    that makes no progress though KATO answers waits for a person in the end. A KATO that does not answer, or fails
+    whatever it is asked, is waited for as long as it takes.
     """
-    rebuilds = work.rebuilds + 1 if isinstance(exc, RebuildFailed) else work.rebuilds
-    if rebuilds > lane.retry.max_rebuilds:
-        return (
-            yield from observing.parked(lane, work, f"its KATO session could not be rebuilt {rebuilds} times", str(exc))
-        )
+    why, weight = "", 0
+    if isinstance(exc, RebuildFailed):
+        why, weight = "its KATO session could not be rebuilt", definite(lane) if exc.mismatch else 1
+    elif isinstance(exc, NotLearned):
+        why, weight = "KATO answered its learn with an error", 1
+    elif isinstance(exc, KatoRejected):
+        why, weight = "KATO refused a call that its next event needs", definite(lane)
+    rebuilds = work.rebuilds + weight
+    if weight and rebuilds > lane.retry.max_rebuilds:
+        return (yield from observing.parked(lane, work, f"{why}, again and again", str(exc)))
     wait = lane.retry.wait_ms(work.unsent, exc.retry_after if isinstance(exc, OutcomeUnknown) else None)
     attempts = work.attempts
     if work.asked and work.intent is None and not isinstance(exc, GatewayAnswered):

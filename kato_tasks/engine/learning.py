@@ -33,6 +33,7 @@ from kato_tasks.ports import (
     LearnedLately,
     MarkNode,
     Proceeded,
+    ReadSession,
     Step,
     UnsettledLearn,
     Work,
@@ -91,7 +92,10 @@ def baseline(lane: LaneContext, work: Work, binding: Binding, pattern: str) -> S
         (LearnedLately(work.lane, pattern), UnsettledLearn(work.lane, pattern))
     )
     others = unsettled is not None and unsettled != work.session
-    if others and not (yield from ask(IsParked(work.lane, str(unsettled)))):
+    waits = others and not (yield from ask(IsParked(work.lane, str(unsettled))))
+    if waits and not (yield from _is_open(work.lane, str(unsettled), pattern)):
+        waits = others = False
+    if waits:
         why = "another session's learn of the same pattern is not settled yet"
         return (
             yield from ask(
@@ -106,6 +110,12 @@ def baseline(lane: LaneContext, work: Work, binding: Binding, pattern: str) -> S
         # Nobody knows when a person resumes that session, so this one goes on; the frequency cannot tell the two apart.
         yield from ask(Count(work.lane, "learns_in_doubt"))
     return found
+
+
+def _is_open(lane: str, session: str, pattern: str) -> Step[bool]:
+    """Whether a session's learn of a pattern is open: what is only left written down of one is nothing to wait for."""
+    _, intent = yield from ask(ReadSession(lane, session))
+    return intent is not None and intent.pattern == pattern
 
 
 def certain_frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:

@@ -196,8 +196,11 @@ def kept_alive(lane: LaneContext, work: Work) -> Step[Proceeded]:
     """The session has nothing to do, and its KATO session would expire though it is in use: write to it."""
     binding = work.binding
     if binding is not None:
-        yield from kato.keep_alive(binding.url, binding.kato_session, lane.terms.ttl_seconds)
-        binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
+        try:
+            yield from kato.keep_alive(binding.url, binding.kato_session, lane.terms.ttl_seconds)
+            binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
+        except KatoRejected:
+            pass  # then it expires, and is rebuilt when something comes
     return (
         yield from ask(
             Commit(lane.held, work.session, new_call_id(), work.cursor, work.cursor, binding, go_on=lane.go_on)

@@ -15,10 +15,10 @@ from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.stm import pattern_name
 from kato_tasks.engine import kato
-from kato_tasks.engine.binding import Rebuilt, bind, deleted, discarded, rebuilt
+from kato_tasks.engine.binding import NotLearned, Rebuilt, bind, deleted, discarded, rebuilt
 from kato_tasks.engine.context import LaneContext, new_call_id, send_together
 from kato_tasks.engine.learning import clear_after_learn, learn_committed
-from kato_tasks.errors import KatoError
+from kato_tasks.errors import KatoError, KatoFailed, KatoRejected
 from kato_tasks.ports import Count, Defer, MarkNode, Proceeded, Step, Work, WriteIntent, ask
 
 
@@ -72,7 +72,11 @@ def _learn_again(lane: LaneContext, work: Work, intent: Intent, new: Binding) ->
     """The first learn left no trace. Whatever fails here leaves this intent open, and so begins anew."""
     again = replace(intent, call=new_call_id(), kind="learn", again=True)
     yield from ask(WriteIntent(lane.held, work.session, work.cursor, again, new, follows=intent.call))
-    yield from kato.learn(new.url, new.kato_session)
+    try:
+        yield from kato.learn(new.url, new.kato_session)
+    except (KatoFailed, KatoRejected) as exc:
+        # A moment ago it answered all that a learn needs.
+        raise NotLearned(str(exc)) from exc
     return (yield from _wait(lane, work, again, replace(again, call=new_call_id(), kind="verify")))
 
 

@@ -131,6 +131,9 @@ class World:
     symbols: dict[int, list[str] | None] = field(default_factory=dict)
     lately: tuple[int, int] | None = None
     unsettled: str | None = None
+    others_open: bool = True
+    """whether that session's learn really is open"""
+    others: Intent | None = None
     parked: bool = False
     """whether the session whose learn is unsettled waits for a person"""
     known: str | None = None
@@ -211,6 +214,8 @@ class World:
                 return self.log[effect.first - 1 : effect.last]
             case ports.ReadSymbols():
                 return dict(self.symbols)
+            case ports.ReadSession(session=other) if other != "s":
+                return None, self.others
             case ports.ReadSession():
                 return self.binding, self.intent
             case ports.MarkNode():
@@ -220,7 +225,8 @@ class World:
                 return not self.lost_lease
             case ports.LearnedLately():
                 return self.lately
-            case ports.UnsettledLearn():
+            case ports.UnsettledLearn(pattern=pattern):
+                self.others = Intent("theirs", "settle", 1, 1, pattern=pattern) if self.others_open else None
                 return self.unsettled
             case ports.IsParked():
                 return self.parked
