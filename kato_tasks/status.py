@@ -197,7 +197,7 @@ def _ask_kato(kato: KatoTransport, url: str) -> Reached:
 
 
 def _checked(rt: Runtime, reached: Reached) -> Reached:
-    return reached.model_copy(update={"session_config": rt.check.verdict(reached.url)})
+    return reached.model_copy(update={"session_config": rt.check.told(reached.url)})
 
 
 def _ask_broker(url: str) -> Reached:

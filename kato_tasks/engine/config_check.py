@@ -41,6 +41,10 @@ class Verdicts(Protocol):
 
     def keep_verdict(self, url: str, digest: str, why: str, seconds: float) -> None: ...
 
+    def told(self, url: str) -> str | None:
+        """What was kept last of any config, if KATO did not take it."""
+        ...
+
     def drop_verdict(self, url: str, digest: str) -> None: ...
 
     def may_ask(self, url: str, digest: str, seconds: float) -> bool:
@@ -73,6 +77,10 @@ class ConfigCheck:
         if why is not None:
             self._saw(url, why)
         return why
+
+    def told(self, url: str) -> str | None:
+        """The same for whoever looks at it from outside, perhaps with other settings than the workers'."""
+        return self._verdicts.told(url) or self.verdict(url)
 
     def forget(self, url: str) -> None:
         """KATO may be another one now: it is asked again."""

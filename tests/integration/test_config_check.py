@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from kato_tasks import append_events, session_status
+from kato_tasks.adapters.redis.store import connect
+from kato_tasks.adapters.redis.verdicts import RedisVerdicts
 from kato_tasks.bootstrap import runtime
+from kato_tasks.engine.config_check import ConfigCheck
+from kato_tasks.engine.context import KatoTerms
 from kato_tasks.status import read_status
 from tests.integration.recovering import THREADS, a_system, expected, new_name, run_of
 from tests.integration.system import System, Worker, drained
@@ -102,3 +106,17 @@ def test_what_kato_takes_is_asked_for_once_by_all_processes_of_all_workers(
         assert [stm(session) for session in sessions] == [expected(4)] * 12
         assert system.ask("stats")["requests"]["create"] == len(sessions) + 1
         assert system.ask("stats")["sessions_live"] == len(sessions)
+
+
+def test_it_is_told_to_whoever_looks_with_other_settings_than_the_workers(redis_server: RedisServer) -> None:
+    redis_server.start()
+    url, own = f"http://kato.test/{new_name()}", KatoTerms.own_config()
+    with connect(redis_server.url) as client:
+        verdicts = RedisVerdicts(client)
+        check = ConfigCheck(verdicts, own, {})
+        assert check.told(url) == ""
+        verdicts.keep_verdict(url, "of the workers", "it does not take x", 30)
+        assert check.told(url) == "it does not take x"
+        assert check.verdict(url) == "", "which is no reason to wait without it"
+        verdicts.keep_verdict(url, "of mended workers", "", 30)
+        assert check.told(url) == ""

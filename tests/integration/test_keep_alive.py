@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +24,7 @@ from tests.integration.system import System
 from tests.services import KatoServer, RedisServer
 from tests.waiting import wait_until
 
+REAL = os.environ.get("KATO_URL", "")
 TTL = 2  # seconds; the setting allows no less than 60
 SOON_MS = 1_500
 
@@ -80,6 +84,47 @@ def test_a_kato_session_in_use_outlives_its_time_to_live(system: System, rt: Run
     status = session_status(session)
     assert status is not None
     assert (status.state, status.binding and status.binding.epoch) == ("idle", 1)
+
+
+@pytest.mark.skipif(not REAL, reason="KATO_URL names no real KATO")
+def test_a_real_kato_session_in_use_outlives_its_time_to_live_with_the_config_that_it_has(
+    redis_server: RedisServer, kato: KatoServer, tmp_path: Path
+) -> None:
+    """Beside one that is left alone, and is gone by then."""
+    ttl, config = 8, '{"recall_threshold": 0.3, "max_predictions": 20}'
+    with a_system(redis_server, tmp_path, kato, kato_urls=REAL, kato_session_config=config, kato_timeout_seconds="20"):
+        rt = runtime()
+        terms = terms_of(rt.settings)
+        terms = replace(terms, kato=replace(terms.kato, ttl_seconds=ttl))
+        drainer = Drainer(rt.store, rt.kato, LeaseKeeper(rt.store, 1.0), terms)
+        kept, left = new_name("cfg"), new_name("cfg")
+        append_events([*run_of(kept, 3), *run_of(left, 3)])
+        drain(drainer)
+        first = bound(kept)
+
+        def left_alone_it_is_gone() -> bool:
+            if kept_alive(rt, kept, soon_ms=6_000):
+                drain(drainer)
+            return not asked(f"{bound(left)}/exists")["exists"]
+
+        wait_until(left_alone_it_is_gone, 60, every=0.5)
+        assert bound(kept) == first
+        assert asked(f"{first}/stm")["stm"] == expected(3)
+        assert asked(f"{first}/cognition-data")["cognition_data"]["time"] == 3
+        assert asked(f"{first}/config")["config"].items() >= json.loads(config).items()
+
+
+def bound(session: str) -> str:
+    """The address of the KATO session that serves a session."""
+    status = session_status(session)
+    assert status is not None
+    assert status.binding is not None
+    return f"{status.binding.kato_url}/sessions/{status.binding.kato_session_id}"
+
+
+def asked(path: str) -> Any:
+    with urllib.request.urlopen(path, timeout=20) as answer:  # noqa: S310  an address of ours
+        return json.loads(answer.read())
 
 
 def test_a_kato_session_that_nobody_used_lately_is_let_go(system: System, rt: Runtime, drainer: Drainer) -> None:

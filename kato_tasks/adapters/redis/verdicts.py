@@ -1,4 +1,4 @@
-"""What all workers share about session configs: two keys per KATO instance and config, both of which expire."""
+"""What all workers share about session configs: a few keys per KATO instance, all of which expire."""
 
 from __future__ import annotations
 
@@ -25,10 +25,23 @@ class RedisVerdicts:
         return None if found is None else str(found)
 
     def keep_verdict(self, url: str, digest: str, why: str, seconds: float) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(_key("verdict", url, digest), why, px=int(seconds * 1000))
+        if why:
+            pipe.set(_key("told", url), why, px=int(seconds * 1000))
+        else:
+            pipe.delete(_key("told", url))
         try:
-            self._redis.set(_key("verdict", url, digest), why, px=int(seconds * 1000))
+            pipe.execute()
         except redis.RedisError as exc:
             say(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
+
+    def told(self, url: str) -> str | None:
+        try:
+            found = self._redis.get(_key("told", url))
+        except redis.RedisError:
+            return None
+        return None if found is None else str(found)
 
     def drop_verdict(self, url: str, digest: str) -> None:
         try:
@@ -49,5 +62,5 @@ class RedisVerdicts:
             say(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
 
 
-def _key(what: str, url: str, digest: str) -> str:
+def _key(what: str, url: str, digest: str = "") -> str:
     return f"kt:{{breaker}}:config:{what}:{digest}:{url}"

@@ -45,6 +45,9 @@ class Shared:
     def keep_verdict(self, url: str, digest: str, why: str, seconds: float) -> None:
         self.verdicts[url, digest] = why
 
+    def told(self, url: str) -> str | None:
+        return next((why for (at, _), why in self.verdicts.items() if at == url and why), None)
+
     def drop_verdict(self, url: str, digest: str) -> None:
         self.verdicts.pop((url, digest), None)
 
