@@ -25,7 +25,7 @@ from kato_tasks.embedded.kato.routes import NAMES
 from kato_tasks.embedded.kato.sessions import sanitised
 from kato_tasks.embedded.kato.traffic import Call
 from tests.chaos.journal import Journal, Json, Request
-from tests.gateway import OF_ONE_CONNECTION, Answer, Gateway, Received
+from tests.gateway import OF_ONE_CONNECTION, Answer, Gateway, Received, has_gone
 
 PLAYED = frozenset(
     {"delay", "delay_after", "drop_before", "drop_after", "error_before", "error_after", "not_found", "expire"}
@@ -53,6 +53,7 @@ class Recorder(Gateway):
         self.faults = Faults()
         self.sabotage: list[str] = []
         self.books = threading.Lock()
+        self._callers: dict[Call, socket.socket] = {}
 
     def _handle(self, sock: socket.socket, call: Received) -> bool:
         if call.path.startswith("/_embedded/"):
@@ -60,7 +61,12 @@ class Recorder(Gateway):
             return self._write(sock, call, (status, {"content-type": "application/json"}, json.dumps(shown).encode()))
         request = Request(call.method, call.path, call.body)
         with self.books:
+            # A worker that gives up closes its connection before it sends anything else: whoever has gone by now had
+            # gone before this call came, whatever the threads that watch have noticed.
+            for other in [other for other, caller in self._callers.items() if has_gone(caller)]:
+                self.journal.traffic.leave(other)
             at = self.journal.traffic.arrive(call.path, None)
+            self._callers[at] = sock
             rule = self.faults.choose(request.action, self.journal.node_of(request))
         kind = KINDS[rule.kind] if rule is not None else Kind()
         seconds = rule.seconds if rule is not None else 0.0
@@ -71,6 +77,7 @@ class Recorder(Gateway):
         finally:
             # Before the answer: what its caller does on reading it does not overlap.
             with self.books:
+                del self._callers[at]
                 self.journal.traffic.finish(at)
         if kind.close or at.gone_at is not None:
             return False
@@ -142,11 +149,10 @@ class Recorder(Gateway):
             time.sleep(max(0.0, stop - time.monotonic()))
 
     def _note_gone(self, caller: socket.socket, at: Call) -> None:
-        with contextlib.suppress(OSError):
-            if caller.recv(1, socket.MSG_PEEK):
-                return  # it sends its next request already
-        with self.books:
-            self.journal.traffic.leave(at)
+        # Else it sends its next request already.
+        if has_gone(caller):
+            with self.books:
+                self.journal.traffic.leave(at)
 
     # --------------------------------------------------------------------------- sabotage
 
