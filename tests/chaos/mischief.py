@@ -165,7 +165,7 @@ class Mischief(threading.Thread):
                 if line.act != "gateway" or line.spell:
                     self.happened.counts[line.act] = self.happened.counts.get(line.act, 0) + 1
             for helper in self._helpers:
-                helper.join(120)
+                helper.join(300)
         except BaseException as exc:
             self.failure = exc
 

@@ -28,6 +28,8 @@ from tests.chaos.scale import Scale
 from tests.chaos.story import Session, sessions_of, slow_nodes
 
 SLOW_LANES, SEEN_ROWS = 4, 15
+RESTART_SECONDS = 120
+"""What a real KATO may take to start on a busy machine."""
 FAILED = re.compile(r"\[[^\]]*: (?:ERROR|CRITICAL)/[^\]]*\] (.*)")
 NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9a-f]{8}-[0-9a-f-]{27,}|\d+(\.\d+)?")
 
@@ -72,7 +74,7 @@ def run(
         for thread in (*callers, mischief):
             thread.start()
         for thread in (*callers, mischief):
-            thread.join(scale.load_seconds * 2 + 120)
+            thread.join(scale.load_seconds * 2 + 120 + RESTART_SECONDS * scale.kato_restarts)
             if thread.is_alive():
                 faulthandler.dump_traceback(all_threads=True)
                 raise RuntimeError(f"{thread.name} hangs; every thread's stack is on stderr")
