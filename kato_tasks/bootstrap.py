@@ -27,6 +27,7 @@ from kato_tasks.engine.keeper import LeaseKeeper
 from kato_tasks.engine.mailbox import Mailbox
 from kato_tasks.engine.patience import raise_errors
 from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.engine.room import Room
 from kato_tasks.engine.wakeup import Drainer, Terms
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports import Batch, Mark
@@ -134,13 +135,21 @@ def build(config: Settings) -> Runtime:
         closed=check.forget,  # it may be another KATO that answers again
     )
     kato = transport_of(config)
+    room = Room(config.lanes_per_wakeup, config.kato_connections)
     return Runtime(
         settings=config,
         redis=client,
         store=store,
         mailbox=Mailbox(store),
         kato=kato,
-        drainer=Drainer(store, GuardedKato(kato, breaker), LeaseKeeper(store, config.renew_seconds), terms, check),
+        drainer=Drainer(
+            store,
+            GuardedKato(kato, breaker, room),
+            LeaseKeeper(store, config.renew_seconds),
+            terms,
+            check=check,
+            room=room,
+        ),
         check=check,
     )
 

@@ -105,6 +105,10 @@ class KatoUnavailable(KatoError):
         self.retry_after = retry_after
 
 
+class NoConnectionFree(KatoUnavailable):
+    """Not sent: every connection that this process may have to the KATO instance was busy for too long."""
+
+
 class KatoCircuitOpen(KatoUnavailable):
     """Not sent: the circuit breaker of this KATO instance is open."""
 

@@ -57,6 +57,7 @@ from kato_tasks.on_commit import OnCommit
 from kato_tasks.parking import PASSING, answer_known, finish, parked_text, request_of, slice_done
 from kato_tasks.ports import KeepLater, KeepMessage
 from kato_tasks.postponed import later_payload
+from kato_tasks.waking import wake
 
 log = logging.getLogger(__name__)
 WAITING = "WAITING"
@@ -221,7 +222,8 @@ class LaneTask(OnCommit, Task):
         place = place or self.placed(rt, call, task_id, _expires_ms(request.expires))
         deadline = time.monotonic() + DIRECT_SECONDS
         while True:
-            sought = self.seek(rt, call, place, lease=True)
+            room = direct or rt.drainer.has_room
+            sought = self.seek(rt, call, place, lease=room)
             if sought.answer is not None or not direct:
                 break
             if time.monotonic() > deadline:
@@ -233,6 +235,8 @@ class LaneTask(OnCommit, Task):
             show_waiting(self, task_id, {"session_id": str(call["session_id"]), "position": position})
             sought = self.seek(rt, call, sought.place, task_id=task_id, stored=request_of(self, call))
         if sought.answer is None:
+            if not room:
+                wake(rt, [partition_of(str(sought.place["lane"]))])
             raise Ignore
         told = (str(sought.place["lane"]), str(call["session_id"]), str(sought.place["event_id"]))
         if direct:

@@ -14,7 +14,7 @@ from kato_tasks.errors import StoreUnavailable
 from kato_tasks.instrumentation import say
 from kato_tasks.lane_task import LaneTask
 from kato_tasks.parking import slice_done
-from kato_tasks.waking import DRAIN, DRAIN_OVERDUE
+from kato_tasks.waking import DRAIN, DRAIN_OVERDUE, wake
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -103,6 +103,8 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
         done = rt.drainer.drain_partitions(partitions, later=partial(slice_done, rt))
         slice_done(rt, done)
         sweeping.complete_owed(rt, partitions)
+        if done.over:
+            wake(rt, partitions)
     except StoreUnavailable as exc:
         # Losing a wake-up is harmless: the sweep sends another once the store is back.
         say(log, logging.WARNING, "drain.postponed", shards=shards, error=exc)

@@ -12,12 +12,14 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kato_tasks.engine.kato import counts_as_failure
-from kato_tasks.errors import KatoCircuitOpen, KatoError
+from kato_tasks.engine.room import Room
+from kato_tasks.errors import KatoCircuitOpen, KatoError, NoConnectionFree
 from kato_tasks.instrumentation import say
 from kato_tasks.ports import KatoCalls, KatoReply, KatoRequest, KatoTransport
 
@@ -148,15 +150,16 @@ class CircuitBreaker:
 
 
 class GuardedKato:
-    """A transport behind a breaker."""
+    """A transport behind a breaker, which counts its calls in ``room``."""
 
-    def __init__(self, inner: KatoTransport, breaker: CircuitBreaker) -> None:
+    def __init__(self, inner: KatoTransport, breaker: CircuitBreaker, room: Room) -> None:
         self._inner = inner
         self._breaker = breaker
+        self._room = room
 
     def calls(self, *, wakeable: bool = False) -> KatoCalls:
         """See ``ports.KatoTransport.calls``."""
-        return _GuardedCalls(self._inner.calls(wakeable=wakeable), self._breaker)
+        return _GuardedCalls(self._inner.calls(wakeable=wakeable), self._breaker, self._room)
 
     def send(self, request: KatoRequest) -> KatoReply:
         """See ``ports.KatoTransport.send``; not guarded: for a person's single question."""
@@ -172,9 +175,12 @@ Ended = tuple[Any, KatoReply | None, Exception | None]
 
 
 class _GuardedCalls:
-    def __init__(self, inner: KatoCalls, breaker: CircuitBreaker) -> None:
+    def __init__(self, inner: KatoCalls, breaker: CircuitBreaker, room: Room) -> None:
         self._inner = inner
         self._breaker = breaker
+        self._room = room
+        self._counted: Counter[str] = Counter()
+        """what of the room these calls take"""
         self._refused: list[Ended] = []
 
     def __len__(self) -> int:
@@ -183,12 +189,17 @@ class _GuardedCalls:
     def begin(self, request: KatoRequest, tag: Any) -> None:
         url = request.url
         if not self._breaker.is_open(url):
-            self._inner.begin(request, (tag, url))
+            self._begin(request, tag)
             return
         self._refused.append((tag, None, self._breaker.refusal(url)))
         if self._breaker.may_probe(url):
             probe = KatoRequest(url, "GET", PROBE_PATH, "exists", timeout_seconds=self._breaker.interval_seconds)
-            self._inner.begin(probe, (_PROBE, url))
+            self._begin(probe, _PROBE)
+
+    def _begin(self, request: KatoRequest, tag: Any) -> None:
+        self._inner.begin(request, (tag, request.url))
+        self._counted[request.url] += 1
+        self._room.begun(request.url)
 
     def wait(self, timeout: float | None = None) -> Sequence[Ended]:
         if self._refused:
@@ -196,33 +207,48 @@ class _GuardedCalls:
             return refused
         ended: list[Ended] = []
         for (tag, url), reply, error in self._inner.wait(timeout):
+            congested = isinstance(error, NoConnectionFree) and self._room.answers(url)
+            self._uncount(url, 1, answered=reply is not None)
             if tag is _PROBE:
                 self._breaker.probed(url, reply is not None and answers_probe(reply), _why(reply, error))
                 continue
-            if isinstance(error, KatoError) or (reply is not None and counts_as_failure(reply)):
+            if congested:
+                pass  # it answers others of our calls: that there are too many of them is no failure of its
+            elif isinstance(error, KatoError) or (reply is not None and counts_as_failure(reply)):
                 self._breaker.failed(url, _why(reply, error))
                 if self._breaker.is_open(url):
                     # What waits for a connection behind the calls that failed is not sent any more.
                     refusal = self._breaker.refusal(url)
-                    ended += [(tag, None, refusal) for tag, _ in self._inner.withdraw(url) if tag is not _PROBE]
+                    ended += [(tag, None, refusal) for tag in self.withdraw(url)]
             elif reply is not None:
                 self._breaker.succeeded(url)
             ended.append((tag, reply, error))
         return ended
 
+    def _uncount(self, url: str, calls: int, *, answered: bool) -> None:
+        self._counted[url] -= calls
+        self._room.ended(url, calls, answered=answered)
+
     def adopt(self, other: _GuardedCalls) -> None:
         self._inner.adopt(other._inner)
+        self._counted.update(other._counted)
+        other._counted = Counter()
         self._refused += other._refused
         other._refused = []
 
     def withdraw(self, url: str) -> Sequence[Any]:
-        return [tag for tag, _ in self._inner.withdraw(url) if tag is not _PROBE]
+        withdrawn = self._inner.withdraw(url)
+        self._uncount(url, len(withdrawn), answered=False)
+        return [tag for tag, _ in withdrawn if tag is not _PROBE]
 
     def wake(self) -> None:
         self._inner.wake()
 
     def close(self) -> None:
         self._inner.close()
+        for url, calls in self._counted.items():
+            self._room.ended(url, calls, answered=False)
+        self._counted = Counter()
         self._refused = []
 
 

@@ -22,6 +22,7 @@ from kato_tasks.engine.driver import Driver, Finished
 from kato_tasks.engine.keeper import LeaseKeeper
 from kato_tasks.engine.patience import patiently, raise_errors
 from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.engine.room import Room
 from kato_tasks.errors import LeaseLost, StoreUnavailable
 from kato_tasks.instrumentation import say
 from kato_tasks.ports import (
@@ -45,6 +46,8 @@ Wanted = tuple[str, str, list[str]]
 """session, event_id, and where its result goes"""
 QUIET_SECONDS = 0.03
 """A task whose calls to KATO brought nothing for so long leaves them to the background."""
+ROOM_SECONDS = 0.25
+"""A wake-up waits so long for KATO to have room for more lanes, and ends: its slot is for tasks, too."""
 BACKGROUND_LANES = 1_000
 """Lanes that the background of a process takes at most. They come to be so many only where the result backend cannot
 keep up with what ends there; a task then waits for its own calls, which slows all of it down to the backend's pace."""
@@ -81,6 +84,8 @@ class Slice:
     completed: tuple[Parked, ...]
     lane_of: dict[str, str]
     due_lanes: frozenset[str]
+    over: bool = False
+    """the slice ended before every partition was found empty: there may be more to do"""
 
 
 Later = Callable[[Slice], None]
@@ -97,7 +102,9 @@ class Drainer:
         keeper: LeaseKeeper,
         terms: Terms,
         check: ConfigCheck | None = None,
+        room: Room | None = None,
     ) -> None:
+        self._room = room or Room(terms.lanes, terms.lanes)
         self._store = store
         self._kato = kato
         self._keeper = keeper
@@ -126,6 +133,11 @@ class Drainer:
     def in_background(self) -> int:
         """How many lanes are finished in the background now."""
         return len(self._background)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether KATO can be given another lane's call now; else the lane is better left to a wake-up's turn."""
+        return self._room.left() > 0
 
     def close(self, seconds: float) -> int:
         """Let the background finish what is under way, at most so long; returns how many lanes it had to leave."""
@@ -163,37 +175,50 @@ class Drainer:
         found: list[str] = []
         stop = now + self.terms.slice_seconds
         step = self._step(work, token.text, stop, token.since, (session, event_id, found))
-        done = self._drive([step], None, stop, later)
+        done = _slice(self._driven([step], None, stop, later))
         return done, found[0] if found else None
 
     def drain_partitions(self, partitions: Sequence[int], later: Later | None = None) -> Slice:
-        """Drain what is ready in these partitions for one slice. ``later``: see ``drain_claimed``."""
-        stop = time.monotonic() + self.terms.slice_seconds
-        turns = _Turns(partitions, self.terms.lanes)
-        first = self._lease(turns, stop)
-        if not first:
-            return Slice(0, (), {}, frozenset())
-        exhausted = False
+        """Drain what is ready in these partitions for one slice. ``later``: see ``drain_claimed``.
 
-        def more(in_flight: int) -> Sequence[tuple[str, Step[Drained]]]:
-            nonlocal exhausted
-            if exhausted or in_flight > self.terms.lanes // 2 or time.monotonic() >= stop:
-                return ()
+        Lanes are leased only while KATO has room for their calls.
+        """
+        stop = time.monotonic() + self.terms.slice_seconds
+        turns = _Turns(partitions)
+        finished: list[Finished[Drained]] = []
+        begun = exhausted = False
+
+        def leased(lanes: int) -> Sequence[tuple[str, Step[Drained]]]:
+            nonlocal begun, exhausted
             try:
-                steps = self._lease(turns, stop)
+                steps = self._lease(turns, stop, lanes)
             except StoreUnavailable as exc:
+                if not begun:
+                    raise
                 # Those that are under way go on: each finds out for itself whether the store is back.
                 say(log, logging.WARNING, "store.unavailable", error=exc)
                 steps = []
-            exhausted = not steps
+            begun, exhausted = True, not steps
             return steps
 
-        return self._drive(first, more, stop, later)
+        def more(in_flight: int) -> Sequence[tuple[str, Step[Drained]]]:
+            if exhausted or in_flight > self.terms.lanes // 2 or time.monotonic() >= stop:
+                return ()
+            lanes = self._room.lanes(self.terms.lanes - in_flight)
+            return leased(lanes) if lanes else ()
 
-    def _lease(self, turns: _Turns, stop: float) -> list[tuple[str, Step[Drained]]]:
-        """Lease up to ``terms.lanes`` lanes that are due; none only when no partition of the wake-up has any."""
+        while not exhausted and (now := time.monotonic()) < stop:
+            lanes = self._room.wait(self.terms.lanes, min(stop, now + ROOM_SECONDS))
+            if not lanes:
+                break
+            if steps := leased(lanes):
+                finished += self._driven(steps, more, stop, later)
+        return _slice(finished, over=not exhausted)
+
+    def _lease(self, turns: _Turns, stop: float, lanes: int) -> list[tuple[str, Step[Drained]]]:
+        """Lease up to so many lanes that are due; none only when no partition of the wake-up has any."""
         token = uuid.uuid4().hex
-        for partitions, share in turns.round():
+        for partitions, share in turns.round(lanes):
             since = time.monotonic()
             operations = [Lease(p, token, self.terms.lease_ms, share, self.terms.batch) for p in partitions]
             works = _leased(partitions, patiently(self._store, operations))
@@ -252,38 +277,40 @@ class Drainer:
         finally:
             keeper.let_go(held)
 
-    def _drive(
+    def _driven(
         self,
         steps: Sequence[tuple[str, Step[Drained]]],
         more: Callable[[int], Sequence[tuple[str, Step[Drained]]]] | None,
         stop: float,
         later: Later | None,
-    ) -> Slice:
+    ) -> list[Finished[Drained]]:
+        """Drive these and ``more``; returns those that ended. With ``later`` the background has the others then."""
         driver: Driver[Drained] = Driver(self._store, self._kato)
         if later is None or len(self._background) >= BACKGROUND_LANES:
-            return _slice(driver.run(steps, more))
+            return driver.run(steps, more)
         finished = driver.run(steps, more, quiet_seconds=QUIET_SECONDS, until=stop)
         if not driver.idle:
             self._background.take(driver, lambda ended: later(_slice(ended)))
-        return _slice(finished)
+        return finished
 
 
 class _Turns:
-    """The partitions of a wake-up in the order in which they are asked for lanes, so many lanes at a time."""
+    """The partitions of a wake-up in the order in which they are asked for lanes."""
 
-    def __init__(self, partitions: Sequence[int], lanes: int) -> None:
+    def __init__(self, partitions: Sequence[int]) -> None:
         self._partitions = deque(partitions)
-        self._at_once = min(len(partitions), lanes)
-        self._share = max(1, lanes // max(1, len(partitions)))
 
-    def round(self) -> Iterator[tuple[Sequence[int], int]]:
-        """Groups of partitions that make one lease, each with how many lanes a partition may give, all once."""
+    def round(self, lanes: int) -> Iterator[tuple[Sequence[int], int]]:
+        """Groups of partitions that make one lease of so many lanes at most, each with how many a partition may give.
+
+        All partitions once.
+        """
         left = len(self._partitions)
         while left > 0:
-            group = [self._partitions[i] for i in range(min(self._at_once, left))]
+            group = [self._partitions[i] for i in range(min(lanes, left))]
             self._partitions.rotate(-len(group))
             left -= len(group)
-            yield group, self._share
+            yield group, max(1, lanes // len(group))
 
 
 def _leased(partitions: Sequence[int], answers: Sequence[Any]) -> list[Work]:
@@ -299,7 +326,7 @@ def _leased(partitions: Sequence[int], answers: Sequence[Any]) -> list[Work]:
     return works
 
 
-def _slice(finished: Sequence[Finished[Drained]]) -> Slice:
+def _slice(finished: Sequence[Finished[Drained]], *, over: bool = False) -> Slice:
     """What became of these lanes, and a line in the log for each that ended otherwise than it should."""
     completed: list[Parked] = []
     lanes: dict[str, str] = {}
@@ -318,4 +345,4 @@ def _slice(finished: Sequence[Finished[Drained]]) -> Slice:
             say(log, logging.WARNING, "store.unavailable", lane=end.key, error=end.error)
         elif end.error is not None:
             say(log, logging.ERROR, "lane.failed", lane=end.key, error=end.error, exc_info=end.error)
-    return Slice(len(finished), tuple(completed), lanes, frozenset(due))
+    return Slice(len(finished), tuple(completed), lanes, frozenset(due), over)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from kato_tasks import process_observation_async, session_status
+from tests.integration.recovering import a_system
 from tests.integration.slow_calls import (
     PREFORK,
     SLOW_SECONDS,
@@ -73,6 +75,26 @@ def test_a_task_whose_call_takes_long_waits_without_a_slot_and_gets_its_own_answ
         assert max(delayed_waits(system, 3, 0)) < LIMIT_SECONDS
         answer = result.get(timeout=30)
         assert (answer["status"], answer["position"], answer["time"]) == ("okay", 1, 1)
+
+
+def test_a_task_whose_call_would_only_wait_for_a_connection_leaves_its_lane_in_the_store(
+    redis_server: RedisServer, kato: KatoServer, tmp_path: Path
+) -> None:
+    """Else a thousand tasks hold a thousand leases, of which one process can carry out 16."""
+    redis_server.start()
+    tight = {"kato_connections": "1", "lanes_per_wakeup": "1", "lease_seconds": "4", "renew_seconds": "1"}
+    with a_system(redis_server, tmp_path, kato, **tight, kato_timeout_seconds="20") as system:
+        system.empty()
+        with system.workers(["--pool", "prefork", "--concurrency", "1"]):
+            system.faults({"kind": "delay", "route": "observe-sequence", "seconds": 0.2})
+            results = [process_observation_async.delay(f"tight{i}", {"strings": ["x"]}) for i in range(8)]
+            held = []
+            while not all(result.ready() for result in results):
+                held.append(held_lanes(system))
+                time.sleep(0.05)
+            assert all(result.get(timeout=1)["time"] == 1 for result in results)
+            assert max(held) <= 3, "one whose call is under way, one between two calls, one just taken"
+            system.faults()
 
 
 @pytest.mark.parametrize("pool", [PREFORK, ["--pool", "threads", "--concurrency", "2"]], ids=["prefork", "threads"])

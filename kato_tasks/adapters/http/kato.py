@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from kato_tasks.adapters.http.access import Access
 from kato_tasks.adapters.http.wire import Connection, Origin
 from kato_tasks.domain.instance import instance_name
-from kato_tasks.errors import KatoTasksError, KatoUnavailable
+from kato_tasks.errors import KatoTasksError, KatoUnavailable, NoConnectionFree
 from kato_tasks.ports import KatoReply, KatoRequest
 
 KEEPALIVE_SECONDS = 3.0
@@ -343,5 +343,5 @@ class Calls(Generic[Tag]):
         self._done.append((call.tag, reply, error))
 
 
-def no_connection(url: str) -> KatoUnavailable:
-    return KatoUnavailable(f"every connection to KATO at {instance_name(url)} was busy for too long; nothing was sent")
+def no_connection(url: str) -> NoConnectionFree:
+    return NoConnectionFree(f"every connection to KATO at {instance_name(url)} was busy for too long; nothing was sent")

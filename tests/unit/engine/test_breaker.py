@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kato_tasks.engine.breaker import CircuitBreaker, GuardedKato
-from kato_tasks.errors import KatoCircuitOpen, KatoUnavailable, OutcomeUnknown
+from kato_tasks.engine.room import Room
+from kato_tasks.errors import KatoCircuitOpen, KatoUnavailable, NoConnectionFree, OutcomeUnknown
 from kato_tasks.ports import KatoCalls, KatoReply, KatoRequest
 
 URL, OTHER = "http://one", "http://two"
@@ -168,6 +169,10 @@ class Calls:
         self.sent += 1
         self._begun.append((tag, self._outcome))
 
+    def forget(self, name: str) -> None:
+        """This call never ends."""
+        self._begun = [(tag, end) for tag, end in self._begun if tag[0] != name]
+
     def hold(self, *tags: Any) -> None:
         """These calls wait for a connection."""
         self._waiting += [(tag, URL) for tag in tags]
@@ -177,7 +182,7 @@ class Calls:
         return [(tag, None, end) if isinstance(end, Exception) else (tag, end, None) for tag, end in begun]
 
     def adopt(self, other: Calls) -> None:
-        self._begun += other._begun
+        self._begun += other._begun if other is not self else []
 
     def withdraw(self, url: str) -> Sequence[Any]:
         withdrawn, self._waiting = self._waiting, []
@@ -225,14 +230,14 @@ def test_refused_connections_time_outs_and_5xx_are_failures_and_a_definite_answe
     shared: Shared, outcome: Any, opens: bool
 ) -> None:
     calls = Calls(outcome, KatoUnavailable("refused"))
-    guarded = GuardedKato(Transport(calls), worker(shared)).calls()
+    guarded = GuardedKato(Transport(calls), worker(shared), Room(64, 16)).calls()
     ends = [send(guarded) for _ in range(10)]
     refused = sum(isinstance(end, KatoCircuitOpen) for end in ends)
     assert (calls.sent, refused) == ((3, 7) if opens else (10, 0))
 
 
 def test_a_call_that_the_circuit_refuses_ends_like_one_that_was_never_sent(shared: Shared) -> None:
-    guarded = GuardedKato(Transport(Calls(KatoReply(500, b""))), worker(shared)).calls()
+    guarded = GuardedKato(Transport(Calls(KatoReply(500, b""))), worker(shared), Room(64, 16)).calls()
     for _ in range(3):
         send(guarded)
     shared.probed[URL] = shared.now + 2
@@ -257,7 +262,7 @@ def test_the_first_refused_call_sends_a_short_probe_and_only_kato_s_own_answer_c
     shared: Shared, answer: Any, closes: bool
 ) -> None:
     calls = Calls(KatoReply(500, b""), answer)
-    guarded = GuardedKato(Transport(calls), worker(shared)).calls()
+    guarded = GuardedKato(Transport(calls), worker(shared), Room(64, 16)).calls()
     for _ in range(3):
         send(guarded)
     assert isinstance(send(guarded), KatoCircuitOpen)
@@ -270,7 +275,7 @@ def test_the_first_refused_call_sends_a_short_probe_and_only_kato_s_own_answer_c
 
 def test_calls_that_wait_for_a_connection_when_the_circuit_opens_are_not_sent(shared: Shared) -> None:
     calls = Calls(KatoReply(500, b""))
-    guarded = GuardedKato(Transport(calls), worker(shared)).calls()
+    guarded = GuardedKato(Transport(calls), worker(shared), Room(64, 16)).calls()
     send(guarded)
     send(guarded)
     calls.hold("a", "b")
@@ -290,3 +295,33 @@ def test_every_worker_says_why_the_circuit_is_open(shared: Shared) -> None:
     assert not passes(second)
     assert "connection refused" in str(first.refusal(URL))
     assert "connection refused" in str(second.refusal(URL))
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_call_that_found_no_connection_behind_our_own_is_no_failure_of_an_instance_that_answers(
+    shared: Shared, answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Falls when too many calls of ours open the circuit of a KATO that is only busy with them."""
+    room = Room(64, 16)
+    monkeypatch.setattr(room, "answers", lambda url: answers)
+    guarded = GuardedKato(Transport(Calls(NoConnectionFree("busy"))), worker(shared), room).calls()
+    for _ in range(10):
+        send(guarded)
+    assert shared.is_open(URL) is not answers
+
+
+def test_a_call_takes_room_until_it_ended_whatever_became_of_it(shared: Shared) -> None:
+    room = Room(64, 64)
+    calls = Calls(KatoReply(500, b""))
+    guarded, other = (GuardedKato(Transport(calls), worker(shared), room).calls() for _ in range(2))
+    for tag in ("answered", "given up"):
+        guarded.begin(KatoRequest(URL, "GET", "/", "r"), tag)
+    other.begin(KatoRequest(URL, "GET", "/", "r"), "adopted")
+    assert room.left() == 64 - 3
+    guarded.adopt(other)
+    other.close()
+    assert room.left() == 64 - 3, "what was adopted is under way"
+    calls.forget("given up")
+    guarded.wait()
+    guarded.close()
+    assert room.left() == 64

@@ -13,8 +13,10 @@ from kato_tasks.adapters.http.kato import HttpKato
 from kato_tasks.domain.binding import Binding
 from kato_tasks.domain.entries import Logged
 from kato_tasks.engine import wakeup
+from kato_tasks.engine.breaker import CircuitBreaker, GuardedKato
 from kato_tasks.engine.context import KatoTerms
 from kato_tasks.engine.keeper import LeaseKeeper
+from kato_tasks.engine.room import Room
 from kato_tasks.engine.wakeup import Drainer, Slice, Terms
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports import Commit, Defer, Effect, Lease, Proceeded, Renew, Work, WriteIntent
@@ -188,3 +190,50 @@ def test_a_background_that_is_closed_ends_its_threads_and_gives_every_connection
         wait_until(lambda: kato.in_use == 0, 5, "the connection was given back")
         wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("kato-background")], 5, "threads")
     kato.close()
+
+
+def test_lanes_that_kato_has_no_room_for_stay_in_the_store_and_the_wake_up_says_so() -> None:
+    """They would only wait for a connection, with their leases held, and in the end be given back unsent."""
+    kato = HttpKato(connections=2)
+    go = threading.Event()
+
+    def answers(peer: Peer) -> None:
+        while True:
+            peer.request()
+            go.wait(20)
+            peer.answer(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER)
+
+    with serving(answers) as server:
+        store = Store({0: [work(server.url, f"lane{i}") for i in range(20)]})
+        room = Room(4, 4, clock=lambda: 0.0)  # it does not hang, however long this takes
+        breaker = CircuitBreaker(Closed())
+        terms = Terms(KatoTerms((server.url,)), lease_ms=5_000, lanes=4)
+        draining = Drainer(store, GuardedKato(kato, breaker, room), LeaseKeeper(store, 0.02), terms, room=room)
+        ended: list[Slice] = []
+        first = draining.drain_partitions([0], later=ended.append)
+        second = draining.drain_partitions([0], later=ended.append)
+        assert draining.in_background == 4
+        assert not draining.has_room
+        assert first.over
+        assert second.over
+        go.set()
+        wait_until(lambda: draining.in_background == 0, 10, "those four")
+        assert draining.drain_partitions([0], later=ended.append).over is False
+        wait_until(lambda: draining.in_background == 0, 10, "all")
+        assert len(store.committed) == 20
+    kato.close()
+
+
+class Closed:
+    """A circuit that nobody opens."""
+
+    def opened_because(self, url: str) -> str | None:
+        return None
+
+    def open(self, url: str, seconds: float, why: str) -> None:
+        raise AssertionError(why)
+
+    def close(self, url: str) -> None: ...
+
+    def may_probe(self, url: str, interval_seconds: float) -> bool:
+        return False
