@@ -63,6 +63,8 @@ class Work:
     rebuilds: int = 0
     asked_until_ms: int = 0
     asked_before: int = 0
+    gave_up_in: str = ""
+    """the run of the store in which another session took over its KATO session, if it has had none since"""
     unreadable: str = ""
     """why nothing of this can be used: the session is parked with that reason"""
 
@@ -208,13 +210,21 @@ class Release(Effect[list[int]]):
 
 
 @dataclass(frozen=True, slots=True)
-class WriteIntent(Effect[None]):
+class WriteIntent(Effect[bool]):
+    """Write down the one changing call that is about to be sent.
+
+    ``lender``: the session that gives up its KATO session to this one, if it is still bound as ``lent`` says (the
+    binding's text), idle and without an STM; else nothing is written, and the answer is False.
+    """
+
     held: Held
     session: str
     cursor: int
     intent: Intent
     binding: Binding | None = None
     follows: str = ""
+    lender: str = ""
+    lent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +265,8 @@ class Commit(Effect[Proceeded]):
     learned: tuple[str, int] | None = None
     park: str = ""
     go_on: bool = True
+    borrowed: bool = False
+    """its intent made it the KATO session's owner: where the store forgot that, it is bound to none"""
 
 
 @dataclass(frozen=True, slots=True)

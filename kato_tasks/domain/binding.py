@@ -20,7 +20,9 @@ class Binding:
     ``expires_ms`` when KATO drops it unless it is written to,
     ``run`` the run of the store under which this was last known to be what KATO holds,
     ``before`` KATO's time before the last call that changed it: where KATO still is if that call was answered 200
-    and not saved (-1: what it holds was read back).
+    and not saved (-1: what it holds was read back),
+    ``base`` KATO's time when its STM was last emptied, from which callers are told the time,
+    ``shared`` that it may come to serve another session of the lane, once its STM is empty.
     """
 
     url: str
@@ -32,6 +34,8 @@ class Binding:
     expires_ms: int
     run: str = ""
     before: int = -1
+    base: int = 0
+    shared: bool = False
 
     def dump(self) -> str:
         return ascii_dumps(
@@ -45,6 +49,8 @@ class Binding:
                 self.expires_ms,
                 self.run,
                 self.before,
+                self.base,
+                int(self.shared),
             ]
         )
 
@@ -62,10 +68,10 @@ class Binding:
         url, session, node, *numbers = row[:7]
         if not all(isinstance(one, str) for one in (url, session, node, *row[7:8])):
             raise UnreadableRow("the binding's names are no text")
-        if not all(type(one) is int for one in (*numbers, *row[8:9])):
+        if not all(type(one) is int for one in (*numbers, *row[8:11])):
             raise UnreadableRow("the binding's figures are no whole numbers")
         # Credentials in it were written down by a version that is no more.
-        return cls(instance_name(url), session, node, *row[3:9])
+        return cls(instance_name(url), session, node, *row[3:10], *map(bool, row[10:11]))
 
 
 IntentKind = Literal["observe", "learn", "settle", "verify", "clear_after_learn", "clear", "fence"]

@@ -99,6 +99,7 @@ def fresh(lane: LaneContext, work: Work, url: str, kato_session: str, *, time: i
         epoch=work.binding.epoch + 1 if work.binding else 1,
         expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000,
         run=lane.store_run(),
+        shared=work.node_id != work.session,
     )
 
 

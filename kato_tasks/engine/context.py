@@ -11,6 +11,7 @@ from kato_tasks.domain.ids import pick_instance
 from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.results import Applied
 from kato_tasks.engine.config_check import ConfigCheck
+from kato_tasks.engine.familiar import Familiar
 from kato_tasks.engine.retry import RetryPolicy
 from kato_tasks.ports import Held, Step, Together, Work, ask
 
@@ -60,6 +61,7 @@ class LaneContext:
     slice_over: Callable[[], bool]
     store_run: Callable[[], str] = str
     check: ConfigCheck | None = None
+    familiar: Familiar = field(default_factory=Familiar)
 
     def url(self, work: Work) -> str:
         """The KATO instance of this lane, by rendezvous hashing: one node must not be served by two at once."""

@@ -98,6 +98,10 @@ def unreadable(lane: LaneContext, work: Work, reason: str) -> Step[Proceeded]:
 
 
 def attempt(lane: LaneContext, work: Work) -> Step[Proceeded]:
+    if work.gave_up_in not in ("", lane.store_run()) and work.intent is None:
+        # What it was bound to afterwards may be forgotten, with all that was learned there.
+        yield from recovery.lost_track(lane, work)
+        yield from ask(Bind(lane.held, work.session, work.cursor, None))
     if recovery.went_back(lane, work) and (work.intent is None or work.intent.kind == "observe"):
         assert work.binding is not None
         found = yield from recovery.caught_up(lane, work, work.binding)
@@ -113,6 +117,11 @@ def attempt(lane: LaneContext, work: Work) -> Step[Proceeded]:
                     lane, work, gone=False, error="KATO holds something else than the log says", blame=False
                 )
             )
+        if found is not None and found.shared and work.intent is None:
+            # The store may have forgotten that another session came to be served by it, and calls that follow from that.
+            yield from recovery.lost_track(lane, work)
+            why = "its KATO session may have come to serve another session before the store went back"
+            return (yield from fenced(lane, work, gone=False, error=why, blame=False))
         if found is not None and work.intent is None:
             yield from ask(Bind(lane.held, work.session, work.cursor, found))
             work = replace(work, binding=found)

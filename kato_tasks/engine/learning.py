@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.results import Applied, Learned
-from kato_tasks.domain.stm import pattern_name
+from kato_tasks.domain.stm import Stm, expected_stm, pattern_name
 from kato_tasks.engine import kato
 from kato_tasks.engine.binding import Mismatch, bound, verified
 from kato_tasks.engine.context import LEARNED_LATELY_MS, LaneContext, new_call_id, result_json, send_together
+from kato_tasks.engine.familiar import Known, leaves_nothing
 from kato_tasks.engine.observing import buried, unsent
 from kato_tasks.errors import (
     GatewayAnswered,
@@ -49,8 +50,14 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     """Learn the session's STM as a pattern of its node, once."""
     if work.cursor <= work.mark:
         return (yield from nothing_to_learn(lane, work))
+    known = lane.familiar.take(work.lane)
     binding, new = yield from bound(lane, work)
-    stm = yield from verified(replace(work, binding=binding), binding)
+    made_of = known.whole_stm(work, lane.store_run()) if known is not None and not new else ()
+    if made_of:
+        # One call made it, on an empty STM: it is all there, or nothing is, and then KATO refuses to learn it.
+        stm: Stm = [event or [] for event in expected_stm(made_of, {})]
+    else:
+        stm = yield from verified(replace(work, binding=binding), binding)
     if not stm:
         return (yield from nothing_to_learn(lane, replace(work, binding=binding)))
     name = pattern_name(stm)
@@ -81,7 +88,23 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
         raise Mismatch(f"learn: {exc}") from exc
     if learned != name:
         yield from send_together((Count(work.lane, "learns_unknown"), MarkNode(work.lane)))
-    return (yield from clear_after_learn(lane, replace(work, binding=binding), intent))
+    work = replace(work, binding=binding)
+    if made_of and learned == name and leaves_nothing(made_of):
+        empty: Binding | None = replace(binding, stm_length=0, base=binding.time, before=binding.time)
+        done = _learned(lane, work, intent, empty)
+    else:
+        intent = yield from about_to_clear(lane, work, intent)
+        done = _learned(lane, work, intent, (yield from cleared(binding)))
+    proceeded = yield from ask(done)
+    if learned == name:
+        _note(lane, work, known, done.binding)
+    return proceeded
+
+
+def _note(lane: LaneContext, work: Work, known: Known | None, binding: Binding | None) -> None:
+    """What was known of the session's KATO session is known of it still, now that its STM is empty."""
+    if known is not None and known.fits(work, lane.store_run()) and binding is not None:
+        lane.familiar.note(work.lane, Known(work.session, binding, known.since_ms))
 
 
 def baseline(lane: LaneContext, work: Work, binding: Binding, pattern: str) -> Step[int | Proceeded]:
@@ -142,10 +165,15 @@ def nothing_to_learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
 def clear_after_learn(lane: LaneContext, work: Work, learned: Intent, park: str = "") -> Step[Proceeded]:
     """The learn is done; empty what it left (emotives, metadata, time), then commit both."""
     assert work.binding is not None
-    intent = replace(learned, call=new_call_id(), kind="clear_after_learn")
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, follows=learned.call))
+    intent = yield from about_to_clear(lane, work, learned)
     binding = yield from cleared(work.binding)
     return (yield from learn_committed(lane, work, intent, binding, park))
+
+
+def about_to_clear(lane: LaneContext, work: Work, learned: Intent) -> Step[Intent]:
+    intent = replace(learned, call=new_call_id(), kind="clear_after_learn")
+    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, follows=learned.call))
+    return intent
 
 
 def cleared(binding: Binding) -> Step[Binding | None]:
@@ -155,13 +183,17 @@ def cleared(binding: Binding) -> Step[Binding | None]:
     except (OutcomeUnknown, KatoRejected, KatoSessionGone):
         yield from kato.delete_session(binding.url, binding.kato_session)
         return None
-    return replace(binding, time=0, stm_length=0, before=binding.time)
+    return replace(binding, time=0, stm_length=0, before=binding.time, base=0)
 
 
 def learn_committed(
     lane: LaneContext, work: Work, intent: Intent, binding: Binding | None, park: str = ""
 ) -> Step[Proceeded]:
     """The learn at the head is in KATO once. ``park``: the session waits for a person after it (why, as JSON)."""
+    return (yield from ask(_learned(lane, work, intent, binding, park)))
+
+
+def _learned(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None, park: str = "") -> Commit:
     if binding is not None:
         binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
     entry = work.entries[0]
@@ -174,22 +206,18 @@ def learn_committed(
         pattern_name=intent.pattern,
     )
     lately = (intent.pattern, intent.frequency + 1) if intent.pattern and intent.frequency is not None else None
-    return (
-        yield from ask(
-            Commit(
-                lane.held,
-                work.session,
-                intent.call,
-                work.cursor,
-                entry.position,
-                binding,
-                mark=entry.position,
-                results=[(entry.event_id, result_json(result))] if entry.wanted else (),
-                learned=lately,
-                park=park,
-                go_on=lane.go_on,
-            )
-        )
+    return Commit(
+        lane.held,
+        work.session,
+        intent.call,
+        work.cursor,
+        entry.position,
+        binding,
+        mark=entry.position,
+        results=[(entry.event_id, result_json(result))] if entry.wanted else (),
+        learned=lately,
+        park=park,
+        go_on=lane.go_on,
     )
 
 
@@ -197,14 +225,22 @@ def clear(lane: LaneContext, work: Work) -> Step[Proceeded]:
     """clear_stm as an event: the STM is empty afterwards, whatever happens on the way."""
     binding = work.binding
     entry = work.entries[0]
+    known = lane.familiar.take(work.lane)
     intent = Intent(call=new_call_id(), kind="clear", first=entry.position, last=entry.position)
     if binding is not None:
         yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent))
         binding = yield from cleared(binding)
-    return (yield from clear_committed(lane, work, intent, binding))
+    done = _cleared(lane, work, intent, binding)
+    proceeded = yield from ask(done)
+    _note(lane, work, known, done.binding)
+    return proceeded
 
 
 def clear_committed(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Step[Proceeded]:
+    return (yield from ask(_cleared(lane, work, intent, binding)))
+
+
+def _cleared(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Commit:
     entry = work.entries[0]
     if binding is not None:
         binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
@@ -215,20 +251,16 @@ def clear_committed(lane: LaneContext, work: Work, intent: Intent, binding: Bind
         event_id=entry.event_id,
         position=entry.position,
     )
-    return (
-        yield from ask(
-            Commit(
-                lane.held,
-                work.session,
-                intent.call,
-                work.cursor,
-                entry.position,
-                binding,
-                mark=entry.position,
-                results=[(entry.event_id, result_json(result))] if entry.wanted else (),
-                go_on=lane.go_on,
-            )
-        )
+    return Commit(
+        lane.held,
+        work.session,
+        intent.call,
+        work.cursor,
+        entry.position,
+        binding,
+        mark=entry.position,
+        results=[(entry.event_id, result_json(result))] if entry.wanted else (),
+        go_on=lane.go_on,
     )
 
 

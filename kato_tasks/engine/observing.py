@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.entries import Logged
@@ -13,9 +14,10 @@ from kato_tasks.domain.stm import STM_CAP, expected_stm, matches
 from kato_tasks.engine import kato
 from kato_tasks.engine.binding import Mismatch, bound, history
 from kato_tasks.engine.context import LaneContext, dead_letter_json, error_json, new_call_id, result_json
+from kato_tasks.engine.familiar import Known, in_one_call
 from kato_tasks.engine.misdirection import MISDIRECTIONS
 from kato_tasks.errors import ConfigNotTaken, KatoCircuitOpen, KatoRejected, KatoUnavailable
-from kato_tasks.ports import Commit, Defer, Park, Proceeded, ReadLog, Step, Work, WriteIntent, ask
+from kato_tasks.ports import Bind, Commit, Defer, Park, Proceeded, ReadLog, Step, Work, WriteIntent, ask
 
 
 def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
@@ -24,16 +26,16 @@ def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
     Raises OutcomeUnknown or KatoSessionGone with the intent open; the caller reconciles.
     """
     entries = work.entries
-    binding, new = yield from bound(lane, work)
-    intent = Intent(
-        call=new_call_id(),
-        kind="observe",
-        first=entries[0].position,
-        last=entries[-1].position,
-        time=binding.time,
-        stm_length=binding.stm_length,
-    )
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
+    known = lane.familiar.take(work.lane)
+    begun = (yield from borrowed(lane, work, known)) if known is not None else None
+    lent = begun is not None
+    if begun is None:
+        binding, new = yield from bound(lane, work)
+        intent = _intent_of(entries, binding)
+        yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
+        since_ms = work.now_ms if new else known.since_ms if known and known.fits(work, lane.store_run()) else -1
+        begun = Begun(binding, intent, since_ms)
+    binding, intent = begun.binding, begun.intent
     work = replace(work, binding=binding, intent=intent)
     try:
         answer = yield from kato.observe_sequence(binding.url, binding.kato_session, [e.body for e in entries])
@@ -57,7 +59,44 @@ def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
         if (seen.time, len(seen.stm)) != (after.time, after.stm_length):
             raise Mismatch(f"observe-sequence: KATO answered time {after.time} and has {seen.time}")
         stm = seen.stm
-    return (yield from committed(lane, work, intent, entries, stm))
+    answered = time.monotonic()
+    done = _committed(lane, work, intent, entries, stm)
+    proceeded = yield from ask(replace(done, borrowed=True) if lent else done)
+    if begun.since_ms >= 0 and done.binding is not None:
+        made_of = in_one_call(entries, binding)
+        lane.familiar.note(work.lane, Known(work.session, done.binding, begun.since_ms, made_of, answered))
+    return proceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call whose intent is written. ``since_ms``: as ``Known``, if its KATO session is known (-1: it is not)."""
+
+    binding: Binding
+    intent: Intent
+    since_ms: int
+
+
+def borrowed(lane: LaneContext, work: Work, known: Known) -> Step[Begun | None]:
+    """Begin on the KATO session that the lane's last session left empty; None: there is none to be had."""
+    binding = known.lent_to(work, lane.url(work), lane.store_run())
+    if binding is None:
+        return None
+    intent = _intent_of(work.entries, binding)
+    lender, lent = known.session, known.binding.dump()
+    write = WriteIntent(lane.held, work.session, work.cursor, intent, binding, lender=lender, lent=lent)
+    return Begun(binding, intent, known.since_ms) if (yield from ask(write)) else None
+
+
+def _intent_of(entries: Sequence[Logged], binding: Binding) -> Intent:
+    return Intent(
+        call=new_call_id(),
+        kind="observe",
+        first=entries[0].position,
+        last=entries[-1].position,
+        time=binding.time,
+        stm_length=binding.stm_length,
+    )
 
 
 def after_call(binding: Binding, entries: Sequence[Logged]) -> Binding:
@@ -71,6 +110,12 @@ def committed(
     lane: LaneContext, work: Work, intent: Intent, entries: Sequence[Logged], stm: list[list[str]] | None
 ) -> Step[Proceeded]:
     """Commit observations that KATO has applied. ``stm``: what it holds now; None only if there are no vectors."""
+    return (yield from ask(_committed(lane, work, intent, entries, stm)))
+
+
+def _committed(
+    lane: LaneContext, work: Work, intent: Intent, entries: Sequence[Logged], stm: list[list[str]] | None
+) -> Commit:
     assert work.binding is not None
     before = work.binding
     after = replace(after_call(before, entries), expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
@@ -83,29 +128,25 @@ def committed(
     results = []
     if any(e.wanted for e in entries):
         results = [(e.event_id, result_json(r)) for e, r in observed_results(work, before, entries) if e.wanted]
-    return (
-        yield from ask(
-            Commit(
-                lane.held,
-                work.session,
-                intent.call,
-                work.cursor,
-                entries[-1].position,
-                after,
-                results=results,
-                symbols=symbols,
-                go_on=lane.go_on,
-            )
-        )
+    return Commit(
+        lane.held,
+        work.session,
+        intent.call,
+        work.cursor,
+        entries[-1].position,
+        after,
+        results=results,
+        symbols=symbols,
+        go_on=lane.go_on,
     )
 
 
 def observed_results(work: Work, before: Binding, entries: Sequence[Logged]) -> list[tuple[Logged, Observed]]:
     """What the callers of these observations are told, applied one after another on ``before``."""
-    time, length = before.time, before.stm_length
+    told, length = before.time - before.base, before.stm_length
     out = []
     for entry in entries:
-        time += 1
+        told += 1
         length = min(STM_CAP, length + entry.counts)
         result = Observed(
             status="okay",
@@ -114,7 +155,7 @@ def observed_results(work: Work, before: Binding, entries: Sequence[Logged]) -> 
             event_id=entry.event_id,
             position=entry.position,
             stm_length=length,
-            time=time,
+            time=told,
             unique_id=entry.event_id,
         )
         out.append((entry, result))
@@ -196,6 +237,10 @@ def kept_alive(lane: LaneContext, work: Work) -> Step[Proceeded]:
     """The session has nothing to do, and its KATO session would expire though it is in use: write to it."""
     binding = work.binding
     if binding is not None:
+        if binding.shared:
+            # Of this write nothing is kept, so whoever knows the KATO session must not trust it any more.
+            binding = replace(binding, shared=False)
+            yield from ask(Bind(lane.held, work.session, work.cursor, binding))
         try:
             yield from kato.keep_alive(binding.url, binding.kato_session, lane.terms.ttl_seconds)
             binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)

@@ -25,6 +25,7 @@ from kato_tasks.domain.stm import Stm, Symbols, expected_stm, matches, pattern_n
 from kato_tasks.engine import kato
 from kato_tasks.engine.binding import history
 from kato_tasks.engine.context import LaneContext, new_call_id, result_json
+from kato_tasks.engine.familiar import leaves_nothing
 from kato_tasks.engine.learning import baseline
 from kato_tasks.engine.observing import observed_results
 from kato_tasks.engine.reading import ahead
@@ -56,16 +57,18 @@ def places(
     ``earlier`` are the entries behind the STM at the cursor, ``time`` KATO's count there.
     """
     run, here, found = list(earlier), start, []
+    times = {time}
     for entry in (None, *following):
         if entry is not None:
             if entry.kind == "o":
                 run.append(entry)
-                time += 1
+                times = {time + 1 for time in times}
                 here = Place(entry.position, here.mark)
             else:
-                # learn is followed by clear-stm, so both end with an empty STM and time 0.
-                run, time, here = [], 0, Place(entry.position, entry.position)
-        if time == seen.time and matches(seen.stm, expected_stm(run, symbols)):
+                # Both end with an empty STM; and with time 0, but for a learn that was not followed by clear-stm.
+                times = {0, *times} if entry.kind == "l" and leaves_nothing(run) else {0}
+                run, here = [], Place(entry.position, entry.position)
+        if seen.time in times and matches(seen.stm, expected_stm(run, symbols)):
             found.append(here)
     return found
 
@@ -80,13 +83,18 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
     yield from ask(Count(work.lane, "verified"))
     earlier, symbols = yield from history(work)
     seen = yield from kato.read_back(binding.url, binding.kato_session)
-    current = replace(binding, run=lane.store_run())
+    # One that may have come to serve another session, in what the store forgot, is not kept (``drain.attempt``).
+    current = binding if binding.shared else replace(binding, run=lane.store_run())
     following = yield from _following(work)
     found = places(earlier, following, symbols, Place(work.cursor, work.mark), binding.time, seen)
+    if binding.shared:
+        end = _own_until(binding, following)
+        found = [place for place in found if place.position < end]
     if not found:
         return None
     place = found[0]
-    if seen.stm and next((e.kind for e in following if e.position > place.position), "") == "l":
+    learn_next = bool(seen.stm) and next((e.kind for e in following if e.position > place.position), "") == "l"
+    if learn_next:
         current = binding
     passed = [e for e in following if e.position <= place.position]
     if any(e.kind == "l" for e in passed) and (
@@ -100,7 +108,7 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
     behind = [e for e in (*earlier, *passed) if e.position > place.mark]
     if place.position == work.cursor:
         yield from count_in_doubt(work, binding.url, behind, between, symbols)
-        if went_back(lane, replace(work, binding=current)) and work.intent is None and not work.asked:
+        if learn_next and work.intent is None and not work.asked:
             return (yield from suspected(lane, work, binding, following[0], seen.stm))
         return current
     in_doubt = sum(e.kind == "l" for e in between)
@@ -115,7 +123,7 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
                 work.intent.call if work.intent else new_call_id(),
                 work.cursor,
                 place.position,
-                replace(current, time=seen.time, stm_length=len(seen.stm)),
+                replace(current, time=seen.time, stm_length=len(seen.stm), base=_base(work, binding, passed, place, seen)),
                 mark=place.mark if place.mark != work.mark else None,
                 results=_results(work, binding, earlier, passed, symbols),
                 symbols=_symbols(passed, place.mark, seen),
@@ -123,6 +131,18 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
             )
         )
     )
+
+
+def _own_until(binding: Binding, following: Sequence[Logged]) -> float:
+    """The position of the first learn that KATO's state tells nothing of, where other sessions may have been served.
+
+    What looks like this session's later learn may be one of theirs. Only the STM that it had is its own for certain,
+    and so the learn that emptied it.
+    """
+    ends = [entry for entry in following if entry.kind in ("l", "c")]
+    if binding.stm_length and ends and ends[0].kind == "l":
+        del ends[0]
+    return next((entry.position for entry in ends if entry.kind == "l"), float("inf"))
 
 
 def suspected(lane: LaneContext, work: Work, binding: Binding, entry: Logged, stm: Stm) -> Step[Proceeded]:
@@ -224,6 +244,13 @@ def learned_first(
     return True
 
 
+def _base(work: Work, binding: Binding, passed: Sequence[Logged], place: Place, seen: kato.ReadBack) -> int:
+    """KATO's time when its STM was last emptied, at this place."""
+    if place.mark == work.mark:
+        return binding.base
+    return max(0, seen.time - sum(e.kind == "o" and e.position > place.mark for e in passed))
+
+
 def _symbols(passed: Sequence[Logged], mark: int, seen: kato.ReadBack) -> list[tuple[int, str]]:
     made = [e for e in passed if e.kind == "o" and e.position > mark and e.counts][-len(seen.stm) :]
     named = seen.stm[-len(made) :] if made else []
@@ -240,7 +267,7 @@ def _results(
         if entry.kind == "o":
             (_, observed), *_ = observed_results(work, at, [entry])
             answer: Applied = observed
-            at = replace(at, time=observed.time or 0, stm_length=observed.stm_length or 0)
+            at = replace(at, time=at.time + 1, stm_length=observed.stm_length or 0)
             run.append(entry)
         else:
             common = {"session_id": work.session, "node_id": work.node_id, "event_id": entry.event_id}
@@ -249,7 +276,7 @@ def _results(
                 answer = Learned(status="learned", position=entry.position, pattern_name=pattern_name(stm), **common)
             else:
                 answer = Applied(status="cleared", position=entry.position, **common)
-            run, at = [], replace(at, time=0, stm_length=0)
+            run, at = [], replace(at, time=0, stm_length=0, base=0)
         if entry.wanted:
             out.append((entry.event_id, result_json(answer)))
     return out

@@ -19,6 +19,7 @@ from kato_tasks.engine.config_check import ConfigCheck
 from kato_tasks.engine.context import KatoTerms, LaneContext, Policy
 from kato_tasks.engine.drain import Drained, drain
 from kato_tasks.engine.driver import Driver, Finished
+from kato_tasks.engine.familiar import Familiar
 from kato_tasks.engine.keeper import LeaseKeeper
 from kato_tasks.engine.patience import patiently, raise_errors
 from kato_tasks.engine.retry import RetryPolicy
@@ -110,6 +111,7 @@ class Drainer:
         self._keeper = keeper
         self._check = check
         self._background: Background[Drained] = Background(store, kato)
+        self._familiar = Familiar()
         self._delivered: deque[Delivered] = deque(maxlen=10_000)
         self.terms = terms
 
@@ -241,6 +243,7 @@ class Drainer:
             slice_over=lambda: self._background.closing or time.monotonic() >= stop,
             store_run=self._store.run,
             check=self._check,
+            familiar=self._familiar,
         )
         return work.lane, self._kept(lane, work, since, wanted)
 

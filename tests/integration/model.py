@@ -34,6 +34,7 @@ from kato_tasks.embedded.kato.sessions import Session
 from kato_tasks.embedded.kato.vectors import NEAREST, added, vector_symbol
 from kato_tasks.engine.context import KatoTerms, LaneContext
 from kato_tasks.engine.drain import Drained, drain
+from kato_tasks.engine.familiar import Familiar
 from kato_tasks.engine.retry import RetryPolicy
 from kato_tasks.errors import KatoError, KatoUnavailable, LeaseLost, OutcomeUnknown, StoreUnavailable
 
@@ -280,6 +281,8 @@ class Lane:
     batch: ports.Batch = field(default_factory=lambda: ports.Batch(400, 1_000_000))
     run: Callable[[], str] = lambda: "run"
     pieces: int = 1_000
+    processes: int = 2
+    """that take turns, each with what it knows"""
     operations: int = 0
     ended: list[BaseException | None] = field(default_factory=list)
     stopped: list[tuple[ports.Step[Drained], ports.Effect[Any]]] = field(default_factory=list)
@@ -292,6 +295,8 @@ class Lane:
         self.lane = lane_of(self.node)
         self.partition = partition_of(self.lane)
         self.prefix = prefix(self.partition)
+        self.familiar = [Familiar() for _ in range(self.processes)]
+        self._turn = 0
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> None:
         entries = [_entry(event) for event in events]
@@ -320,6 +325,7 @@ class Lane:
 
     def _context(self, held: ports.Held) -> LaneContext:
         left = [self.pieces]
+        self._turn += 1
 
         def over() -> bool:
             left[0] -= 1
@@ -334,6 +340,7 @@ class Lane:
             on_unknown_learn="go_on",
             slice_over=over,
             store_run=self.run,
+            familiar=self.familiar[self._turn % self.processes],
         )
 
     def _carry_on(self, step: ports.Step[Drained], effect: ports.Effect[Any] | None, *, stale: bool = False) -> None:
@@ -362,6 +369,7 @@ class Lane:
                 answer = self._carried_out(effect)
             except WorkerDied:
                 step.close()
+                self.familiar[self._turn % self.processes] = Familiar()
                 self._lease_runs_out()
                 return
             except WorkerStopped:

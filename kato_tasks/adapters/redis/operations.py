@@ -17,6 +17,7 @@ from kato_tasks.errors import LeaseLost, UnreadableRow
 
 DEDUPE_WINDOW_MS = 7 * 24 * 3600 * 1000
 Arg = str | int
+NOT_LENT = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,9 @@ def _work(raw: Any) -> ports.Work | None:
     if not raw:
         return None
     lane, session, node, head, cursor, mark, binding, intent, attempts, unsent, creating, asked, now = raw[:13]
-    entries, keep_alive, first_failed, learned, rebuilds, until, before = raw[13:20]
+    entries, keep_alive, first_failed, learned, rebuilds, until, before, gave_up = raw[13:21]
     # The script's own account of a row that it could not read follows at the end.
-    unreadable = str(raw[20]) if len(raw) > 20 else ""
+    unreadable = str(raw[21]) if len(raw) > 21 else ""
     bound: Binding | None = None
     opened: Intent | None = None
     read: tuple[Logged, ...] = ()
@@ -87,6 +88,7 @@ def _work(raw: Any) -> ports.Work | None:
         rebuilds=rebuilds,
         asked_until_ms=until,
         asked_before=before,
+        gave_up_in=gave_up,
         unreadable=unreadable,
     )
 
@@ -181,6 +183,13 @@ def _claim(op: ports.Claim, keep: Retention) -> ScriptCall:
     )
 
 
+def _intent_written(raw: int) -> bool:
+    if raw == NOT_LENT:
+        return False
+    _written(raw)
+    return True
+
+
 def _intent(op: ports.WriteIntent, keep: Retention) -> ScriptCall:
     return ScriptCall(
         "intent",
@@ -194,8 +203,11 @@ def _intent(op: ports.WriteIntent, keep: Retention) -> ScriptCall:
             op.binding.dump() if op.binding else "",
             op.follows,
             op.intent.pattern,
+            op.lender,
+            op.lent,
+            op.binding.run if op.lender and op.binding else "",
         ],
-        _written,
+        _intent_written,
     )
 
 
@@ -242,6 +254,7 @@ def _commit(op: ports.Commit, keep: Retention) -> ScriptCall:
         frequency,
         op.park,
         int(op.mark is not None and op.learned is not None),
+        int(op.borrowed),
     ]
     for rows in (op.results, op.symbols, op.dead):
         for row in rows:

@@ -137,6 +137,8 @@ class World:
     parked: bool = False
     """whether the session whose learn is unsettled waits for a person"""
     known: str | None = None
+    lends: bool = True
+    """whether the store lets another session give up its KATO session"""
     trace: list[str] = field(default_factory=list)
     done: list[ports.Effect[Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -259,10 +261,12 @@ class World:
                 open_call = self.intent.call if self.intent else None
                 if open_call not in (None, intent.call, effect.follows):
                     raise LeaseLost("another intent is open")
+                if effect.lender and not self.lends:
+                    return False
                 self.intent = intent
                 self.binding = effect.binding or self.binding
                 self.trace.append(f"intent {intent.kind}")
-                return None
+                return True
             case ports.Bind():
                 assert effect.cursor == self.cursor
                 if self.intent is not None and self.intent.call != effect.settles:

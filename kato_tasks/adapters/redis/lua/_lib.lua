@@ -18,7 +18,8 @@
 --                            head event's first failure) ka (its KATO session
 --                            is to be written to, so that it does not expire) wt (the highest position for which
 --                            a task came to wait after its event was appended without one) rf (rebuilds that failed
---                            in a row) pa (holders that took up its first predict, one after the other, and said nothing)
+--                            in a row) gr (the run of the store in which it gave up its KATO session to another)
+--                            pa (holders that took up its first predict, one after the other, and said nothing)
 --                            ro (events that its KATO session holds in another order than KATO made them in)
 --   exp              zset    session with an STM -> ms at which its KATO session expires
 --   log:<session>    list    entries, position 1 first
@@ -81,6 +82,7 @@ end
 
 -- Write the binding ('' none), and when its KATO session would expire if there is an STM to lose.
 local function set_binding(session, binding)
+  call('HDEL', P .. 's:' .. session, 'gr')
   if binding == '' then
     call('HDEL', P .. 's:' .. session, 'b0', 'b1', 'b2', 'b3')
     call('ZREM', P .. 'exp', session)
@@ -158,15 +160,17 @@ local function told(key, ms, bytes)
 end
 
 -- A session's turn is over: keep it pending (behind the others) if anything is left for it.
+-- Returns whether a learn or a clear is next: one call more, and its KATO session is free for the others.
 local function requeue(lane, session, now)
   local s = P .. 's:' .. session
   local state = call('HMGET', s, 'head', 'cur', 'pk')
   local head, cur = tonumber(state[1] or 0) or 0, tonumber(state[2] or 0) or 0
-  local left = head > cur
+  local left, nearly = head > cur, false
   if left then
     local entry = redis.pcall('LINDEX', P .. 'log:' .. session, cur)
     local ms = type(entry) == 'string' and string.match(entry, '^%a%d(%d+)')
     if ms then call('ZADD', P .. 'since', ms, session) end
+    nearly = ms and string.find(entry, '^[lc]')
   else
     call('ZREM', P .. 'since', session)
   end
@@ -175,6 +179,7 @@ local function requeue(lane, session, now)
   else
     call('ZREM', P .. 'pend:' .. lane, session)
   end
+  return nearly
 end
 
 -- The text of an error that pcall caught: Redis 7 raises tables, Redis 6.2 and Lua itself texts.
@@ -187,7 +192,7 @@ end
 local function piece(lane, token, session, max_events, max_bytes, now)
   local s = P .. 's:' .. session
   local h = call('HMGET', s, 'node', 'head', 'cur', 'mark', 'un', 'att', 'cr', 'pk', 'lm', 'ka', 'ft', 'le',
-    'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3', 'rf')
+    'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3', 'rf', 'gr')
   local head, cur = tonumber(h[2] or 0), tonumber(h[3] or 0)
   if not head or not cur then error('its head or its cursor is no number', 0) end
   local room = math.min(max_events, tonumber(h[9] or max_events) or max_events)
@@ -228,7 +233,7 @@ local function piece(lane, token, session, max_events, max_bytes, now)
   return { lane, session, h[1] or '', head, cur, tonumber(h[4] or 0) or 0, text_at(h, 13), text_at(h, 17),
     tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, h[7] or '', asked, now,
     entries, h[10] and 1 or 0, tonumber(h[11] or 0) or 0, tonumber(h[12] or 0) or 0,
-    tonumber(h[21] or 0) or 0, till, before }
+    tonumber(h[21] or 0) or 0, till, before, h[22] or '' }
 end
 
 -- The next piece of work of a lane that the caller has leased, or nil. Of a session whose rows cannot be read it says
@@ -247,7 +252,7 @@ local function next_work(lane, token, prefer, max_events, max_bytes, now)
     local read, work = pcall(piece, lane, token, session, max_events, max_bytes, now)
     if not read then
       return { lane, session, '', 0, 0, 0, '', '', 0, 0, '', '', now, {}, 0, 0, 0,
-        0, 0, 0, said(work) }
+        0, 0, 0, '', said(work) }
     end
     if work then return work end
     call('ZREM', pend, session)
@@ -263,10 +268,10 @@ local function give_up(lane, now)
 end
 
 -- After a step: more work of the lane, or the lane given back. Returns { due or -1 or -2 (still held), work }.
-local function proceed(lane, token, mode, max_events, max_bytes, now)
+local function proceed(lane, token, mode, max_events, max_bytes, now, prefer)
   local read, work = true, nil
   if mode == 'next' then
-    read, work = pcall(next_work, lane, token, nil, max_events, max_bytes, now)
+    read, work = pcall(next_work, lane, token, prefer or nil, max_events, max_bytes, now)
     if read and work then return { -2, work } end
   end
   local released, due = read, nil

@@ -3,7 +3,8 @@
 --       is, '' none), 9 mark ('-' as it is), 10 next or release, 11 events and 12 bytes at most in the next
 --       piece of work, 13 how long results are kept (ms), 14 number of results, 15 of symbol rows,
 --       16 of dead letters, 17 event_id of the predict that is answered or '', 18 learned pattern or '',
---       19 its frequency, 20 why the session is parked at this commit (JSON) or '', 21 1: a learn;
+--       19 its frequency, 20 why the session is parked at this commit (JSON) or '', 21 1: a learn,
+--       22 1: the KATO session was another session's until the intent that this closes;
 --       then results as event_id, json; symbol rows as position, json; dead letters as id, json.
 -- Returns { 1, due, work, waiters } with waiters { event_id, result, { task id, request, … } } lists;
 --   { 0 }: the lane was lost; { -1 }: the cursor is elsewhere. A repeat of the last commit gets its answer again.
@@ -30,7 +31,10 @@ if not repeated then
   call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft', 'rf', 'pa')
   call('HSET', s, 'cur', to, 'lc', call_id)
   if h[4] and to >= tonumber(h[4]) then call('HDEL', s, 'wt') end
-  if ARGV[8] ~= '-' then set_binding(session, ARGV[8]) end
+  -- A store that went back forgot who gave that KATO session up, and may have it bound there: never to two.
+  local binding = ARGV[8]
+  if ARGV[22] == '1' and not h[3] then binding = '' end
+  if binding ~= '-' then set_binding(session, binding) end
   -- After a halved batch went through, the next may be twice as large again.
   local lm = tonumber(call('HGET', s, 'lm') or 0) or 0
   if lm * 2 >= tonumber(ARGV[11]) then call('HDEL', s, 'lm') elseif lm > 0 then call('HSET', s, 'lm', lm * 2) end
@@ -63,7 +67,7 @@ if not repeated then
     call('PEXPIRE', learned, 2000)
   end
 end
-local at, waiters = 22, {}
+local at, waiters = 23, {}
 local function answer(event_id, result)
   local key = event_id .. '\n' .. session
   call('SET', P .. 'r:' .. key, result, 'PX', ARGV[13])
@@ -87,6 +91,6 @@ for _ = 1, tonumber(ARGV[16]) do
   call('HSET', P .. 'dead', ARGV[at], ARGV[at + 1])
   at = at + 2
 end
-requeue(lane, session, now)
-local tail = proceed(lane, token, ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12]), now)
+local nearly = requeue(lane, session, now)
+local tail = proceed(lane, token, ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12]), now, nearly and session)
 return { 1, tail[1], tail[2], waiters }

@@ -1,0 +1,275 @@
+"""What a process knows of a KATO session saves calls: a read and a clear at a learn, a create at the next session."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kato_tasks import ports
+from kato_tasks.domain.binding import Binding
+from kato_tasks.domain.entries import Entry
+from kato_tasks.domain.stm import pattern_name
+from kato_tasks.engine import familiar
+from kato_tasks.engine.context import LaneContext
+from kato_tasks.engine.familiar import LANES, Familiar, Known
+from tests.unit.engine.world import (
+    BAD,
+    LOST,
+    NOW_MS,
+    OK,
+    REFUSED,
+    World,
+    bound_at,
+    context,
+    created,
+    frequency,
+    holds,
+    learned,
+    letters,
+    logged,
+    observed,
+    plain,
+    sequence,
+    stm_of,
+)
+
+NAME = pattern_name(stm_of("ab"))
+
+
+def a_ticket(*entries: Entry) -> World:
+    """A session without a KATO session: observations, and a learn at the end."""
+    run = entries or (*letters("ab"),)
+    return World(logged([*run, plain("learn", "end")]))
+
+
+def begun(lane: LaneContext, world: World | None = None) -> World:
+    """Its observations are applied, in one call, by this lane's holder."""
+    world = world or a_ticket()
+    count = len(world.log) - 1
+    events = sum(e.counts for e in world.log)
+    world.kato("sessions", created()).kato("observe-sequence", sequence(count, time=count, stm_length=events))
+    world.turn(lane)
+    assert world.trace[-1] == f"commit {count}"
+    world.trace.clear()
+    world.done.clear()
+    return world
+
+
+def left_by(name: str = "spare", session: str = "other", **more: Any) -> Known:
+    """What is known of a KATO session that another session left empty."""
+    return Known(session, bound_at(0, time=7, name=name, base=7, before=7, shared=True, **more), NOW_MS - 1000)
+
+
+# ------------------------------------------------------------------------------------ learn
+
+
+def test_a_learn_right_after_the_one_call_that_made_its_stm_is_one_call_and_no_read() -> None:
+    lane = context()
+    world = begun(lane).kato("pattern", frequency(4)).kato("learn", learned(NAME))
+    world.turn(lane)
+    assert world.trace == ["pattern", "intent learn", "learn new", "commit 3"]
+    commit = world.the(ports.Commit)
+    assert (commit.call, commit.mark, commit.learned) == (world.the(ports.WriteIntent).intent.call, 3, (NAME, 5))
+    assert world.binding is not None
+    assert (world.binding.time, world.binding.stm_length, world.binding.base, world.binding.before) == (2, 0, 2, 2)
+
+
+def test_a_one_call_that_kato_did_not_save_is_refused_at_the_learn_and_nothing_is_learned() -> None:
+    """Invariant 3: the STM is as it was before that call, so empty; the answer before it had said so."""
+    lane = context()
+    world = begun(lane).kato("pattern", frequency(4)).kato("learn", BAD)
+    world.kato("delete", OK).turn(lane)
+    assert world.trace[2:] == ["learn new", "delete new", "intent settle", "defer"]
+    assert (world.cursor, world.mark) == (2, 0)
+
+
+def test_an_stm_that_two_calls_made_is_read_before_its_learn() -> None:
+    """Falls when `in_one_call` does not ask whether the STM was empty."""
+    lane = context()
+    world = World(logged([*letters("ab"), plain("learn", "e3")]))
+    world.kato("sessions", created()).kato("observe-sequence", sequence(1, time=1, stm_length=1)).turn(lane, last=1)
+    world.kato("observe-sequence", sequence(1, time=2, stm_length=2)).turn(lane)
+    world.trace.clear()
+    world.kato("cognition-data", holds(stm_of("ab"))).kato("pattern", frequency(4)).kato("learn", learned(NAME))
+    world.kato("clear-stm", OK).turn(lane)
+    assert world.trace[0] == "cognition-data new"
+    assert "clear-stm new" in world.trace
+
+
+def test_emotives_sent_before_the_events_of_the_stm_are_cleared_after_its_learn() -> None:
+    """They lie in KATO's session although its STM was empty; falls when the positions are not compared."""
+    lane = context()
+    world = World(logged([observed("e1", emotives={"joy": 1.0}), *letters("ab"), plain("learn", "e4")]))
+    world.kato("sessions", created()).kato("observe-sequence", sequence(1, time=1, stm_length=0)).turn(lane, last=1)
+    world.kato("observe-sequence", sequence(2, time=3, stm_length=2)).turn(lane)
+    world.kato("cognition-data", holds(stm_of("ab"), time=3)).kato("pattern", frequency(4))
+    world.kato("learn", learned(NAME)).kato("clear-stm", OK).turn(lane)
+    assert world.trace[-2:] == ["clear-stm new", "commit 4"]
+
+
+@pytest.mark.parametrize("more", [{"emotives": {"joy": 1.0}}, {"metadata": {"a": 1}}], ids=str)
+def test_what_a_learn_would_leave_for_the_next_pattern_is_cleared(more: dict[str, Any]) -> None:
+    lane = context()
+    world = begun(lane, a_ticket(observed("e1", "a", **more), observed("e2", "b")))
+    world.kato("pattern", frequency(4)).kato("learn", learned(NAME)).kato("clear-stm", OK)
+    world.turn(lane)
+    assert world.trace == [
+        "pattern",
+        "intent learn",
+        "learn new",
+        "intent clear_after_learn",
+        "clear-stm new",
+        "commit 3",
+    ]
+    assert world.binding is not None
+    assert (world.binding.time, world.binding.base) == (0, 0)
+
+
+def test_an_answer_that_is_older_than_a_second_is_no_reason_to_spare_the_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(familiar, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    lane = context()
+    known = Known("s", bound_at(2), NOW_MS, tuple(logged(letters("ab"))), 100.0)
+    world = World(logged([*letters("ab"), plain("learn", "e3")]), bound_at(2), cursor=2)
+    assert known.whole_stm(world.work(), lane.store_run())
+    now[0] += familiar.JUST_NOW_SECONDS + 0.1
+    assert not known.whole_stm(world.work(), lane.store_run())
+
+
+@pytest.mark.parametrize(
+    "change", [{"time": 3}, {"kato_session": "another"}, {"expires_ms": NOW_MS + 5}, {"shared": True}], ids=str
+)
+def test_a_session_that_was_used_since_is_not_known_any_more(change: dict[str, Any]) -> None:
+    """By another process, say; falls when `Known.fits` does not compare the bindings."""
+    lane = context()
+    lane.familiar.note("n", Known("s", bound_at(2), NOW_MS, tuple(logged(letters("ab"))), 1e12))
+    world = World(logged([*letters("ab"), plain("learn", "e3")]), replace(bound_at(2), **change), cursor=2)
+    world.kato("cognition-data", holds(stm_of("ab"), time=world.binding.time if world.binding else 0))
+    world.kato("pattern", frequency(4)).kato("learn", learned(NAME)).kato("clear-stm", OK)
+    world.turn(lane)
+    assert world.trace[0].startswith("cognition-data")
+
+
+def test_a_pattern_of_another_name_leaves_a_session_that_is_cleared_and_not_known_any_more() -> None:
+    lane = context()
+    world = begun(lane).kato("pattern", frequency(4)).kato("learn", learned("PTRN|other")).kato("clear-stm", OK)
+    world.turn(lane)
+    assert world.counts["learns_unknown"] == 1
+    assert lane.familiar.take("n") is None
+
+
+def test_callers_are_told_the_time_since_the_stm_was_last_emptied() -> None:
+    world = World(logged([plain("learn", "e0"), *letters("ab", wanted=True)]), bound_at(0, time=7, base=7), cursor=1, mark=1)
+    world.kato("observe-sequence", sequence(2, time=9, stm_length=2)).turn()
+    assert [json.loads(text)["time"] for _, text in world.the(ports.Commit).results] == [1, 2]
+
+
+# -------------------------------------------------------------------------- the next session
+
+
+def test_a_kato_session_that_was_left_empty_serves_the_lanes_next_session() -> None:
+    lane = context()
+    lane.familiar.note("n", left_by())
+    world = a_ticket().kato("observe-sequence", sequence(2, time=9, stm_length=2))
+    world.turn(lane)
+    assert world.trace == ["intent observe", "observe-sequence spare", "commit 2"]
+    write = world.the(ports.WriteIntent)
+    assert (write.lender, write.lent) == ("other", left_by().binding.dump())
+    assert world.the(ports.Commit).borrowed
+    assert world.binding is not None
+    assert (world.binding.kato_session, world.binding.base, world.binding.epoch) == ("spare", 7, 1)
+
+
+def test_a_lender_that_the_store_knows_otherwise_keeps_its_kato_session_and_another_is_made() -> None:
+    lane = context()
+    lane.familiar.note("n", left_by())
+    world = begun(lane, replace(a_ticket(), lends=False))
+    assert world.binding is not None
+    assert world.binding.kato_session == "new"
+
+
+LIVE = left_by().binding
+UNFIT = {
+    "an STM": {"stm_length": 1},
+    "another node": {"node": "m"},
+    "another instance": {"url": "http://other"},
+    "another run of the store": {"run": "run-0"},
+    "expires soon": {"expires_ms": NOW_MS + 5_000},
+    "a node of its own": {"shared": False},
+}
+
+
+@pytest.mark.parametrize("change", UNFIT.values(), ids=UNFIT)
+def test_a_kato_session_that_does_not_fit_is_left_alone(change: dict[str, Any]) -> None:
+    lane = context()
+    lane.familiar.note("n", Known("other", replace(LIVE, **change), NOW_MS))
+    world = begun(lane)
+    assert world.binding is not None
+    assert world.binding.kato_session == "new"
+
+
+def test_a_session_with_an_stm_is_rebuilt_and_borrows_nothing() -> None:
+    lane = context()
+    lane.familiar.note("n", left_by())
+    world = World(logged(letters("abc")), cursor=2).kato("sessions", created())
+    world.kato("observe-sequence", sequence(2, time=2, stm_length=2)).kato("cognition-data", holds(stm_of("ab")))
+    world.kato("observe-sequence", sequence(1, time=3, stm_length=3)).turn(lane)
+    assert world.binding is not None
+    assert world.binding.kato_session == "new"
+
+
+@pytest.mark.parametrize("answer", [LOST, REFUSED, BAD], ids=["lost", "never sent", "refused"])
+def test_only_a_session_all_of_whose_calls_had_known_outcomes_is_known(answer: Any) -> None:
+    """A late call of one session must not land in another's STM."""
+    lane = context()
+    lane.familiar.note("n", left_by())
+    world = World(logged(letters("a"))).kato("observe-sequence", answer)
+    world.otherwise["cognition-data"] = holds(stm_of("a"), time=8)
+    world.turn(lane)
+    assert lane.familiar.take("n") is None
+
+
+def test_a_kato_session_is_kept_for_its_session_alone_before_it_is_kept_alive() -> None:
+    """Its outcome is not kept; falls when the binding is not written first."""
+    world = World(logged(letters("a")), bound_at(1, shared=True), cursor=1, keep_alive=True).kato("extend", LOST)
+    world.turn()
+    assert world.trace == ["bind old", "extend old", "defer"]
+    assert world.binding is not None
+    assert not world.binding.shared
+
+
+def test_a_kato_session_that_may_serve_another_by_now_is_not_kept_when_the_store_went_back() -> None:
+    """Two sessions on one KATO session would mix; falls without the question in `drain.attempt`."""
+    world = World(logged(letters("abc")), bound_at(2, shared=True), cursor=2)
+    world.kato("cognition-data", holds(stm_of("ab"))).kato("delete", OK).kato("sessions", created())
+    world.kato("observe-sequence", sequence(2, time=2, stm_length=2)).kato("cognition-data", holds(stm_of("ab")))
+    world.turn(context(run="run-2"))
+    assert world.trace[1:3] == ["intent fence", "delete old"]
+    assert world.trace[-2:] == ["bind new", "defer"]
+
+
+def test_a_kato_session_that_is_ahead_and_may_serve_another_is_looked_at_again() -> None:
+    world = World(logged(letters("abcd")), bound_at(1, shared=True), cursor=1)
+    world.kato("cognition-data", holds(stm_of("abc"))).turn(context(run="run-2"))
+    assert world.trace[-1] == "commit 3"
+    assert world.binding is not None
+    assert world.binding.run != "run-2"
+
+
+def test_so_many_lanes_are_known_and_no_more() -> None:
+    knows = Familiar()
+    for number in range(LANES + 1):
+        knows.note(f"n{number}", left_by())
+    assert knows.take("n0") is None
+    assert knows.take(f"n{LANES}") is not None
+
+
+def test_a_binding_that_was_made_for_a_node_of_several_sessions_says_so() -> None:
+    world = begun(context())
+    assert world.binding is not None
+    assert world.binding.shared
+    assert Binding.load(world.binding.dump()) == world.binding
