@@ -118,7 +118,7 @@ def attempt(lane: LaneContext, work: Work) -> Step[Proceeded]:
                 )
             )
         if found is not None and found.shared and work.intent is None:
-            # The store may have forgotten that another session came to be served by it, and calls that follow from that.
+            # The store may have forgotten that another session came to be served by it, and what that one sends yet.
             yield from recovery.lost_track(lane, work)
             why = "its KATO session may have come to serve another session before the store went back"
             return (yield from fenced(lane, work, gone=False, error=why, blame=False))

@@ -94,4 +94,6 @@ def in_one_call(entries: Sequence[Logged], binding: Binding) -> tuple[Logged, ..
 
 def leaves_nothing(entries: Sequence[Logged]) -> bool:
     """Whether a learn of these leaves nothing in the session: it keeps emotives and metadata for the next pattern."""
-    return not any(body["emotives"] or body["metadata"] for body in (json.loads(e.body) for e in entries if e.kind == "o"))
+    return not any(
+        body["emotives"] or body["metadata"] for body in (json.loads(e.body) for e in entries if e.kind == "o")
+    )

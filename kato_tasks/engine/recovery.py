@@ -123,7 +123,9 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
                 work.intent.call if work.intent else new_call_id(),
                 work.cursor,
                 place.position,
-                replace(current, time=seen.time, stm_length=len(seen.stm), base=_base(work, binding, passed, place, seen)),
+                replace(
+                    current, time=seen.time, stm_length=len(seen.stm), base=_base(work, binding, passed, place, seen)
+                ),
                 mark=place.mark if place.mark != work.mark else None,
                 results=_results(work, binding, earlier, passed, symbols),
                 symbols=_symbols(passed, place.mark, seen),

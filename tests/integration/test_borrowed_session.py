@@ -57,9 +57,9 @@ class SlowKato(ModelKato):
 
 def ticket(session: str, *strings: str, first: int = 1, learn: bool = True, **more: object) -> list[Json]:
     """A session's observations and its learn."""
-    seen = [
-        {"event_type": "observation", "observation": {"strings": [string], **more}} for string in strings
-    ] + [{"event_type": "learn"}] * learn
+    seen = [{"event_type": "observation", "observation": {"strings": [string], **more}} for string in strings] + [
+        {"event_type": "learn"}
+    ] * learn
     return [{"session_id": session, "event_id": f"{session}{first + i}", **event} for i, event in enumerate(seen)]
 
 

@@ -74,7 +74,9 @@ def test_a_lender_that_is_bound_otherwise_keeps_its_kato_session_and_nothing_is_
     assert bound(log, "a") == idle
 
 
-@pytest.mark.parametrize("what", ["has an event waiting", "has a call under way", "is parked", "is of another lane", "is no hash"])
+@pytest.mark.parametrize(
+    "what", ["has an event waiting", "has a call under way", "is parked", "is of another lane", "is no hash"]
+)
 def test_a_lender_that_is_not_idle_keeps_its_kato_session(log: Log, what: str) -> None:
     idle = left_empty(log)
     held, write = taking(log, idle)

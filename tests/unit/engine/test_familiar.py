@@ -88,7 +88,7 @@ def test_a_one_call_that_kato_did_not_save_is_refused_at_the_learn_and_nothing_i
 
 
 def test_an_stm_that_two_calls_made_is_read_before_its_learn() -> None:
-    """Falls when `in_one_call` does not ask whether the STM was empty."""
+    """Falls when neither `in_one_call` nor `whole_stm` asks what the STM was before."""
     lane = context()
     world = World(logged([*letters("ab"), plain("learn", "e3")]))
     world.kato("sessions", created()).kato("observe-sequence", sequence(1, time=1, stm_length=1)).turn(lane, last=1)
@@ -163,7 +163,9 @@ def test_a_pattern_of_another_name_leaves_a_session_that_is_cleared_and_not_know
 
 
 def test_callers_are_told_the_time_since_the_stm_was_last_emptied() -> None:
-    world = World(logged([plain("learn", "e0"), *letters("ab", wanted=True)]), bound_at(0, time=7, base=7), cursor=1, mark=1)
+    world = World(
+        logged([plain("learn", "e0"), *letters("ab", wanted=True)]), bound_at(0, time=7, base=7), cursor=1, mark=1
+    )
     world.kato("observe-sequence", sequence(2, time=9, stm_length=2)).turn()
     assert [json.loads(text)["time"] for _, text in world.the(ports.Commit).results] == [1, 2]
 
@@ -273,3 +275,25 @@ def test_a_binding_that_was_made_for_a_node_of_several_sessions_says_so() -> Non
     assert world.binding is not None
     assert world.binding.shared
     assert Binding.load(world.binding.dump()) == world.binding
+
+
+def test_an_stm_with_a_vector_is_read_before_its_learn() -> None:
+    """KATO alone knows its name; falls when `in_one_call` does not ask."""
+    lane = context()
+    world = World(logged([observed("e1", vectors=[[0.5, 1.0]]), observed("e2", "b"), plain("learn", "e3")]))
+    stm = [["VCTR|1"], ["b"]]
+    world.kato("sessions", created()).kato("observe-sequence", sequence(2, time=2, stm_length=2))
+    world.kato("cognition-data", holds(stm)).turn(lane)
+    world.trace.clear()
+    world.kato("cognition-data", holds(stm)).kato("pattern", frequency(4)).kato("learn", learned(pattern_name(stm)))
+    world.kato("clear-stm", OK).turn(lane)
+    assert world.trace[0] == "cognition-data new"
+
+
+def test_what_looks_like_a_later_learn_where_another_session_may_have_been_served_is_not_passed_over() -> None:
+    """It may be that session's; falls when `caught_up` takes every place. A learn would be lost."""
+    log = logged([*letters("ab"), plain("learn", "e3"), observed("e4", "e"), observed("e5", "f"), plain("learn", "e6")])
+    world = World(log, bound_at(2, shared=True), cursor=2).kato("cognition-data", holds([], time=4))
+    world.otherwise |= {"pattern": frequency(1), "delete": OK}
+    world.turn(context(run="run-2"))
+    assert world.cursor < 6
