@@ -18,8 +18,8 @@ from kato_tasks.engine import kato
 from kato_tasks.engine.binding import NotLearned, Rebuilt, bind, deleted, discarded, rebuilt
 from kato_tasks.engine.context import LaneContext, new_call_id, send_together
 from kato_tasks.engine.learning import clear_after_learn, learn_committed
-from kato_tasks.errors import KatoError, KatoFailed, KatoRejected
-from kato_tasks.ports import Count, Defer, MarkNode, Proceeded, Step, Work, WriteIntent, ask
+from kato_tasks.errors import KatoError, KatoFailed, KatoRejected, OutcomeUnknown
+from kato_tasks.ports import Count, Defer, KnownPattern, MarkNode, Proceeded, Step, Work, WriteIntent, ask
 
 
 def settle(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
@@ -33,7 +33,7 @@ def settle(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
     made = yield from rebuilt(lane, work)
     new = made.binding
     try:
-        after = yield from _frequency(new, intent.pattern)
+        after = yield from _frequency(work, new, intent.pattern)
     except KatoError:
         yield from discarded(work, new.url, new.kato_session)
         raise
@@ -60,11 +60,17 @@ def _wait(lane: LaneContext, work: Work, intent: Intent, waiting: Intent) -> Ste
     )
 
 
-def _frequency(binding: Binding, pattern: str) -> Step[int]:
+def _frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:
     if not pattern:
         return 0
     # ClickHouse must answer 200 here, or an unknown pattern would look like one never learned.
-    yield from kato.predictions(binding.url, binding.kato_session)
+    try:
+        yield from kato.predictions(binding.url, binding.kato_session)
+    except OutcomeUnknown:
+        # Or is it these that take too long? A pattern that is surely there tells.
+        known = yield from ask(KnownPattern(work.lane))
+        if not known or known == pattern or not (yield from kato.frequency(binding.url, binding.node, known)):
+            raise
     return (yield from kato.frequency(binding.url, binding.node, pattern))
 
 

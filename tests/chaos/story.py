@@ -141,7 +141,9 @@ class Author:
         if rng.random() < 0.1:
             seen["metadata"] = rng.choice(ODD_METADATA)
         if rng.random() < 0.1:
-            # KATO puts vectors before strings, a rebuild sorts both: all strings here sort behind VCTR|.
+            # KATO puts vectors before strings, and sorts strings: "7" and "Room" before a vector's symbol.
+            if rng.random() < 0.4:
+                seen["strings"] += ["Room", "7"]
             seen["vectors"] = [[round(rng.uniform(-1, 1), 6) for _ in range(4)] for _ in range(rng.randint(1, 3))]
             if rng.random() < 0.3:
                 seen["strings"] = []

@@ -165,7 +165,7 @@ def test_a_story_has_vectors_odd_metadata_and_slow_nodes_and_can_be_rebuilt() ->
     seen = [event["observation"] for event in written if event["event_type"] == "observation"]
     assert sum(bool(one.get("vectors")) for one in seen) > 50
     assert sum("vectors" in one.get("metadata", {}) for one in seen) > 10
-    assert all(text > "VCTR|" for one in seen if one.get("vectors") for text in one["strings"])
+    assert sum("Room" in one["strings"] for one in seen if one.get("vectors")) > 10
     slow = slow_nodes(sessions)
     assert len(slow) == SLOW_NODES
     assert {session.node_id for session in sessions} > set(slow)

@@ -16,6 +16,7 @@ from tests.unit.engine.world import (
     BAD,
     ERROR,
     GONE,
+    LOST,
     NOW_MS,
     OK,
     Answer,
@@ -106,6 +107,17 @@ def test_a_learn_that_kato_answers_with_an_error_every_time_is_parked(answer: An
         assert world.intent.kind == "settle"
     rebuilt(world).kato("learn", answer).turn(lane())
     assert "its learn" in why(world)
+
+
+@pytest.mark.parametrize("answer", [ERROR, LOST], ids=["500", "time-out"])
+def test_a_learn_is_settled_though_kato_cannot_predict_for_its_stm(answer: Answer) -> None:
+    """Falls when predictions alone say that ClickHouse answers: of a large node's they can take too long each time."""
+    world = before_a_learn()
+    world.intent = Intent("c", "settle", 3, 3, pattern=pattern_name(stm_of("ab")), frequency=0)
+    world.known = "PTRN|known"
+    rebuilt(world).kato("predictions", answer).kato("pattern", frequency(7)).kato("pattern", frequency(1))
+    world.kato("delete", OK).turn(lane())
+    assert world.cursor == 3
 
 
 def test_a_session_for_which_kato_refuses_a_new_one_is_parked() -> None:
