@@ -93,6 +93,16 @@ def summed(name: str, runs: list[dict[str, Any]], earlier: list[dict[str, Any]])
     return row
 
 
+def asked(given: argparse.Namespace) -> str:
+    """The options that make a difference, for the report: no path of one machine."""
+    parts = ["--kato-url", given.kato_url, "--rounds", str(given.rounds)]
+    if given.rows != list(LOADS):
+        parts += ["--rows", *given.rows]
+    if given.share != 1.0:
+        parts += ["--share", str(given.share)]
+    return shlex.join(parts + (["--against", given.against] if given.against else []))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kato-url", required=True)
@@ -132,7 +142,7 @@ def main() -> None:
     for row in report:
         ratio = f"   before {row['before']:8,.0f}/s   ratio {row['ratio']:.2f}" if given.against else ""
         print(f"{row['name']:10} {row['what']:62} {row['per_second']:8,.0f}/s{ratio}")
-    command = "python -m benchmarks.real " + shlex.join(sys.argv[1:])
+    command = f"python -m benchmarks.real {asked(given)}"
     given.out.write_text(
         json.dumps(
             {"kato": kato | {"address kind": "loopback"}, "rows": report, "command": command}

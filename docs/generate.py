@@ -178,14 +178,18 @@ def real_figures(source: Path) -> str:
 
 
 def chaos_figures(source: Path) -> str:
-    """The table of the long chaos runs: ``source`` with Redis as the broker, and the newest beside it with RabbitMQ."""
-    sources = [source, _newest(source.parent, "chaos-*-long-rabbitmq.json")]
-    runs = [json.loads(path.read_text()) for path in sources]
+    """The chaos runs: ``source`` with Redis as the broker, the newest with RabbitMQ, and the newest on a real KATO."""
+    sources = {"Redis as broker": source, "RabbitMQ as broker": _newest(source.parent, "chaos-*-long-rabbitmq.json")}
+    if list(source.parent.glob("chaos-*-real-*.json")):
+        sources["a real KATO"] = _newest(source.parent, "chaos-*-real-*.json")
+    runs = [json.loads(path.read_text()) for path in sources.values()]
     told = [_chaos_column(run) for run in runs]
-    rows = ["| | Redis as broker | RabbitMQ as broker |", "|---|---:|---:|"]
-    rows += [f"| {name} | {' | '.join(column[name] for column in told)} |" for name in told[0]]
-    links = " and ".join(f"[{path.relative_to(CHECKOUT)}]({path.relative_to(CHECKOUT)})" for path in sources)
-    seeds = " and ".join(str(run["seed"]) for run in runs)
+    rows = [f"| | {' | '.join(sources)} |", "|---|" + "---:|" * len(sources)]
+    # The column of the real KATO has the most rows, and all of them in their order.
+    names = dict.fromkeys(name for column in reversed(told) for name in column)
+    rows += [f"| {name} | {' | '.join(column.get(name, '-') for column in told)} |" for name in names]
+    links = ", ".join(f"[{path.relative_to(CHECKOUT)}]({path.relative_to(CHECKOUT)})" for path in sources.values())
+    seeds = ", ".join(str(run["seed"]) for run in runs)
     told_from = textwrap.wrap(f"Seeds {seeds}; source {links}.", 118, break_long_words=False, break_on_hyphens=False)
     return "\n".join([*rows, "", *told_from])
 
@@ -205,6 +209,7 @@ def _chaos_column(run: dict[str, Any]) -> dict[str, str]:
         "workers killed, told to stop, paused; restarts of store, broker": (
             f"{acts['kill']}, {acts['term']}, {acts['stop']}; {acts['store']}, {acts['broker']}"
         ),
+        **_acts_on_kato(acts),
         **_newer_rows(run),
         "**lost, duplicated, reordered, overlapped**": "**{lost}, {duplicated}, {reordered}, {overlapped}**".format(
             **verdict
@@ -213,13 +218,26 @@ def _chaos_column(run: dict[str, Any]) -> dict[str, str]:
         "patterns counted otherwise than by the oracle": f"{learned['mismatches']} of {learned['patterns']:,}",
         "others, by a learn of unknown outcome, counted": str(learned["excused"]),
         "workers that overstayed 30 s": f"{happened['late_ends']} of {acts['term']}",
-        "a killed worker's lanes taken, median and max, KATO well": recovery[True],
-        "the same while a quarter of KATO's calls fail, so that lanes also wait": recovery[False],
-        "tasks that failed while KATO was down for 60 s": f"0 of {outage['tasks']['SUCCESS']:,}"
-        if set(outage["tasks"]) == {"SUCCESS"}
-        else str(outage["tasks"]),
-        "the guide's task: lost, duplicated, inverted of 400": "{lost}, {duplicated}, {inverted}".format(**control),
+        "a killed worker's lanes taken, median and max, KATO well": recovery.get(True, "-"),
+        "the same while a quarter of KATO's calls fail, so that lanes also wait": recovery.get(False, "-"),
+        "tasks that failed while KATO was down for 60 s": _outage(outage),
+        "the guide's task: lost, duplicated, inverted of 400": "{lost}, {duplicated}, {inverted}".format(**control)
+        if control
+        else "-",
     }
+
+
+def _acts_on_kato(acts: dict[str, int]) -> dict[str, str]:
+    """What only a real KATO is put through."""
+    if "kato" not in acts:
+        return {}
+    return {"KATO ended and started again; its Redis or ClickHouse stopped": f"{acts['kato']}; {acts.get('part', 0)}"}
+
+
+def _outage(outage: dict[str, Any] | None) -> str:
+    if outage is None:
+        return "-"
+    return f"0 of {outage['tasks']['SUCCESS']:,}" if set(outage["tasks"]) == {"SUCCESS"} else str(outage["tasks"])
 
 
 def _newer_rows(run: dict[str, Any]) -> dict[str, str]:

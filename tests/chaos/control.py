@@ -8,8 +8,10 @@ from typing import Any
 
 from benchmarks.measured import Books, books_of_all
 from benchmarks.stack import KatoProbe
+from tests.chaos.gateway import GatewayProcess
 from tests.chaos.mischief import fault_rules
-from tests.chaos.rig import CHECKOUT
+from tests.chaos.recorder import PLAYED, serve
+from tests.chaos.rig import CHECKOUT, RealKato
 from tests.chaos.scale import Scale
 from tests.services import KatoServer, RedisServer, keeper_of, spawn
 from tests.waiting import StillWaiting, wait_until
@@ -22,14 +24,19 @@ QUIET_SECONDS = 9.0
 SPARED = frozenset({"expire", "not_found", "redis_down"})
 
 
-def run(directory: Path, scale: Scale, seed: int) -> Books:
+def run(directory: Path, scale: Scale, seed: int, real: RealKato | None = None, tag: str = "") -> Books:
     """4 sessions x 100 events on 8 threads, KATO's faults on, one SIGKILL of the worker; returns what went wrong."""
     with ExitStack() as exits:
         broker = RedisServer(directory / "broker")
-        kato_server = KatoServer(directory / "kato", "--journal")
-        for service in (broker, kato_server):
-            service.start()
-            exits.callback(service.stop)
+        broker.start()
+        exits.callback(broker.stop)
+        kato_server: KatoServer | GatewayProcess
+        if real is None:
+            kato_server = KatoServer(directory / "kato", "--journal")
+            kato_server.start()
+        else:
+            kato_server = GatewayProcess(real.url, seed, serve)
+        exits.callback(kato_server.stop)
         (directory / "times").mkdir()
         environment = dict(os.environ) | {
             "BENCH_BROKER_URL": broker.url,
@@ -39,8 +46,9 @@ def run(directory: Path, scale: Scale, seed: int) -> Books:
             "PYTHONPATH": str(CHECKOUT),
         }
         kato = KatoProbe(kato_server.url)
-        sessions = [kato.create(f"control-{number}") for number in range(SESSIONS)]
-        rules = [rule for rule in fault_rules(scale) if rule["kind"] not in SPARED]
+        sessions = [kato.create(f"control{tag}-{number}") for number in range(SESSIONS)]
+        played = None if real is None else PLAYED
+        rules = [rule for rule in fault_rules(scale, kinds_played=played) if rule["kind"] not in SPARED]
         kato.ask("POST", "/_embedded/faults", {"rules": rules, "seed": seed})
         sent = _publish(broker.url, sessions)
         first = _worker(exits, directory, environment, 1)

@@ -100,6 +100,9 @@ def run(
         predicts = _predicts(callers, books, verdict, partition_stats(rig))
         if real is None:
             beside.join(120)
+        else:
+            # Not beside the run: what that task does to a real KATO is not to be judged here.
+            guide.update(asdict(control.run(directory / "control", scale, seed, real, rig.tag)))
         report: dict[str, Any] = {
             "mode": scale.name,
             "seed": seed,
