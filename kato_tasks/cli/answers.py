@@ -13,7 +13,7 @@ from celery.result import AsyncResult
 
 from kato_tasks.embedded.stack import Stack, StackFailed
 
-ANSWER_SECONDS = 60.0
+ANSWER_SECONDS = 300.0
 FLOWER_SECONDS = 15.0
 
 
