@@ -1,11 +1,12 @@
 """How well a KATO that is already running predicts the help-desk log: what `kato-tasks demo --data` shows, there.
 
-    python -m benchmarks.helpdesk --kato-url URL [--data FILE] [--environment NAME=VALUE …]
+    python -m benchmarks.helpdesk --kato-url URL [--data FILE] [--times N] [--environment NAME=VALUE …]
                                   [--learned NODE] [--out FILE]
 
-Each run adds its figures to the file. ``--environment`` says how that KATO was started, for the report: it ranks
-predictions by its server's RANK_SORT_ALGO, and orders equal ones otherwise after each start. ``--learned`` asks a node
-that an earlier run has taught (it prints the name): for another start of KATO on the same stores.
+Tickets that begin alike ask the same, so each different beginning is asked N times, and each answer is held against
+all tickets with it. Each run adds its figures to the file. ``--environment`` says how that KATO was started, for the
+report: it ranks by its server's RANK_SORT_ALGO, and orders equal predictions anew from one answer to the next.
+``--learned`` asks a node that an earlier run has taught (it prints the name): for another start on the same stores.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ import json
 import os
 import shlex
 import sys
+import time
 import uuid
+from collections import Counter, defaultdict
 from contextlib import ExitStack
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 from benchmarks.real import kato_at
 from benchmarks.stack import CHECKOUT, Stack, stack
-from kato_tasks.embedded.tickets import SESSION_CONFIG, Followers, read_tickets, split
+from kato_tasks.embedded.tickets import SESSION_CONFIG, questions, read_tickets, split
 
 OUT = Path(__file__).with_name("results") / "helpdesk-real.json"
+AT_ONCE = 50
+"""Questions that are open at a time."""
 DATA = CHECKOUT.parent / "shared" / "data" / "helpdesk.csv"
 
 
@@ -40,7 +46,7 @@ class Watch:
             raise SystemExit(f"a worker has ended: {ended}")
 
 
-def measured(url: str, data: Path, learned: str) -> dict[str, Any]:
+def measured(url: str, data: Path, learned: str, times: int) -> dict[str, Any]:
     """One run's figures."""
     tickets = read_tickets(data)
     first, rest = split(tickets)
@@ -50,15 +56,54 @@ def measured(url: str, data: Path, learned: str) -> dict[str, Any]:
         bench = exits.enter_context(stack(kato_url=url, settings=settings))
         bench.worker(exits, "helpdesk", "kato_tasks", "-P", "prefork", "-c", "2")
         # Late: they take their settings from the environment.
-        from kato_tasks.cli.forecast import ask_next, learn
+        from kato_tasks.cli.forecast import learn
         from kato_tasks.cli.screen import Screen
 
         screen, watch = Screen(quiet=True), Watch(bench)
         figures: dict[str, Any] = {"node": node, "tickets": len(tickets), "tickets_learned": len(first)}
         if not learned:
             figures |= learn(watch, screen, first, node)
-        score, baseline, asked = ask_next(watch, screen, rest, Followers(first), node)
-    return figures | asked | {"accuracy": score.shares(), "baseline": baseline.shares()}
+        came: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+        for ticket in rest:
+            for seen, following in questions(ticket):
+                came[tuple(ticket.activities[:seen])][following] += 1
+        figures |= asked(watch, came, times, node)
+    return figures
+
+
+def asked(watch: Watch, came: dict[tuple[str, ...], Counter[str]], times: int, node: str) -> dict[str, Any]:
+    """What KATO expects after each beginning, against what came after it in all tickets."""
+    from kato_tasks import append_events, predict
+    from kato_tasks.cli.answers import answer_of
+    from kato_tasks.cli.forecast import TOP, expected_next
+
+    first = top = 0.0
+    began = time.monotonic()
+    for start in range(0, times * len(came), AT_ONCE):
+        chosen = list(islice(cycle(enumerate(came)), start, min(start + AT_ONCE, times * len(came))))
+        waiting = []
+        for number, (index, beginning) in enumerate(chosen, start):
+            session = f"beginning {index}, {number}"
+            append_events(
+                {"session_id": session, "node_id": node, "observation": {"strings": [activity]}}
+                for activity in beginning
+            )
+            waiting.append((came[beginning], predict.delay(session)))
+        for following, result in waiting:
+            expected = expected_next(answer_of(watch, result)["predictions"])
+            first += sum(following[one] for one in expected[:1])
+            top += sum(following[one] for one in expected[:TOP])
+    questions_in_all = sum(map(Counter.total, came.values()))
+    return {
+        "predictions": questions_in_all,
+        "beginnings": len(came),
+        "times": times,
+        "seconds": round(time.monotonic() - began, 1),
+        "accuracy": {
+            "top_1": round(first / times / questions_in_all, 4),
+            "top_3": round(top / times / questions_in_all, 4),
+        },
+    }
 
 
 def main() -> None:
@@ -67,12 +112,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--environment", nargs="*", default=[], metavar="NAME=VALUE", help="of KATO, for the report")
     parser.add_argument("--processes", type=int, help="how many server processes that KATO has, for the report")
+    parser.add_argument("--times", type=int, default=3, help="that each beginning is asked (default %(default)s)")
     parser.add_argument("--learned", default="", metavar="NODE", help="ask this node and learn nothing")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     url = given.kato_url.rstrip("/")
     kato = kato_at(url) | ({"processes": given.processes} if given.processes else {})
-    figures = measured(url, given.data, given.learned)
+    figures = measured(url, given.data, given.learned, given.times)
     command = "python -m benchmarks.helpdesk " + shlex.join(sys.argv[1:])
     environment = dict(pair.split("=", 1) for pair in given.environment)
     run = {"kato": kato, "environment": environment, **figures, "command": command}
