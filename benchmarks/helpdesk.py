@@ -5,7 +5,7 @@
 
 Tickets that begin alike ask the same, so each different beginning is asked N times, and each answer is held against
 all tickets with it. Each run adds its figures to the file. ``--environment`` says how that KATO was started, for the
-report: it ranks by its server's RANK_SORT_ALGO, and orders equal predictions anew from one answer to the next.
+report: it ranks by its server's RANK_SORT_ALGO, by default otherwise in each process and after each start.
 ``--learned`` asks a node that an earlier run has taught (it prints the name): for another start on the same stores.
 """
 

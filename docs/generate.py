@@ -148,7 +148,8 @@ def helpdesk_figures(source: Path) -> str:
         f"{count['events_per_second']} events/s; in the other {count['tickets_predicted']}, after each prefix of at "
         f"least two events, KATO was asked what comes next: {count['predictions']} predictions, "
         f"{count['predictions_per_second']} a second (rates: the embedded KATO). KATO ranks by its server's "
-        "`RANK_SORT_ALGO`, whatever a session says, and orders equal predictions anew at each start. Session config: "
+        "`RANK_SORT_ALGO`, whatever a session says; by its default, `potential`, the order differs from process to "
+        "process and from start to start. Session config: "
         f"{config}; {_link(source)}"
     )
     told += f", [{real.relative_to(CHECKOUT)}]({real.relative_to(CHECKOUT)})." if real.exists() else "."
