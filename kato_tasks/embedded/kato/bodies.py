@@ -96,18 +96,32 @@ def read_sequence(body: bytes, content_type: bytes) -> Sequence:
     """The body of an observe-sequence."""
     value = _json(body, content_type)
     if type(value) is dict and type(given := value.get("observations")) is list:
-        flags = [value.get(name, False) for name in ("learn_after_each", "learn_at_end", "clear_stm_between")]
-        items = [_plain(item, named=True) for item in given]
-        if None not in items and all(type(flag) is bool for flag in flags):
-            return Sequence(items, *flags)  # type: ignore[arg-type]  # None is no item
+        each = value.get("learn_after_each", False)
+        end = value.get("learn_at_end", False)
+        apart = value.get("clear_stm_between", False)
+        if type(each) is bool and type(end) is bool and type(apart) is bool:
+            items: list[Observation] = []
+            for one in given:
+                item = _plain(one, named=True)
+                if item is None:
+                    break
+                items.append(item)
+            else:
+                return Sequence(items, each, end, apart)
     read = _checked(_ITEMS, value)
     items = [item.read() for item in read.observations]
-    return Sequence(items, read.learn_after_each, read.learn_at_end, read.clear_stm_between)  # type: ignore[arg-type]
+    return Sequence(items, read.learn_after_each, read.learn_at_end, read.clear_stm_between)
 
 
 def read_new_session(body: bytes, content_type: bytes) -> NewSession:
     """The body of a session's creation; fields that KATO does not know are ignored."""
-    read = _checked(_NEW_SESSION, _json(body, content_type))
+    value = _json(body, content_type)
+    if type(value) is dict and type(node_id := value.get("node_id")) is str:
+        ttl, config, metadata = value.get("ttl_seconds"), value.get("config"), value.get("metadata")
+        plain = (type(ttl) is int or ttl is None) and (type(config) is dict or config is None)
+        if plain and (type(metadata) is dict or metadata is None):
+            return NewSession(node_id, ttl, config, metadata or {})
+    read = _checked(_NEW_SESSION, value)
     return NewSession(read.node_id, read.ttl_seconds, read.config, read.metadata or {})
 
 
@@ -140,7 +154,7 @@ def _plain(item: Any, *, named: bool) -> Observation | None:
     emotives = item.get("emotives", _ABSENT)
     if emotives is _ABSENT:
         emotives = {}
-    elif type(emotives) is not dict or not _all_floats(emotives.values()):
+    elif type(emotives) is not dict or (emotives and not _all_floats(emotives.values())):
         return None
     metadata = item.get("metadata", _ABSENT)
     if metadata is _ABSENT:
@@ -150,9 +164,13 @@ def _plain(item: Any, *, named: bool) -> Observation | None:
     vectors = item.get("vectors", _ABSENT)
     if vectors is _ABSENT:
         vectors = []
-    elif type(vectors) is not list or not all(type(vector) is list and _all_floats(vector) for vector in vectors):
+    elif type(vectors) is not list or (vectors and not all(map(_is_vector, vectors))):
         return None
     return Observation(strings, vectors, emotives, metadata, unique_id)
+
+
+def _is_vector(value: Any) -> bool:
+    return type(value) is list and _all_floats(value)
 
 
 def _all_floats(values: Iterable[Any]) -> bool:

@@ -169,4 +169,6 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def shown(config: dict[str, Any]) -> dict[str, Any]:
     """A session's configuration as KATO tells it: its own values, else the defaults."""
-    return {**DEFAULTS, **{key: value for key, value in config.items() if value is not None}}
+    if None in config.values():
+        config = {key: value for key, value in config.items() if value is not None}
+    return DEFAULTS | config
