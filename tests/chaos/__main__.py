@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--broker", choices=("redis", "rabbitmq", "both"), default="redis")
     parser.add_argument("--kato-url", help="a real KATO that runs already, with nobody else at work on it")
     parser.add_argument("--seconds", type=float, default=600, help="of load, with --kato-url (default %(default)g)")
+    parser.add_argument("--per-second", type=float, default=25, help="events, with --kato-url (default %(default)g)")
     parser.add_argument(
         "--restart-kato",
         default="",
@@ -68,7 +69,7 @@ def main() -> int:
     scale, kato = LONG if given.long else SHORT, None
     if given.kato_url:
         kato = RealKato(given.kato_url.rstrip("/"), shlex.split(given.restart_kato), dict(given.stop_part))
-        scale = real(given.seconds, restarts=bool(kato.restart), pauses=bool(kato.parts))
+        scale = real(given.seconds, given.per_second, restarts=bool(kato.restart), pauses=bool(kato.parts))
     report = run(scale, given.seed, given.broker, given.keep, kato, given.sabotage)
     text = report.pop("text")
     print(text, flush=True)

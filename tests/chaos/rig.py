@@ -134,6 +134,7 @@ class Rig(Views):
             "KATO_TASKS_KATO_URLS": f"{self.kato.url},{self.gateway.url}",
             "KATO_TASKS_LEASE_SECONDS": str(scale.lease_seconds),
             "KATO_TASKS_KATO_TIMEOUT_SECONDS": str(scale.kato_timeout_seconds),
+            "KATO_TASKS_KATO_CONNECTIONS": str(scale.kato_connections),
             "KATO_TASKS_BACKOFF_BASE_SECONDS": "0.25",
             "KATO_TASKS_BACKOFF_CAP_SECONDS": "5",
             "KATO_TASKS_MAX_RETRIES": "30",

@@ -30,6 +30,8 @@ class Scale:
     fault_rate: float = 0.02
     spell_seconds: float = 8.0
     """how long the gateway misbehaves in one way, at most"""
+    kato_connections: int = 16
+    """of each worker process to each instance: more calls at once than KATO has processes only wait inside it"""
     nodes: int = 0
     """how many all sessions share; 0: many have one of their own"""
     kato_restarts: int = 0
@@ -44,8 +46,8 @@ SHORT = Scale("short", 5_000, 100, 40, 0.2, 3, 1, 3, 2, 1, 1, 1, drain_seconds=6
 LONG = Scale("long", 200_000, 1_000, 600, 0.05, 20, 5, 20, 10, 5, 5, 2, drain_seconds=600, outage_seconds=60)
 
 
-def real(seconds: float, *, restarts: bool, pauses: bool) -> Scale:
-    """For a real KATO, and for two cores that it shares with everything else: 25 events a second.
+def real(seconds: float, per_second: float, *, restarts: bool, pauses: bool) -> Scale:
+    """For a real KATO, and for two cores that it shares with everything else.
 
     A lease is longer than any call that a stopped worker leaves at KATO: a fault's delay, then a pause. Nobody could
     keep the next holder's call from meeting it otherwise.
@@ -54,7 +56,7 @@ def real(seconds: float, *, restarts: bool, pauses: bool) -> Scale:
     some = max(1, round(seconds / 120))
     return Scale(
         "real",
-        events=int(25 * seconds),
+        events=int(per_second * seconds),
         sessions=300,
         load_seconds=seconds,
         delay_share=0.1,
@@ -68,8 +70,9 @@ def real(seconds: float, *, restarts: bool, pauses: bool) -> Scale:
         drain_seconds=600,
         outage_seconds=0,
         callers=4,
-        lease_seconds=15.0,
-        kato_timeout_seconds=6.0,
+        lease_seconds=20.0,
+        kato_timeout_seconds=10.0,
+        kato_connections=4,
         nodes=60,
         kato_restarts=max(2, some) if restarts else 0,
         kato_pauses=2 * some if pauses else 0,
