@@ -135,14 +135,7 @@ class Brain:
         if not self.clickhouse_up:
             raise ServerError("ClickHouse is down")
         self.show(node)
-        wanted = Wanted(
-            threshold,
-            session.setting("max_predictions"),
-            self.ranking,
-            session.setting("use_token_matching"),
-            session.setting("fuzzy_token_threshold"),
-            session.setting("affinity_emotive"),
-        )
+        wanted = Wanted.of(session.setting, threshold, self.ranking)
         predicted = self.memo.predict(node.key, node.patterns, stm, wanted)
         if predicted.futures is None:
             return predicted._replace(futures=node.futures)

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from heapq import nlargest
+from math import inf
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from kato_tasks.embedded.kato.answers import ServerError
 from kato_tasks.embedded.kato.likeness import Match, State
 from kato_tasks.embedded.kato.patterns import Event, Pattern, Patterns
 from kato_tasks.embedded.kato.single import predict_single
@@ -29,7 +31,23 @@ class Wanted(NamedTuple):
     ranking: str
     token_matching: bool = True
     fuzzy_token_threshold: float = 0.0
-    affinity_emotive: str | None = None
+    affinity_emotive: object = None
+
+    @classmethod
+    def of(cls, setting: Callable[[str], Any], threshold: float, ranking: str) -> Wanted:
+        """What a session has set, of whatever type: KATO keeps nearly all that it is told later."""
+        fuzzy, emotive = setting("fuzzy_token_threshold"), setting("affinity_emotive")
+        if isinstance(emotive, (list, dict)) and emotive:
+            raise ServerError("an emotive that cannot be looked up")
+        return cls(
+            threshold,
+            setting("max_predictions"),
+            ranking,
+            bool(setting("use_token_matching")),
+            # Compared with a number it fails, pattern by pattern, so that nothing is near enough.
+            (fuzzy or 0.0) if isinstance(fuzzy, (int, float, type(None))) else inf,
+            emotive or None,
+        )
 
 
 class Predicted(NamedTuple):
@@ -69,7 +87,7 @@ def predict(patterns: Patterns, stm: list[Event], wanted: Wanted) -> Predicted:
 def _matches(patterns: Patterns, state: State, wanted: Wanted) -> list[Match]:
     threshold = wanted.recall_threshold
     matches: list[Match] = []
-    if not wanted.token_matching and threshold <= 0:
+    if wanted.fuzzy_token_threshold > 1.0 or (not wanted.token_matching and threshold <= 0):
         # Measured: compared character by character, nothing passes a threshold of 0.
         return matches
     for pattern in _candidates(patterns, state, threshold):

@@ -9,7 +9,7 @@ from kato_tasks.embedded.kato.answers import text_of
 from kato_tasks.embedded.kato.patterns import Pattern, Patterns
 
 
-def predict_single(patterns: Patterns, symbol: str, most: int, affinity_emotive: str | None) -> list[str]:
+def predict_single(patterns: Patterns, symbol: str, most: int, affinity_emotive: object) -> list[str]:
     """The predictions, each as JSON text, best first."""
     found = []
     candidates = patterns.by_first.get(symbol, [])

@@ -19,7 +19,7 @@ class Statistics:
         """In how many of them a symbol is."""
         self.occurrences: dict[str, int] = {}
         """How often a symbol was learned, in all learns together."""
-        self.affinities: dict[str, dict[str, float]] = {}
+        self.affinities: dict[str, dict[object, float]] = {}
         """By symbol, the sums of what was felt when it was learned."""
 
     def learn(self, symbols: Sequence[str], emotives: Iterable[Mapping[str, float]], *, new: bool) -> None:
@@ -45,7 +45,7 @@ class Statistics:
         """The share of patterns that a symbol is in; 0 for an unknown one."""
         return self.members.get(symbol, 0) / self.patterns if self.patterns else 0.0
 
-    def weights(self, symbols: Iterable[str], emotive: str) -> dict[str, float]:
+    def weights(self, symbols: Iterable[str], emotive: object) -> dict[str, float]:
         """How strongly each symbol goes with one emotive; a floor keeps every weight above 0."""
         weights = {}
         for symbol in symbols:

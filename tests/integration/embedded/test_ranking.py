@@ -1,4 +1,4 @@
-"""Predictions are ranked as the server was told, as KATO does it: what a session asks for is ignored."""
+"""What a session's config says to predictions: its ranking nothing, and a value of a wrong type little, as in KATO."""
 
 import pytest
 
@@ -32,3 +32,22 @@ def test_a_server_ranks_by_the_field_it_was_told(start: Start) -> None:
 def test_a_field_that_no_prediction_has_is_refused_at_start() -> None:
     with pytest.raises(ValueError, match="rank_sort_algo is 'nope'; predictions rank by potential, similarity"):
         create_app(rank_sort_algo="nope")
+
+
+@pytest.mark.parametrize("near", ["x", 1.5, [1]])
+def test_a_fuzzy_threshold_that_nothing_can_reach_finds_nothing(start: Start, near: object) -> None:
+    """Measured on KATO 3.10.1 with "x" and 1.5, which its POST config takes: 200, and no predictions."""
+    kato = start(visible_after=0.0)
+    session = kato.session(config=QUIET)
+    session.sequence(["a"], ["b"], ["c"])
+    session.learn()
+    body_of(session.ask("POST", "config", json={"config": {"fuzzy_token_threshold": near}}))
+    session.sequence(["a"], ["b"])
+    assert session.predictions() == []
+
+
+def test_an_emotive_that_cannot_be_looked_up_is_a_500(start: Start) -> None:
+    session = start(visible_after=0.0).session(config=QUIET)
+    body_of(session.ask("POST", "config", json={"config": {"affinity_emotive": ["joy"]}}))
+    session.sequence(["a"], ["b"])
+    assert session.ask("GET", "predictions").status_code == 500
