@@ -13,6 +13,13 @@ INT_PARSING = "Input should be a valid integer, unable to parse string as an int
 INT_FROM_FLOAT = "Input should be a valid integer, got a number with a fractional part"
 OBJECT = "Input should be a valid dictionary or object to extract fields from"
 Detail = list[dict[str, Any]]
+NODE = fresh_node()
+"""One for all: a node's first call costs a real KATO's processes more than a test here."""
+
+
+@pytest.fixture
+def session(kato: Kato) -> KatoSession:
+    return kato.session(NODE)
 
 
 def error(kind: str, where: list[Any], message: str, given: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.kato.client import QUIET, Kato, KatoSession, body_of
+from tests.contract.kato.client import QUIET, Kato, KatoSession, body_of, fresh_node
 
 DEFAULTS = {
     "max_pattern_length": 0,
@@ -54,6 +54,13 @@ RANKINGS = [
 ]
 NUMBER, WHOLE = "Must be a number between 0.0 and 1.0", "Must be a non-negative integer"
 BOOLEAN = "Must be a boolean (true/false)"
+NODE = fresh_node()
+"""One for all: a node's first call costs a real KATO's processes more than a test here."""
+
+
+@pytest.fixture
+def session(kato: Kato) -> KatoSession:
+    return kato.session(NODE)
 
 
 def shown(session: KatoSession) -> dict[str, Any]:
