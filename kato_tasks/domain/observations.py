@@ -1,8 +1,8 @@
 """What may be observed: KATO's observation, with everything refused that would poison KATO.
 
 The refusals and their reasons were measured on KATO 3.10.1: a non-finite emotive makes every later learn
-answer 500, vectors of mixed size answer 500, a lone surrogate makes later reads answer 500, a 1 MB string
-freezes KATO for 40 s.
+answer 500, vectors of mixed size answer 500 (those of one number are added to every number of the others), a lone
+surrogate makes later reads answer 500, a 1 MB string freezes KATO for 40 s.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 FARTHEST = 20 * STM_CAP
 WHOLE_BYTES = 64_000_000
 VECTORS_FAIL = 3
-"""After so many rebuilds that failed in a row vectors are not observed again: only their symbols are sent."""
+"""Once so much was in vain in a row (``Work.rebuilds``) vectors are not observed again: only their symbols are sent."""
 UNREAD = 3
 """After so many tries in a row a KATO session that KATO cannot read is given up."""
 
