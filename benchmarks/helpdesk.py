@@ -119,7 +119,9 @@ def main() -> None:
     url = given.kato_url.rstrip("/")
     kato = kato_at(url) | ({"processes": given.processes} if given.processes else {})
     figures = measured(url, given.data, given.learned, given.times)
-    command = "python -m benchmarks.helpdesk " + shlex.join(sys.argv[1:])
+    # Folders of one machine have no business in the report.
+    words = [Path(word).name if word in (str(given.data), str(given.out)) else word for word in sys.argv[1:]]
+    command = f"python -m benchmarks.helpdesk {shlex.join(words)}"
     environment = dict(pair.split("=", 1) for pair in given.environment)
     run = {"kato": kato, "environment": environment, **figures, "command": command}
     found = json.loads(given.out.read_text()) if given.out.exists() else {"runs": []}

@@ -144,10 +144,9 @@ def helpdesk_figures(source: Path) -> str:
     count = {name: f"{value:,}" for name, value in found.items() if isinstance(value, int)}
     told = (
         f"A real help-desk log, {count['tickets']} tickets with {count['events']} events, ids with spaces. The first "
-        f"{count['tickets_learned']} tickets were observed and learned ({count['patterns']} different patterns) at "
-        f"{count['events_per_second']} events/s; in the other {count['tickets_predicted']}, after each prefix of at "
-        f"least two events, KATO was asked what comes next: {count['predictions']} predictions, "
-        f"{count['predictions_per_second']} a second (rates: the embedded KATO). KATO ranks by its server's "
+        f"{count['tickets_learned']} tickets were observed and learned ({count['patterns']} different patterns); in "
+        f"the other {count['tickets_predicted']}, after each prefix of at least two events, KATO was asked what comes "
+        f"next: {count['predictions']} predictions. KATO ranks by its server's "
         "`RANK_SORT_ALGO`, whatever a session says; by its default, `potential`, the order differs from process to "
         "process and from start to start. Session config: "
         f"{config}; {_link(source)}"
