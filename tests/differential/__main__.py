@@ -7,6 +7,7 @@ import secrets
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.differential.histories import KINDS, history
 from tests.differential.running import Summary, pair
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=50)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--first", type=int, default=0, help="the number of the first history")
+    parser.add_argument("--jobs", type=int, default=1, help="histories at a time, each on nodes of its own")
     parser.add_argument("--kinds", default="", help=f"only these, with commas: {', '.join(KINDS)}")
     parser.add_argument("--differences", type=int, default=5, help="stop after so many")
     parser.add_argument("--shrink", type=float, default=60, help="seconds spent on shortening each")
@@ -29,18 +31,21 @@ def main() -> int:
     if given.survey:
         return survey(given, kinds)
     summary, started = Summary(), time.monotonic()
-    with pair(given.url, given.other) as both:
-        for index in range(given.first, given.first + given.histories):
-            found = both.run(history(given.seed, index, kinds), summary)
-            summary.histories += 1
-            if found is None:
-                continue
-            summary.differing += 1
-            if given.shrink:
-                found = both.shrink(found, given.shrink)
-            print(f"--- history {index} of seed {given.seed} differs\n{found.shown()}", flush=True)
+    with pair(given.url, given.other) as both, ThreadPoolExecutor(given.jobs) as threads:
+
+        def run(index: int) -> None:
             if summary.differing >= given.differences:
-                break
+                return
+            part = Summary(histories=1)
+            found = both.run(history(given.seed, index, kinds), part)
+            summary.add(part)
+            if found is not None:
+                summary.differing += 1
+                if given.shrink:
+                    found = both.shrink(found, given.shrink)
+                print(f"--- history {index} of seed {given.seed} differs\n{found.shown()}", flush=True)
+
+        list(threads.map(run, range(given.first, given.first + given.histories)))
     print(summary.shown(given.seed, time.monotonic() - started))
     return 1 if summary.differing else 0
 

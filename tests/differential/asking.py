@@ -121,7 +121,7 @@ class Side:
         one may answer with what was true before.
         """
         for _ in range(200):
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=60)
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=300)
             connection.request("GET", "/health")
             health = json.loads(connection.getresponse().read())
             # When it began to collect, which is when it was started.

@@ -1,5 +1,6 @@
 """What the answers of a history tell about its sessions, as far as comparing the next answer needs it."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,13 +25,15 @@ class Following:
             session = body["session_id"]
             self._nodes[session] = body["node_id"]
             self._limit(session, body["session_config"].get("max_predictions"))
-        elif "config" in body:
-            self._limit(session, body["config"].get("max_predictions"))
+        elif call.method == "POST" and call.path.endswith("/config") and answer.status == 200:
+            self._limit(session, _changed(call).get("max_predictions"))
         if answer.status == 200 and body.get("status") in ("okay", "completed", "learned", "cleared"):
             learned = bool(body.get("auto_learned_patterns"))
             (self._unsettled.add if learned else self._unsettled.discard)(session)
         empty = not body.get("predictions")
-        return About(call.kind, answer.at, self._limits.get(session, 100), session in self._unsettled, empty)
+        # What an observe predicts is cut at KATO's own limit.
+        limit = self._limits.get(session, 100) if "/cognition-data" not in call.path else 100
+        return About(call.kind, answer.at, limit, session in self._unsettled, empty)
 
     def _limit(self, session: str, value: Any) -> None:
         if isinstance(value, int):
@@ -49,6 +52,16 @@ class Following:
             if (node_id, pattern) not in self._known and pattern in text:
                 self._known.add((node_id, pattern))
                 yield pattern, node_id
+
+
+def _changed(call: Call) -> dict[str, Any]:
+    """The configuration that a call asks for."""
+    try:
+        body = json.loads(call.body or b"")
+        config = body.get("config", body)
+    except (ValueError, AttributeError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _session(call: Call) -> str:

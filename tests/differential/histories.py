@@ -89,9 +89,9 @@ class Maker:
         return asks("create", "POST", "/sessions", body)._replace(makes=f"~s{self.sessions - 1}")
 
     def short_lived(self) -> list[Call]:
-        """A session of a second and a half: what makes it live longer, and what is left of it."""
+        """A session of six seconds: what makes it live longer, and what is left of it."""
         alone = self.create()
-        body = {"node_id": self.nodes[0], "ttl_seconds": 2, "config": {"process_predictions": False}}
+        body = {"node_id": self.nodes[0], "ttl_seconds": 6, "config": {"process_predictions": False}}
         session = f"/sessions/{alone.makes}"
         touches = [
             asks("observe", "POST", f"{session}/observe", self.observation()),
@@ -101,7 +101,7 @@ class Maker:
                 for action in ("stm", "", "exists", "cognition-data")
             ],
         ]
-        wait = Call("wait", "WAIT", "1.2")
+        wait = Call("wait", "WAIT", "3.5")
         return [
             asks("create", "POST", "/sessions", body)._replace(makes=alone.makes),
             asks("observe", "POST", f"{session}/observe", {"strings": ["a"]}),

@@ -364,6 +364,35 @@ QUESTIONS = [
         ],
     ),
     Question(
+        "observing with predictions follows no configuration",
+        [
+            create(config={"process_predictions": True, "max_predictions": 1, "recall_threshold": 0.9}),
+            *learned(["a"], ["b"], ["c"]),
+            *learned(["a"], ["b"], ["d"], ["e"]),
+            observe("a"),
+            get("cognition-data"),
+            observe("b"),
+            get("cognition-data"),
+        ],
+    ),
+    Question(
+        "an observation without symbols predicts nothing",
+        [
+            create(config={"process_predictions": True}),
+            *learned(["a"], ["b"], ["c"]),
+            observe("a"),
+            observe("b"),
+            PREDICTIONS,
+            observe(emotives={"joy": 1}),
+            get("cognition-data"),
+            observe("b"),
+            post("config", {"config": {"process_predictions": False}}),
+            observe("c"),
+            get("cognition-data"),
+        ],
+    ),
+    Question("no observations to learn from", [create(), observe("a", "b"), sequence(learn_at_end=True), STM]),
+    Question(
         "symbols that are not for SQL",
         [
             create(config={"process_predictions": True}),

@@ -24,6 +24,11 @@ class Summary:
     statuses: Counter[int] = field(default_factory=Counter)
     differing: int = 0
 
+    def add(self, other: "Summary") -> None:
+        self.histories += other.histories
+        self.calls += other.calls
+        self.statuses += other.statuses
+
     def shown(self, seed: int, seconds: float) -> str:
         calls = sum(self.calls.values())
         kinds = ", ".join(f"{kind} {number}" for kind, number in self.calls.most_common())

@@ -16,7 +16,6 @@ from kato_tasks.embedded.kato.vectors import NodeVectors, Vectors
 
 STM_LIMIT = 1000
 LONGEST_STRING = 1_000_000
-_RECALL_DEFAULT = 0.1
 
 
 class Brain:
@@ -56,8 +55,10 @@ class Brain:
             if sequence.clear_stm_between and index:
                 draft.stm = []
             grown = draft.observe(observation)
-            if predicting:
-                draft.predictions = self._predict(session, draft.stm, _RECALL_DEFAULT).predictions
+            draft.predictions = "[]"
+            if predicting and (observation.strings or observation.vectors):
+                # KATO looks at nothing of the session's configuration here.
+                draft.predictions = self._predict(session.node, draft.stm, Wanted(ranking=self.ranking)).predictions
             auto = None
             if limit and grown and len(draft.stm) >= limit:
                 auto = self._learn_by_itself(session, draft, limit)
@@ -68,7 +69,7 @@ class Brain:
             unique_id = observation.unique_id or prefix + uuid.uuid4().hex
             results.append((len(draft.stm), draft.time, unique_id, auto))
         final = None
-        if sequence.learn_at_end and draft.stm:
+        if sequence.learn_at_end and draft.stm and results:
             # The one learn whose failure KATO keeps to itself: the pattern may be counted, and the STM stays.
             with suppress(ServerError):
                 final = self._learn_draft(session, draft)
@@ -113,14 +114,14 @@ class Brain:
         """What the node's patterns say of the session's STM."""
         self.predictions += 1
         self.vectors.of(session.node.key)
-        return self._predict(session, session.stm, session.setting("recall_threshold"))
+        wanted = Wanted.of(session.setting, session.setting("recall_threshold"), self.ranking)
+        return self._predict(session.node, session.stm, wanted)
 
     def show(self, node: Node, *, everything: bool = False) -> None:
         """Make new patterns of `node` visible that are due, or all of them."""
         node.patterns.show(float("inf") if everything else time.monotonic())
 
-    def _predict(self, session: Session, stm: list[Event], threshold: float) -> Predicted:
-        node = session.node
+    def _predict(self, node: Node, stm: list[Event], wanted: Wanted) -> Predicted:
         if not stm:
             # KATO answers the futures that somebody's last prediction on the node left behind.
             return Predicted("[]", node.futures, 0)
@@ -135,7 +136,6 @@ class Brain:
         if not self.clickhouse_up:
             raise ServerError("ClickHouse is down")
         self.show(node)
-        wanted = Wanted.of(session.setting, threshold, self.ranking)
         predicted = self.memo.predict(node.key, node.patterns, stm, wanted)
         if predicted.futures is None:
             return predicted._replace(futures=node.futures)

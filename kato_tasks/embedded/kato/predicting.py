@@ -24,11 +24,11 @@ WEIGHED_AT_MOST = 3
 
 
 class Wanted(NamedTuple):
-    """What a session's configuration, and the server for the ranking, say about predictions."""
+    """What a session's configuration, and the server for the ranking, say about predictions; else KATO's defaults."""
 
-    recall_threshold: float
-    max_predictions: int
-    ranking: str
+    recall_threshold: float = 0.1
+    max_predictions: int = 100
+    ranking: str = "potential"
     token_matching: bool = True
     fuzzy_token_threshold: float = 0.0
     affinity_emotive: object = None

@@ -1,6 +1,7 @@
 """KATO's sessions: create, read, expire, delete."""
 
 import re
+import time
 from datetime import datetime
 from typing import Any
 
@@ -98,6 +99,14 @@ def test_an_unknown_session_itself_answers_404_in_another_form(kato: Kato) -> No
 
 def test_an_unknown_session_is_named_before_the_body_is_looked_at(kato: Kato) -> None:
     assert kato.http.post("/sessions/nobody/observe", json={"strings": "no list"}).status_code == 404
+
+
+def test_an_expired_session_that_nobody_looked_at_is_told_as_one_that_never_was(kato: Kato) -> None:
+    short = kato.session(ttl_seconds=1)
+    # A first look is what this is about: nothing may ask whether it expired.
+    time.sleep(1.5)
+    answer = body_of(short.ask("GET", "exists"))
+    assert answer == {"exists": False, "expired": False, "session_id": short.id}
 
 
 def test_a_session_expires_and_loses_its_stm_but_not_the_patterns(kato: Kato) -> None:
