@@ -19,6 +19,8 @@ from kato_tasks.domain.entries import Entry, Logged
 from kato_tasks.domain.ids import node_id_of
 
 T = TypeVar("T")
+UNSURE = ""
+ALL_UNSURE = "-"
 PARKED_AT_MOST = 100
 """Requests that may wait for one event."""
 
@@ -265,6 +267,8 @@ class Commit(Effect[Proceeded]):
     learned: tuple[str, int] | None = None
     park: str = ""
     go_on: bool = True
+    certain: str = ""
+    """the run of the store, if the learned pattern's frequency is certain; else `UNSURE` of it, or `ALL_UNSURE`"""
     borrowed: bool = False
     """its intent made it the KATO session's owner: where the store forgot that, it is bound to none"""
 
@@ -320,6 +324,18 @@ class ReadSymbols(Effect[dict[int, list[str] | None]]):
 @dataclass(frozen=True, slots=True)
 class LearnedLately(Effect[tuple[int, int] | None]):
     """Frequency after the lane's last learn of this pattern, and when (ms), if that was within two seconds."""
+
+    lane: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertainFrequency(Effect[tuple[int, int, str] | None]):
+    """A pattern's frequency as this lane's learns left it, when (ms), and in which run of the store; None: unknown.
+
+    Certain as long as KATO kept its store, for the lane alone writes to its node: whatever else was applied in the lane
+    by somebody who did not keep account of it makes all of them unknown.
+    """
 
     lane: str
     pattern: str

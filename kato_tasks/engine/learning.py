@@ -26,6 +26,9 @@ from kato_tasks.errors import (
     OutcomeUnknown,
 )
 from kato_tasks.ports import (
+    ALL_UNSURE,
+    UNSURE,
+    CertainFrequency,
     Commit,
     Count,
     Defer,
@@ -61,9 +64,11 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     if not stm:
         return (yield from nothing_to_learn(lane, replace(work, binding=binding)))
     name = pattern_name(stm)
-    frequency = yield from baseline(lane, work, binding, name)
-    if not isinstance(frequency, int):
-        return frequency
+    since_ms = known.since_ms if known is not None and known.fits(work, lane.store_run()) else -1
+    found = yield from baseline(lane, work, binding, name, since_ms)
+    if isinstance(found, Proceeded):
+        return found
+    frequency, certain = found
     position = work.entries[0].position
     intent = Intent(
         call=new_call_id(),
@@ -95,7 +100,9 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     else:
         intent = yield from about_to_clear(lane, work, intent)
         done = _learned(lane, work, intent, (yield from cleared(binding)))
-    proceeded = yield from ask(done)
+    # Of another pattern than the one that was due nobody knows how often it is counted now.
+    sure = ALL_UNSURE if learned != name else lane.store_run() if certain else UNSURE
+    proceeded = yield from ask(replace(done, certain=sure))
     if learned == name:
         _note(lane, work, known, done.binding)
     return proceeded
@@ -107,12 +114,17 @@ def _note(lane: LaneContext, work: Work, known: Known | None, binding: Binding |
         lane.familiar.note(work.lane, Known(work.session, binding, known.since_ms))
 
 
-def baseline(lane: LaneContext, work: Work, binding: Binding, pattern: str) -> Step[int | Proceeded]:
-    """How often the pattern was learned before the learn that is next; or this session waits until that can be said."""
+def baseline(
+    lane: LaneContext, work: Work, binding: Binding, pattern: str, since_ms: int = -1
+) -> Step[tuple[int, bool] | Proceeded]:
+    """How often the pattern was learned before the learn that is next, and whether that is certain.
+
+    Or this session waits until it can be said. ``since_ms``: KATO has kept its store at least since then (-1: who knows).
+    """
     if not pattern:
-        return 0
-    lately, unsettled = yield from send_together(
-        (LearnedLately(work.lane, pattern), UnsettledLearn(work.lane, pattern))
+        return 0, False
+    certain, lately, unsettled = yield from send_together(
+        (CertainFrequency(work.lane, pattern), LearnedLately(work.lane, pattern), UnsettledLearn(work.lane, pattern))
     )
     others = unsettled is not None and unsettled != work.session
     waits = others and not (yield from ask(IsParked(work.lane, str(unsettled))))
@@ -125,14 +137,14 @@ def baseline(lane: LaneContext, work: Work, binding: Binding, pattern: str) -> S
                 Defer(lane.held, work.session, UNSETTLED_WAIT_MS, work.attempts, work.unsent, why, go_on=lane.go_on)
             )
         )
-    if lately is not None and work.now_ms - lately[1] < LEARNED_LATELY_MS:
-        found = int(lately[0])
-    else:
-        found = yield from certain_frequency(work, binding, pattern)
+    if certain is not None and not others and 0 <= since_ms <= certain[1] and certain[2] == lane.store_run():
+        return int(certain[0]), True
+    read = lately is None or work.now_ms - lately[1] >= LEARNED_LATELY_MS
+    found = (yield from certain_frequency(work, binding, pattern)) if read or lately is None else int(lately[0])
     if others:
         # Nobody knows when a person resumes that session, so this one goes on; the frequency cannot tell the two apart.
         yield from ask(Count(work.lane, "learns_in_doubt"))
-    return found
+    return found, read and not others
 
 
 def _is_open(lane: str, session: str, pattern: str) -> Step[bool]:

@@ -155,9 +155,10 @@ def suspected(lane: LaneContext, work: Work, binding: Binding, entry: Logged, st
     if KATO knew the pattern before, for it may have been counted by then).
     """
     name = pattern_name(stm)
-    before = yield from baseline(lane, work, binding, name)
-    if not isinstance(before, int):
-        return before
+    found = yield from baseline(lane, work, binding, name)
+    if isinstance(found, Proceeded):
+        return found
+    before, _ = found
     intent = Intent(
         call=new_call_id(),
         kind="learn",

@@ -255,6 +255,7 @@ def _commit(op: ports.Commit, keep: Retention) -> ScriptCall:
         op.park,
         int(op.mark is not None and op.learned is not None),
         int(op.borrowed),
+        op.certain,
     ]
     for rows in (op.results, op.symbols, op.dead):
         for row in rows:
@@ -296,6 +297,13 @@ def _learned(raw: str | None) -> tuple[int, int] | None:
         return None
     frequency, when = raw.split(" ")
     return int(frequency), int(when)
+
+
+def _certain(raw: str | None) -> tuple[int, int, str] | None:
+    if raw is None:
+        return None
+    frequency, when, run = raw.split(" ")
+    return int(frequency), int(when), run
 
 
 def _binding_and_intent(raw: Sequence[str | None]) -> tuple[Binding | None, Intent | None]:
@@ -391,6 +399,9 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
     ports.ReadSymbols: lambda op, keep: _plain("HGETALL", f"{lane_prefix(op.lane)}vec:{op.session}", decode=_symbols),
     ports.LearnedLately: lambda op, keep: _plain(
         "HGET", f"{lane_prefix(op.lane)}learned:{op.lane}", op.pattern, decode=_learned
+    ),
+    ports.CertainFrequency: lambda op, keep: ScriptCall(
+        "certain", lane_prefix(op.lane), [op.lane, op.pattern], _certain
     ),
     ports.UnsettledLearn: lambda op, keep: _plain(
         "HGET", f"{lane_prefix(op.lane)}unsettled:{op.lane}", op.pattern, decode=lambda raw: raw

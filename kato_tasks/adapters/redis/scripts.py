@@ -11,6 +11,7 @@ NAMES = (
     "append",
     "bind",
     "bind_nodes",
+    "certain",
     "claim",
     "clock_back",
     "commit",

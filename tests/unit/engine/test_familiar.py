@@ -22,6 +22,7 @@ from tests.unit.engine.world import (
     NOW_MS,
     OK,
     REFUSED,
+    RUN,
     World,
     bound_at,
     context,
@@ -297,3 +298,74 @@ def test_what_looks_like_a_later_learn_where_another_session_may_have_been_serve
     world.otherwise |= {"pattern": frequency(1), "delete": OK}
     world.turn(context(run="run-2"))
     assert world.cursor < 6
+
+
+# ------------------------------------------------------------------------------- frequencies
+
+
+def test_a_frequency_that_the_lanes_own_learns_left_is_not_read() -> None:
+    lane = context()
+    world = begun(lane, replace(a_ticket(), certain=(4, NOW_MS, RUN))).kato("learn", learned(NAME))
+    world.turn(lane)
+    assert world.trace == ["intent learn", "learn new", "commit 3"]
+    commit = world.the(ports.Commit)
+    assert (world.the(ports.WriteIntent).intent.frequency, commit.learned, commit.certain) == (4, (NAME, 5), RUN)
+
+
+UNCERTAIN = {
+    "KATO may have lost its store since": (4, NOW_MS - 1, RUN),
+    "the store may have gone back since": (4, NOW_MS, "run-0"),
+}
+
+
+@pytest.mark.parametrize("certain", UNCERTAIN.values(), ids=UNCERTAIN)
+def test_a_frequency_that_may_be_another_by_now_is_read(certain: tuple[int, int, str]) -> None:
+    """Falls when `baseline` does not ask how long KATO has kept its store, and in which run that was."""
+    lane = context()
+    world = begun(lane, replace(a_ticket(), certain=certain)).kato("pattern", frequency(7))
+    world.kato("learn", learned(NAME)).turn(lane)
+    assert world.the(ports.WriteIntent).intent.frequency == 7
+    assert world.the(ports.Commit).certain == RUN
+
+
+def test_a_frequency_is_read_where_nothing_is_known_of_the_kato_session() -> None:
+    world = World(logged([*letters("ab"), plain("learn", "e3")]), bound_at(2), cursor=2, certain=(4, NOW_MS, RUN))
+    world.kato("cognition-data", holds(stm_of("ab"))).kato("pattern", frequency(7))
+    world.kato("learn", learned(NAME)).kato("clear-stm", OK).turn()
+    assert world.the(ports.Commit).learned == (NAME, 8)
+
+
+def test_a_frequency_that_a_parked_sessions_learn_may_have_moved_is_read_and_certain_no_more() -> None:
+    lane = context()
+    world = begun(lane, replace(a_ticket(), certain=(4, NOW_MS, RUN), unsettled="other", parked=True))
+    world.kato("pattern", frequency(7)).kato("learn", learned(NAME)).turn(lane)
+    assert world.counts == {"learns_in_doubt": 1}
+    commit = world.the(ports.Commit)
+    assert (commit.learned, commit.certain) == ((NAME, 8), ports.UNSURE)
+
+
+def test_a_frequency_of_the_last_second_is_taken_and_not_certain() -> None:
+    """It may stem from a learn that was in doubt."""
+    lane = context()
+    world = begun(lane, replace(a_ticket(), lately=(6, NOW_MS - 10))).kato("learn", learned(NAME))
+    world.turn(lane)
+    commit = world.the(ports.Commit)
+    assert (commit.learned, commit.certain) == ((NAME, 7), ports.UNSURE)
+
+
+def test_a_learn_of_another_pattern_makes_every_frequency_of_the_lane_uncertain() -> None:
+    lane = context()
+    world = begun(lane).kato("pattern", frequency(4)).kato("learn", learned("PTRN|other")).kato("clear-stm", OK)
+    world.turn(lane)
+    assert world.the(ports.Commit).certain == ports.ALL_UNSURE
+
+
+def test_a_learn_whose_outcome_was_unknown_leaves_no_certain_frequency() -> None:
+    lane = context()
+    world = begun(lane).kato("pattern", frequency(4)).kato("learn", LOST).kato("delete", OK)
+    world.turn(lane)
+    world.kato("sessions", created("again")).kato("observe-sequence", sequence(2, time=2, stm_length=2))
+    world.kato("cognition-data", holds(stm_of("ab"))).kato("predictions", OK).kato("pattern", frequency(5))
+    world.kato("delete", OK).turn(lane)
+    assert world.cursor == 3
+    assert world.the(ports.Commit).certain == ports.UNSURE

@@ -130,6 +130,7 @@ class World:
     marked: int = 0
     symbols: dict[int, list[str] | None] = field(default_factory=dict)
     lately: tuple[int, int] | None = None
+    certain: tuple[int, int, str] | None = None
     unsettled: str | None = None
     others_open: bool = True
     """whether that session's learn really is open"""
@@ -227,6 +228,8 @@ class World:
                 return not self.lost_lease
             case ports.LearnedLately():
                 return self.lately
+            case ports.CertainFrequency():
+                return self.certain
             case ports.UnsettledLearn(pattern=pattern):
                 self.others = Intent("theirs", "settle", 1, 1, pattern=pattern) if self.others_open else None
                 return self.unsettled

@@ -31,6 +31,8 @@
 --   r:<event_id>\n<session>  string  result (JSON), expires
 --   w:<event_id>\n<session>  hash    task id -> parked Celery request (JSON)
 --   learned:<lane>   hash    pattern -> "<frequency> <ms>" of the last learns; expires after 2 s
+--   certain:<lane>   hash    pattern -> "<frequency> <ms> <run>", as the lane's own learns left it; seq -> how many events
+--                            were applied in the lane then; expires
 --   unsettled:<lane> hash    pattern -> session whose learn of it has an open outcome
 --   owed             zset    "<event_id>\n<session>" -> ms: parked requests whose result is there
 --   waiting          zset    "<event_id>\n<session>" -> ms: parked requests, and when they were last looked at

@@ -16,6 +16,7 @@ settled(ARGV[1], ARGV[4])
 if ARGV[10] == '1' then
   call('HSET', P .. 'lane:' .. ARGV[1], 'ltm_lost', now)
   call('SADD', P .. 'ltm_lost', ARGV[1])
+  call('DEL', P .. 'certain:' .. ARGV[1])
 end
 set_binding(ARGV[4], ARGV[6])
 if ARGV[11] ~= '0' then call('HSET', s, 'ro', ARGV[11]) else call('HDEL', s, 'ro') end

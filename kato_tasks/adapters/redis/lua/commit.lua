@@ -4,7 +4,8 @@
 --       piece of work, 13 how long results are kept (ms), 14 number of results, 15 of symbol rows,
 --       16 of dead letters, 17 event_id of the predict that is answered or '', 18 learned pattern or '',
 --       19 its frequency, 20 why the session is parked at this commit (JSON) or '', 21 1: a learn,
---       22 1: the KATO session was another session's until the intent that this closes;
+--       22 1: the KATO session was another session's until the intent that this closes,
+--       23 the run of the store, if that frequency is certain, '' it is not, '-' none of the lane's is;
 --       then results as event_id, json; symbol rows as position, json; dead letters as id, json.
 -- Returns { 1, due, work, waiters } with waiters { event_id, result, { task id, request, … } } lists;
 --   { 0 }: the lane was lost; { -1 }: the cursor is elsewhere. A repeat of the last commit gets its answer again.
@@ -49,6 +50,20 @@ if not repeated then
     call('RPUSH', P .. 'order:' .. lane,
       (seq - (to - from) + 1) .. ' ' .. (from + 1) .. ' ' .. to .. ' ' .. now .. '\n' .. session)
     call('HINCRBY', P .. 'stats', 'applied', to - from)
+    -- Whoever keeps no account of learns (another version) leaves the old number here, and so none of it holds.
+    local certain = P .. 'certain:' .. lane
+    local kept = call('HGET', certain, 'seq')
+    if kept and (tonumber(kept) ~= seq - (to - from) or ARGV[23] == '-' or call('HLEN', certain) > 1000) then
+      call('DEL', certain)
+      kept = nil
+    end
+    if ARGV[18] ~= '' and ARGV[23] == '' then call('HDEL', certain, ARGV[18]) end
+    if ARGV[18] ~= '' and ARGV[23] ~= '' and ARGV[23] ~= '-' then
+      call('HSET', certain, 'seq', seq, ARGV[18], ARGV[19] .. ' ' .. now .. ' ' .. ARGV[23])
+      call('PEXPIRE', certain, 600000)
+    elseif kept then
+      call('HSET', certain, 'seq', seq)
+    end
   end
   if ARGV[17] ~= '' then
     local ask = call('LINDEX', P .. 'asks:' .. session, 0)
@@ -67,7 +82,7 @@ if not repeated then
     call('PEXPIRE', learned, 2000)
   end
 end
-local at, waiters = 23, {}
+local at, waiters = 24, {}
 local function answer(event_id, result)
   local key = event_id .. '\n' .. session
   call('SET', P .. 'r:' .. key, result, 'PX', ARGV[13])
