@@ -119,7 +119,7 @@ def baseline(
 ) -> Step[tuple[int, bool] | Proceeded]:
     """How often the pattern was learned before the learn that is next, and whether that is certain.
 
-    Or this session waits until it can be said. ``since_ms``: KATO has kept its store at least since then (-1: who knows).
+    Or this session waits until it can be said. ``since_ms``: KATO has kept its store since then (-1: who knows).
     """
     if not pattern:
         return 0, False

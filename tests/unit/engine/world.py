@@ -226,10 +226,8 @@ class World:
                 return None
             case ports.Renew():
                 return not self.lost_lease
-            case ports.LearnedLately():
-                return self.lately
-            case ports.CertainFrequency():
-                return self.certain
+            case ports.LearnedLately() | ports.CertainFrequency():
+                return self.lately if isinstance(effect, ports.LearnedLately) else self.certain
             case ports.UnsettledLearn(pattern=pattern):
                 self.others = Intent("theirs", "settle", 1, 1, pattern=pattern) if self.others_open else None
                 return self.unsettled
