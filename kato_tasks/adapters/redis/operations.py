@@ -302,7 +302,7 @@ def _learned(raw: str | None) -> tuple[int, int] | None:
 def _certain(raw: str | None) -> tuple[int, int, str] | None:
     if raw is None:
         return None
-    frequency, when, run = raw.split(" ")
+    frequency, when, run = raw.split(" ", 2)
     return int(frequency), int(when), run
 
 

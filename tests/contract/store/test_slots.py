@@ -42,6 +42,7 @@ def every_script(log: Log, session: str) -> None:
     assert work_of_learn is not None
     intent = Intent(call="learn", kind="learn", first=3, last=3, pattern="PTRN|x", frequency=0)
     log.do(ports.WriteIntent(held, session, 2, intent))
+    log.do(ports.CertainFrequency(held.lane, "PTRN|x"))
     log.do(ports.Commit(held, session, "learn", 2, 3, binding(), mark=3, learned=("PTRN|x", 1)))
     log.do(ports.Owed(partition_of(node), -1, 10))
     log.do(ports.Unpark(node, session, f"{session}-1", "one"))
