@@ -55,7 +55,9 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
         return (yield from nothing_to_learn(lane, work))
     known = lane.familiar.take(work.lane)
     binding, new = yield from bound(lane, work)
-    made_of = known.whole_stm(work, lane.store_run()) if known is not None and not new else ()
+    if binding != work.binding:
+        known = None  # it had expired
+    made_of = known.whole_stm(work, lane.store_run()) if known is not None else ()
     if made_of:
         # One call made it, on an empty STM: it is all there, or nothing is, and then KATO refuses to learn it.
         stm: Stm = [event or [] for event in expected_stm(made_of, {})]

@@ -369,3 +369,14 @@ def test_a_learn_whose_outcome_was_unknown_leaves_no_certain_frequency() -> None
     world.kato("delete", OK).turn(lane)
     assert world.cursor == 3
     assert world.the(ports.Commit).certain == ports.UNSURE
+
+
+def test_what_was_known_of_a_kato_session_that_expired_holds_for_no_other() -> None:
+    lane = context()
+    old = bound_at(2, expires_ms=NOW_MS - 1)
+    lane.familiar.note("n", Known("s", old, NOW_MS - 5, tuple(logged(letters("ab"))), 1e12))
+    world = World(logged([*letters("ab"), plain("learn", "e3")]), old, cursor=2, certain=(4, NOW_MS, RUN))
+    world.otherwise |= {"delete": OK, "clear-stm": OK, "pattern": frequency(7), "cognition-data": holds(stm_of("ab"))}
+    world.kato("sessions", created()).kato("observe-sequence", sequence(2, time=2, stm_length=2))
+    world.kato("learn", learned(NAME)).turn(lane)
+    assert world.the(ports.Commit).learned == (NAME, 8)
