@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import redis
@@ -699,6 +700,20 @@ def test_a_dead_letter_is_kept_once(log: Log) -> None:
     for text in ("first", "second"):
         log.do(ports.KeepDeadLetter("n", "id", text))
     assert log.redis.hgetall(f"{prefix(partition_of('n'))}dead") == {"id": "first"}
+
+
+def test_what_a_rebuilt_kato_session_holds_of_vectors_is_written_down_with_its_binding_and_by_its_holder_alone(
+    log: Log,
+) -> None:
+    log.append("n", *numbered("a", 1, 1))
+    log.taken("n", "t")
+    bind = ports.Bind(log.held("n", "t"), "a", 0, binding(), symbols=[(1, '["7","VCTR|1"]')], reordered=1)
+    for _ in range(2):
+        log.do(bind)
+        assert log.do(ports.ReadSymbols("n", "a")) == {1: ["7", "VCTR|1"]}
+    with pytest.raises(LeaseLost):
+        log.do(replace(bind, held=log.held("n", "another"), symbols=[(1, '["VCTR|1","7"]')]))
+    assert log.do(ports.ReadSymbols("n", "a")) == {1: ["7", "VCTR|1"]}
 
 
 def test_symbols_and_lately_learned_patterns_are_kept_and_forgotten(log: Log) -> None:
