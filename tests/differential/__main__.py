@@ -1,6 +1,7 @@
 """`python -m tests.differential --histories 300 --seed 1`: a real KATO and an embedded one, answer by answer."""
 
 import argparse
+import math
 import os
 import re
 import secrets
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=50)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--first", type=int, default=0, help="the number of the first history")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin none after so long")
     parser.add_argument("--jobs", type=int, default=1, help="histories at a time, each on nodes of its own")
     parser.add_argument("--kinds", default="", help=f"only these, with commas: {', '.join(KINDS)}")
     parser.add_argument("--differences", type=int, default=5, help="stop after so many")
@@ -34,7 +36,7 @@ def main() -> int:
     with pair(given.url, given.other) as both, ThreadPoolExecutor(given.jobs) as threads:
 
         def run(index: int) -> None:
-            if summary.differing >= given.differences:
+            if summary.differing >= given.differences or time.monotonic() > started + given.seconds:
                 return
             part = Summary(histories=1)
             found = both.run(history(given.seed, index, kinds), part)
