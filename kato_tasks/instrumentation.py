@@ -10,6 +10,7 @@
 | outbox.postponed | the broker is away; kept messages are published later | partition, error |
 | clock.went_back | lanes were due further ahead than any is set to be; they are due now | lanes |
 | session.reordered | a rebuilt STM has events with vectors in another order | session, lane, events, first, reason |
+| lane.unreadable | a lane's own rows in the store cannot be read; it is tried again after a minute | lane |
 | session.unreadable | what the store holds of a session cannot be read; the session is parked | session, lane, reason |
 | lease.renewal_failed | leases could not be renewed in this round | lanes, error |
 | store.unavailable | Redis did not answer | error, lane |

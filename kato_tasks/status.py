@@ -47,6 +47,8 @@ class Counts(BaseModel):
     leftovers: int = 0
     learns_unknown: int = 0
     ltm_lost: int = 0
+    unreadable_lanes: int = 0
+    """lanes whose own rows in the store cannot be read: their sessions stand still"""
     """nodes whose patterns KATO lost"""
 
 
@@ -128,19 +130,20 @@ def _read_partitions(client: redis.Redis) -> list[_Partition]:
         pipe.zcard(f"{p}later")
         pipe.llen(f"{p}outbox")
         pipe.scard(f"{p}ltm_lost")
+        pipe.scard(f"{p}unreadable")
         pipe.hmget(f"{p}stats", _COUNTED)
     try:
         (now_s, now_us), *answers = pipe.execute()
     except redis.RedisError as exc:
         raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
     now_ms = int(now_s) * 1000 + int(now_us) // 1000
-    width = 9
+    width = 10
     rows = [answers[i : i + width] for i in range(0, len(answers), width)]
     return [_Partition(partition, _counts(row, now_ms)) for partition, row in enumerate(rows)]
 
 
 def _counts(row: Sequence[Any], now_ms: int) -> Counts:
-    oldest, unapplied, ready, dead, parked, later, outbox, lost, stats = row
+    oldest, unapplied, ready, dead, parked, later, outbox, lost, unreadable, stats = row
     appended, applied, fenced, rebuilt, reordered, leftovers, unknown = (int(value or 0) for value in stats)
     return Counts(
         backlog=max(0, appended - applied),
@@ -159,6 +162,7 @@ def _counts(row: Sequence[Any], now_ms: int) -> Counts:
         leftovers=leftovers,
         learns_unknown=unknown,
         ltm_lost=lost,
+        unreadable_lanes=unreadable,
     )
 
 
@@ -180,6 +184,11 @@ def _reasons(total: Counts, kato: Sequence[Reached], broker: Reached) -> list[st
         reasons.append(f"{total.dead_letters} dead letter(s): kato-tasks dead-letters list")
     if total.ltm_lost:
         reasons.append(f"KATO lost the patterns of {total.ltm_lost} node(s)")
+    if total.unreadable_lanes:
+        reasons.append(
+            f"the rows of {total.unreadable_lanes} lane(s) in the store cannot be read, and their sessions wait: "
+            "the workers' log names them as lane.unreadable; restore these rows"
+        )
     reasons += [f"KATO at {one.url} does not answer: {one.error}" for one in kato if one.error]
     reasons += [one.session_config for one in kato if one.session_config]
     if broker.error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,9 @@ from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.errors import LeaseLost, UnreadableRow
+from kato_tasks.instrumentation import say
+
+log = logging.getLogger(__name__)
 
 DEDUPE_WINDOW_MS = 7 * 24 * 3600 * 1000
 Arg = str | int
@@ -146,8 +150,15 @@ def _lease(op: ports.Lease, keep: Retention) -> ScriptCall:
         "lease",
         prefix(op.partition),
         [op.token, op.lease_ms, op.lanes, op.batch.events, op.batch.bytes],
-        lambda raw: [work for work in map(_work, raw) if work is not None],
+        lambda raw: [work for work in map(_leased, raw) if work is not None],
     )
+
+
+def _leased(raw: Any) -> ports.Work | None:
+    if isinstance(raw, str):
+        say(log, logging.ERROR, "lane.unreadable", lane=raw)
+        return None
+    return _work(raw)
 
 
 def _claim(op: ports.Claim, keep: Retention) -> ScriptCall:

@@ -224,10 +224,22 @@ def test_a_session_with_a_key_of_another_type_is_handed_out_to_be_parked_and_its
     assert "WRONGTYPE" in parked_alone(log)["bad"]
 
 
-def test_a_lane_whose_waiting_list_is_broken_does_not_stop_the_others_of_its_partition(log: Log) -> None:
+def test_a_lane_whose_waiting_list_is_broken_is_named_and_does_not_stop_the_others_of_its_partition(
+    log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
     other = next(f"m{i}" for i in range(10_000) if partition_of(lane_of(f"m{i}")) == partition_of("n"))
     log.append("n", *numbered("bad", 1, 1))
     log.append(other, *numbered("good", 1, 1))
     log.redis.set(f"{prefix(partition_of('n'))}pend:n", "not a sorted set")
     works = log.do(ports.Lease(partition_of("n"), new_token(), 5_000, 64, ports.Batch(10, 10_000)))
     assert [work.session for work in works] == ["good"]
+    named = f"{prefix(partition_of('n'))}unreadable"
+    assert log.redis.smembers(named) == {"n"}
+    assert "lane.unreadable lane=n" in caplog.text
+    # Once it can be read again it goes on, and nobody is told of it any more.
+    log.redis.delete(f"{prefix(partition_of('n'))}pend:n")
+    log.redis.zadd(f"{prefix(partition_of('n'))}pend:n", {"bad": 0})
+    log.redis.zadd(f"{prefix(partition_of('n'))}ready", {"n": 0})
+    works = log.do(ports.Lease(partition_of("n"), new_token(), 5_000, 64, ports.Batch(10, 10_000)))
+    assert [work.session for work in works] == ["bad"]
+    assert log.redis.smembers(named) == set()

@@ -42,6 +42,7 @@
 --   dead             hash    id -> dead letter (JSON)
 --   parked           set     sessions that wait for a person
 --   ltm_lost         set     lanes whose node's patterns KATO lost
+--   unreadable       set     lanes whose own rows could not be read when they were last leased
 --   stats            hash    appended applied fenced rebuilt reordered leftovers learns_unknown learns_in_doubt
 --                            verified caught_up
 --
@@ -262,9 +263,10 @@ local function next_work(lane, token, prefer, max_events, max_bytes, now)
   return nil
 end
 
--- A lane whose own rows cannot be read is given back, and tried again after a minute.
+-- A lane whose own rows cannot be read is given back, named for a person, and tried again after a minute.
 local function give_up(lane, now)
   call('DEL', P .. 'lease:' .. lane)
+  call('SADD', P .. 'unreadable', lane)
   call('ZADD', P .. 'ready', now + 60000, lane)
   return now + 60000
 end
