@@ -22,13 +22,15 @@ def create(kato: Kato, request: Request) -> Answer:
 def exists(kato: Kato, session_id: str) -> Answer:
     """Whether a session lives: always 200, and its expiry stays as it is.
 
-    KATO's store forgets a session at the moment it expires, so that none is ever met as expired.
+    KATO meets one as expired when its store still keeps it, which a read that moves no expiry makes it do.
     """
     session = kato.sessions.peek_live(session_id)
-    live = session is not None and session.ends > time.time()
+    now = time.time()
+    live = session is not None and session.ends > now
+    expired = session is not None and not live and session.kept_until > now
     if session is not None and not live:
         kato.sessions.drop(session)
-    return ok({"exists": live, "expired": False, "session_id": session_id})
+    return ok({"exists": live, "expired": expired, "session_id": session_id})
 
 
 def get(_kato: Kato, session: Session, _request: Request) -> Answer:

@@ -120,6 +120,16 @@ def test_an_expired_session_that_nobody_looked_at_is_told_as_one_that_never_was(
     assert answer == {"exists": False, "expired": False, "session_id": short.id}
 
 
+def test_an_expired_session_that_was_read_before_is_told_as_expired_once(kato: Kato) -> None:
+    short = kato.session(ttl_seconds=3)
+    time.sleep(2)
+    short.stm()
+    # Past its expiry, and within the time for which the read made KATO's store keep it.
+    time.sleep(1.7)
+    answers = [body_of(short.ask("GET", "exists")) for _ in range(2)]
+    assert answers == [{"exists": False, "expired": told, "session_id": short.id} for told in (True, False)]
+
+
 def test_a_session_expires_and_loses_its_stm_but_not_the_patterns(kato: Kato) -> None:
     lasting = kato.session()
     name = lasting.learned(["a"], ["b"])
