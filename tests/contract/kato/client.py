@@ -16,9 +16,9 @@ def fresh_node() -> str:
     return f"contract_{uuid.uuid4().hex[:12]}"
 
 
-def connected(url: str, **options: Any) -> httpx.Client:
+def connected(url: str, limits: httpx.Limits | None = None, **options: Any) -> httpx.Client:
     """A client of the KATO at `url`. KATO closes a connection that was idle for 5 s, and, unsaid, one after a 500."""
-    limits = httpx.Limits(keepalive_expiry=1)
+    limits = limits or httpx.Limits(keepalive_expiry=1)
     hooks: dict[str, list[Any]] = {"response": [_leave_after_an_error]}
     return httpx.Client(base_url=url, limits=limits, trust_env=False, event_hooks=hooks, **options)
 

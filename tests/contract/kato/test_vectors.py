@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.contract.kato.client import Kato, KatoSession, fresh_node
+from tests.contract.kato.client import Kato, KatoSession, connected, fresh_node
 
 NEAREST = 3
 NODES_KEPT = 100
@@ -18,7 +18,7 @@ NODES_KEPT = 100
 @pytest.fixture
 def kato(contract_url: str) -> Iterator[Kato]:
     limits = httpx.Limits(max_connections=1, keepalive_expiry=None)
-    with httpx.Client(base_url=contract_url, timeout=60, limits=limits, trust_env=False) as http:
+    with connected(contract_url, limits, timeout=60) as http:
         yield Kato(http)
 
 
