@@ -120,7 +120,7 @@ class Side:
         KATO's processes keep figures of a node, and the vectors that they have learned, each for itself: another
         one may answer with what was true before.
         """
-        for _ in range(200):
+        for _ in range(3000):
             connection = http.client.HTTPConnection(self._host, self._port, timeout=300)
             connection.request("GET", "/health")
             health = json.loads(connection.getresponse().read())
