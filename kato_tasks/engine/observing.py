@@ -36,16 +36,15 @@ def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
         since_ms = work.now_ms if new else known.since_ms if known and known.fits(work, lane.store_run()) else -1
         begun = Begun(binding, intent, since_ms)
     binding, intent = begun.binding, begun.intent
-    work = replace(work, binding=binding, intent=intent)
     try:
         answer = yield from kato.observe_sequence(binding.url, binding.kato_session, [e.body for e in entries])
     except KatoUnavailable as exc:
         return (yield from unsent(lane, work, exc, withdraw=intent.call))
     except KatoRejected as exc:
-        return (yield from rejected(lane, work, exc))
-    after = after_call(binding, entries)
+        return (yield from rejected(lane, replace(work, binding=binding, intent=intent), exc))
+    events, after = after_call(lane, work, binding, entries)
     # KATO counts before it cuts its STM to the newest 1000 events, once, when it saves: 1000 and two are 1002 here.
-    counted = binding.stm_length + sum(e.counts for e in entries)
+    counted = binding.stm_length + events
     if (answer.processed, answer.time, answer.stm_length) != (len(entries), after.time, counted):
         raise Mismatch(
             f"observe-sequence: KATO counts time {answer.time} and {answer.stm_length} events, "
@@ -60,11 +59,10 @@ def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
             raise Mismatch(f"observe-sequence: KATO answered time {after.time} and has {seen.time}")
         stm = seen.stm
     answered = time.monotonic()
-    done = _committed(lane, work, intent, entries, stm)
-    proceeded = yield from ask(replace(done, borrowed=True) if lent else done)
-    if begun.since_ms >= 0 and done.binding is not None:
+    proceeded = yield from ask(_committed(lane, work, intent, entries, stm, binding, after, borrowed=lent))
+    if begun.since_ms >= 0:
         made_of = in_one_call(entries, binding)
-        lane.familiar.note(work.lane, Known(work.session, done.binding, begun.since_ms, made_of, answered))
+        lane.familiar.note(work.lane, Known(work.session, after, begun.since_ms, made_of, answered))
     return proceeded
 
 
@@ -99,26 +97,38 @@ def _intent_of(entries: Sequence[Logged], binding: Binding) -> Intent:
     )
 
 
-def after_call(binding: Binding, entries: Sequence[Logged]) -> Binding:
-    """The binding once these observations are applied."""
-    events = sum(e.counts for e in entries)
-    length = min(STM_CAP, binding.stm_length + events)
-    return replace(binding, time=binding.time + len(entries), stm_length=length, before=binding.time)
+def after_call(lane: LaneContext, work: Work, binding: Binding, entries: Sequence[Logged]) -> tuple[int, Binding]:
+    """How many STM events these observations make, and the binding once they are applied."""
+    events = sum([e.counts for e in entries])
+    return events, replace(
+        binding,
+        time=binding.time + len(entries),
+        stm_length=min(STM_CAP, binding.stm_length + events),
+        before=binding.time,
+        expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000,
+    )
 
 
 def committed(
     lane: LaneContext, work: Work, intent: Intent, entries: Sequence[Logged], stm: list[list[str]] | None
 ) -> Step[Proceeded]:
     """Commit observations that KATO has applied. ``stm``: what it holds now; None only if there are no vectors."""
-    return (yield from ask(_committed(lane, work, intent, entries, stm)))
+    assert work.binding is not None
+    _, after = after_call(lane, work, work.binding, entries)
+    return (yield from ask(_committed(lane, work, intent, entries, stm, work.binding, after)))
 
 
 def _committed(
-    lane: LaneContext, work: Work, intent: Intent, entries: Sequence[Logged], stm: list[list[str]] | None
+    lane: LaneContext,
+    work: Work,
+    intent: Intent,
+    entries: Sequence[Logged],
+    stm: list[list[str]] | None,
+    before: Binding,
+    after: Binding,
+    *,
+    borrowed: bool = False,
 ) -> Commit:
-    assert work.binding is not None
-    before = work.binding
-    after = replace(after_call(before, entries), expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
     symbols: list[tuple[int, str]] = []
     if any(e.has_vectors for e in entries):
         assert stm is not None
@@ -137,6 +147,7 @@ def _committed(
         after,
         results=results,
         symbols=symbols,
+        borrowed=borrowed,
         go_on=lane.go_on,
     )
 
@@ -283,7 +294,7 @@ def reconcile_observe(lane: LaneContext, work: Work, intent: Intent) -> Step[Pro
     binding = work.binding
     entries = yield from ask(ReadLog(work.lane, work.session, intent.first, intent.last))
     seen = yield from kato.read_back(binding.url, binding.kato_session)
-    after = after_call(binding, entries)
+    _, after = after_call(lane, work, binding, entries)
     if seen.time != after.time or len(seen.stm) != after.stm_length:
         return None
     if seen.time == binding.before:

@@ -214,9 +214,7 @@ def _intent(op: ports.WriteIntent, keep: Retention) -> ScriptCall:
             op.binding.dump() if op.binding else "",
             op.follows,
             op.intent.pattern,
-            op.lender,
-            op.lent,
-            op.binding.run if op.lender and op.binding else "",
+            *((op.lender, op.lent, op.binding.run) if op.lender and op.binding else ()),
         ],
         _intent_written,
     )

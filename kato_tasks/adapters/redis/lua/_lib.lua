@@ -85,9 +85,8 @@ end
 
 -- Write the binding ('' none), and when its KATO session would expire if there is an STM to lose.
 local function set_binding(session, binding)
-  call('HDEL', P .. 's:' .. session, 'gr')
   if binding == '' then
-    call('HDEL', P .. 's:' .. session, 'b0', 'b1', 'b2', 'b3')
+    call('HDEL', P .. 's:' .. session, 'b0', 'b1', 'b2', 'b3', 'gr')
     call('ZREM', P .. 'exp', session)
     return
   end

@@ -18,6 +18,7 @@ if ARGV[10] == '1' then
   call('SADD', P .. 'ltm_lost', ARGV[1])
   call('DEL', P .. 'certain:' .. ARGV[1])
 end
+call('HDEL', s, 'gr')
 set_binding(ARGV[4], ARGV[6])
 if ARGV[11] ~= '0' then call('HSET', s, 'ro', ARGV[11]) else call('HDEL', s, 'ro') end
 for i = 12, #ARGV, 2 do call('HSET', P .. 'vec:' .. ARGV[4], ARGV[i], ARGV[i + 1]) end
