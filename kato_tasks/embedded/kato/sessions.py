@@ -148,7 +148,7 @@ class Session:
 
 
 class Sessions:
-    """All sessions and nodes. What expired is dropped when met, and by a small sweep at each creation."""
+    """All sessions and nodes. What expired is dropped when met; what the store would forget, by a sweep at creations."""
 
     def __init__(self, *, journal: int, history: int) -> None:
         self._journal = journal
@@ -257,7 +257,8 @@ class Sessions:
             session = self._live.get(self._sweep.popleft())
             if session is None:
                 continue
-            if session.ends <= now:
+            # One that has expired and is kept on is told as expired once it is asked for.
+            if session.kept_until <= now:
                 self.drop(session)
             else:
                 self._sweep.append(session.id)
