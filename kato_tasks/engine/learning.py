@@ -191,13 +191,21 @@ def about_to_clear(lane: LaneContext, work: Work, learned: Intent) -> Step[Inten
 
 
 def cleared(binding: Binding) -> Step[Binding | None]:
-    """clear-stm; where its outcome is unknown a deleted session is as good as a cleared one."""
+    """clear-stm; where its outcome is unknown a deleted session is as good as a cleared one.
+
+    It puts KATO's time back, by which a store that went back tells its session's own KATO session from one that came
+    to serve another (``recovery``). So one that may have been passed on is deleted instead, and one that was cleared is
+    not passed on any more.
+    """
+    if binding.base > 0:
+        yield from kato.delete_session(binding.url, binding.kato_session)
+        return None
     try:
         yield from kato.clear_stm(binding.url, binding.kato_session)
     except (OutcomeUnknown, KatoRejected, KatoSessionGone):
         yield from kato.delete_session(binding.url, binding.kato_session)
         return None
-    return replace(binding, time=0, stm_length=0, before=binding.time, base=0)
+    return replace(binding, time=0, stm_length=0, before=binding.time, base=0, shared=False)
 
 
 def learn_committed(

@@ -83,11 +83,12 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
     yield from ask(Count(work.lane, "verified"))
     earlier, symbols = yield from history(work)
     seen = yield from kato.read_back(binding.url, binding.kato_session)
-    # One that may have come to serve another session, in what the store forgot, is not kept (``drain.attempt``).
-    current = binding if binding.shared else replace(binding, run=lane.store_run())
     following = yield from _following(work)
     found = places(earlier, following, symbols, Place(work.cursor, work.mark), binding.time, seen)
-    if binding.shared:
+    current = replace(binding, run=lane.store_run(), shared=False)
+    if may_serve_another(binding, earlier, following, seen):
+        # It is looked at, and not kept (``drain.attempt``).
+        current = binding
         end = _own_until(binding, following)
         found = [place for place in found if place.position < end]
     if not found:
@@ -95,7 +96,7 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
     place = found[0]
     learn_next = bool(seen.stm) and next((e.kind for e in following if e.position > place.position), "") == "l"
     if learn_next:
-        current = binding
+        current = replace(current, run=binding.run)
     passed = [e for e in following if e.position <= place.position]
     if any(e.kind == "l" for e in passed) and (
         seen.time == binding.before or not (yield from learned_first(work, binding.url, earlier, passed, symbols))
@@ -133,6 +134,26 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
             )
         )
     )
+
+
+def may_serve_another(
+    binding: Binding, earlier: Sequence[Logged], following: Sequence[Logged], seen: kato.ReadBack
+) -> bool:
+    """Whether another session may have come to be served by this KATO session, in what the store forgot.
+
+    It is passed on when all in its session's log is applied and learned, and only while nothing ever put KATO's time
+    back, neither before nor after (``learning.cleared``). So that takes a first learn that puts nothing back, and a
+    time that is at least what the observations before that make.
+    """
+    if not binding.shared:
+        return False
+    if not binding.stm_length and not earlier:
+        return True
+    end = next((i for i, entry in enumerate(following) if entry.kind != "o"), len(following))
+    if end < len(following) and (following[end].kind == "c" or not leaves_nothing([*earlier, *following[:end]])):
+        return False
+    due = binding.time + end
+    return seen.time > due or (seen.time == due and not seen.stm)
 
 
 def _own_until(binding: Binding, following: Sequence[Logged]) -> float:

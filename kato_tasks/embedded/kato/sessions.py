@@ -148,7 +148,7 @@ class Session:
 
 
 class Sessions:
-    """All sessions and nodes. What expired is dropped when met; what the store would forget, by a sweep at creations."""
+    """All sessions and nodes. What expired is dropped when met, what the store would forget by a sweep at creations."""
 
     def __init__(self, *, journal: int, history: int) -> None:
         self._journal = journal

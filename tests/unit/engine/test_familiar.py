@@ -245,22 +245,67 @@ def test_a_kato_session_is_kept_for_its_session_alone_before_it_is_kept_alive() 
     assert not world.binding.shared
 
 
+EMPTIED = [*letters("a"), plain("learn", "e2"), *letters("bc")]
+"""A session that was learned, and could be passed on then."""
+
+
 def test_a_kato_session_that_may_serve_another_by_now_is_not_kept_when_the_store_went_back() -> None:
     """Two sessions on one KATO session would mix; falls without the question in `drain.attempt`."""
-    world = World(logged(letters("abc")), bound_at(2, shared=True), cursor=2)
-    world.kato("cognition-data", holds(stm_of("ab"))).kato("delete", OK).kato("sessions", created())
-    world.kato("observe-sequence", sequence(2, time=2, stm_length=2)).kato("cognition-data", holds(stm_of("ab")))
+    world = World(logged(EMPTIED), bound_at(0, time=1, base=1, shared=True), cursor=2, mark=2)
+    world.kato("cognition-data", holds([], time=1)).kato("delete", OK)
     world.turn(context(run="run-2"))
     assert world.trace[1:3] == ["intent fence", "delete old"]
-    assert world.trace[-2:] == ["bind new", "defer"]
+    assert world.binding is None
 
 
 def test_a_kato_session_that_is_ahead_and_may_serve_another_is_looked_at_again() -> None:
-    world = World(logged(letters("abcd")), bound_at(1, shared=True), cursor=1)
-    world.kato("cognition-data", holds(stm_of("abc"))).turn(context(run="run-2"))
+    world = World(logged(EMPTIED), bound_at(0, time=1, base=1, shared=True), cursor=2, mark=2)
+    world.kato("cognition-data", holds([["b"]], time=2)).turn(context(run="run-2"))
     assert world.trace[-1] == "commit 3"
     assert world.binding is not None
     assert world.binding.run != "run-2"
+
+
+def felt(text: str) -> Entry:
+    return observed(f"felt-{text}", text, emotives={"joy": 1.0})
+
+
+OWN = {
+    "its STM is not learned yet": ([*letters("abc"), plain("learn", "e4")], stm_of("ab"), 2),
+    "it is ahead, and its STM is not learned yet": ([*letters("abc"), plain("learn", "e4")], stm_of("abc"), 3),
+    "its next learn puts KATO's time back": ([*letters("ab"), felt("c"), plain("learn", "e4")], [], 0),
+}
+
+
+@pytest.mark.parametrize(("log", "stm", "time"), OWN.values(), ids=OWN)
+def test_a_kato_session_that_cannot_have_come_to_serve_another_is_followed_and_kept(
+    log: list[Entry], stm: list[list[str]], time: int
+) -> None:
+    """One is passed on once all is learned, while nothing put its time back; falls when `caught_up` does not ask."""
+    world = World(logged(log), bound_at(2, shared=True), cursor=2).kato("cognition-data", holds(stm, time=time))
+    world.otherwise |= {"pattern": frequency(1), "observe-sequence": sequence(1, time=3, stm_length=3)}
+    world.turn(context(run="run-2"))
+    assert world.binding is not None
+    assert (world.binding.kato_session, world.binding.shared) == ("old", False)
+    assert "delete old" not in world.trace
+
+
+def test_a_kato_session_whose_time_goes_back_is_passed_on_no_more() -> None:
+    lane = context()
+    world = begun(lane, a_ticket(felt("a"))).kato("learn", learned(""))
+    world.otherwise["clear-stm"] = OK
+    world.turn(lane)
+    assert world.binding is not None
+    assert (world.binding.time, world.binding.shared) == (0, False)
+
+
+def test_a_kato_session_that_may_have_been_passed_on_is_deleted_where_it_would_be_cleared() -> None:
+    """Its time goes only on, so that whoever had it before can tell; falls when `cleared` does not ask."""
+    log = logged([*letters("ab"), plain("learn", "e3"), observed("e4", "c"), plain("clear_stm", "e5")])
+    world = World(log, bound_at(1, time=3, base=2, shared=True), cursor=4, mark=3).kato("delete", OK)
+    world.turn()
+    assert world.trace[1:2] == ["delete old"]
+    assert world.binding is None
 
 
 def test_so_many_lanes_are_known_and_no_more() -> None:
