@@ -140,7 +140,8 @@ def check_predictions(lane: Lane, oracle: Oracle, *, went_back: bool) -> None:
         assert told["event_id"] == event_id
         assert isinstance(told["predictions"], list)
         seen = lane.predicted[event_id]
-        assert seen is None or seen == stm, (event_id, lane.kato.log)
+        # The oracle knows symbols as they are now: a rebuild since may have put those of an event in another order.
+        assert seen is None or [*map(sorted, seen)] == [*map(sorted, stm)], (event_id, lane.kato.log)
         if seen is None:
             # KATO is not asked where it would answer another session's, or fail.
             assert told["predictions"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from contextlib import suppress
@@ -16,6 +17,7 @@ from kato_tasks.embedded.kato.vectors import NodeVectors, Vectors
 
 STM_LIMIT = 1000
 LONGEST_STRING = 1_000_000
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class Brain:
@@ -130,6 +132,8 @@ class Brain:
             symbol = stm[0][0]
             if quoted or "'" in symbol or symbol.endswith("\\"):
                 raise ServerError("the symbol and the node's name go into SQL as they are")
+            if not symbol.isascii() and HALF_A_PAIR.search(symbol):
+                raise ServerError("the symbol goes into SQL, and half of a surrogate pair cannot be sent")
         elif quoted:
             # Here KATO takes the failed query for one without a row.
             return Predicted("[]", "[]", 0)

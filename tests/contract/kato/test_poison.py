@@ -24,6 +24,17 @@ def test_with_predictions_on_such_a_symbol_fails_the_observe(kato: Kato) -> None
     assert (session.stm(), session.time()) == ([], 0)
 
 
+def test_half_of_a_surrogate_pair_alone_in_the_stm_answers_500_on_predictions(kato: Kato) -> None:
+    half = {"content": b'{"strings":["a\\ud83d"]}', "headers": {"Content-Type": "application/json"}}
+    predicting = kato.session(config={"process_predictions": True})
+    assert predicting.ask("POST", "observe", **half).status_code == 500
+    session = kato.session()
+    assert session.ask("POST", "observe", **half).status_code == 200
+    assert session.ask("GET", "predictions").status_code == 500
+    session.observe("and another")
+    assert session.ask("GET", "predictions").status_code == 200
+
+
 def test_a_lone_surrogate_is_taken_and_makes_later_reads_fail(session: KatoSession) -> None:
     taken = session.ask(
         "POST",
