@@ -83,7 +83,7 @@ def session_status(session_id: str) -> SessionStatus | None:
             kato_url=binding.url,
             kato_session_id=binding.kato_session,
             node=binding.node,
-            time=binding.time,
+            time=binding.time - binding.base,
             stm_length=binding.stm_length,
             epoch=binding.epoch,
         )

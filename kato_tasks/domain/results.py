@@ -127,7 +127,11 @@ class Appended(BaseModel):
 
 
 class BindingStatus(BaseModel):
-    """Which KATO session serves a session now."""
+    """Which KATO session serves a session now.
+
+    ``time`` is the session's count of observes since its STM was last emptied, as callers of its tasks are told it;
+    KATO's own can be ahead, where no clear-stm was needed.
+    """
 
     kato_url: str
     kato_session_id: str

@@ -7,10 +7,15 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from kato_tasks import dead_letters
 from kato_tasks.bootstrap import Runtime
+from kato_tasks.domain.entries import entry_of
+from kato_tasks.domain.events import parse_event
 from kato_tasks.status import read_status
 from tests.integration.cli.running import Cli, append, drain, stm
+from tests.integration.recovering import learning
 from tests.waiting import wait_until
 
 
@@ -107,6 +112,25 @@ def test_sessions_show_prints_the_documented_form(cli: Cli, live: Runtime, kato_
     assert set(binding) == {"kato_url", "kato_session_id", "node", "time", "stm_length", "epoch"}
     assert (binding["kato_url"], binding["node"], binding["time"], binding["stm_length"]) == (kato_url, "desk", 2, 2)
     assert "applied           2 of 2" in cli("sessions", "show", "Case 1").out
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_sessions_show_counts_time_from_the_learn_that_emptied_the_stm(cli: Cli, live: Runtime, together: bool) -> None:
+    # Learned just after its one call the KATO session needs no clear-stm, and KATO's own time goes on.
+    append(live, "x", "a", "b")
+    if not together:
+        drain(live)
+    live.mailbox.append([entry_of(parse_event(learning("x", "learn")), event_id="learn")])
+    drain(live)
+
+    def time_and_stm() -> tuple[int, int]:
+        binding = cli("sessions", "show", "x", "--json").json["binding"]
+        return binding["time"], binding["stm_length"]
+
+    assert time_and_stm() == (0, 0)
+    append(live, "x", "c", first=3)
+    drain(live)
+    assert time_and_stm() == (1, 1)
 
 
 def test_sessions_list_finds_by_state(cli: Cli, live: Runtime) -> None:
