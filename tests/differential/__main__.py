@@ -11,7 +11,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.differential.histories import KINDS, history
-from tests.differential.running import Summary, pair
+from tests.differential.running import Summary, TooSlowError, pair
 
 
 def main() -> int:
@@ -60,7 +60,12 @@ def survey(given: argparse.Namespace, kinds: list[str]) -> int:
     with pair(given.url, given.other) as both:
         for index in range(given.first, given.first + given.histories):
             summary.histories += 1
-            for found in both.all(history(given.seed, index, kinds), summary):
+            try:
+                differing = list(both.all(history(given.seed, index, kinds), summary))
+            except TooSlowError:
+                summary.slow += 1
+                continue
+            for found in differing:
                 summary.differing += 1
                 for path, real, embedded in found.differences:
                     key = found.calls[-1].kind, re.sub(r"\d+", "#", path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from json.encoder import encode_basestring as quote
 from typing import Any, NamedTuple
 from urllib.parse import quote as quote_path
@@ -15,6 +16,7 @@ __all__ = [
     "ServerError",
     "bad_request",
     "gone",
+    "has_utf8",
     "invalid",
     "not_allowed",
     "not_found",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class Answer(NamedTuple):
@@ -66,6 +69,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def has_utf8(text: str) -> bool:
+    """Whether it can be sent or stored: half of a surrogate pair, which JSON can name, cannot."""
+    return text.isascii() or not _HALF_A_PAIR.search(text)
 
 
 def ok(value: Any) -> Answer:

@@ -34,7 +34,7 @@ RANKINGS = (
     "weighted_confidence",
     "weighted_snr",
 )
-_FILTERS = ("minhash", "length", "jaccard", "bloom", "rapidfuzz")
+FILTERS = ("minhash", "length", "jaccard", "bloom", "rapidfuzz")
 _INDEXERS = ("VI", "LSH", "ANNOY", "FAISS")
 _STM_MODES = ("CLEAR", "ROLLING")
 
@@ -89,7 +89,7 @@ _AT_CREATION: dict[str, Fits] = {
     "indexer_type": _in(_INDEXERS),
     "rank_sort_algo": _in(RANKINGS),
     # Whatever can be gone through, a text by its characters and an object by its keys.
-    "filter_pipeline": lambda value: all(map(_in(_FILTERS), value)),
+    "filter_pipeline": lambda value: all(map(_in(FILTERS), value)),
     "length_min_ratio": _from_to(0.0, 1.0),
     "length_max_ratio": _not_below(1.0),
     "jaccard_threshold": _from_to(0.0, 1.0),

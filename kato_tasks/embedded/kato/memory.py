@@ -97,6 +97,7 @@ def clear_all(kato: Kato, session: Session, _request: Request) -> Answer:
     _refuse_quoted_node(session)
     if kato.brain.saving:
         session.node.patterns.clear()
+        kato.brain.vectors.of(session.node.key).forget_unlearned()
     kato.brain.clear(session)
     return ok({"status": "cleared", "session_id": session.id, "scope": "all"})
 

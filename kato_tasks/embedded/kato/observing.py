@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from contextlib import suppress
 from typing import Any
 
-from kato_tasks.embedded.kato.answers import ServerError
+from kato_tasks.embedded.kato.answers import ServerError, has_utf8
 from kato_tasks.embedded.kato.bodies import Observation, Sequence
 from kato_tasks.embedded.kato.patterns import Event
 from kato_tasks.embedded.kato.predicting import Memo, Predicted, Wanted
@@ -17,7 +16,6 @@ from kato_tasks.embedded.kato.vectors import NodeVectors, Vectors
 
 STM_LIMIT = 1000
 LONGEST_STRING = 1_000_000
-HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class Brain:
@@ -132,7 +130,7 @@ class Brain:
             symbol = stm[0][0]
             if quoted or "'" in symbol or symbol.endswith("\\"):
                 raise ServerError("the symbol and the node's name go into SQL as they are")
-            if not symbol.isascii() and HALF_A_PAIR.search(symbol):
+            if not has_utf8(symbol):
                 raise ServerError("the symbol goes into SQL, and half of a surrogate pair cannot be sent")
         elif quoted:
             # Here KATO takes the failed query for one without a row.

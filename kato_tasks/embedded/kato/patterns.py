@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from kato_tasks.embedded.kato.answers import ServerError, text_of
+from kato_tasks.embedded.kato.answers import ServerError, has_utf8, text_of
 from kato_tasks.embedded.kato.statistics import Statistics, means
 
 Event = list[str]
@@ -115,9 +115,13 @@ class Patterns:
 
         `stored` False is a ClickHouse that is down. KATO counts before it writes the row, so a learn that
         raises `ServerError` has counted, and a known pattern needs no row: it is learned all the same.
+        A symbol with half of a surrogate pair fails before anything is counted.
         """
-        if sum(map(len, stm)) < 2:
+        symbols = [symbol for event in stm for symbol in event]
+        if len(symbols) < 2:
             return ""
+        if not all(map(has_utf8, symbols)):
+            raise ServerError("half of a surrogate pair cannot be stored")
         name = pattern_name(stm)
         before = self.counts.get(name, 0)
         self.counts[name] = before + 1

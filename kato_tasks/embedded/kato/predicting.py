@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from kato_tasks.embedded.kato.answers import ServerError
+from kato_tasks.embedded.kato.config import FILTERS
 from kato_tasks.embedded.kato.likeness import Match, State
 from kato_tasks.embedded.kato.patterns import Event, Pattern, Patterns
 from kato_tasks.embedded.kato.single import predict_single
@@ -32,6 +33,9 @@ class Wanted(NamedTuple):
     token_matching: bool = True
     fuzzy_token_threshold: float = 0.0
     affinity_emotive: object = None
+    passes: bool | None = True
+    """False: a filter that KATO does not know lets no pattern through; None: it fails at the filters. Those that it
+    knows are not applied here."""
 
     @classmethod
     def of(cls, setting: Callable[[str], Any], threshold: float, ranking: str) -> Wanted:
@@ -47,7 +51,17 @@ class Wanted(NamedTuple):
             # Compared with a number it fails, pattern by pattern, so that nothing is near enough.
             (fuzzy or 0.0) if isinstance(fuzzy, (int, float, type(None))) else inf,
             emotive or None,
+            _passes(setting("filter_pipeline")),
         )
+
+
+def _passes(filters: object) -> bool | None:
+    """Whether all filters are known; a config that is changed later takes any value."""
+    if not filters:
+        return True
+    if not isinstance(filters, (str, list, dict)) or any(isinstance(name, (list, dict)) for name in filters):
+        return None
+    return all(name in FILTERS for name in filters)
 
 
 class Predicted(NamedTuple):
@@ -73,6 +87,10 @@ def predict(patterns: Patterns, stm: list[Event], wanted: Wanted) -> Predicted:
     if len(symbols) == 1:
         found = predict_single(patterns, symbols[0], wanted.max_predictions, wanted.affinity_emotive)
         return Predicted("[" + ",".join(found) + "]", None, len(found))
+    if wanted.passes is None:
+        raise ServerError("filters that cannot be looked up")
+    if not wanted.passes:
+        return NOTHING
     state = State(stm, by_character=not wanted.token_matching, fuzzy=wanted.fuzzy_token_threshold)
     matches = _matches(patterns, state, wanted)
     if not matches:

@@ -13,6 +13,8 @@ def predict_single(patterns: Patterns, symbol: str, most: int, affinity_emotive:
     """The predictions, each as JSON text, best first."""
     found = []
     candidates = patterns.by_first.get(symbol, [])
+    if not candidates:
+        return []  # even where `most` is no whole number, with which KATO fails at what it found
     weights = None
     if affinity_emotive:
         symbols = {symbol}.union(*(pattern.symbols for pattern in candidates))

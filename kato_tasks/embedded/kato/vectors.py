@@ -8,7 +8,8 @@ approximately, so for many vectors its nearest may be others.
 - The three learned vectors nearest to the sum, however far away they are, put their symbols into the event, too.
 - A vector counts as learned from the next learn on, whichever session of the node observed it, and learns.
 - The first learned vector fixes the size; others are not learned and bring nothing with them.
-- clear-stm, clear-all and DELETE leave all that as it is. Only a node whose process served 100 others since loses it.
+- clear-stm and DELETE leave all that as it is, clear-all drops what is not learned yet. Only a node whose process
+  served 100 others since loses it all.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class NodeVectors:
                     self._learned[name] = unpack(f"{len(vector)}f", pack(f"{len(vector)}f", *vector))
                 except OverflowError:
                     continue  # beyond what the store holds
+        self._waiting.clear()
+
+    def forget_unlearned(self) -> None:
+        """What clear-all does: what was observed since the last learn is never found."""
         self._waiting.clear()
 
     def _nearest(self, vector: Vector) -> list[str]:

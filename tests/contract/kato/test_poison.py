@@ -46,6 +46,19 @@ def test_a_lone_surrogate_is_taken_and_makes_later_reads_fail(session: KatoSessi
     assert session.ask("GET", "stm").status_code == 500
 
 
+def test_half_of_a_surrogate_pair_fails_every_learn_which_then_counts_nothing(session: KatoSession) -> None:
+    half = {"content": b'{"strings":["\\ud83d"]}', "headers": {"Content-Type": "application/json"}}
+    session.observe("a")
+    assert session.ask("POST", "observe", **half).status_code == 200
+    for _ in range(2):
+        assert session.ask("POST", "learn").status_code == 500
+    name = "PTRN|" + hashlib.sha1(str([["a"], ["\ud83d"]]).encode(), usedforsecurity=False).hexdigest()
+    assert session.pattern(name) is None
+    assert session.observe("b")["stm_length"] == 3
+    at_end = session.sequence(["c"], learn_at_end=True)
+    assert (at_end["final_stm_length"], at_end["auto_learned_patterns"]) == (4, [])
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity"])
 def test_an_emotive_that_is_no_number_fails_every_learn_which_counts_all_the_same(
     session: KatoSession, value: str

@@ -422,6 +422,36 @@ def test_max_predictions_is_a_limit(kato: Kato, session: KatoSession) -> None:
     assert len(few.predictions()) == 2
 
 
+@pytest.mark.parametrize("found", [["a"], ["a", "b"]])
+@pytest.mark.parametrize("nothing", [["z"], ["z", "y"]])
+def test_a_limit_that_is_no_whole_number_fails_only_where_something_is_found(
+    kato: Kato, session: KatoSession, found: list[str], nothing: list[str]
+) -> None:
+    learned = session.learned(["a"], ["b"])
+    session.sequence(["a"], ["b"])
+    seen(session, learned)
+    for strings, status in ((nothing, 200), (found, 500)):
+        asking = kato.session(session.node, config={**QUIET, "max_predictions": 7.0})
+        asking.sequence(*([string] for string in strings))
+        assert asking.ask("GET", "predictions").status_code == status
+
+
+@pytest.mark.parametrize("filters", [["nope"], "length", [5], {"nope": 1}])
+def test_a_filter_that_kato_does_not_know_lets_no_pattern_through(session: KatoSession, filters: object) -> None:
+    learned = session.learned(["a"], ["b"])
+    session.sequence(["a"], ["b"])
+    seen(session, learned)
+    assert session.ask("POST", "config", json={"config": {"filter_pipeline": filters}}).status_code == 200
+    assert session.predictions() == []
+
+
+@pytest.mark.parametrize("filters", [5, True, [["length"]]])
+def test_filters_that_are_no_list_of_names_fail_predictions(session: KatoSession, filters: object) -> None:
+    session.sequence(["a"], ["b"])
+    assert session.ask("POST", "config", json={"config": {"filter_pipeline": filters}}).status_code == 200
+    assert session.ask("GET", "predictions").status_code == 500
+
+
 def test_a_new_pattern_is_seen_within_a_second(session: KatoSession) -> None:
     session.sequence(["a"], ["b"], ["c"])
     session.learn()

@@ -170,10 +170,20 @@ def test_nodes_do_not_share_vectors(kato: Kato) -> None:
     assert event(session, vectors=[[1.0, 1.1]]) == [symbol(kato, 1.0, 1.1)]
 
 
-def test_clear_all_forgets_no_vector(kato: Kato) -> None:
+def test_clear_all_forgets_no_learned_vector(kato: Kato) -> None:
     session = kato.session(learned(kato, [1.0, 1.0]))
     assert session.ask("POST", "clear-all").status_code == 200
     assert event(session, vectors=[[1.0, 1.1]]) == sorted([symbol(kato, 1.0, 1.0), symbol(kato, 1.0, 1.1)])
+
+
+def test_clear_all_forgets_the_vectors_that_no_learn_followed(kato: Kato) -> None:
+    session = kato.session()
+    session.observe("seen", vectors=[[0.4, 0.6]])
+    assert session.ask("POST", "clear-all").status_code == 200
+    session.observe("a", "b")
+    session.learn()
+    session.observe(vectors=[[1, 2]])
+    assert session.stm() == [[symbol(kato, 1, 2)]]
 
 
 def test_a_node_that_was_not_used_while_a_hundred_others_were_has_forgotten_its_vectors(kato: Kato) -> None:
