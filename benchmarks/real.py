@@ -72,7 +72,7 @@ def unpack(revision: str, into: Path) -> Path:
     return into
 
 
-def summed(name: str, runs: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> dict[str, Any]:
+def summed(name: str, share: float, runs: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> dict[str, Any]:
     """One row of the report: medians, and each round."""
 
     def rates(of: list[dict[str, Any]]) -> list[float]:
@@ -80,7 +80,7 @@ def summed(name: str, runs: list[dict[str, Any]], earlier: list[dict[str, Any]])
 
     row = {
         "name": name,
-        "what": LOADS[name].what,
+        "what": LOADS[name].told(share),
         "events": runs[0]["events"],
         "seconds": round(statistics.median(run["seconds"] for run in runs), 3),
         "per_second": statistics.median(rates(runs)),
@@ -136,7 +136,7 @@ def main() -> None:
                     rate = run["events"] / run["seconds"]
                     print(f"{number + 1}/{given.rounds} {which} {name}: {rate:,.0f}/s {run['counters']}", flush=True)
     report = [
-        summed(name, [run[name] for run in runs[NOW]], [run[name] for run in runs.get(given.against, [])])
+        summed(name, given.share, [run[name] for run in runs[NOW]], [run[name] for run in runs.get(given.against, [])])
         for name in rows
     ]
     for row in report:
