@@ -2,12 +2,15 @@
 
 Redis: kombu puts unacknowledged messages back when a channel closes. If the channel closes because the connection is
 gone, that needs a connection again, fails with AttributeError or a connection error, and ends the worker's main
-process. Nothing is lost by leaving it: the visibility timeout brings those messages back.
+process. So does an acknowledgement that was waiting for its turn when the channel closed. Nothing is lost by leaving
+either: the visibility timeout brings those messages back.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kato_tasks.instrumentation import say
@@ -33,6 +36,24 @@ def guard_redis_transport() -> None:
             except (AttributeError, OSError, RedisError) as exc:
                 say(log, logging.WARNING, "broker.messages_left", messages=held, error=exc)
                 self._delivered.clear()
+
+        def ack(self, delivery_tag: Any) -> None:
+            with self._as_a_lost_connection():
+                super().ack(delivery_tag)
+
+        def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+            with self._as_a_lost_connection():
+                super().reject(delivery_tag, requeue)
+
+        @contextmanager
+        def _as_a_lost_connection(self) -> Iterator[None]:
+            """Celery goes on after a ConnectionError, and ends the worker at kombu's AttributeError."""
+            try:
+                yield
+            except AttributeError as exc:
+                if self.channel.connection is not None:
+                    raise
+                raise ConnectionError("the connection to the broker is gone; it delivers the message again") from exc
 
     transport.Channel.QoS = GuardedQoS
 

@@ -251,7 +251,7 @@ def test_a_parked_task_whose_result_expired_before_it_was_completed_is_told_by_t
         expire_results(system)
         look_now(system)
         assert waiting.get(timeout=PATIENCE)["status"] == "applied"
-        assert not list(system.redis.scan_iter("*:w:*"))
+        wait_until(lambda: not list(system.redis.scan_iter("*:w:*")), 10, "told tasks wait no more")
 
 
 def test_a_parked_task_whose_event_is_gone_from_the_log_has_it_appended_again_by_the_sweep(
@@ -269,7 +269,7 @@ def test_a_parked_task_whose_event_is_gone_from_the_log_has_it_appended_again_by
         with system.workers(WORKER):
             answer = waiting.get(timeout=PATIENCE)
         assert (answer["position"], answer["node_id"]) == (2, "team")
-        assert not list(system.redis.scan_iter("*:w:*"))
+        wait_until(lambda: not list(system.redis.scan_iter("*:w:*")), 10, "told tasks wait no more")
 
 
 def test_a_task_kept_for_later_whose_id_another_event_took_is_told_at_its_time(system: System, name: str) -> None:
@@ -297,7 +297,7 @@ def test_a_task_kept_for_later_that_waits_beside_another_with_its_id_is_told_of_
         with pytest.raises(EventConflict, match="another body"):
             later.get(timeout=PATIENCE)
         assert time.monotonic() - begun < 9, "only the sweep over all that wait found it"
-        assert not list(system.redis.scan_iter("*:w:*"))
+        wait_until(lambda: not list(system.redis.scan_iter("*:w:*")), 10, "told tasks wait no more")
 
 
 def test_a_task_whose_result_nobody_wants_leaves_no_state_behind_when_it_was_parked(system: System, name: str) -> None:

@@ -1,14 +1,16 @@
-"""A worker's monitoring events never hold it up."""
+"""What a broker's connection does to a worker: its own events never hold it up, its loss never ends it."""
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from celery import Celery
 
-from kato_tasks.broker_guard import guard_worker_events
-from tests.services import RabbitmqServer
+from kato_tasks.broker_guard import guard_redis_transport, guard_worker_events
+from tests.services import RabbitmqServer, RedisServer
 
 
 def test_the_worker_s_own_events_wait_for_no_confirmation_and_task_messages_do(
@@ -49,3 +51,19 @@ def test_the_worker_s_own_events_wait_for_no_confirmation_and_task_messages_do(
         producer.publish({"a": 1}, routing_key="nobody")
         assert confirmed.count("task") == 3
     app.pool.force_close_all()
+
+
+@pytest.mark.parametrize("way", ["ack_log_error", "reject_log_error"])
+def test_an_acknowledgement_after_the_connection_is_gone_ends_no_worker(redis_server: RedisServer, way: str) -> None:
+    """Falls when it raises what Celery does not take for a lost connection (kombu's own: AttributeError)."""
+    redis_server.start()
+    guard_redis_transport()
+    app = Celery("guarded", broker=redis_server.url, set_as_current=False)
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue(f"guarded {way}")
+        queue.put("work")
+        message = queue.get(timeout=10)
+        message.channel.close()
+        message.channel._disconnect_pools()
+        getattr(message, way)(logging.getLogger(__name__), connection.connection_errors)
+        assert not message.acknowledged
