@@ -87,7 +87,11 @@ def _learn_again(lane: LaneContext, work: Work, intent: Intent, new: Binding) ->
 
 
 def _learn_anew(lane: LaneContext, work: Work, intent: Intent, made: Rebuilt) -> Step[Proceeded]:
-    """The same as if nothing had been sent, where KATO holds the STM in another order, and so under another name."""
+    """The same as if nothing had been sent, where KATO holds the STM in another order, and so under another name.
+
+    The first learn may have counted without leaving a row, and under this name nobody would see it.
+    """
+    yield from ask(Count(work.lane, "learns_in_doubt"))  # of the name it had
     yield from bind(lane, work, made, intent.call)
     why = "a learn left no trace, and the rebuilt STM has another name"
     return (yield from ask(Defer(lane.held, work.session, 0, work.attempts, work.unsent, why, go_on=lane.go_on)))

@@ -64,9 +64,15 @@ class _Group:
     learned_ms: list[int] = field(default_factory=list)
 
 
+def has_vectors(key: str) -> bool:
+    """Whether a key of ``key_of`` is the shape of a pattern with vectors."""
+    return not key.startswith("PTRN|")
+
+
 def key_of(name: str, content: list[list[str]] | None) -> str:
-    has_vectors = content is not None and any(is_vector(symbol) for event in content for symbol in event)
-    return shape(content) if content is not None and has_vectors else name
+    if content is None or not any(is_vector(symbol) for event in content for symbol in event):
+        return name
+    return shape(content)
 
 
 def partition_stats(rig: Views) -> list[dict[str, str]]:
@@ -102,10 +108,21 @@ def compare(
     doubt = Counter({partition: int(row.get("learns_in_doubt", 0)) for partition, row in enumerate(stats)})
     for node, mine in groups.items():
         partition = partition_of(lane_of(node))
+        without_rows: list[tuple[str, int]] = []
         for name, row in rig.patterns(node).items():
-            group = mine.setdefault(key_of(name, row.content), _Group())
+            key = key_of(name, row.content)
+            if row.content is None and key not in mine:
+                without_rows.append((name, row.frequency))
+                continue
+            group = mine.setdefault(key, _Group())
             group.have += row.frequency
             group.seen.append((name, row.content))
+        for name, frequency in without_rows:
+            # Its name says nothing of its vectors, so it is one that KATO seems not to have, if there is one.
+            missing = next((key for key, group in mine.items() if has_vectors(key) and group.have < group.low), name)
+            group = mine.setdefault(missing, _Group())
+            group.have += frequency
+            group.seen.append((name, None))
         for key, group in mine.items():
             out.patterns += 1
             out.unsure += bool(group.more)

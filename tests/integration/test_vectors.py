@@ -159,6 +159,19 @@ def test_a_learn_of_unknown_outcome_whose_stm_came_back_in_another_order_is_lear
     assert total(system, "learns_unknown") == 0
 
 
+def test_a_learn_that_kato_counted_without_a_row_and_learned_again_under_another_name_is_counted_in_doubt(
+    system: System, rt: Runtime
+) -> None:
+    """Falls when such a learn begins anew and nothing says that KATO may count it twice."""
+    (own, *_), x = with_learned_neighbours(system, rt, "Room")
+    system.faults({"kind": "clickhouse_down", "route": "learn", "count": 1, "node": "n"})
+    append_events([learn("a", "n")])
+    settled(rt, "a", "b")
+    wait_until(lambda: patterns(system, "n").get(name_of([["Room", own], x])) == 1, 5)
+    assert patterns(system, "n")[name_of([[own, "Room"], x])] == 1, "KATO counts before it writes the row"
+    assert (total(system, "learns_in_doubt"), total(system, "learns_unknown")) == (1, 0)
+
+
 def test_a_learn_that_was_applied_though_its_answer_was_lost_is_not_learned_again_in_another_order(
     system: System, rt: Runtime
 ) -> None:
