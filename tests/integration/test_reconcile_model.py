@@ -197,7 +197,9 @@ def test_whatever_goes_wrong_kato_holds_what_a_sequential_oracle_holds(
     lane.kato.land(everything=True)
     appended = followed(lane, appended)
     note(str(lane.kato.log))
-    check(lane, appended, learns_in_doubt=lane.stats().get("learns_unknown", 0))
+    stats = lane.stats()
+    # In doubt is a learn, too, that left no row and was learned again under another name.
+    check(lane, appended, learns_in_doubt=stats.get("learns_unknown", 0) + stats.get("learns_in_doubt", 0))
 
 
 @PLAN
