@@ -248,3 +248,21 @@ def test_patterns_that_differ_in_what_kato_adds_for_a_vector_are_counted_togethe
         learns = [Learn("s", "n", position, "PTRN|0", 10_000, [[OWN, "a"], ["b"]]) for position in (3, 6)]
         found = compare(kato, {"n": {OWN, NEAR}}, learns, [])
     assert found.mismatches == wrong
+
+
+@pytest.mark.parametrize(
+    ("found", "wrong"),
+    [
+        ({"PTRN|y": Pattern(1, None)}, 0),
+        ({"PTRN|y": Pattern(2, None)}, 1),
+        ({}, 1),
+        ({"PTRN|x": Pattern(1, [[OWN, "a"], ["b"]]), "PTRN|y": Pattern(1, None)}, 1),
+    ],
+    ids=["in its place", "twice in its place", "none", "beside it"],
+)
+def test_a_count_without_a_row_stands_for_a_pattern_with_vectors_that_kato_seems_not_to_have(
+    redis_url: str, found: dict[str, Pattern], wrong: int
+) -> None:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as view:
+        learns = [Learn("s", "n", 3, "PTRN|x", 10_000, [[OWN, "a"], ["b"]])]
+        assert compare(Told(view, found), {"n": {OWN}}, learns, []).mismatches == wrong

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from kato_tasks.embedded.kato.server import serve_in_thread
-from tests.differential.calls import asks
+from tests.differential.calls import Call, asks
 from tests.differential.histories import history
 from tests.differential.running import Pair, Summary, pair
 
@@ -47,6 +47,24 @@ def test_two_embedded_katos_answer_random_histories_alike(twins: tuple[Pair, str
         assert found is None, found.shown()
     assert sum(summary.calls.values()) > 150
     assert len(summary.calls) > 15
+
+
+def test_a_history_whose_call_took_too_long_over_an_expiry_is_given_up_and_counted(
+    twins: tuple[Pair, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.differential.running.IN_TIME_SECONDS", 0.0)
+    calls = [
+        asks("create", "POST", "/sessions", {"node_id": "~n0"})._replace(makes="~s0"),
+        asks("observe", "POST", "/sessions/~s0/observe", {"strings": ["a"]}),
+        Call("wait", "WAIT", "0.01"),
+        asks("exists", "GET", "/sessions/~s0/exists"),
+    ]
+    summary = Summary()
+    assert twins[0].run(calls, summary) is None
+    assert summary.slow == 1
+    monkeypatch.undo()
+    assert twins[0].run(calls, summary) is None
+    assert summary.slow == 1
 
 
 def test_a_difference_is_found_and_shortened_to_the_calls_that_it_needs(twins: tuple[Pair, str, str]) -> None:
