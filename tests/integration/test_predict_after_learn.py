@@ -1,0 +1,64 @@
+"""What a learn answered is what the next predict of its node sees, whichever session asks, and nobody else waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from kato_tasks import append_events, learn, observe, predict
+from tests.integration.system import System, drained
+from tests.services import KatoServer, RedisServer
+
+NODE = "one shop"
+ROUNDS = 8
+LATE_MS = 280
+"""A little sooner than what a predict waits out, and later than a real KATO showed any pattern."""
+
+
+@pytest.fixture(scope="module")
+def system(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A KATO that shows a new pattern late, and a worker."""
+    redis_server.start()
+    kato = KatoServer(tmp_path_factory.mktemp("late-kato"), "--visible-after-ms", str(LATE_MS))
+    kato.start()
+    system = System(redis_server, redis_server, kato, tmp_path_factory.mktemp("system"))
+    try:
+        with system.here(), system.workers(["--pool", "threads", "--concurrency", "4"]):
+            yield system
+    finally:
+        kato.stop()
+
+
+def test_the_next_predict_of_a_node_sees_what_a_learn_of_another_session_answered(system: System) -> None:
+    """Falls without the lane's `le` in commit.lua: predict asks before KATO shows the pattern."""
+    observe.delay("asker", {"strings": ["start"]}, node_id=NODE).get(timeout=30)
+    seen = []
+    for number in range(ROUNDS):
+        teacher = f"teacher {number}"
+        for page in ("start", f"next {number}"):
+            observe.delay(teacher, {"strings": [page]}, node_id=NODE)
+        name = learn.delay(teacher).get(timeout=30)["pattern_name"]
+        answer = predict.delay("asker").get(timeout=30)
+        seen.append(name in [f"PTRN|{one['name'].removeprefix('PTRN|')}" for one in answer["predictions"]])
+    assert seen == [True] * ROUNDS
+
+
+def test_a_predict_is_answered_while_other_sessions_of_its_node_learn_all_the_time(system: System) -> None:
+    observe.delay("patient", {"strings": ["x"]}, node_id="busy").get(timeout=30)
+    events = []
+    for number in range(400):
+        session = f"pupil {number}"
+        events.append(
+            {"session_id": session, "node_id": "busy", "event_id": f"{session}/o", "observation": {"strings": ["x"]}}
+        )
+        events.append({"session_id": session, "node_id": "busy", "event_id": f"{session}/l", "event_type": "learn"})
+    append_events(events)
+    began = time.monotonic()
+    predict.delay("patient").get(timeout=30)
+    took = time.monotonic() - began
+    drained([f"pupil {number}" for number in range(400)])
+    trained = time.monotonic() - began
+    # It had its place among learns that followed each other; with each of them it would have waited for the last one.
+    assert took < max(1.0, trained / 2) or took < 2.0
