@@ -47,7 +47,7 @@ def configuration(config: Settings) -> dict[str, Any]:
     return {
         "broker_url": config.broker_url,
         "result_backend": config.result_backend,
-        "imports": ("kato_tasks.tasks", "kato_tasks.worker_signals"),
+        "imports": ("kato_tasks.tasks", "kato_tasks.worker_signals", "kato_tasks.flower_pages"),
         "task_queues": queues(config.shards),
         "task_default_queue": CONTROL_QUEUE,
         "task_default_exchange": EXCHANGE.name,
@@ -102,5 +102,5 @@ def beat_schedule() -> dict[str, Any]:
     }
 
 
-app = Celery("kato_tasks")
+app = Celery("kato_tasks", amqp="kato_tasks.quiet_amqp:QuietAMQP")
 app.conf.update(configuration(settings()))
