@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
@@ -173,7 +172,10 @@ def _run(order: _Order, rejects_path: Path, summary: Summary) -> None:
     columns, delimiter = order.columns, _delimiter(order.delimiter)
     if order.source == "":
         raise Failure("--source is empty; give the rows' source a name", UNUSABLE)
-    columns.check()
+    if order.of_rejects and order.source is not None:
+        raise Failure(f"{order.file} says itself from which source its rows come; leave --source out", UNUSABLE)
+    if not order.of_rejects:
+        columns.check()
     rejects = Rejects(rejects_path)
     with open_source(order.file, complete=order.last_line) as source:
         # After the file: a wrong path need not wait for Redis and Celery.
@@ -277,8 +279,7 @@ def _report(summary: Summary, rejects: Path, as_json: bool) -> None:
     if summary.skipped:
         parts.append(f"{summary.skipped:,} passed over, as --changed skip says")
     if summary.rejected:
-        mend = "mend their raw text and import that file" if rejects != Path(os.devnull) else "thrown away"
-        parts.append(f"{summary.rejected:,} rejected (see {rejects}; {mend})")
+        parts.append(f"{summary.rejected:,} rejected (see {rejects}; mend their raw text and import that file)")
     if summary.backwards:
         older = "row is older than one" if summary.backwards == 1 else "rows are older than ones"
         parts.append(

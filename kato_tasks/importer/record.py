@@ -77,13 +77,14 @@ class KnownRows:
         self.empty = True
 
     def put(self, kind: Kind, row: Row, *, learned: bool, run: int) -> None:
+        if kind == "g":
+            if (place := self._table.find(row.key)) >= 0:
+                self._flags[place] &= ~EXPECTED
+            return
         self._table.add(row.key)
         self.empty = False
         place = self._table.find(row.key)
         flags = self._flags[place] & LEARNED
-        if kind == "g":
-            self._flags[place] &= ~EXPECTED
-            return
         self._checks[place], self._lines[place], self._runs[place] = row.check, row.line, run
         self.mended = self.mended or kind == "m"
         self._flags[place] = flags | (LEARNED if learned else 0) | (EXPECTED if kind == "r" else 0)
@@ -166,6 +167,7 @@ class SourceRecord:
         self._redis = client
         self._run = run
         self._left: list[str] = []
+        self._intended: tuple[str, list[Row], str] = ("", [], "")
 
     def load(self) -> None:
         """Read what is known of the source."""
@@ -215,6 +217,7 @@ class SourceRecord:
     def intend(self, kind: Kind, rows: Sequence[Row]) -> None:
         """These rows are about to be appended."""
         text = _chunk(kind, rows, learned=False, run=self.about.runs)
+        self._intended = (kind, list(rows), text)
         self._write(lambda pipe: pipe.hset(self._key("pending"), self._run, text))
 
     def keep(self, chunks: Sequence[tuple[Kind, Sequence[Row], bool]], read: tuple[int, int, int] | None) -> None:
@@ -225,7 +228,7 @@ class SourceRecord:
             for kind, rows, learned in chunks:
                 if rows:
                     kept += len(rows)
-                    pipe.rpush(self._key("rows"), _chunk(kind, rows, learned=learned, run=self.about.runs))
+                    pipe.rpush(self._key("rows"), self._text(kind, rows, learned=learned))
             pipe.hdel(self._key("pending"), self._run)
             if kept:
                 pipe.hincrby(self._key("source"), "kept", kept)
@@ -235,6 +238,12 @@ class SourceRecord:
                 pipe.hset(f"{_ROOT}begins:{first:016x}", self.digest, self.name)
 
         self._write(write)
+
+    def _text(self, kind: Kind, rows: Sequence[Row], *, learned: bool) -> str:
+        """A chunk; where all rows that were intended are kept, theirs."""
+        if not learned and (kind, rows) == self._intended[:2]:
+            return self._intended[2]
+        return _chunk(kind, rows, learned=learned, run=self.about.runs)
 
     def end(self, *, learned: bool) -> None:
         """The source was read to its end; ``learned``: each session with rows got its learn."""

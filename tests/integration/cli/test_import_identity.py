@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.entries import entry_of
 from kato_tasks.domain.events import parse_event
-from kato_tasks.importer import Columns, Summary, Undecided
+from kato_tasks.importer import Changed, Columns, Summary, Undecided
 from kato_tasks.importer import intake as intake_module
 from tests.integration.cli.running import Imports, Killed
 
@@ -157,7 +157,7 @@ def test_changed_add_appends_changed_rows_as_other_events(imports: Imports, hund
 
 
 @pytest.mark.parametrize("changed", ["add", "skip"])
-def test_fewer_rows_than_before_are_asked_about(imports: Imports, hundred: list[str], changed: str) -> None:
+def test_fewer_rows_than_before_are_asked_about(imports: Imports, hundred: list[str], changed: Changed) -> None:
     del hundred[10:15]
     with pytest.raises(Undecided, match="5 rows of 99 are gone"):
         imports(a_file(hundred), timestamp="t")
@@ -212,21 +212,18 @@ def test_a_row_under_way_when_an_import_died_is_asked_about_when_it_changed(
     assert imports.total() == 9
 
 
-IDS = {"event_id": "no", "strings": ("a",)}
-
-
 def test_rows_with_ids_are_known_by_them_wherever_they_stand(imports: Imports, rt: Runtime) -> None:
-    assert imports("no,s,a\n1,x,home\n2,x,home\n1,y,home\n", **IDS).appended == 3
+    assert imports("no,s,a\n1,x,home\n2,x,home\n1,y,home\n", event_id="no").appended == 3
     forget_ids(rt)
-    summary = imports("no,s,a\n3,x,new\n2,x,home\n", file="input", **IDS)
+    summary = imports("no,s,a\n3,x,new\n2,x,home\n", event_id="no")
     assert (summary.appended, summary.duplicates) == (1, 1)
     assert [event["event_id"] for event in imports.log("x")] == ["1", "2", "3"]
 
 
 def test_an_id_with_another_body_or_none_is_a_rejected_row(imports: Imports, rt: Runtime) -> None:
-    imports("no,s,a\n1,x,home\n", **IDS)
+    imports("no,s,a\n1,x,home\n", event_id="no")
     for _ in range(2):
-        summary = imports("no,s,a\n1,x,search\n,x,home\n", **IDS)
+        summary = imports("no,s,a\n1,x,search\n,x,home\n", event_id="no")
         assert (summary.appended, summary.rejected) == (0, 2)
         forget_ids(rt)
     reasons = [reject["reason"] for reject in imports.rejects]
