@@ -166,7 +166,8 @@ def _differs(found: Comparison, record: SourceRecord, name: str, content: Conten
         if line == first.line
         else f"the row that was imported from line {first.line} of {name}{f' ({was})' if was else ''} is not in it now"
     )
-    unknown = f", {_rows(new)} {_are(new)} not known (first: line {next(iter(found.texts))})" if new else ""
+    shown = next(iter(found.texts), 0)
+    unknown = f", {_rows(new)} {_are(new)} not known (first: line {shown}, {found.texts[shown][1]!r})" if new else ""
     mended = (
         "if rows were mended that are events already, --changed skip leaves those events as they are and appends "
         "only other new rows; if what is not known are other events, --changed add appends all of it"
