@@ -2,132 +2,218 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import click
 
+from kato_tasks.cli.interrupts import Interrupts
 from kato_tasks.cli.lazy import BAD_INPUT, INTERRUPTED, UNUSABLE, Failure, store_sentence
 from kato_tasks.cli.output import count, seconds, show_json, talk
+from kato_tasks.cli.sections import Grouped, section
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.importer import BadInput, Columns, Importer, ImportStore, Progress, Rejects, Summary, open_source
+from kato_tasks.importer import (
+    BadInput,
+    Changed,
+    Columns,
+    Importer,
+    ImportStore,
+    MendedImporter,
+    Progress,
+    Rejects,
+    Summary,
+    Undecided,
+    is_rejects,
+    open_source,
+)
 from kato_tasks.importer.records import Form
 
+SOME_REJECTED = 3
 TALK_SECONDS = 5.0
 
 
-@click.command("import")
+@click.command("import", cls=Grouped)
 @click.argument("file")
-@click.option("--session", metavar="COLUMN", help="The column that holds the session id.")
-@click.option("--node", metavar="NODE_ID", help="One node for every row, by its id. Default: the session's own.")
-@click.option("--node-column", metavar="COLUMN", help="The column that holds the node_id.")
-@click.option("--strings", metavar="A,B", default="", help="Columns whose cells become strings; empty cells do not.")
-@click.option("--prefix", is_flag=True, help="Write a string as column:value.")
-@click.option("--emotive", "emotives", metavar="NAME=COLUMN", multiple=True, help="An emotive. May be repeated.")
-@click.option("--timestamp", metavar="COLUMN", help="The column that holds the time (ISO 8601).")
-@click.option("--metadata", metavar="A,B", default="", help="Columns that go into the observation's metadata.")
-@click.option("--learn", is_flag=True, help="Learn at each session's end, which is the file's end.")
-@click.option("--last-line", is_flag=True, help="FILE is complete: take its last line, though it has no line end.")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="Default: by the file's name.")
-@click.option("--delimiter", help="Of a CSV: one of , ; | or tab. Default: found out from the header.")
-@click.option("--rejects", type=click.Path(path_type=Path), help="Default: FILE.rejects.jsonl")
-@click.option("--strict", is_flag=True, help="Exit with 1 when any row was rejected, not only when all were.")
-@click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
-def import_file(
-    file: str,
-    session: str | None,
-    node: str | None,
-    node_column: str | None,
-    strings: str,
-    prefix: bool,
-    emotives: tuple[str, ...],
-    timestamp: str | None,
-    metadata: str,
-    learn: bool,
-    last_line: bool,
-    form: Form | None,
-    delimiter: str | None,
-    rejects: Path | None,
-    strict: bool,
-    as_json: bool,
-) -> None:
-    r"""Import FILE (- for standard input): a CSV with a header, or JSON lines.
+@section(
+    "What the rows hold",
+    click.option("--session", metavar="COLUMN", help="The column that holds the session id."),
+    click.option("--node", metavar="NODE_ID", help="One node for every row, by its id. Default: the session's own."),
+    click.option("--node-column", metavar="COLUMN", help="The column that holds the node_id."),
+    click.option("--strings", metavar="A,B", default="", help="Columns whose cells become strings; empty ones do not."),
+    click.option("--prefix", is_flag=True, help="Write a string as column:value."),
+    click.option("--emotive", "emotives", metavar="NAME=COLUMN", multiple=True, help="An emotive. May be repeated."),
+    click.option("--timestamp", metavar="COLUMN", help="The column that holds the time (ISO 8601)."),
+    click.option("--metadata", metavar="A,B", default="", help="Columns that go into the observation's metadata."),
+)
+@section(
+    "By what rows are known again",
+    click.option("--event-id", metavar="COLUMN", help="The column that holds each row's id, unique in its session."),
+    click.option("--source", metavar="NAME", help="The source's name. Default: the path of FILE, without .gz."),
+    click.option(
+        "--changed",
+        type=click.Choice(["add", "skip"]),
+        help="What to do with rows that are not as they were imported: append them as other events, or pass over them.",
+    ),
+)
+@section(
+    "How FILE is read",
+    click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="Default: by the file's name."),
+    click.option("--delimiter", help="Of a CSV: one of , ; | or tab. Default: found out from the header."),
+    click.option("--last-line", is_flag=True, help="FILE is complete: take its last line, though it has no line end."),
+)
+@section(
+    "What else is done",
+    click.option("--learn", is_flag=True, help="Learn at each session's end, which is the file's end."),
+    click.option("--rejects", type=click.Path(path_type=Path), help="Default: FILE.rejects.jsonl"),
+    click.option("--strict", is_flag=True, help="Exit with 1 instead of 3 when rows were rejected."),
+    click.option("--json", "as_json", is_flag=True, help="The summary as JSON."),
+)
+def import_file(as_json: bool, strict: bool, rejects: Path | None, **words: Any) -> None:
+    """Import FILE (- for standard input): a CSV with a header, or JSON lines.
 
-    JSON lines are standard KATO events, or flat objects when columns are mapped as for a CSV.
-    The same file imported again adds nothing; a file that has grown adds its new rows; an import that was
-    stopped is taken up by the same command. Rows that are no events go to the rejects file. A last line
-    without a line end may be half of one that is being written: it is left for the next import, and so are
-    the learns, unless --last-line says that FILE is complete.
+    JSON lines are standard KATO events, or flat objects when columns are mapped as for a CSV. Rows are appended in
+    the file's order, each once: the same command again adds what is new in FILE, wherever it stands, and an import
+    that was stopped is taken up by the same command.
 
     \b
-    kato-tasks import log.csv --session case_id --strings activity --timestamp timestamp --learn
-    """
-    columns = Columns(
-        session=session,
-        node=node,
-        node_column=node_column,
-        strings=_names(strings),
-        emotives=tuple(_emotive(text) for text in emotives),
-        timestamp=timestamp,
-        metadata=_names(metadata),
-        prefix=prefix,
-    )
+    kato-tasks import log.csv --session case --strings activity --learn
+    kato-tasks import orders.csv --session who --strings step --event-id no
+    zcat 17.gz | kato-tasks import - --source day-17 --format csv \\
+        --session who --strings what
+    kato-tasks import log.csv.rejects.jsonl
+
+    A row is known by its id (--event-id, or the event_id of a JSON line); else by its source and by its session,
+    time, strings, vectors and emotives. Where rows that were imported are gone from FILE or differ, nothing is
+    appended, and a sentence says what differs and which option decides.
+
+    Rows that are no events go to the rejects file. Mend the text in its "raw" and import it like any file: it says
+    itself how its rows are mapped and from which source they come. A last line without a line end may be half of
+    one that is being written: it is left for the next import, and so are the learns, unless --last-line says that
+    FILE is complete.
+
+    \b
+    Exit codes: 0  every row is in the log
+                1  FILE or the mapping cannot be read, or no row is an event
+                2  not begun or stopped, for instance because an option has to decide
+                3  some rows were rejected, the others are in the log
+              130  stopped by Ctrl-C
+    """  # noqa: D301 - click wants the character itself
+    order = _Order(**words)
     summary = Summary()
+    path = rejects or _default_rejects(order)
     try:
-        _run(file, columns, form or _form_of(file), _delimiter(delimiter), learn, last_line, rejects, summary)
+        _run(order, path, summary)
+    except Undecided as exc:
+        raise Failure(str(exc), UNUSABLE) from None
     except BadInput as exc:
         raise Failure(str(exc), BAD_INPUT) from None
     except StoreUnavailable as exc:
-        raise Failure(_interrupted_store(exc, file, summary), UNUSABLE) from None
+        raise Failure(_interrupted_store(exc, order.file, summary), UNUSABLE) from None
     except KeyboardInterrupt:
-        talk(f"stopped {_where(file, summary)}; the same command goes on from there")
+        talk(f"stopped {_where(order.file, summary)}; the same command goes on from there")
         raise click.exceptions.Exit(INTERRUPTED) from None
-    _report(summary, rejects or _default_rejects(file), as_json)
+    _report(summary, path, as_json)
     if summary.left_for_later:
         talk(
-            f"the last line of {file} has no line end, so it may be half of one: it was left for the next import"
-            f"{', and so were the learns' if learn else ''}; add --last-line if the file is complete"
+            f"the last line of {order.file} has no line end, so it may be half of one: it was left for the next import"
+            f"{', and so were the learns' if order.learn else ''}; add --last-line if the file is complete"
         )
-    if summary.rejected and (strict or summary.rejected == summary.rows):
-        raise click.exceptions.Exit(BAD_INPUT)
+    if summary.rejected:
+        raise click.exceptions.Exit(BAD_INPUT if strict or summary.rejected == summary.rows else SOME_REJECTED)
 
 
-def _run(
-    file: str,
-    columns: Columns,
-    form: Form,
-    delimiter: str | None,
-    learn: bool,
-    last_line: bool,
-    rejects_path: Path | None,
-    summary: Summary,
-) -> None:
-    columns.check()
-    rejects = Rejects(rejects_path or _default_rejects(file))
-    with open_source(file, complete=last_line) as source:
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What was said on the command line."""
+
+    file: str
+    session: str | None
+    node: str | None
+    node_column: str | None
+    strings: str
+    prefix: bool
+    emotives: tuple[str, ...]
+    timestamp: str | None
+    metadata: str
+    event_id: str | None
+    source: str | None
+    changed: Changed | None
+    form: Form | None
+    delimiter: str | None
+    last_line: bool
+    learn: bool
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(
+            session=self.session,
+            node=self.node,
+            node_column=self.node_column,
+            strings=_names(self.strings),
+            emotives=tuple(_emotive(text) for text in self.emotives),
+            timestamp=self.timestamp,
+            metadata=_names(self.metadata),
+            prefix=self.prefix,
+            event_id=self.event_id,
+        )
+
+    @property
+    def of_rejects(self) -> bool:
+        """Whether the file is a rejects file, which says itself how it is mapped."""
+        return self.file != "-" and is_rejects(Path(self.file))
+
+
+def _run(order: _Order, rejects_path: Path, summary: Summary) -> None:
+    columns, delimiter = order.columns, _delimiter(order.delimiter)
+    if order.source == "":
+        raise Failure("--source is empty; give the rows' source a name", UNUSABLE)
+    if order.of_rejects and order.source is not None:
+        raise Failure(f"{order.file} says itself from which source its rows come; leave --source out", UNUSABLE)
+    if not order.of_rejects:
+        columns.check()
+    rejects = Rejects(rejects_path)
+    with open_source(order.file, complete=order.last_line) as source:
         # After the file: a wrong path need not wait for Redis and Celery.
         from kato_tasks.api import append_entries
         from kato_tasks.bootstrap import runtime
 
         rt = runtime()
-        with _progress(file) as progress:
-            importer = Importer(
-                append=lambda entries: append_entries(rt, entries),
-                store=ImportStore(rt.redis),
-                rejects=rejects,
-                limits=rt.settings.limits,
-                columns=columns,
-                form=form,
-                delimiter=delimiter,
-                learn=learn,
-                on_progress=progress.show,
-                summary=summary,
-            )
+        store, interrupts = ImportStore(rt.redis), Interrupts()
+        with _progress(order.file) as progress, interrupts:
             try:
-                importer.run(source)
+                if order.of_rejects:
+                    MendedImporter(
+                        append=lambda entries: append_entries(rt, entries),
+                        store=store,
+                        rejects=rejects,
+                        limits=rt.settings.limits,
+                        learn=order.learn,
+                        changed=order.changed,
+                        undisturbed=interrupts.held,
+                        summary=summary,
+                    ).run(Path(order.file))
+                else:
+                    Importer(
+                        append=lambda entries: append_entries(rt, entries),
+                        store=store,
+                        rejects=rejects,
+                        limits=rt.settings.limits,
+                        columns=columns,
+                        form=order.form or _form_of(order.file),
+                        delimiter=delimiter,
+                        learn=order.learn,
+                        name=order.source,
+                        changed=order.changed,
+                        guessed=order.form is None,
+                        on_progress=progress.show,
+                        undisturbed=interrupts.held,
+                        summary=summary,
+                    ).run(source)
             finally:
                 rejects.close()
 
@@ -159,8 +245,17 @@ def _form_of(file: str) -> Form:
     return "csv"
 
 
-def _default_rejects(file: str) -> Path:
-    return Path("stdin.rejects.jsonl" if file == "-" else f"{file}.rejects.jsonl")
+def _default_rejects(order: _Order) -> Path:
+    if order.file == "-":
+        name = re.sub(r"[^\w.-]+", "_", order.source or "").strip("._") or "stdin"
+        return Path(f"{name}.rejects.jsonl")
+    if order.of_rejects:
+        # What is rejected once more keeps its place in the source, in a file beside this one.
+        head, found, number = order.file.removesuffix(".jsonl").rpartition(".rejects-")
+        if found and number.isdigit():
+            return Path(f"{head}.rejects-{int(number) + 1}.jsonl")
+        return Path(f"{order.file.removesuffix('.jsonl').removesuffix('.rejects')}.rejects-2.jsonl")
+    return Path(f"{order.file}.rejects.jsonl")
 
 
 def _where(file: str, summary: Summary) -> str:
@@ -181,10 +276,21 @@ def _report(summary: Summary, rejects: Path, as_json: bool) -> None:
     parts = [f"{count(summary.rows, 'row')}: {summary.appended:,} appended"]
     if summary.duplicates:
         parts.append(f"{summary.duplicates:,} known from before")
+    if summary.skipped:
+        parts.append(f"{summary.skipped:,} passed over, as --changed skip says")
     if summary.rejected:
-        parts.append(f"{summary.rejected:,} rejected (see {rejects})")
+        parts.append(f"{summary.rejected:,} rejected (see {rejects}; mend their raw text and import that file)")
+    if summary.backwards:
+        older = "row is older than one" if summary.backwards == 1 else "rows are older than ones"
+        parts.append(
+            f"{summary.backwards:,} {older} before in the session (first: line {summary.backwards_line}), "
+            "and the file's order was kept"
+        )
     if summary.learns:
-        parts.append(f"{count(summary.learns, 'learn')} at sessions' ends")
+        parts.append(
+            f"{count(summary.learns, 'learn')} at sessions' ends"
+            + (", whose new rows are patterns of their own" if summary.relearned else "")
+        )
     rate = summary.as_json()["rows_per_second"]
     click.echo(f"{', '.join(parts)}; {seconds(summary.seconds)}, {rate:,} rows/s")
 

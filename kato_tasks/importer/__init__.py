@@ -1,17 +1,34 @@
-"""Files of events (CSV, JSONL) into the log: resumable, and adding nothing twice.
+"""Files of events (CSV, JSONL) into the log: resumable, and adding each row once.
 
-Every line extends a chain of hashes over all lines so far, which starts from the mapping options. A row's
-``event_id`` is the chain at its last line: the same row at the same place of the same file has the same id
-whenever, however often and by however many imports it is read, also when the file has grown meanwhile.
-Blocks of lines that are in the store completely are written down (checkpoints), so that a later import
-passes over them without sending anything.
+A row is known by an id of its own, if its file has ids; else by its source (the file's path or a given name), its
+content and, among equal rows, its number (``identity.py``). The store keeps a record of each source (``record.py``).
+Before anything is appended from a source that is known, all of it is compared with its record; where rows that were
+imported are gone or differ, the import stops and says which option decides (``comparing.py``). Rejected rows go to a
+file that can be mended and imported itself (``mending.py``).
 """
 
-from kato_tasks.importer.errors import BadInput
-from kato_tasks.importer.importing import Importer, Progress, Summary
+from kato_tasks.importer.comparing import Changed
+from kato_tasks.importer.errors import BadInput, Undecided
+from kato_tasks.importer.importing import Importer, Progress
+from kato_tasks.importer.intake import Summary
 from kato_tasks.importer.mapping import Columns
-from kato_tasks.importer.rejects import Rejects
+from kato_tasks.importer.mending import MendedImporter
+from kato_tasks.importer.rejects import Rejects, is_rejects
 from kato_tasks.importer.source import Source, open_source
 from kato_tasks.importer.store import ImportStore
 
-__all__ = ["BadInput", "Columns", "ImportStore", "Importer", "Progress", "Rejects", "Source", "Summary", "open_source"]
+__all__ = [
+    "BadInput",
+    "Changed",
+    "Columns",
+    "ImportStore",
+    "Importer",
+    "MendedImporter",
+    "Progress",
+    "Rejects",
+    "Source",
+    "Summary",
+    "Undecided",
+    "is_rejects",
+    "open_source",
+]

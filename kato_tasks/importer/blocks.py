@@ -1,4 +1,4 @@
-"""Lines in blocks, each line with the chain of hashes that names it and everything before it."""
+"""Lines in blocks. With a seed, each line has the chain of hashes by which the version before named rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ CONTINUED_BYTES = 1_000_000
 
 @dataclass(slots=True)
 class Block:
-    """Consecutive lines. ``number`` is the first one's in the file (from 1), ``offset`` its first byte."""
+    """Consecutive lines. ``number`` is the first one's in the file (from 1), ``offset`` its first byte.
+
+    ``chains`` is empty unless the blocks were asked for them.
+    """
 
     number: int
     offset: int
@@ -47,9 +50,10 @@ class Block:
 class Blocks:
     """Cuts a source into blocks: the same lines always into the same blocks, however many lines follow."""
 
-    def __init__(self, source: Source, seed: bytes) -> None:
+    def __init__(self, source: Source, seed: bytes | None) -> None:
         self._source = source
-        self._chain = sha256(seed).digest()
+        self._chain = sha256(seed).digest() if seed is not None else b""
+        self._chained = seed is not None
         self._number = 1
         self._offset = 0
         self._ended = False
@@ -83,7 +87,12 @@ class Blocks:
             return
         self._again.extendleft(reversed(list(zip(block.lines[lines:], block.sizes[lines:], strict=True))))
         del block.lines[lines:], block.chains[lines:], block.sizes[lines:]
-        self._chain = block.chains[-1]
+        if self._chained:
+            self._chain = block.chains[-1]
+
+    def stop_chain(self) -> None:
+        """The lines to come need no chains."""
+        self._chained = False
 
     def close(self, block: Block) -> None:
         """The block is complete: the next one begins after its last line."""
@@ -99,8 +108,9 @@ class Blocks:
             self._ended = True
             return False
         line, size = read
-        self._chain = sha256(self._chain + line).digest()
         block.lines.append(line)
-        block.chains.append(self._chain)
+        if self._chained:
+            self._chain = sha256(self._chain + line).digest()
+            block.chains.append(self._chain)
         block.sizes.append(size)
         return True

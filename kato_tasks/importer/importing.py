@@ -1,61 +1,37 @@
-"""The import itself: blocks of lines → valid events → the log, with a checkpoint after each block."""
+"""The import itself: lines → rows → those that are not known yet into the log."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Any
 
-from kato_tasks.domain.entries import Entry, entry_of
-from kato_tasks.domain.events import Event, parse_event
-from kato_tasks.domain.ids import belongs, node_id_of
 from kato_tasks.domain.observations import Limits
-from kato_tasks.domain.results import Appended
-from kato_tasks.errors import InvalidEvent, NodeConflict
+from kato_tasks.importer.before import Before, chain_id
 from kato_tasks.importer.blocks import Block, Blocks
-from kato_tasks.importer.errors import BadInput, RowRejected
-from kato_tasks.importer.mapping import Columns, Mapper, cells_mapper, check_header, objects_mapper
-from kato_tasks.importer.records import (
-    Form,
-    Record,
-    Texts,
-    csv_records,
-    header_cells,
-    json_records,
-    not_utf8,
-    sniff_delimiter,
+from kato_tasks.importer.comparing import Changed, check_changed, check_others, compare, has_own_id
+from kato_tasks.importer.errors import Undecided
+from kato_tasks.importer.identity import (
+    Occurrences,
+    changed,
+    content_check,
+    content_key,
+    id_key,
+    metadata_check,
+    nth,
 )
-from kato_tasks.importer.rejects import Rejects
+from kato_tasks.importer.intake import Append, Intake, Raw, Summary
+from kato_tasks.importer.mapping import Columns
+from kato_tasks.importer.reading import MappedRow, Reader
+from kato_tasks.importer.record import Row, SourceRecord
+from kato_tasks.importer.records import Form, Texts
+from kato_tasks.importer.rejects import FORM, Rejects
 from kato_tasks.importer.source import Source
-from kato_tasks.importer.store import ImportStore, Known
+from kato_tasks.importer.store import ImportStore
 
-SEND_ENTRIES = 5_000
-SEND_CHARS = 4_000_000
-Append = Callable[[Sequence[Entry]], list[Appended]]
-
-
-@dataclass(slots=True)
-class Summary:
-    """What became of the rows: each is appended, a duplicate (known from before) or rejected.
-
-    ``learns`` were appended at sessions' ends. ``line`` is the last line read. ``left_for_later``: how many lines
-    were left for the next import (0 or 1: the last one, which had no line end).
-    """
-
-    rows: int = 0
-    appended: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    learns: int = 0
-    line: int = 0
-    left_for_later: int = 0
-    seconds: float = 0.0
-
-    def as_json(self) -> dict[str, Any]:
-        rate = round(self.rows / self.seconds) if self.seconds > 0 else 0
-        return {**asdict(self), "seconds": round(self.seconds, 3), "rows_per_second": rate}
+_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,35 +44,12 @@ class Progress:
 
 
 @dataclass(slots=True)
-class _Row:
-    """A row that is a valid event, on lines ``first`` to ``last`` of its block."""
-
-    entry: Entry
-    first: int
-    last: int
-
-
-@dataclass(slots=True)
-class _Counts:
-    rows: int = 0
-    rejected: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """A session's last row: its learn's id is derived from it, so that each row is learned after once."""
-
-    event_id: str
-    node_id: str | None
-    timestamp: datetime | None
-
-
-@dataclass(slots=True)
 class Importer:
-    """Imports one source. Memory is bounded by a block; with ``learn`` it also keeps each session's last row.
+    """Imports one file.
 
-    ``append`` puts entries into the log and says what became of each (``api.append_entries``); it raises
-    NodeConflict (before it appended anything) and StoreUnavailable.
+    ``name`` is the source's, by which its rows are known again; None: the file's own path. ``changed`` says what to
+    do where the file can be read in two ways; without it such an import raises Undecided before it appends anything.
+    ``guessed``: the form was not said. For the others see ``Intake``.
     """
 
     append: Append
@@ -107,215 +60,245 @@ class Importer:
     form: Form
     delimiter: str | None = None
     learn: bool = False
+    name: str | None = None
+    changed: Changed | None = None
+    guessed: bool = False
     on_progress: Callable[[Progress], None] = lambda _: None
+    undisturbed: Callable[[], AbstractContextManager[object]] = nullcontext
     summary: Summary = field(default_factory=Summary)
-    _endings: dict[str, _Ending] = field(default_factory=dict)
-    _last: tuple[str, str, Known] | None = None
+    _reader: Reader = field(init=False)
+    _intake: Intake = field(init=False)
+    _record: SourceRecord | None = None
+    _before: Before | None = None
+    _occurrences: Occurrences = field(default_factory=Occurrences)
+    _skipped: set[int] = field(default_factory=set)
+    _missing: list[Row] = field(default_factory=list)
+    _first: int = 0
+    _count: int = 0
+    _total: int = 0
+    _comparable: bool = True
+    """whether rows have the metadata columns of the source's first import"""
 
     def run(self, source: Source) -> Summary:
         """Import everything; raises BadInput (the file cannot be imported) or StoreUnavailable (run it again)."""
         began = time.monotonic()
         self.columns.check()
-        blocks = Blocks(source, self.columns.seed(self.form))
-        mapper = self._mapper(blocks, source)
-        first = True
+        self._reader = Reader(self.columns, self.form, self.delimiter, self.guessed)
+        name = self.name or (own_name(source) if source.path is not None else None)
+        if name is None and self.columns.mapped and self.columns.event_id is None:
+            raise nameless(source.name)
+        self._record = self.store.record(name) if name is not None else None
+        self.summary.source = name
+        self._intake = Intake(
+            self.append,
+            self.store,
+            self.rejects,
+            self.limits,
+            self.summary,
+            self._record,
+            self.learn,
+            self.undisturbed,
+            self._read,
+        )
         try:
+            if self._record is not None and self._record.exists:
+                self._compare(self._record, source)
+            blocks = Blocks(source, self.columns.seed(self.form) if self._chained() else None)
+            self._reader.begin(blocks, source)
+            self.rejects.of = self._of()
+            unread = True
             while block := blocks.read():
-                self._block(blocks, block, mapper, source.name if first else None)
-                first = False
+                if unread:
+                    self._begin(blocks, block, source)
+                self._block(blocks, block, source.name if unread else None)
+                unread = False
                 self.summary.seconds = time.monotonic() - began
                 self.on_progress(Progress(source.position, source.total, self.summary))
             self.summary.left_for_later = int(source.left_for_later)
             # With a line to come, the file's end, and so its sessions' end, is not there yet.
-            if self.learn and not source.left_for_later:
-                self._learn()
+            if not unread:
+                self._forget_missing()
+                self._intake.finish(learn=self.learn and not source.left_for_later)
         finally:
             self.summary.seconds = time.monotonic() - began
             self.rejects.flush()
         return self.summary
 
-    def _mapper(self, blocks: Blocks, source: Source) -> Mapper:
-        if self.form == "jsonl":
-            return objects_mapper(self.columns)
-        if not self.columns.mapped:
-            raise BadInput("which column is the session is not said; add --session COLUMN")
-        line = blocks.header()
-        if line is None:
-            raise BadInput(f"{source.name} is empty; a CSV file begins with its column names")
-        try:
-            text = line.decode()
-        except UnicodeDecodeError:
-            raise not_utf8(source.name, line, 0, 1) from None
-        used = self.columns.used()
-        self.delimiter = self.delimiter or sniff_delimiter(text, used)
-        header = header_cells(text, self.delimiter)
-        check_header(self.columns, header, source.name)
-        self.summary.line = 1
-        return cells_mapper(self.columns, header)
+    def _compare(self, record: SourceRecord, source: Source) -> None:
+        """Look at the file beside what was imported of it. Raises Undecided."""
+        self.summary.relearned = record.known.any_learned
+        self._comparable = record.about.metadata == self._metadata()
+        if self.columns.event_id is not None:
+            return
+        source.keep()
+        reader = Reader(self.columns, self.form, self.delimiter)
+        found = compare(reader, source, record, metadata=self._comparable)
+        self._skipped = check_changed(found, record, source.name, self.changed, self.store.content)
+        self._missing = found.missing
 
-    def _block(self, blocks: Blocks, block: Block, mapper: Mapper, unread: str | None) -> None:
-        """One block: pass over what is known, send the rest, write the checkpoint."""
+    def _forget_missing(self) -> None:
+        """It was decided about rows that are gone: they are not asked about again."""
+        for row in self._missing:
+            self._intake.keep("g", row)
+
+    def _chained(self) -> bool:
+        """Whether the version before may have imported this file."""
+        return self._record is not None and (not self._record.exists or self._record.about.before)
+
+    def _begin(self, blocks: Blocks, block: Block, source: Source) -> None:
+        """Find out whose rows these are: the first lines are read, and nothing is appended."""
+        self._reader.check_form(block, source.name)
+        record = self._record
+        if record is None:
+            return
+        if not self._chained():
+            record.begin(self._metadata())
+            return
+        before = Before(self.store, record, source.name, self.name is not None)
+        first = self._first_row(block)
+        ids = first is not None and self.store.remembers(str(first[2].get("session_id")), chain_id(block, first[1]))
+        adopted_by_another = record.adopter(block.start) not in (None, record.digest)
+        if before.applies(block) or (ids and not adopted_by_another):
+            self._before = before
+            before.known(blocks, block, len(block.lines))
+            record.begin(self._metadata(), before=True)
+            return
+        blocks.stop_chain()
+        if self.name is None and first is not None and not has_own_id(first[2]):
+            others = record.others_that_begin(content_key(first[2]))
+            reader = Reader(self.columns, self.form, self.delimiter)
+            check_others(reader, source, others, source.name, own_name(source))
+        record.begin(self._metadata())
+
+    def _first_row(self, block: Block) -> MappedRow | None:
+        texts = Texts(block)
+        return next((row for row in self._reader.rows(texts, 0, lambda: False) if row[2] is not None), None)
+
+    def _block(self, blocks: Blocks, block: Block, unread: str | None) -> None:
         natural = len(block.lines)
-        known, learned = self._known(blocks, block, natural)
-        done = known.lines if known else 0
-        counts = _Counts(known.rows, known.rejected) if known else _Counts()
-        if learned:
-            self._endings.clear()
-        if known:
-            self.summary.rows += known.rows
-            self.summary.rejected += known.rejected
-            self.summary.duplicates += known.rows - known.rejected
-            if self.learn and learned < done:
-                for record in self._records(Texts(block.head(done)), learned, lambda: False):
-                    self._remember(block, record, mapper)
-        if done < len(block.lines):
-            texts = Texts(block)
-            if unread is not None and not done:
-                texts.check_all(unread)
-            self._send_rows(block, self._records(texts, done, lambda: blocks.lengthen(block, natural)), mapper, counts)
+        done, learned = self._before.known(blocks, block, natural) if self._before is not None else (0, 0)
+        texts = Texts(block)
+        if unread is not None and not done:
+            texts.check_all(unread)
+        for first, last, event, reason in self._reader.rows(texts, 0, lambda: blocks.lengthen(block, natural)):
+            self.summary.rows += 1
+            if event is None:
+                self._intake.reject(block.number + first, reason or "", (block.lines, first, last))
+            elif has_own_id(event):
+                self._with_own_id(event, block.number + first, (block.lines, first, last), last < done)
+            else:
+                self._by_content(event, block, first, last, done, learned)
         blocks.close(block)
         self.summary.line = block.number + len(block.lines) - 1
-        if known and known.lines == len(block.lines):
-            self._last = (block.start, block.end, known)
+
+    def _with_own_id(self, event: dict[str, Any], line: int, raw: Raw, done: bool) -> None:
+        """A row that says by which id it is known in its session."""
+        event_id, session = event["event_id"], event.get("session_id")
+        key, check = id_key(session, event_id), content_check(content_key(event))
+        record = self._record
+        place = record.known.find(key) if record is not None else -1
+        if record is None or place < 0:
+            row = Row(key, check, line)
+            if done:
+                self._intake.keep("i", row)
+                self._intake.pass_over(event, event_id, learned=False)
+            else:
+                self._intake.take(event, event_id, "i", row, raw)
+        elif record.known.check(place) == check:
+            self._intake.pass_over(event, event_id, learned=record.known.learned(place))
         else:
-            checkpoint = Known(len(block.lines), counts.rows, counts.rejected)
-            self.rejects.flush()
-            self.store.write(block.start, block.end, checkpoint)
-            self._last = (block.start, block.end, checkpoint)
+            self._intake.reject(
+                line,
+                f"event_id {event_id!r} is known in session {session!r} with another body (imported from line "
+                f"{record.known.line(place)}); give a new fact a new event_id",
+                raw,
+            )
 
-    def _known(self, blocks: Blocks, block: Block, natural: int) -> tuple[Known | None, int]:
-        """How much of this block's beginning is in the store, and how many lines of it are learned after."""
-        candidates = self.store.known(block.start)
-        longest = max((lines for lines, _ in candidates), default=0)
-        while len(block.lines) < longest and blocks.lengthen(block, natural):
-            pass
-        found: Known | None = None
-        learned = 0
-        for (lines, end), known in candidates.items():
-            if lines <= len(block.lines) and block.chains[lines - 1].hex() == end:
-                if found is None or lines > found.lines:
-                    found = known
-                if known.learned:
-                    learned = max(learned, lines)
-        # Another file's block with the same first line may have been the longer one.
-        blocks.give_back(block, max(natural, found.lines if found else 0))
-        return found, learned
-
-    def _send_rows(self, block: Block, records: Iterator[Record], mapper: Mapper, counts: _Counts) -> None:
-        batch: list[_Row] = []
-        chars = 0
-        for record in records:
-            row = self._row(block, record, mapper, counts)
-            if row is not None:
-                batch.append(row)
-                chars += len(row.entry.text)
-            if len(batch) >= SEND_ENTRIES or chars >= SEND_CHARS:
-                self._send(block, batch, counts)
-                batch, chars = [], 0
-        self._send(block, batch, counts)
-
-    def _records(self, texts: Texts, first: int, lengthen: Callable[[], bool]) -> Iterator[Record]:
-        if self.form == "csv":
-            return csv_records(texts, first, lengthen, self.delimiter or ",")
-        return json_records(texts, first)
-
-    def _row(self, block: Block, record: Record, mapper: Mapper, counts: _Counts) -> _Row | None:
-        self.summary.rows += 1
-        counts.rows += 1
-        try:
-            event = self._event(record, mapper)
-            event_id = event.event_id or _row_id(block, record)
-            entry = entry_of(event, event_id=event_id, limits=self.limits)
-        except (RowRejected, InvalidEvent) as exc:
-            self._reject(block, record.first, record.last, str(exc), counts)
-            return None
-        if self.learn:
-            self._ended(event, event_id)
-        return _Row(entry, record.first, record.last)
-
-    def _event(self, record: Record, mapper: Mapper) -> Event:
-        if record.reason is not None:
-            raise RowRejected(record.reason)
-        return parse_event(mapper(record.value), self.limits)
-
-    def _remember(self, block: Block, record: Record, mapper: Mapper) -> None:
-        """A row that is in the store already, but perhaps not learned after."""
-        try:
-            event = self._event(record, mapper)
-        except (RowRejected, InvalidEvent):
+    def _by_content(self, event: dict[str, Any], block: Block, first: int, last: int, done: int, learned: int) -> None:
+        """A row that is known by its source and its content; lines up to ``done`` the version before imported."""
+        record, line, key = self._record, block.number + first, content_key(event)
+        if record is None:
+            raise nameless("standard input", line)
+        if not self._count:
+            self._first = key
+        self._count += 1
+        self._total += key
+        known = record.known
+        if known.mended and (place := known.mended_at(key, line)) >= 0:
+            self._intake.pass_over(event, record.event_id(known.key(place)), learned=known.learned(place))
             return
-        self._ended(event, event.event_id or _row_id(block, record))
+        row = nth(key, self._occurrences.number(key))
+        check = metadata_check(event)
+        place = -1 if known.empty else known.find(row)
+        if place >= 0:
+            self._known_row(event, Row(row, check, line), place, self._event_id(block, last, row), block, (first, last))
+        elif line in self._skipped:
+            self.summary.skipped += 1
+            self._intake.keep("r", Row(row, check, line), learned=True)
+        elif last < done:
+            self.summary.relearned = self.summary.relearned or last < learned
+            self._intake.keep("r", Row(row, check, line), learned=last < learned)
+            self._intake.pass_over(event, self._event_id(block, last, row), learned=last < learned)
+        else:
+            kept = Row(row, check if self._comparable else 0, line)
+            event_id = self._event_id(block, last, row)
+            by_body = self._before is not None
+            self._intake.take(event, event_id, "r", kept, (block.lines, first, last), by_body=by_body)
 
-    def _ended(self, event: Event, event_id: str) -> None:
-        """Note a session's last row; one after which there is nothing to learn (KATO refuses an empty STM) is none."""
-        before = self._endings.pop(event.session_id, None)
-        seen = event.observation
-        if seen is not None and (before is not None or seen.strings or seen.vectors):
-            self._endings[event.session_id] = _Ending(event_id, event.node_id, event.timestamp)
+    def _known_row(
+        self, event: dict[str, Any], row: Row, place: int, event_id: str, block: Block, lines: tuple[int, int]
+    ) -> None:
+        """A row that is an event already; with other metadata than it has now, it was decided what to do."""
+        record = self._record
+        assert record is not None
+        known = record.known
+        if not self._comparable or self.changed is None or known.check(place) in (0, row.check):
+            self._intake.pass_over(event, event_id, learned=known.learned(place))
+            return
+        self._intake.keep("r", row, learned=known.learned(place))
+        if self.changed == "skip":
+            self.summary.skipped += 1
+            return
+        other = changed(row.key, row.check)
+        raw = (block.lines, *lines)
+        self._intake.take(event, record.event_id(other), "m", row._replace(key=other), raw)
 
-    def _reject(self, block: Block, first: int, last: int, reason: str, counts: _Counts) -> None:
-        counts.rejected += 1
-        self.summary.rejected += 1
-        self.rejects.add(block.number + first, reason, b"\n".join(block.lines[first : last + 1]))
+    def _event_id(self, block: Block, last: int, row: int) -> str:
+        assert self._record is not None
+        return chain_id(block, last) if self._before is not None else self._record.event_id(row)
 
-    def _send(self, block: Block, rows: Sequence[_Row], counts: _Counts) -> None:
-        kept, refused = self._without_conflicts(rows)
-        for row, reason in refused:
-            self._reject(block, row.first, row.last, reason, counts)
-        for row, appended in kept:
-            if appended.error is not None:
-                self._reject(block, row.first, row.last, appended.error, counts)
-            elif appended.duplicate:
-                self.summary.duplicates += 1
-            else:
-                self.summary.appended += 1
+    def _read(self) -> tuple[int, int, int] | None:
+        return (self._first, self._count, self._total & _MASK) if self._count else None
 
-    def _without_conflicts(self, rows: Sequence[_Row]) -> tuple[list[tuple[_Row, Appended]], list[tuple[_Row, str]]]:
-        """Append rows; those whose session belongs to another node are taken out (nothing is appended until then)."""
-        refused: list[tuple[_Row, str]] = []
-        while rows:
-            try:
-                answers = self.append([row.entry for row in rows])
-            except NodeConflict:
-                nodes = self.store.nodes({row.entry.session_id for row in rows})
-                stay = []
-                for row in rows:
-                    wanted, there = row.entry.node_id, nodes.get(row.entry.session_id)
-                    if there is None or belongs(row.entry.session_id, wanted, there):
-                        stay.append(row)
-                    else:
-                        session = row.entry.session_id
-                        named = node_id_of(session, there)
-                        reason = f"node_id: is {wanted!r}, and session {session!r} belongs to node {named!r} for life"
-                        refused.append((row, reason))
-                if len(stay) == len(rows):
-                    raise
-                rows = stay
-            else:
-                return list(zip(rows, answers, strict=True)), refused
-        return [], refused
+    def _metadata(self) -> str:
+        """What tells whether two imports' metadata can be compared."""
+        return "\n".join(sorted(self.columns.metadata)) if self.columns.mapped else "*"
 
-    def _learn(self) -> None:
-        """A learn for each session that had rows since its last one, in the order of their last rows."""
-        batch: list[_Row] = []
-        for session, ending in self._endings.items():
-            event = Event(event_type="learn", session_id=session, node_id=ending.node_id, timestamp=ending.timestamp)
-            entry = entry_of(event, event_id=f"{ending.event_id[:500]}-learn", limits=self.limits)
-            batch.append(_Row(entry, 0, 0))
-            if len(batch) >= SEND_ENTRIES:
-                self._send_learns(batch)
-                batch = []
-        self._send_learns(batch)
-        self._endings.clear()
-        if self._last is not None and not self._last[2].learned:
-            start, end, known = self._last
-            self.store.write(start, end, Known(known.lines, known.rows, known.rejected, learned=True))
-
-    def _send_learns(self, batch: Sequence[_Row]) -> None:
-        # A session on another node had no row accepted, so there is nothing to learn after.
-        kept, _ = self._without_conflicts(batch)
-        self.summary.learns += sum(not appended.duplicate for _, appended in kept)
+    def _of(self) -> dict[str, Any]:
+        """How rejected rows were to be read, for who mends them."""
+        plain = {name: value for name, value in asdict(self.columns).items() if value not in (None, (), False)}
+        about = {
+            "version": FORM,
+            "source": self.summary.source,
+            "run": self._record.about.runs + 1 if self._record is not None else 0,
+            "format": self.form,
+            "header": self._reader.header,
+            "delimiter": self._reader.delimiter,
+            "columns": plain,
+        }
+        return {name: value for name, value in about.items() if value is not None}
 
 
-def _row_id(block: Block, record: Record) -> str:
-    return block.chains[record.last][:12].hex()
+def own_name(source: Source) -> str:
+    """The name of a file's source when none is given: its path, without .gz."""
+    assert source.path is not None
+    return str(source.path.resolve()).removesuffix(".gz")
+
+
+def nameless(name: str, line: int | None = None) -> Undecided:
+    """The sentence about rows that nothing tells apart."""
+    why = f" (line {line} has no event_id, and is the first that was not imported)" if line is not None else ""
+    return Undecided(
+        f"{name} has no name by which its rows are known again{why}; add --source NAME, and give the same name when "
+        "the same rows come again, or --event-id COLUMN when they have ids"
+    )

@@ -16,7 +16,8 @@ class Columns:
 
     ``node`` is a node_id for all rows, ``node_column`` a column that holds it. ``emotives`` are pairs of
     emotive and column. ``metadata`` columns go into the observation's metadata. ``prefix`` writes a string
-    as ``column:value``. Without a ``session`` column, rows are standard events already (JSONL only).
+    as ``column:value``. ``event_id`` is a column that holds each row's own id, unique in its session. Without a
+    ``session`` column, rows are standard events already (JSONL only).
     """
 
     session: str | None = None
@@ -27,6 +28,7 @@ class Columns:
     timestamp: str | None = None
     metadata: tuple[str, ...] = ()
     prefix: bool = False
+    event_id: str | None = None
 
     @property
     def mapped(self) -> bool:
@@ -35,7 +37,7 @@ class Columns:
 
     def used(self) -> list[str]:
         """Every column that is read, once each."""
-        single = [self.session, self.node_column, self.timestamp]
+        single = [self.session, self.node_column, self.timestamp, self.event_id]
         named = [c for c in single if c is not None]
         return list(dict.fromkeys([*named, *self.strings, *(c for _, c in self.emotives), *self.metadata]))
 
@@ -51,7 +53,7 @@ class Columns:
             raise BadInput("there is nothing to observe; name columns with --strings a,b or --emotive name=column")
 
     def seed(self, form: str) -> bytes:
-        """What every chain of this mapping starts from: the same rows mapped otherwise are other events."""
+        """What every chain of this mapping started from in the version before; never to change."""
         return json.dumps(
             [
                 "kato-tasks import 1",
@@ -92,6 +94,7 @@ def cells_mapper(columns: Columns, header: Sequence[str]) -> Mapper:
     strings = [(at[c], f"{c}:" if columns.prefix else "") for c in columns.strings]
     emotives = [(name, at[c], c) for name, c in columns.emotives]
     metadata = [(c, at[c]) for c in columns.metadata]
+    own = at[columns.event_id] if columns.event_id is not None else -1
 
     def event(cells: Sequence[str]) -> dict[str, Any]:
         if len(cells) != width:
@@ -110,6 +113,10 @@ def cells_mapper(columns: Columns, header: Sequence[str]) -> Mapper:
             made["node_id"] = columns.node
         if when >= 0 and cells[when]:
             made["timestamp"] = cells[when]
+        if own >= 0:
+            if not cells[own]:
+                raise RowRejected(f"has no id in column {columns.event_id!r}; give it one that is new in its session")
+            made["event_id"] = cells[own]
         return made
 
     return event

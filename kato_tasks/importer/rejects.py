@@ -1,38 +1,56 @@
-"""The rejects file: line number, reason and raw text of each row that is no event."""
+"""The rejects file: line number, reason and raw text of each row that is no event, and how it was to be read.
+
+JSON lines ``{"line", "reason", "raw", "was", "of"}``. Who mends ``raw`` can import the file: ``of`` says of which
+source the row is and how it is mapped, so that it is known as that row of that source from then on.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from kato_tasks.importer.errors import BadInput
+from kato_tasks.importer.identity import raw_digest
 
 RAW_CHARS = 20_000
+FORM = 1
+
+
+def as_text(raw: bytes) -> str:
+    """A row's text as it stands in the file."""
+    return raw.decode("utf-8", "backslashreplace")[:RAW_CHARS]
 
 
 class Rejects:
-    """JSON lines ``{"line", "reason", "raw"}``. The file is made with its first entry.
+    """Writes the file, which is made with its first entry.
 
-    What an earlier import of the same file wrote stays, and is not written again.
+    What an earlier import of the same file wrote stays, and is not written again. ``of`` goes with each row.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.written = 0
+        self.of: Mapping[str, Any] = {}
         self._file: IO[str] | None = None
-        self._there: set[tuple[int, int]] = set()
+        self._there: set[tuple[int, str]] = set()
 
-    def add(self, line: int, reason: str, raw: bytes) -> None:
+    def add(self, line: int, reason: str, raw: bytes, of: Mapping[str, Any] | None = None) -> None:
         """Keep a row; raises BadInput when the file cannot be written."""
-        text = raw.decode("utf-8", "backslashreplace")[:RAW_CHARS]
+        text = as_text(raw)
+        was = raw_digest(text)
         try:
             if self._file is None:
                 self._open()
-            if (line, hash(text)) in self._there or self._file is None:
+            if (line, was) in self._there or self._file is None:
                 return
-            self._there.add((line, hash(text)))
-            self._file.write(json.dumps({"line": line, "reason": reason, "raw": text}, ensure_ascii=False) + "\n")
+            self._there.add((line, was))
+            row: dict[str, Any] = {"line": line, "reason": reason, "raw": text, "was": was, "of": of or self.of}
+            if len(text) == RAW_CHARS:
+                row["cut"] = True
+            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         except OSError as exc:
             raise BadInput(
                 f"rejected rows cannot be written to {self.path} ({exc.strerror}); name another file with --rejects"
@@ -53,7 +71,59 @@ class Rejects:
                 for text in there:
                     try:
                         row = json.loads(text)
-                        self._there.add((row["line"], hash(row["raw"])))
-                    except (ValueError, KeyError, TypeError):
+                        # A row that was mended in this file is still known as what it was.
+                        self._there.add((row["line"], row.get("was") or raw_digest(row["raw"])))
+                    except (ValueError, KeyError, TypeError, AttributeError):
                         continue
         self._file = self.path.open("a", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A line of a rejects file, perhaps mended: ``number`` in this file, ``line`` in the source's."""
+
+    number: int
+    line: int
+    raw: str
+    was: str
+    cut: bool
+    of: Mapping[str, Any]
+
+
+def is_rejects(path: Path) -> bool:
+    """Whether a file is a rejects file: by its first line."""
+    try:
+        with path.open("rb") as file:
+            row = json.loads(file.readline(1_000_000))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and {"line", "reason", "raw", "of"} <= row.keys()
+
+
+def rejected_rows(path: Path) -> Iterator[RejectedRow]:
+    """The rows of a rejects file; raises BadInput, naming the line, when one is none."""
+    with path.open(encoding="utf-8") as file:
+        try:
+            for number, text in enumerate(file, 1):
+                if not text.strip():
+                    continue
+                row = _parsed(number, text)
+                if row is None:
+                    raise BadInput(
+                        f"line {number} of {path} is no line of a rejects file; mend the text in its raw alone, and "
+                        "keep the line as one JSON object"
+                    )
+                yield row
+        except UnicodeDecodeError:
+            raise BadInput(f"{path} is not UTF-8; save it as UTF-8 and try again") from None
+
+
+def _parsed(number: int, text: str) -> RejectedRow | None:
+    try:
+        row = json.loads(text)
+        line, raw, of = int(row["line"]), row["raw"], row["of"]
+        was, cut = str(row.get("was", "")), bool(row.get("cut"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    right = isinstance(raw, str) and isinstance(of, dict) and of.get("version") == FORM
+    return RejectedRow(number, line, raw, was, cut, of) if right else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import stat
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,17 +26,26 @@ class Source:
     """Raw lines without their line ends. ``name`` is for messages, ``total`` the size in bytes if it is known.
 
     ``growing``: a last line without a line end may be half of one that is being written, so it is left for later.
+    ``path`` is where a file lies that can be read again; None: it comes once, and has no name that means anything.
     """
 
     def __init__(
-        self, name: str, stream: IO[bytes], raw: IO[bytes] | None, total: int | None, growing: bool = False
+        self,
+        name: str,
+        stream: IO[bytes],
+        raw: IO[bytes] | None,
+        total: int | None,
+        growing: bool = False,
+        path: Path | None = None,
     ) -> None:
         self.name = name
+        self.path = path
         self.total = total
         self.left_for_later = False
         self._growing = growing
         self._stream = stream
         self._raw = raw
+        self._kept: IO[bytes] | None = None
         self._read = 0
 
     @property
@@ -69,6 +80,35 @@ class Source:
         self._read += size
         return line.rstrip(b"\r\n"), size
 
+    def keep(self) -> None:
+        """Take all of what comes only once into a temporary file, so that it can be read twice. Before any reading."""
+        if self.path is None:
+            kept = tempfile.TemporaryFile()  # noqa: SIM115 - read until the import ends
+            try:
+                shutil.copyfileobj(self._stream, kept, 1 << 20)
+            except OSError as exc:
+                raise BadInput(f"{self.name} cannot be kept in a temporary file: {exc.strerror or exc}") from None
+            self.total = kept.tell()
+            kept.seek(0)
+            self._stream, self._raw, self._kept = kept, None, kept
+
+    def close(self) -> None:
+        """Give back what ``keep`` took."""
+        if self._kept is not None:
+            self._kept.close()
+
+    @contextmanager
+    def from_its_beginning(self) -> Iterator[Source]:
+        """All of it once more, with a last line that has no line end; then reading goes on where it was."""
+        at, read, left, growing = self._stream.tell(), self._read, self.left_for_later, self._growing
+        self._stream.seek(0)
+        self._read, self._growing = 0, False
+        try:
+            yield self
+        finally:
+            self._stream.seek(at)
+            self._read, self.left_for_later, self._growing = read, left, growing
+
     def _shortened(self, line: bytes) -> tuple[bytes, int, bool]:
         digest, size, ended = sha256(), len(line), False
         while piece := self._stream.readline(MAX_LINE_BYTES):
@@ -85,6 +125,15 @@ def open_source(file: str, *, complete: bool = False) -> Iterator[Source]:
 
     A plain file may still be written to unless it is said to be ``complete``; what else ends, is complete.
     """
+    with _opened(file, complete) as source:
+        try:
+            yield source
+        finally:
+            source.close()
+
+
+@contextmanager
+def _opened(file: str, complete: bool) -> Iterator[Source]:
     if file == "-":
         yield Source("standard input", sys.stdin.buffer, None, None)
         return
@@ -100,9 +149,12 @@ def open_source(file: str, *, complete: bool = False) -> Iterator[Source]:
     with raw:
         about = path.stat()
         total = about.st_size or None
+        regular = stat.S_ISREG(about.st_mode)
         packed = raw.peek(2)[:2] == b"\x1f\x8b"
         if packed:
             with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield Source(file, io.BufferedReader(unpacked, 1 << 20), raw, total)
+                yield Source(file, io.BufferedReader(unpacked, 1 << 20), raw, total, path=path if regular else None)
+        elif regular:
+            yield Source(file, raw, None, total, growing=not complete, path=path)
         else:
-            yield Source(file, raw, None, total, growing=stat.S_ISREG(about.st_mode) and not complete)
+            yield Source(file, raw, None, total)

@@ -1,23 +1,28 @@
-"""What an import remembers in the store: which blocks of lines are in it completely.
+"""What an import asks the store: nodes, events, and the checkpoints that the version before left.
 
     kt:{import}:<chain after the block's first line>   hash   chain after a later line -> Known (JSON)
 
-No time to live: that a file was imported stays true as long as its events are kept, and an entry stands for
-up to 10,000 of them.
+An import of this version writes a ``SourceRecord`` instead (``record.py``).
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import redis
 
 from kato_tasks.adapters.redis.keys import prefix
-from kato_tasks.domain.ids import partition_of
+from kato_tasks.domain.entries import Logged
+from kato_tasks.domain.ids import lane_of, partition_of
 from kato_tasks.errors import StoreUnavailable
+from kato_tasks.importer.record import SourceRecord
+
+LOOKED_THROUGH = 2_000
+SHOWN_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Known:
 
 
 class ImportStore:
-    """Checkpoints of blocks, and the nodes of sessions. Raises StoreUnavailable."""
+    """Raises StoreUnavailable."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
@@ -48,12 +53,45 @@ class ImportStore:
         found = {str(end): Known(**json.loads(text)) for end, text in rows.items()}
         return {(known.lines, end): known for end, known in found.items()}
 
-    def write(self, start: str, end: str, known: Known) -> None:
-        """The block from ``start`` to ``end`` is in the store."""
+    def record(self, name: str) -> SourceRecord:
+        """The record of a source, loaded."""
+        record = SourceRecord(self._redis, name, secrets.token_hex(8))
+        record.load()
+        return record
+
+    def remembers(self, session: str, event_id: str) -> bool:
+        """Whether this id of this session is one of those that were seen within the last days (DEDUPE_DAYS)."""
+        node = self.nodes([session]).get(session)
+        if node is None:
+            return False
+        keys = prefix(partition_of(lane_of(node)))
         try:
-            self._redis.hset(_key(start), end, json.dumps(asdict(known), separators=(",", ":")))
+            windows = str(self._redis.get(f"{keys}windows") or "")
+            buckets = {
+                int(bucket) - back for _, _, bucket in (w.partition(":") for w in windows.split()) for back in (0, 1)
+            }
+            pipe = self._redis.pipeline(transaction=False)
+            for bucket in buckets:
+                pipe.hexists(f"{keys}ids:{bucket}", f"{event_id}\n{session}")
+            return any(pipe.execute())
         except redis.RedisError as exc:
             raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+
+    def content(self, session: str, event_id: str) -> str | None:
+        """What the log holds of an event, shortened; looked for among the session's first ones."""
+        node = self.nodes([session]).get(session)
+        if node is None:
+            return None
+        try:
+            rows = self._redis.lrange(f"{prefix(partition_of(lane_of(node)))}log:{session}", 0, LOOKED_THROUGH - 1)
+        except redis.RedisError as exc:
+            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+        for text in rows:
+            if f"\n{event_id}\n" in str(text):
+                seen = Logged.parse(1, str(text)).event(session).get("observation", {})
+                shown = {name: seen[name] for name in ("strings", "emotives", "vectors") if seen.get(name)}
+                return json.dumps(shown, ensure_ascii=False)[:SHOWN_CHARS]
+        return None
 
     def nodes(self, sessions: Iterable[str]) -> dict[str, str]:
         """The nodes of those sessions that are known."""

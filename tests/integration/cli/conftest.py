@@ -34,6 +34,18 @@ def imports(rt: Runtime, tmp_path: Path) -> Imports:
 def live(cli: Cli, kato_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     """The pieces of a process whose KATO is there; the command line has the same settings."""
     cli.settings["KATO_URLS"] = kato_url
+    yield from commands_inside(cli, monkeypatch)
+
+
+@pytest.fixture
+def inside(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """Commands run in this process, in their directory, without a KATO."""
+    monkeypatch.chdir(cli.directory)
+    yield from commands_inside(cli, monkeypatch)
+
+
+def commands_inside(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """Let this process have the command line's settings, and run its commands."""
     cli.inside = True
     for name, value in cli.settings.items():
         monkeypatch.setenv(f"KATO_TASKS_{name}", value)

@@ -21,7 +21,7 @@ from kato_tasks.domain.entries import Entry, Logged, entry_of
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import PARTITIONS, partition_of
 from kato_tasks.domain.results import Appended
-from kato_tasks.importer import Columns, Importer, ImportStore, Progress, Rejects, Summary, open_source
+from kato_tasks.importer import Changed, Columns, Importer, ImportStore, Progress, Rejects, Summary, open_source
 from kato_tasks.importer.records import Form
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -62,7 +62,7 @@ class Cli:
 
     def __call__(self, *words: str, stdin: bytes | None = None, **settings: str) -> Ran:
         if self.inside and not settings:
-            result = CliRunner().invoke(kato, list(words), prog_name="kato-tasks")
+            result = CliRunner().invoke(kato, list(words), input=stdin, prog_name="kato-tasks")
             assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
             return Ran(result.exit_code, result.stdout, result.stderr)
         done = subprocess.run(
@@ -129,11 +129,14 @@ class Imports:
         complete: bool = False,
         die_after: int | None = None,
         of: BaseException | None = None,
+        file: str = "input",
+        name: str | None = None,
+        changed: Changed | None = None,
         **columns: Any,
     ) -> Summary:
         self.dies_of = of or Killed()
         self.die_after, self.sent, self.calls = die_after, 0, 0
-        path = self.directory / "input"
+        path = self.directory / file
         path.write_bytes(data.encode() if isinstance(data, str) else data)
         mapped = {"session": "s", "strings": ("a",)} if form == "csv" else {}
         importer = Importer(
@@ -144,6 +147,8 @@ class Imports:
             columns=Columns(**(mapped | columns)),
             form=form,
             learn=learn,
+            name=name,
+            changed=changed,
             on_progress=self._seen,
         )
         try:
