@@ -72,7 +72,16 @@ def system(
     )
     with system.here():
         system.empty()
-        options = ["--pool", "prefork", "--concurrency", "3", "--include", "tests.integration.user_tasks"]
+        options = [
+            "--pool",
+            "prefork",
+            "--concurrency",
+            "3",
+            "--include",
+            "tests.integration.user_tasks",
+            "-Q",
+            "kato.*",
+        ]
         with system.workers(options):
             yield system
 
