@@ -116,6 +116,36 @@ def test_importing_any_name_leaves_the_current_app_and_shared_tasks_to_the_host(
     assert seen == (["default"] if order == "before" else ["host"])
 
 
+def test_in_a_django_project_the_threads_of_requests_find_the_hosts_app_though_ours_was_made_first(told: Told) -> None:
+    """Celery's fix-up for Django makes the first app of a process the default one of all its threads."""
+    program = """
+        import kato_tasks
+        kato_tasks.observe.name
+        app = host()
+        seen = []
+        thread = threading.Thread(target=lambda: seen.extend([current_app.main, mail.app.main]))
+        thread.start()
+        thread.join()
+        print(json.dumps(seen))
+    """
+    assert told(program, DJANGO_SETTINGS_MODULE="shop.settings") == ["host", "host"]
+
+
+def test_our_own_worker_in_a_django_project_has_celerys_fix_up_for_it(told: Told) -> None:
+    program = """
+        import types
+        sys.modules["shop_settings"] = types.ModuleType("shop_settings")
+        sys.modules["shop_settings"].SECRET_KEY = "none"
+        from kato_tasks import app
+        app.conf.imports = ()
+        app.loader.import_default_modules()
+        from django.apps import apps
+        print(json.dumps([apps.ready, type(app._fixups[0]).__name__, current_app.main,
+                          hasattr(app.task(name="shop.x")(lambda: None), "delay_on_commit")]))
+    """
+    assert told(program, DJANGO_SETTINGS_MODULE="shop_settings") == [True, "DjangoFixup", "kato_tasks", True]
+
+
 def test_our_canvases_need_no_current_app() -> None:
     """Celery's C_STRICT_APP raises where the current app is asked for."""
     program = """
@@ -365,6 +395,29 @@ def test_a_hosts_worker_serves_ours_unless_its_queues_are_chosen_otherwise(
         print(json.dumps(serves_lanes(app)))
     """
     assert told(program) is serving
+
+
+def test_a_pool_that_cannot_work_is_refused_where_a_hosts_worker_serves_ours_and_only_there(told: Told) -> None:
+    program = """
+        import kato_tasks
+        from types import SimpleNamespace
+        app = host()
+        kato_tasks.install(app)
+        import kato_tasks.worker_signals as signals
+        def begin():
+            sender = SimpleNamespace(app=app, pool_cls="celery.concurrency.base:BasePool")
+            signals.serve_or_stand_aside(sender=sender)
+            try:
+                signals.refuse_a_pool_that_would_block(sender=sender)
+            except SystemExit as exc:
+                return str(exc)
+        serving = begin()
+        app.amqp.queues.deselect(["kato.*"])
+        print(json.dumps([serving, begin(), app.conf.worker_enable_prefetch_count_reduction]))
+    """
+    serving, aside, reduction = told(program)
+    assert "is not supported" in serving
+    assert (aside, reduction) == (None, False)
 
 
 # ------------------------------------------------------------------------------- an application's own tasks
