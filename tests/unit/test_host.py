@@ -140,8 +140,10 @@ def test_our_own_worker_in_a_django_project_has_celerys_fix_up_for_it(told: Told
         app.conf.imports = ()
         app.loader.import_default_modules()
         from django.apps import apps
+        @app.task(name="shop.x")
+        def own(): pass
         print(json.dumps([apps.ready, type(app._fixups[0]).__name__, current_app.main,
-                          hasattr(app.task(name="shop.x")(lambda: None), "delay_on_commit")]))
+                          hasattr(own, "delay_on_commit")]))
     """
     assert told(program, DJANGO_SETTINGS_MODULE="shop_settings") == [True, "DjangoFixup", "kato_tasks", True]
 
