@@ -14,7 +14,7 @@ from typing import Any
 from celery import _state
 from kombu import Queue
 
-from kato_tasks.celery_app import home_app, installed
+from kato_tasks.celery_app import home_app
 from kato_tasks.instrumentation import say
 from kato_tasks.queueing import CELERYS, OURS
 
@@ -52,7 +52,7 @@ def _address_one(step: MutableMapping[str, Any]) -> None:
 
 
 def _known(step: Any, name: str) -> Any:
-    """The task of a signature, where this process knows it on an app that sends it elsewhere than ours would."""
+    """The task of a signature, where this process knows it on an app that can say where it goes."""
     known = getattr(step, "_type", None)
     if known is None:
         running = _state.get_current_worker_task()
@@ -60,8 +60,7 @@ def _known(step: Any, name: str) -> Any:
         known = app._tasks.get(name)  # noqa: SLF001  app.tasks would finalize it
     if known is None:
         return None
-    app = known.app
-    return None if (app is home_app() and installed()) or _is_fallback(app) else known
+    return None if _is_fallback(known.app) else known
 
 
 def _is_fallback(app: Any) -> bool:

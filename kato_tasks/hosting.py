@@ -77,6 +77,9 @@ def _move(before: Celery, host: Celery) -> None:
             task.bind(host)
     import_modules.connect(_serve, sender=host, weak=False, dispatch_uid="kato_tasks.serve")
     host.on_after_finalize.connect(_add_to_beat, weak=False, dispatch_uid="kato_tasks.beat")
+    loader = host.__dict__.get("loader")
+    if loader is not None and loader.worker_initialized:
+        _serve(host)  # called from a module that a worker imports, as by Django's AppConfig.ready
 
 
 def _leave(before: Celery) -> None:

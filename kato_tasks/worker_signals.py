@@ -29,7 +29,7 @@ from kato_tasks.config_watch import ConfigWatch
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.instrumentation import JsonFormatter, say
 from kato_tasks.pool_guard import guard_pool_process, refuse_other_pools
-from kato_tasks.queueing import serves_lanes
+from kato_tasks.queueing import CELERYS, OURS, serves_lanes
 from kato_tasks.settings import settings
 from kato_tasks.sweeping import Sweeper
 
@@ -113,6 +113,18 @@ def advise_the_host(**_: Any) -> None:
     if _serving and celery_app.installed():
         for meaning in host_check.advice(celery_app.home_app()):
             say(log, logging.WARNING, "host.setting", meaning=meaning)
+
+
+@worker_ready.connect(weak=False)
+def tell_of_own_tasks_that_nobody_takes(**_: Any) -> None:
+    """A worker of our own app that knows tasks of an application's and does not serve their queue."""
+    if not _serving or celery_app.installed():
+        return
+    queue, app = settings().own_queue, celery_app.home_app()
+    own = sorted(name for name in app.tasks if not name.startswith((OURS, CELERYS)))
+    if own and queue not in app.amqp.queues.consume_from:
+        meaning = f"this worker knows them and does not serve their queue; start one with -Q {queue}"
+        say(log, logging.WARNING, "own_queue.unserved", queue=queue, tasks=",".join(own[:5]), meaning=meaning)
 
 
 @worker_ready.connect(weak=False)

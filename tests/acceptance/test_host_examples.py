@@ -183,9 +183,10 @@ def _rows(server: Server, person: str) -> Any:
 def test_an_example_with_one_worker_for_both_needs_none_of_ours(
     example: Example, system: System, tmp_path: Path
 ) -> None:
-    """By its own command. Its broker is not ours, where a worker of ours listens meanwhile."""
+    """By its own command, on a broker, result backend and store of its own, where no worker of ours is."""
     at = system.store.url.removesuffix("/0")
-    shop = Shop(example, system, tmp_path, SHOP_ONE_WORKER="1", SHOP_BROKER=f"{at}/5", SHOP_RESULTS=f"{at}/6")
+    databases = {"SHOP_BROKER": f"{at}/5", "SHOP_RESULTS": f"{at}/6", "KATO_TASKS_STORE_URL": f"{at}/9"}
+    shop = Shop(example, system, tmp_path, SHOP_ONE_WORKER="1", **databases)
     person = f"{example.application}-ben"
     worker = shop.worker("--beat", "-s", str(tmp_path / "schedule"))
     try:
@@ -194,10 +195,10 @@ def test_an_example_with_one_worker_for_both_needs_none_of_ours(
         assert printed.splitlines() == [
             f"{person} saw {page}: position {place}, greeted" for place, page in enumerate(PAGES, 1)
         ]
-        assert system.stm(person) == [[page] for page in PAGES]
         assert "Task kato_tasks.process_observation_async" in worker.text()
-        celery = ["-m", "celery", "-A", example.application, "kato", "config", "--json"]
-        assert json.loads(shop.run(celery))["broker_url"] == f"{at}/5"
+        shown = shop.run(["-m", "celery", "-A", example.application, "kato", "sessions", "show", person, "--json"])
+        session = json.loads(shown)["binding"]["kato_session_id"]
+        assert system.ask(f"sessions/{session}")["stm"] == [[page] for page in PAGES]
     finally:
         worker.stop()
 

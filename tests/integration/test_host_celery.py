@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 PATIENCE = 30
 CALLS = """
-from celery import chain
+from celery import chain, chord
 from kato_tasks import learn, observe
 from tests.integration.hosted_app import failed, notify
 session = sys.argv[1]
@@ -26,6 +26,8 @@ seen = {"strings": ["a"]}
 steps = [chain(observe.s(session, seen), notify.s(session)).apply_async() for _ in range(20)]
 refused = learn.apply_async((f"{session} none",), link_error=failed.s())
 got = [step.get(timeout=30)["position"] for step in steps]
+body = chord([observe.s(f"{session} {i}", seen) for i in range(3)])(notify.s(f"{session} body"))
+assert len(body.get(timeout=30)) == 3
 print(json.dumps([got, refused.id, observe.app.main, notify.app.main]))
 """
 

@@ -380,6 +380,24 @@ def test_beat_sends_our_entries_beside_the_hosts_also_when_it_sets_its_own_later
     }
 
 
+def test_install_from_a_module_that_a_worker_imports_is_in_time(told: Told) -> None:
+    """As from Django's `AppConfig.ready`: the signal that Celery imports modules is being sent already."""
+    program = """
+        import types
+        from celery.signals import import_modules
+        app = host()
+        app.tasks, app.amqp.queues
+        def ready(**_):
+            import kato_tasks
+            kato_tasks.install(app)
+        import_modules.connect(ready, sender=app, weak=False)
+        app.loader.init_worker()
+        print(json.dumps(["kato_tasks.worker_signals" in sys.modules, "kato-sweep" in app.conf.beat_schedule,
+                          "kato.lane.00" in app.amqp.queues.consume_from, app.tasks["kato_tasks.drain"].app.main]))
+    """
+    assert told(program) == [True, True, True, "host"]
+
+
 @pytest.mark.parametrize(
     ("options", "serving"),
     [((None, None), True), ((["celery"], None), False), ((None, ["kato.*"]), False), ((["kato.lane.*"], None), True)],
