@@ -69,7 +69,7 @@ def test_a_hosts_own_tasks_follow_ours_on_the_hosts_own_queue_20_of_20(system: S
 
 
 def test_a_hosts_worker_calls_ours_and_sends_ours_as_a_next_step_through_our_app(system: System, host: Host) -> None:
-    """Falls when the host's worker sends them on the host's app (tasks._known_to, HomeTask.bind)."""
+    """Falls when the host's worker sends them on the host's app (tasks._known_to)."""
     session = new_name()
     host.told("from tests.integration.hosted_app import visit\nprint(json.dumps(visit.delay(sys.argv[1]).id))", session)
     ended = wait_until(lambda: host.noted(f"{session} ended"), PATIENCE, "the last step, which is the host's")
