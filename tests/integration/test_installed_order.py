@@ -70,7 +70,7 @@ def empty(system: System) -> None:
 
 def test_events_of_a_hosts_app_are_applied_in_order_and_once_though_every_message_comes_twice(system: System) -> None:
     """Invariants 1, 2 and 3. Falls when an installed worker drains without a lease, as on our own app."""
-    with system.workers(["--pool", "prefork", "--concurrency", "2"], THREADS):
+    with system.workers(["--pool", "prefork", "--concurrency", "2"]):
         told = Host(system, installed=True).told(CALLER, str(SESSIONS), str(EVENTS))
         assert told == ["hosted", SESSIONS * EVENTS, []]
         drained([f"host {number}" for number in range(SESSIONS)])

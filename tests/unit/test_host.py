@@ -463,6 +463,30 @@ def test_own_tasks_have_a_queue_that_a_stock_worker_does_not_consume(told: Told)
     assert mistyped.startswith("KeyError")
 
 
+@pytest.mark.parametrize(("served", "says"), [("kato.lane.*", True), ("kato.*", False)])
+def test_a_worker_that_knows_own_tasks_and_does_not_serve_their_queue_says_so(
+    told: Told, served: str, says: bool
+) -> None:
+    program = f"""
+        import logging
+        from kato_tasks import app
+        import kato_tasks.worker_signals as signals
+        said = []
+        signals.log.addHandler(type("Kept", (logging.Handler,), {{"emit": lambda _, r: said.append(r.getMessage())}})())
+        @app.task(name="shop.notify")
+        def notify(): pass
+        app.amqp.queues.select([{served!r}])
+        signals._serving = True
+        signals.tell_of_own_tasks_that_nobody_takes()
+        print(json.dumps(said))
+    """
+    said = told(program)
+    assert len(said) == says
+    assert all(
+        line.startswith("own_queue.unserved queue=kato.own tasks=host.mail,shop.notify meaning=") for line in said
+    )
+
+
 def test_a_step_of_the_hosts_is_addressed_as_its_own_app_sends_it_at_any_depth(told: Told) -> None:
     program = """
         from celery import chain, chord, group
