@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kato_tasks.api import append_events, session_status
     from kato_tasks.celery_app import app
     from kato_tasks.errors import KatoTasksError
+    from kato_tasks.hosting import install
     from kato_tasks.tasks import clear_stm, learn, observe, predict, process_observation_async
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ _importing = RLock()
 _HOMES = {
     "app": "kato_tasks.celery_app",
     "celery": "kato_tasks.celery_app",
+    "install": "kato_tasks.hosting",
     "process_observation_async": "kato_tasks.tasks",
     "observe": "kato_tasks.tasks",
     "predict": "kato_tasks.tasks",
@@ -36,6 +38,7 @@ __all__ = [
     "app",
     "append_events",
     "clear_stm",
+    "install",
     "learn",
     "observe",
     "predict",
@@ -50,7 +53,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'kato_tasks' has no attribute {name!r}")
     # Celery replaces its own module while it loads, so two threads must not begin it at once.
     with _importing:
-        value = getattr(import_module(home), "app" if name == "celery" else name)
+        module = import_module(home)
+        if home == "kato_tasks.celery_app":
+            return module.home_app()  # another one once it is installed on a host's
+        value = getattr(module, name)
     globals()[name] = value
     return value
 

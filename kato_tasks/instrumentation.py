@@ -32,6 +32,9 @@
 | task.waiting_unseen, task.event_unsent | Flower or the result backend was not told, no more | id, error |
 | task.completion_failed | a parked task could not be completed; the sweep repeats it | id, error |
 | node.shared | several node ids fall on one KATO name | lane |
+| host.setting | a setting of a host's app that our tasks would have otherwise | meaning |
+| own_queue.unserved | a worker knows tasks of an application's and does not serve their queue | queue, tasks, meaning |
+| step.elsewhere | the next step of a canvas is on an app with another broker | task, meaning |
 | sweep.failed | a round of the sweep ended with an error | error |
 """
 

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar
 
-from celery import Task
 from celery._state import get_current_worker_task
 from celery.app.task import get_actual_ignore_result
 from celery.canvas import Signature, maybe_signature
@@ -25,6 +24,7 @@ from celery.result import AsyncResult
 from celery.states import READY_STATES
 from kombu.exceptions import EncodeError
 
+from kato_tasks.addressing import address
 from kato_tasks.answers import (
     Place,
     Sought,
@@ -39,6 +39,7 @@ from kato_tasks.answers import (
     without_session,
 )
 from kato_tasks.bootstrap import Runtime, runtime
+from kato_tasks.celery_app import PUBLISH_POLICY, home
 from kato_tasks.domain.entries import Entry, entry_of, predict_entry
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import check_event_id, check_text_id, default_node, lane_of, partition_of, queue_of, shard_of
@@ -53,6 +54,7 @@ from kato_tasks.errors import (
     StoreUnavailable,
     TooManyPredicts,
 )
+from kato_tasks.home_task import HomeTask
 from kato_tasks.instrumentation import say
 from kato_tasks.on_commit import OnCommit
 from kato_tasks.parking import PASSING, answer_known, finish, parked_text, request_of, slice_done
@@ -68,7 +70,7 @@ DIRECT_SECONDS = 60.0
 """How long a call without a worker (eager mode, or the task called like a function) waits for its session's turn."""
 
 
-class LaneTask(OnCommit, Task):
+class LaneTask(OnCommit, HomeTask):
     """A task whose event goes through its session's lane. ``event_type`` says what it appends."""
 
     abstract = True
@@ -130,6 +132,8 @@ class LaneTask(OnCommit, Task):
         published; a broker that is away does not raise: the message is kept and published later.
         """
         call = self.call(args, kwargs)
+        home()
+        address([link, link_error, options.get("chain"), options.get("chord")])
         task_id = task_id or str(uuid.uuid4())
         if self.app.conf.task_always_eager:
             return super().apply_async((), call, task_id=task_id, link=link, link_error=link_error, **options)
@@ -146,7 +150,8 @@ class LaneTask(OnCommit, Task):
         options.pop("exchange", None)
         options["headers"] = {**(options.get("headers") or {}), "kato": place}
         options["queue"] = queue_of(shard_of(partition_of(lane), rt.settings.shards))
-        links, errbacks = _frozen(link), _frozen(link_error)
+        options.setdefault("retry_policy", PUBLISH_POLICY)
+        links, errbacks = _frozen(link, self.app), _frozen(link_error, self.app)
         try:
             return super().apply_async(
                 (),
@@ -428,13 +433,13 @@ def _due_ms(countdown: float | None, eta: Any) -> int | None:
     return int(when.timestamp() * 1000)
 
 
-def _frozen(links: Any) -> list[Any] | None:
+def _frozen(links: Any, app: Any) -> list[Any] | None:
     """Links with their ids fixed now: a repeated dispatch must not make a second task of them."""
     if links is None:
         return None
     frozen = []
     for link in links if isinstance(links, list | tuple) else [links]:
-        signature = maybe_signature(link).clone()
+        signature = (link if isinstance(link, Signature) else maybe_signature(link, app=app)).clone()
         signature.freeze()
         frozen.append(signature)
     return frozen

@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from kato_tasks.answers import Place, is_error
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.celery_app import app
+from kato_tasks.celery_app import home
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.engine.patience import patiently, raise_errors
 from kato_tasks.engine.wakeup import Slice
@@ -35,12 +35,12 @@ _NOT_KEPT = frozenset({"_children", "_protected", "called_directly", "args", "kw
 
 
 @cache
-def _tracer(name: str, strict: bool) -> Any:
+def _tracer(app: Any, name: str, strict: bool) -> Any:
     return build_tracer(name, app.tasks[name], app=app, propagate=strict)
 
 
 def _traced(task_id: str, stored: Mapping[str, Any], *, strict: bool) -> Any:
-    return _tracer(stored["task"], strict)(task_id, [], dict(stored["kwargs"]), dict(stored["request"]))
+    return _tracer(home(), stored["task"], strict)(task_id, [], dict(stored["kwargs"]), dict(stored["request"]))
 
 
 def answer_known(task_id: str) -> str | None:
@@ -99,7 +99,7 @@ def complete(rt: Runtime, parked: Iterable[tuple[str, Parked]]) -> None:
 
 def _answer_for(rt: Runtime, waiting: Parked, task_id: str, stored: Mapping[str, Any]) -> str | None:
     """What a parked task is told; None: it goes on waiting, where its event is now."""
-    task, call = app.tasks[stored["task"]], stored["kwargs"]
+    task, call = home().tasks[stored["task"]], stored["kwargs"]
     place = stored["request"].get("kato")
     if waiting.result:
         return str(task.own(rt, call, place, waiting.result)) if place else waiting.result
@@ -130,7 +130,7 @@ def finish(task_id: str, stored: Mapping[str, Any], answer: str) -> None:
         _answers.current = outer
     failed = traced.info is not None and traced.info.state == "FAILURE"
     try:
-        with app.events.default_dispatcher(hostname=stored["request"].get("hostname")) as events:
+        with home().events.default_dispatcher(hostname=stored["request"].get("hostname")) as events:
             if failed:
                 events.send("task-failed", uuid=task_id, exception=repr(traced.info.retval), traceback="")
             else:

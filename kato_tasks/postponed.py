@@ -15,7 +15,7 @@ from typing import Any
 from kombu.exceptions import SerializationError
 
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.celery_app import app
+from kato_tasks.celery_app import home
 from kato_tasks.domain.entries import TYPES, Entry
 from kato_tasks.domain.ids import default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.engine.patience import raise_errors
@@ -144,7 +144,7 @@ def _publish(rt: Runtime, message: str) -> None:
     lane = (options.get("headers") or {}).get("kato", {}).get("lane")
     if lane is not None:
         options["queue"] = queue_of(shard_of(partition_of(lane), rt.settings.shards))
-    app.send_task(
+    home().send_task(
         kept["name"],
         (),
         kept["kwargs"],

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     kato_client_cert_file: str = Field("", description="our own certificate for https:// instances, in PEM")
     kato_client_key_file: str = Field("", description="its key, in PEM; empty: it is in the certificate's file")
     shards: int = Field(16, ge=1, le=256, description="Celery queues that the partitions are spread over")
+    own_queue: str = Field(
+        "kato.own", description="where an application's tasks on `kato_tasks.app` go, for a worker with `-Q` and this"
+    )
     log_format: Literal["console", "json"] = "console"
 
     kato_timeout_seconds: float = Field(30.0, gt=0, description="how long an answer of KATO may take")
@@ -196,6 +199,13 @@ class Settings(BaseSettings):
             raise ValueError(f"{hide_secrets(url)!r} is no Redis address; write redis://host:port/db")
         return url
 
+    @field_validator("own_queue")
+    @classmethod
+    def _no_queue_of_ours(cls, name: str) -> str:
+        if not name.strip() or name in ("kato.control", "kato.replay") or name.startswith("kato.lane."):
+            raise ValueError(f"{name!r} cannot be the queue of an application's tasks; write a name such as kato.own")
+        return name
+
     @model_validator(mode="after")
     def _times_fit(self) -> Settings:
         if self.renew_seconds * 2 > self.lease_seconds:
@@ -314,9 +324,21 @@ def _hidden_user(found: re.Match[str]) -> str:
     return f"{found[1] or ''}{user}{':***' if found[3] else ''}@"
 
 
+_given: Settings | None = None
+
+
+def use(config: Settings) -> None:
+    """Make these the process's settings, in place of those of its environment."""
+    global _given
+    _given = config
+    settings.cache_clear()
+
+
 @cache
 def settings() -> Settings:
     """The process's settings; raises ConfigurationError naming the variable."""
+    if _given is not None:
+        return _given
     try:
         return Settings()
     except SettingsError as exc:

@@ -17,7 +17,6 @@ from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import PARTITIONS, shard_of
 from kato_tasks.errors import KatoTasksError, StoreUnavailable
 from kato_tasks.ports import KatoRequest, KatoTransport
-from kato_tasks.settings import hide_secrets
 
 PROBE_SECONDS = 2.0
 
@@ -98,7 +97,7 @@ def read_status(rt: Runtime) -> Status:
     total = _sum([part.counts for part in partitions])
     with ThreadPoolExecutor(max_workers=8) as pool:
         asked = [pool.submit(_ask_kato, rt.kato, url) for url in rt.settings.kato_instances]
-        broker = pool.submit(_ask_broker, rt.settings.broker_url)
+        broker = pool.submit(_ask_broker)
         kato, reached = [_checked(rt, future.result()) for future in asked], broker.result()
     reasons = _reasons(total, kato, reached)
     return Status(
@@ -209,12 +208,12 @@ def _checked(rt: Runtime, reached: Reached) -> Reached:
     return reached.model_copy(update={"session_config": rt.check.told(reached.url)})
 
 
-def _ask_broker(url: str) -> Reached:
-    from kato_tasks.celery_app import app
+def _ask_broker() -> Reached:
+    from kato_tasks.celery_app import addresses, home_app
 
-    shown = hide_secrets(url)
+    shown = addresses()["broker_url"]
     try:
-        with app.connection_for_write(connect_timeout=PROBE_SECONDS) as connection:
+        with home_app().connection_for_write(connect_timeout=PROBE_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=PROBE_SECONDS)
     except (KombuError, BrokerError, OSError) as exc:
         return Reached(url=shown, error=str(exc) or type(exc).__name__)

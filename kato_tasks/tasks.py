@@ -6,18 +6,24 @@ import logging
 from functools import partial
 from typing import Any
 
+from celery import Celery, _state
+
 from kato_tasks import postponed, sweeping
 from kato_tasks.bootstrap import runtime
-from kato_tasks.celery_app import app
+from kato_tasks.celery_app import app, home_app
 from kato_tasks.domain.predictions import in_one_form
 from kato_tasks.errors import StoreUnavailable
+from kato_tasks.home_task import HomeTask
 from kato_tasks.instrumentation import say
 from kato_tasks.lane_task import LaneTask
 from kato_tasks.parking import slice_done
+from kato_tasks.queueing import OURS
 from kato_tasks.waking import DRAIN, DRAIN_OVERDUE, wake
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
+# Celery would make copies of shared tasks for every app of the process.
+_task = partial(app.task, shared=False)
 
 
 def _observe(
@@ -36,10 +42,10 @@ def _observe(
     return self.perform({name: value for name, value in call.items() if value is not None})  # type: ignore[no-any-return]
 
 
-process_observation_async = app.task(base=LaneTask, bind=True, name="kato_tasks.process_observation_async")(_observe)
+process_observation_async = _task(base=LaneTask, bind=True, name="kato_tasks.process_observation_async")(_observe)
 observe = process_observation_async
 # Messages sent by the short name find the same work under it.
-app.task(base=LaneTask, bind=True, name="kato_tasks.observe")(_observe)
+_task(base=LaneTask, bind=True, name="kato_tasks.observe")(_observe)
 
 
 class _Predict(LaneTask):
@@ -57,7 +63,7 @@ class _ClearStm(LaneTask):
     event_type = "clear_stm"
 
 
-@app.task(base=_Predict, bind=True, name="kato_tasks.predict")
+@_task(base=_Predict, bind=True, name="kato_tasks.predict")
 def predict(self: LaneTask, session_id: str, *, raw: bool = False) -> Json:
     """KATO's predictions as of every event of the session accepted before; ``domain.results.Predicted``.
 
@@ -67,27 +73,27 @@ def predict(self: LaneTask, session_id: str, *, raw: bool = False) -> Json:
     return answer if raw else in_one_form(answer)
 
 
-@app.task(base=_Learn, bind=True, name="kato_tasks.learn")
+@_task(base=_Learn, bind=True, name="kato_tasks.learn")
 def learn(self: LaneTask, session_id: str, *, event_id: str | None = None) -> Json:
     """Turn the session's STM into a pattern of its node; ``domain.results.Learned``."""
     call = {"session_id": session_id, "event_id": event_id}
     return self.perform({name: value for name, value in call.items() if value is not None})  # type: ignore[no-any-return]
 
 
-@app.task(base=_ClearStm, bind=True, name="kato_tasks.clear_stm")
+@_task(base=_ClearStm, bind=True, name="kato_tasks.clear_stm")
 def clear_stm(self: LaneTask, session_id: str, *, event_id: str | None = None) -> Json:
     """Empty the session's STM; ``domain.results.Applied``."""
     call = {"session_id": session_id, "event_id": event_id}
     return self.perform({name: value for name, value in call.items() if value is not None})  # type: ignore[no-any-return]
 
 
-@app.task(name=DRAIN, ignore_result=True)
+@_task(base=HomeTask, name=DRAIN, ignore_result=True)
 def drain(shard: int) -> int:
     """A wake-up: drain what is ready in a shard for one slice; returns the number of lanes."""
     return _drained([shard], clear_marks=True)
 
 
-@app.task(name=DRAIN_OVERDUE, ignore_result=True)
+@_task(base=HomeTask, name=DRAIN_OVERDUE, ignore_result=True)
 def drain_overdue(shards: list[int]) -> int:
     """A wake-up that overtook the shards' own queues, where others may still wait; returns the number of lanes."""
     return _drained(shards, clear_marks=False)
@@ -112,13 +118,34 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
     return done.lanes
 
 
-@app.task(name="kato_tasks.sweep", ignore_result=True, send_events=False)
+@_task(base=HomeTask, name="kato_tasks.sweep", ignore_result=True, send_events=False)
 def sweep() -> int:
     """A round of the sweep, from beat: lost wake-ups, kept messages, what dead workers left; partitions with any."""
     return sweeping.sweep(runtime())
 
 
-@app.task(name="kato_tasks.keep_alive", ignore_result=True, send_events=False)
+@_task(base=HomeTask, name="kato_tasks.keep_alive", ignore_result=True, send_events=False)
 def keep_alive() -> int:
     """Have the lanes write to the KATO sessions that would expire soon though they are in use; how many."""
     return sweeping.keep_alive(runtime())
+
+
+PUBLIC = ("process_observation_async", "observe", "predict", "learn", "clear_stm")
+
+
+def all_tasks() -> list[HomeTask]:
+    """All of ours, on whichever app they are."""
+    return [task for name, task in app.tasks.items() if name.startswith(OURS)]
+
+
+def _known_to(other: Celery) -> None:
+    """An app of the host's knows our public tasks, on their own app: its workers send them from there as next steps."""
+    if other is not app and other is not home_app():
+        for name in PUBLIC:
+            other._tasks.setdefault(OURS + name, app.tasks[OURS + name])  # noqa: SLF001  app.tasks would finalize it
+
+
+_state.connect_on_app_finalize(_known_to)
+for _other in list(_state._get_active_apps()):  # noqa: SLF001  Celery has no public name for it
+    if _other.finalized:
+        _known_to(_other)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kato_tasks.bootstrap import WAKE_SECONDS, Runtime
-from kato_tasks.celery_app import CONTROL_QUEUE, app
+from kato_tasks.celery_app import CONTROL_QUEUE, home
 from kato_tasks.domain.ids import queue_of
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.instrumentation import say
@@ -31,7 +31,7 @@ def wake(rt: Runtime, partitions: Iterable[int]) -> None:
     """
     for shard in rt.marks_set(partitions):
         try:
-            app.send_task(DRAIN, (shard,), queue=queue_of(shard), **OPTIONS)
+            home().send_task(DRAIN, (shard,), queue=queue_of(shard), **OPTIONS)
         except Exception as exc:
             # OperationalError as a rule, but kombu also lets other errors of a dead connection through.
             say(log, logging.WARNING, "wakeup.unsent", shard=shard, error=exc)
@@ -107,7 +107,7 @@ def overtake(rt: Runtime, shards: Iterable[int]) -> None:
     if not shards:
         return
     try:
-        app.send_task(DRAIN_OVERDUE, (shards,), queue=CONTROL_QUEUE, **OPTIONS)
+        home().send_task(DRAIN_OVERDUE, (shards,), queue=CONTROL_QUEUE, **OPTIONS)
     except Exception as exc:
         # As in wake: the next round tries again.
         say(log, logging.WARNING, "wakeup.unsent", shard=shards, error=exc)
@@ -115,5 +115,5 @@ def overtake(rt: Runtime, shards: Iterable[int]) -> None:
 
 def waiting_messages(shard: int) -> int:
     """How many messages wait in a shard's queue (not counting what a worker holds); raises when the broker is away."""
-    with app.pool.acquire(block=True, timeout=5) as connection, connection.channel() as channel:
+    with home().pool.acquire(block=True, timeout=5) as connection, connection.channel() as channel:
         return int(channel.queue_declare(queue_of(shard), passive=True).message_count)

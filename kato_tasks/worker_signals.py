@@ -1,7 +1,8 @@
 """What happens in a worker beside its tasks: checks at its start, the sweep, logging as it is set.
 
-Imported by workers only (``imports`` in the Celery configuration), so that an application that sends tasks
-carries none of it.
+Imported by workers only (``imports`` in the Celery configuration, ``hosting`` for a host's), so that an application
+that sends tasks carries none of it. Celery's signals are the process's: nothing here acts in a worker of an app that is
+not the home of our tasks, nor in a host's worker that serves none of our queues (``-Q``, ``-X``).
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from kato_tasks import celery_app, host_check
 from kato_tasks.bootstrap import opened_runtime, runtime
 from kato_tasks.broker_guard import guard_redis_transport, guard_worker_events
 from kato_tasks.config_watch import ConfigWatch
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.instrumentation import JsonFormatter, say
 from kato_tasks.pool_guard import guard_pool_process, refuse_other_pools
+from kato_tasks.queueing import CELERYS, OURS, serves_lanes
 from kato_tasks.settings import settings
 from kato_tasks.sweeping import Sweeper
 
@@ -36,9 +39,31 @@ FINISH_SECONDS = 3.0
 """Beside KATO's time-out: how long a process that ends waits for what follows a call (a commit, a waiting task)."""
 
 
+_serving = False
+"""Whether this process's worker takes messages of ours. A pool process has it from its parent."""
+
+
+@worker_init.connect(weak=False)
+def serve_or_stand_aside(sender: Any, **_: Any) -> None:
+    """Find out whose worker this is. A host's that cannot serve our queues ends at once, with one sentence."""
+    global _serving
+    _serving = False
+    app = sender.app
+    if app is not celery_app.home_app():
+        return
+    if celery_app.installed():
+        if not serves_lanes(app):
+            return
+        _end_on_a_bad_configuration(celery_app.home)
+        host_check.set_where_unset(app)
+    _serving = True
+
+
 @worker_init.connect(weak=False)
 def guard_the_broker(sender: Any, **_: Any) -> None:
     """See ``broker_guard``."""
+    if not _serving:
+        return
     guard_redis_transport()
     guard_worker_events(sender.app)
 
@@ -46,12 +71,16 @@ def guard_the_broker(sender: Any, **_: Any) -> None:
 @worker_init.connect(weak=False)
 def refuse_a_pool_that_would_block(sender: Any = None, **_: Any) -> None:
     """End at once, with one sentence, under a pool that cannot work (see ``pool_guard``)."""
+    if not _serving:
+        return
     _end_on_a_bad_configuration(lambda: refuse_other_pools(sender.pool_cls))
 
 
 @worker_init.connect(weak=False)
 def refuse_a_store_that_drops_keys(**_: Any) -> None:
     """End at once, with one sentence, on a store or a setting that cannot work; wait for one that is away."""
+    if not _serving:
+        return
     try:
         _end_on_a_bad_configuration(runtime)
     except StoreUnavailable as exc:
@@ -68,6 +97,8 @@ def _end_on_a_bad_configuration(begin: Callable[[], object]) -> None:
 @worker_ready.connect(weak=False)
 def warn_of_a_store_that_keeps_nothing(**_: Any) -> None:
     """One line for each worker, once its log is set up."""
+    if not _serving:
+        return
     try:
         problem = runtime().persistence_problem()
     except StoreUnavailable:
@@ -77,8 +108,30 @@ def warn_of_a_store_that_keeps_nothing(**_: Any) -> None:
 
 
 @worker_ready.connect(weak=False)
+def advise_the_host(**_: Any) -> None:
+    """A line for each setting of a host's app that our tasks would have otherwise; it is the host's to change."""
+    if _serving and celery_app.installed():
+        for meaning in host_check.advice(celery_app.home_app()):
+            say(log, logging.WARNING, "host.setting", meaning=meaning)
+
+
+@worker_ready.connect(weak=False)
+def tell_of_own_tasks_that_nobody_takes(**_: Any) -> None:
+    """A worker of our own app that knows tasks of an application's and does not serve their queue."""
+    if not _serving or celery_app.installed():
+        return
+    queue, app = settings().own_queue, celery_app.home_app()
+    own = sorted(name for name in app.tasks if not name.startswith((OURS, CELERYS)))
+    if own and queue not in app.amqp.queues.consume_from:
+        meaning = f"this worker knows them and does not serve their queue; start one with -Q {queue}"
+        say(log, logging.WARNING, "own_queue.unserved", queue=queue, tasks=",".join(own[:5]), meaning=meaning)
+
+
+@worker_ready.connect(weak=False)
 def start_sweeping(**_: Any) -> None:
     """Two threads in the worker's parent process: the sweep, and the question whether KATO takes the session config."""
+    if not _serving:
+        return
     for thread in (Sweeper(), ConfigWatch()):
         _threads.append(thread)
         thread.start()
@@ -94,8 +147,8 @@ def stop_sweeping(**_: Any) -> None:
 @after_setup_logger.connect(weak=False)
 @after_setup_task_logger.connect(weak=False)
 def log_as_set(logger: logging.Logger, **_: Any) -> None:
-    """``LOG_FORMAT=json``: one object per line."""
-    if settings().log_format == "json":
+    """``LOG_FORMAT=json``: one object per line. A host's log is its own."""
+    if not celery_app.installed() and settings().log_format == "json":
         for handler in logger.handlers:
             handler.setFormatter(JsonFormatter())
 
@@ -103,7 +156,8 @@ def log_as_set(logger: logging.Logger, **_: Any) -> None:
 @worker_process_init.connect(weak=False)
 def begin_a_pool_process(**_: Any) -> None:
     """It ends in time (see ``pool_guard``); connections of its own are ``bootstrap``'s business at a fork."""
-    guard_pool_process()
+    if _serving:
+        guard_pool_process()
 
 
 @worker_process_shutdown.connect(weak=False)
@@ -115,7 +169,7 @@ def finish_calls_in_flight(**_: Any) -> None:
     open, as by a worker that was killed.
     """
     rt = opened_runtime()
-    if rt is None or not rt.drainer.in_background:
+    if not _serving or rt is None or not rt.drainer.in_background:
         return
     left = rt.drainer.close(rt.settings.kato_timeout_seconds + FINISH_SECONDS)
     if left:

@@ -13,9 +13,10 @@ from kato_tasks.cli.output import show_json, show_table
 @click.option("--json", "as_json", is_flag=True)
 def config(as_json: bool) -> None:
     """Print the effective settings, secrets hidden. Each is an environment variable KATO_TASKS_<NAME>."""
+    from kato_tasks.celery_app import addresses
     from kato_tasks.settings import Settings, settings
 
-    shown = settings().shown()
+    shown = {**settings().shown(), **addresses()}
     if as_json:
         show_json(shown)
         return

@@ -35,6 +35,8 @@ class CeleryProcess(Service):
 
     stop_seconds = 30.0
     start_seconds = 40.0
+    application = "kato_tasks"
+    """what `-A` names"""
 
     def __init__(self, directory: Path, environment: dict[str, str], *words: str) -> None:
         super().__init__(directory)
@@ -46,7 +48,7 @@ class CeleryProcess(Service):
         return ""
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "celery", "-A", "kato_tasks", *self._words]
+        return [sys.executable, "-m", "celery", "-A", self.application, *self._words]
 
     def environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KATO_TASKS_")}
@@ -92,6 +94,8 @@ class Flower(CeleryProcess):
 class System:
     """Where the parts are, and what is on them now."""
 
+    application = "kato_tasks"
+    """the app of the workers"""
     second: KatoServer
     """another KATO instance, where a system has one"""
 
@@ -138,6 +142,7 @@ class System:
         for words in options:
             self._workers += 1
             started.append(Worker(self.directory / f"worker{self._workers}", self.environment, *words))
+            started[-1].application = self.application
         with contextlib.ExitStack() as stack:
             for worker in started:
                 stack.callback(worker.stop)

@@ -54,7 +54,9 @@ def system(
     )
     with system.here():
         system.empty()
+        # It serves the queue of the application's own tasks beside ours.
         options = ["--pool", "prefork", "--concurrency", "3", "--include", "tests.integration.user_tasks"]
+        options += ["-Q", "kato.*"]
         with system.workers(options):
             yield system
 

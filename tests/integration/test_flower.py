@@ -70,7 +70,7 @@ def test_a_session_whose_name_has_spaces_is_found_in_quotes(flower: Flower) -> N
 
 
 def test_idle_sweeps_are_not_among_the_tasks(flower: Flower) -> None:
-    """Falls without `send_events=False` and without `QuietAMQP`."""
+    """Falls without `send_events=False` and without `QuietMessages`."""
     for name in ("kato_tasks.sweep", "kato_tasks.keep_alive"):
         for _ in range(3):
             app.send_task(name, queue="kato.control")

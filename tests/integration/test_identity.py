@@ -27,7 +27,7 @@ from tests.services import KatoServer, RedisServer
 from tests.waiting import wait_until
 
 PATIENCE = 40
-WORKER = ("--pool", "prefork", "--concurrency", "2", "--include", "tests.integration.user_tasks")
+WORKER = ("--pool", "prefork", "--concurrency", "2", "--include", "tests.integration.user_tasks", "-Q", "kato.*")
 ALL = range(PARTITIONS)
 # Celery's tracer runs in this process here: it warns of what it hands on, and its Redis backend uses SETEX.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import redis
-from celery import shared_task
 
+from kato_tasks import app
 from kato_tasks.settings import settings
 
 
@@ -17,20 +17,20 @@ def _note(name: str, value: Any) -> None:
         client.rpush(name, json.dumps(value))
 
 
-@shared_task(name="tests.remember")  # type: ignore[untyped-decorator]
+@app.task(name="tests.remember")  # type: ignore[untyped-decorator]
 def remember(value: Any, name: str) -> Any:
     """Write `value` down under `name` and hand it on."""
     _note(name, value)
     return value
 
 
-@shared_task(name="tests.tarry")  # type: ignore[untyped-decorator]
+@app.task(name="tests.tarry")  # type: ignore[untyped-decorator]
 def tarry(seconds: float) -> None:
     """Hold a worker's slot."""
     time.sleep(seconds)
 
 
-@shared_task(name="tests.remember_failure")  # type: ignore[untyped-decorator]
+@app.task(name="tests.remember_failure")  # type: ignore[untyped-decorator]
 def remember_failure(request: Any, exc: Any, traceback: Any) -> None:
     """An errback: write down which task failed, and how."""
     _note("failures", [request.id, type(exc).__name__, str(exc)])
