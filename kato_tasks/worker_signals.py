@@ -21,6 +21,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+import kato_tasks.sign_threads  # noqa: F401  it connects itself to Celery's signals
 from kato_tasks.bootstrap import opened_runtime, runtime
 from kato_tasks.broker_guard import guard_redis_transport, guard_worker_events
 from kato_tasks.config_watch import ConfigWatch
@@ -29,6 +30,7 @@ from kato_tasks.instrumentation import JsonFormatter, say
 from kato_tasks.pool_guard import guard_pool_process, refuse_other_pools
 from kato_tasks.settings import settings
 from kato_tasks.sweeping import Sweeper
+from kato_tasks.task_log import put_lines_right
 
 log = logging.getLogger(__name__)
 _threads: list[Sweeper | ConfigWatch] = []
@@ -41,6 +43,12 @@ def guard_the_broker(sender: Any, **_: Any) -> None:
     """See ``broker_guard``."""
     guard_redis_transport()
     guard_worker_events(sender.app)
+
+
+@worker_init.connect(weak=False)
+def speak_of_waiting_tasks(**_: Any) -> None:
+    """See ``task_log``."""
+    put_lines_right()
 
 
 @worker_init.connect(weak=False)

@@ -23,6 +23,7 @@ class Shared:
         self.opened: dict[str, float] = {}
         self.why = ""
         self.probed: dict[str, float] = {}
+        self.troubles: dict[str, float] = {}
 
     def is_open(self, url: str) -> bool:
         return self.opened.get(url, 0.0) > self.now
@@ -42,6 +43,15 @@ class Shared:
             return False
         self.probed[url] = self.now + interval_seconds
         return True
+
+    def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+        began = url not in self.troubles
+        self.troubles.setdefault(url, self.now - for_seconds)
+        return began
+
+    def trouble_ended(self, url: str) -> float | None:
+        since = self.troubles.pop(url, None)
+        return None if since is None else self.now - since
 
 
 @pytest.fixture

@@ -237,3 +237,9 @@ class Closed:
 
     def may_probe(self, url: str, interval_seconds: float) -> bool:
         return False
+
+    def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+        return False
+
+    def trouble_ended(self, url: str) -> float | None:
+        return None
