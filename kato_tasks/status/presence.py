@@ -119,7 +119,7 @@ def _worker(about: AboutWorker, ms: int, now_ms: int, needed: set[str]) -> Worke
         queues=[] if needed <= set(about.queues) else about.queues,
         takes=frozenset(about.queues),
         version=about.version,
-        up_seconds=max(0.0, (ms - about.started_ms) / 1000),
+        up_seconds=max(0.0, (ms - about.started_ms) / 1000) if about.started_ms else 0.0,
         sign_seconds=age,
         state=state,
     )

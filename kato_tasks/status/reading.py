@@ -87,9 +87,9 @@ def read_status(rt: Runtime) -> Status:
     shards = _shards(rt, partitions)
     found = _Found()
     _say_who_works(found, kept, [shard.shard for shard in shards if shard.backlog or shard.lanes_due])
+    _say_what_services_answer(found, services)
     _say_what_waits(found, total, waiting, sorted({shard_of(p, rt.settings.shards) for p in waiting.stuck_partitions}))
     _say_what_is_for_a_person(found, total, kept)
-    _say_what_services_answer(found, services)
     for item in _items_of_the_whole(total, services, kept):
         found.add(item)
     return Status(
@@ -206,7 +206,11 @@ def _say_what_waits(found: _Found, total: Counts, waiting: Waiting, stuck_shards
             "and nothing was applied there meanwhile; look into the workers' log, and whether they take messages "
             "(python -m workers.health)"
         )
-    lasting = [one for one in waiting.failing if one.seconds >= LASTING_SECONDS]
+    lasting = [
+        one
+        for one in waiting.failing
+        if one.seconds >= LASTING_SECONDS and not any(reason in one.error for reason in found.reasons)
+    ]
     if lasting:
         first = lasting[0]
         found.reasons.append(
