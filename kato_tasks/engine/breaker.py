@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kato_tasks.engine.answers import meaning
 from kato_tasks.engine.kato import counts_as_failure
 from kato_tasks.engine.misdirection import MISDIRECTIONS
 from kato_tasks.engine.room import Room
@@ -38,8 +39,8 @@ TROUBLE_AGAIN_SECONDS = 1.0
 class BreakerState(Protocol):
     """What all workers share about one KATO instance."""
 
-    def opened_because(self, url: str) -> str | None:
-        """What the last failure was, while the circuit is open; None: it is closed."""
+    def look(self, url: str) -> tuple[str | None, bool]:
+        """What the last failure was, while the circuit is open (None: it is closed); and whether there is trouble."""
         ...
 
     def open(self, url: str, seconds: float, why: str) -> None:
@@ -120,11 +121,12 @@ class CircuitBreaker:
             was_troubled, view.troubled = view.troubled or was_open, False
         if was_open:
             self._close(url)
-        if was_troubled and (lasted := self._state.trouble_ended(url)) is not None:
+        lasted = self._state.trouble_ended(url) if was_troubled else None
+        if lasted is not None and not MISDIRECTIONS.told(url):  # else its own end is said
             say(log, logging.WARNING, "kato.recovered", url=url, lasted=f"{lasted:.1f}s")
 
-    def failed(self, url: str, why: str = "") -> None:
-        """A call failed, or a probe; ``why`` is one line for a person."""
+    def failed(self, url: str, why: str = "", *, misdirected: bool = False) -> None:
+        """A call failed, or a probe; ``why`` is one line for a person. ``misdirected``: something else answered."""
         view = self._view(url)
         with self._lock:
             view.failures += 1
@@ -133,8 +135,8 @@ class CircuitBreaker:
             if failures >= self._threshold:
                 view.is_open = True
                 view.seen_at = time.monotonic()
-        if failures >= TROUBLE_FAILURES:
-            self._in_trouble(url, view, why)
+        if failures >= TROUBLE_FAILURES or misdirected:
+            self._in_trouble(url, view, why, silently=misdirected)
         if failures < self._threshold:
             return
         if not was_open:
@@ -159,15 +161,15 @@ class CircuitBreaker:
             why = f"it has not answered for {seconds:.0f} s; {calls_named} under way"
             self._in_trouble(url, self._view(url), why, seconds)
 
-    def _in_trouble(self, url: str, view: _View, why: str, for_seconds: float = 0.0) -> None:
-        """Say so, unless somebody has."""
+    def _in_trouble(self, url: str, view: _View, why: str, for_seconds: float = 0.0, *, silently: bool = False) -> None:
+        """Say so, unless somebody has; ``silently``: whoever reads the answer says so (see ``misdirection``)."""
         now = time.monotonic()
         with self._lock:
             view.troubled = True
             if now - view.troubled_at < TROUBLE_AGAIN_SECONDS:
                 return
             view.troubled_at = now
-        if not MISDIRECTIONS.told(url) and self._state.trouble_goes_on(url, for_seconds):
+        if self._state.trouble_goes_on(url, for_seconds) and not silently and not MISDIRECTIONS.told(url):
             say(log, logging.WARNING, "kato.troubled", url=url, reason=why)
 
     def _close(self, url: str) -> None:
@@ -186,9 +188,9 @@ class CircuitBreaker:
             if stale:
                 view.seen_at = now
         if stale:
-            why = self._state.opened_because(url)
+            why, troubled = self._state.look(url)
             with self._lock:
-                view.troubled = view.troubled or view.is_open
+                view.troubled = view.troubled or troubled
                 view.is_open = why is not None
                 view.why = (why or "").removeprefix("1") or view.why
         return view
@@ -260,7 +262,8 @@ class _GuardedCalls:
             if congested:
                 pass  # it answers others of our calls: that there are too many of them is no failure of its
             elif isinstance(error, KatoError) or (reply is not None and counts_as_failure(reply)):
-                self._breaker.failed(url, _why(reply, error))
+                other = reply is not None and (reply.status == 200 or meaning(reply) == "misdirected")
+                self._breaker.failed(url, _why(reply, error), misdirected=other)
                 if self._breaker.is_open(url):
                     # What waits for a connection behind the calls that failed is not sent any more.
                     refusal = self._breaker.refusal(url)

@@ -21,12 +21,12 @@ class RedisBreakerState:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
-    def opened_because(self, url: str) -> str | None:
+    def look(self, url: str) -> tuple[str | None, bool]:
         try:
-            found = self._redis.get(f"kt:{{breaker}}:open:{url}")
+            why, trouble = self._redis.mget(f"kt:{{breaker}}:open:{url}", f"kt:{{breaker}}:trouble:{url}")
         except redis.RedisError:
-            return None
-        return None if found is None else str(found)
+            return None, False
+        return None if why is None else str(why), trouble is not None
 
     def open(self, url: str, seconds: float, why: str) -> None:
         try:

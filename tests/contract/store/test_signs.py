@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, prefix
@@ -24,7 +25,8 @@ def failing(log: Log, node: str) -> list[str]:
 
 def lost(log: Log, node: str) -> tuple[set[str], dict[str, str]]:
     p = prefix(partition_of(node))
-    return set(map(str, log.redis.smembers(f"{p}ltm_lost"))), dict(log.redis.hgetall(f"{p}ltm_known"))
+    known = {str(lane): str(how) for lane, how in log.redis.hgetall(f"{p}ltm_known").items()}
+    return set(map(str, log.redis.smembers(f"{p}ltm_lost"))), known
 
 
 def test_a_sign_has_the_stores_time_is_taken_back_and_forgotten_after_a_while(log: Log) -> None:
@@ -62,7 +64,11 @@ def test_a_session_whose_try_failed_stands_among_the_failing_until_a_try_succeed
 
 
 def test_a_session_that_waits_for_a_person_is_not_among_the_failing(log: Log) -> None:
-    for session, end in (("s", ports.Park(log.held("n", "t"), "s", "{}")), ("z", ports.SetAside("n", "z", "{}"))):
+    ends: dict[str, ports.Effect[Any]] = {
+        "s": ports.Park(log.held("n", "t"), "s", "{}"),
+        "z": ports.SetAside("n", "z", "{}"),
+    }
+    for session, end in ends.items():
         log.append("n", *numbered(session, 1, 1))
         log.comes("n", "t")
         log.do(ports.Defer(log.held("n", "t"), session, 0, 1, 0, "why"))
