@@ -62,7 +62,7 @@ class WorkerSigns:
             pid=os.getpid(),
             host=socket.gethostname(),
             pool="threads" if kind == "thread" else kind,
-            concurrency=int(worker.concurrency or 0),
+            concurrency=1 if kind == "solo" else int(worker.concurrency or 0),
             queues=sorted(str(name) for name in list(self._consumer.app.amqp.queues.consume_from)),
             version=__version__,
             started_ms=self._started_ms,

@@ -21,7 +21,7 @@ from kato_tasks.engine.answers import meaning
 from kato_tasks.engine.kato import counts_as_failure
 from kato_tasks.engine.misdirection import MISDIRECTIONS
 from kato_tasks.engine.room import Room
-from kato_tasks.errors import KatoCircuitOpen, KatoError, NoConnectionFree
+from kato_tasks.errors import KatoCircuitOpen, KatoError, KatoUnavailable, NoConnectionFree
 from kato_tasks.instrumentation import say
 from kato_tasks.ports import KatoCalls, KatoReply, KatoRequest, KatoTransport
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 VIEW_SECONDS = 0.5
 """How long a process relies on what it last saw of the shared state."""
 TROUBLE_FAILURES = 2
-"""So many failures in a row are trouble, and are said; a single one is not."""
+"""So many failures in a row are trouble, and are said. A single one is not, unless nobody listens there at all."""
 SILENT_SECONDS = 4.0
 """An instance that answers none of its calls for so long is in trouble: their time-outs come much later."""
 TROUBLE_AGAIN_SECONDS = 1.0
@@ -125,8 +125,11 @@ class CircuitBreaker:
         if lasted is not None and not MISDIRECTIONS.told(url):  # else its own end is said
             say(log, logging.WARNING, "kato.recovered", url=url, lasted=f"{lasted:.1f}s")
 
-    def failed(self, url: str, why: str = "", *, misdirected: bool = False) -> None:
-        """A call failed, or a probe; ``why`` is one line for a person. ``misdirected``: something else answered."""
+    def failed(self, url: str, why: str = "", *, unreached: bool = False, misdirected: bool = False) -> None:
+        """A call failed, or a probe; ``why`` is one line for a person.
+
+        ``unreached``: there was no connection to be had; ``misdirected``: something else answered.
+        """
         view = self._view(url)
         with self._lock:
             view.failures += 1
@@ -135,7 +138,7 @@ class CircuitBreaker:
             if failures >= self._threshold:
                 view.is_open = True
                 view.seen_at = time.monotonic()
-        if failures >= TROUBLE_FAILURES or misdirected:
+        if failures >= TROUBLE_FAILURES or unreached or misdirected:
             self._in_trouble(url, view, why, silently=misdirected)
         if failures < self._threshold:
             return
@@ -263,7 +266,8 @@ class _GuardedCalls:
                 pass  # it answers others of our calls: that there are too many of them is no failure of its
             elif isinstance(error, KatoError) or (reply is not None and counts_as_failure(reply)):
                 other = reply is not None and (reply.status == 200 or meaning(reply) == "misdirected")
-                self._breaker.failed(url, _why(reply, error), misdirected=other)
+                unreached = isinstance(error, KatoUnavailable) and not isinstance(error, NoConnectionFree)
+                self._breaker.failed(url, _why(reply, error), unreached=unreached, misdirected=other)
                 if self._breaker.is_open(url):
                     # What waits for a connection behind the calls that failed is not sent any more.
                     refusal = self._breaker.refusal(url)

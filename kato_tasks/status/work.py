@@ -19,6 +19,9 @@ LASTING_SECONDS = 5.0
 UNPUBLISHED_SECONDS = 10.0
 """A message that is kept for so long was not published by the sweeps that came by since."""
 LOOKED_AT = 100
+"""Failing sessions that are looked into, of all."""
+OF_EACH = 20
+"""Sessions of each partition that are looked at, the oldest."""
 SHOWN = 10
 
 
@@ -58,9 +61,9 @@ def read_waiting(rt: Runtime, partitions: Sequence[Partition]) -> Waiting:
     pipe = rt.redis.pipeline(transaction=False)
     for part in busy:
         p = prefix(part.partition)
-        pipe.zrange(f"{p}failing", 0, LOOKED_AT - 1, withscores=True)
+        pipe.zrange(f"{p}failing", 0, OF_EACH - 1, withscores=True)
         pipe.zcard(f"{p}failing")
-        pipe.zrange(f"{p}since", 0, LOOKED_AT - 1, withscores=True) if _stands(part) else pipe.echo("")
+        pipe.zrange(f"{p}since", 0, OF_EACH - 1, withscores=True) if _stands(part) else pipe.echo("")
     for part in kept:
         pipe.lindex(f"{prefix(part.partition)}outbox", 0)
     pipe.time()

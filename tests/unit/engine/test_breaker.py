@@ -347,7 +347,7 @@ def test_trouble_is_said_once_over_all_workers_when_it_begins_and_once_when_a_ca
 ) -> None:
     caplog.set_level("INFO")
     workers = [worker(shared) for _ in range(3)]
-    workers[0].failed(URL, "refused")
+    workers[0].failed(URL, "it answered 500")
     assert said(caplog) == [], "a single failed call is no trouble"
     for _ in range(20):
         shared.now += 1
@@ -401,3 +401,12 @@ def test_what_something_else_answers_is_told_by_whoever_reads_it_and_its_end_by_
     assert passes(other)
     other.succeeded(URL)
     assert said(caplog) == ["kato.recovered"]
+
+
+def test_a_refused_connection_is_trouble_at_once(shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
+    send(GuardedKato(Transport(Calls(KatoUnavailable("nobody listens"))), worker(shared), Room(64, 16)).calls())
+    assert said(caplog) == ["kato.troubled"]
+    assert "reason=nobody listens" in caplog.text
+    caplog.clear()
+    send(GuardedKato(Transport(Calls(NoConnectionFree("busy"))), worker(Shared()), Room(64, 16)).calls())
+    assert said(caplog) == []
