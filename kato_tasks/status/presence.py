@@ -105,7 +105,7 @@ def read_presence(answers: Sequence[object], now_ms: int, shards: int) -> Presen
 
 
 def _worker(about: AboutWorker, ms: int, now_ms: int, needed: set[str]) -> WorkerStatus:
-    age = max(0.0, (now_ms - ms) / 1000)
+    age = abs(now_ms - ms) / 1000  # a sign of the future is one from before the store's clock went back
     state: Literal["live", "stopping", "gone"] = (
         "gone" if age > GONE_SECONDS else "stopping" if about.stopping else "live"
     )

@@ -54,10 +54,14 @@ def test_a_worker_that_gives_no_sign_any_more_is_gone_and_one_that_stops_serves_
     aged(live, f"{WORKER_SIGNS}seen", HERE, 16)
     assert "here gave its last sign 16 s ago" in reason(cli, "no worker is running")
     assert told(cli, code=1)["workers"][0]["state"] == "gone"
+    aged(live, f"{WORKER_SIGNS}seen", HERE, -3_600)
+    assert told(cli, code=1)["workers"][0]["state"] == "gone", "it is from before the store's clock went back"
     everything = json.loads(live.redis.hget(f"{WORKER_SIGNS}about", HERE) or "")["queues"]
     again = AboutWorker(name="here", host="here", pid=2, queues=everything, started_ms=10**15)
     worker_lives(live.store, again)
     assert [one["pid"] for one in told(cli, code=0)["workers"]] == [2], "it was started again under its name"
+    (shown,) = cli("status").out.splitlines()[-2:-1]
+    assert shown.startswith("worker")
     worker_lives(live.store, again.model_copy(update={"stopping": True}))
     assert "no worker is running" in reason(cli, "no worker")
 
