@@ -16,13 +16,17 @@
 | store.unavailable | Redis did not answer | error, lane |
 | background.failed | the background driver met an error that nobody expected; the sweep finds what it left | |
 | background.left | a process ended before KATO answered; the next holder of those lanes reconciles | lanes |
-| kato.misdirected | what answers at an address is not KATO; once when it begins | url, status, mend |
-| kato.found | KATO answers there again | url |
+| kato.misdirected | what answers at an address is not KATO; once for each process when it begins | url, status, mend |
+| kato.found | KATO answers there again | url, lasted |
+| kato.troubled | a KATO instance fails or is silent; once for all processes when it begins | url, reason |
+| kato.recovered | it answers again; once | url, lasted |
+| learn.unknown | the outcome of a learn could not be found out; it is counted | session, lane, pattern or counted |
+| sign.not_given | a worker or beat could not say that it lives; `status` will miss it | error |
 | session_config.not_taken | KATO does not take the session config; its sessions wait | url, mend |
 | session_config.taken | KATO takes it now | url |
 | session_config.unasked | whether it does could not be found out in this round | error |
 | verdict.unshared | what KATO said could not be written to the store | url, error |
-| breaker.opened / breaker.closed | a KATO instance fails / answers again | url |
+| breaker.opened / breaker.closed | calls to a KATO instance are held back / are sent again | url, reason |
 | breaker.unshared | the breaker's state could not be written to the store | url, error |
 | broker.messages_left | the broker was cut; the visibility timeout brings these back | messages, error |
 | wakeup.unsent | the broker is away; the sweep sends it later | shard, error |

@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 from celery._state import get_current_worker_task
 from celery.app.task import get_actual_ignore_result
 from celery.canvas import Signature, maybe_signature
-from celery.exceptions import Ignore, Reject
 from celery.result import AsyncResult
 from celery.states import READY_STATES
 from kombu.exceptions import EncodeError
@@ -60,6 +59,7 @@ from kato_tasks.on_commit import OnCommit
 from kato_tasks.parking import PASSING, answer_known, finish, parked_text, request_of, slice_done
 from kato_tasks.ports import KeepLater, KeepMessage
 from kato_tasks.postponed import later_payload
+from kato_tasks.task_log import GoesBack, Told, Waits, waits_where
 from kato_tasks.waking import wake
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class LaneTask(OnCommit, HomeTask):
 
     abstract = True
     event_type: ClassVar[str] = "observation"
+    throws = (EventRefused, EventConflict, InvalidEvent, TooManyPredicts)
+    """How an event may end: one line in the worker's log, without a traceback."""
 
     # ------------------------------------------------------------- the caller
 
@@ -170,6 +172,7 @@ class LaneTask(OnCommit, HomeTask):
             say(log, logging.WARNING, "task.kept", id=task_id, error=exc)
             message = {"name": self.name, "kwargs": call, "task_id": task_id, "link": links, "link_error": errbacks}
             message["options"] = {k: v for k, v in options.items() if _is_json(v)}
+            message["kept_ms"] = rt.now_ms()
             raise_errors(rt.store.execute([KeepMessage(lane, json.dumps(message))]))
             return self.AsyncResult(task_id)
 
@@ -202,7 +205,7 @@ class LaneTask(OnCommit, HomeTask):
     # ------------------------------------------------------------- the worker
 
     def perform(self, call: Mapping[str, Any]) -> Any:
-        """The body: this event's result, or Ignore with the request parked in its lane.
+        """The body: this event's result, or Waits (an Ignore) with the request parked in its lane.
 
         A store that is away does not fail the task, nor a broker that cannot take its next step: its message goes
         back to its queue.
@@ -214,7 +217,7 @@ class LaneTask(OnCommit, HomeTask):
                 raise
             say(log, logging.WARNING, "task.requeued", id=self.request.id, error=exc)
             time.sleep(1.0)  # nothing of ours can move while the store is away; do not spin
-            raise Reject(str(exc), requeue=True) from exc
+            raise GoesBack(str(exc), requeue=True) from exc
 
     def _perform(self, call: Mapping[str, Any]) -> Any:
         request = self.request
@@ -237,24 +240,28 @@ class LaneTask(OnCommit, HomeTask):
             place = sought.place
             time.sleep(0.02)
         if sought.answer is None:
+            why = ""
             if sought.waits is not None:
-                show_waiting(self, task_id, waiting_meta(str(call["session_id"]), sought.place, sought.waits))
+                meta = waiting_meta(str(call["session_id"]), sought.place, sought.waits)
+                why = meta["waits_for"]
+                show_waiting(self, task_id, meta)
             sought = self.seek(rt, call, sought.place, task_id=task_id, stored=request_of(self, call))
         if sought.answer is None:
             if not room:
                 wake(rt, [partition_of(str(sought.place["lane"]))])
-            raise Ignore
+            where = waits_where(str(call["session_id"]), sought.place, self.event_type)
+            raise Waits(f"{where}: {why}" if why else where)
         told = (str(sought.place["lane"]), str(call["session_id"]), str(sought.place["event_id"]))
         if direct:
             rt.drainer.delivered(*told)
             return delivered(sought.answer)
         if sought.late and told_before(self, task_id):
-            raise Ignore
+            raise Told
         if (request.callbacks or request.chain) and not is_error(sought.answer):
             # Celery would fail this step if its next one cannot be sent for a moment.
             finish(task_id, request_of(self, call), sought.answer)
             rt.drainer.delivered(*told)
-            raise Ignore
+            raise Told
         request.kato_told = told
         return delivered(sought.answer)
 

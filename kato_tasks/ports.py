@@ -549,6 +549,37 @@ class DropDeadLetter(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Sign(Effect[int]):
+    """A process says that it lives, by the store's clock (returned, ms); ``about`` '' says that it ends.
+
+    ``key``: what the keys of its kind begin with. It is forgotten ``keep_ms`` after its last sign.
+    """
+
+    key: str
+    id: str
+    about: str
+    keep_ms: int
+    most: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeLost(Effect[int]):
+    """A person knows that KATO lost these lanes' patterns (``how``: who, when and why, JSON); how many were lost."""
+
+    partition: int
+    lanes: tuple[str, ...]
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAcknowledgement(Effect[None]):
+    """Keep what a person acknowledged of the whole, under ``id``: who, when, why, and of what (JSON)."""
+
+    id: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
 class Together(Effect[list[Any]]):
     """Several store operations in one round trip; fails as a whole when one fails."""
 

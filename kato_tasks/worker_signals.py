@@ -22,6 +22,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+import kato_tasks.sign_threads  # noqa: F401  it connects itself to Celery's signals
 from kato_tasks import celery_app, host_check
 from kato_tasks.bootstrap import opened_runtime, runtime
 from kato_tasks.broker_guard import guard_redis_transport, guard_worker_events
@@ -32,6 +33,7 @@ from kato_tasks.pool_guard import guard_pool_process, refuse_other_pools
 from kato_tasks.queueing import CELERYS, OURS, serves_lanes
 from kato_tasks.settings import settings
 from kato_tasks.sweeping import Sweeper
+from kato_tasks.task_log import put_lines_right
 
 log = logging.getLogger(__name__)
 _threads: list[Sweeper | ConfigWatch] = []
@@ -66,6 +68,13 @@ def guard_the_broker(sender: Any, **_: Any) -> None:
         return
     guard_redis_transport()
     guard_worker_events(sender.app)
+
+
+@worker_init.connect(weak=False)
+def speak_of_waiting_tasks(**_: Any) -> None:
+    """See ``task_log``."""
+    if _serving:
+        put_lines_right()
 
 
 @worker_init.connect(weak=False)

@@ -13,14 +13,35 @@ from kato_tasks.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from kato_tasks.status import Counts, Reached, Status
+    from kato_tasks.status.presence import BeatStatus, WorkerStatus
 
 POLL_SECONDS = 0.2
+SHOWN = 5
+HELP = """Say how everything stands, and what to do about what is wrong.
+
+Exit code 0: healthy, 1: degraded, 2: the store does not answer.
+
+\b
+backlog         events that are accepted and not applied yet
+dead letters    events that are not going to be applied
+parked          sessions that wait for a person
+failing         sessions whose tries fail; they go on by themselves
+scheduled       events with a countdown or eta that is not over
+unpublished     task messages kept until the broker takes them
+fenced          KATO sessions given up after an unknown outcome
+rebuilt         short-term memories sent again to a new session
+reordered       rebuilt ones whose vectors have another order
+leftovers       KATO sessions nobody uses, until they expire
+learns unknown  learns whose outcome could not be found out
+worker, beat    who is running, and the age of the last sign
+acknowledged    known by a person, so no reason any more
+"""
 
 
-@click.command("status")
-@click.option("--json", "as_json", is_flag=True)
+@click.command("status", help=HELP)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for machines.")
 def status(as_json: bool) -> None:
-    """Say how everything stands. Exit code 0: healthy, 1: degraded, 2: the store does not answer."""
+    """See ``HELP``."""
     from kato_tasks.bootstrap import runtime
     from kato_tasks.status import read_status
 
@@ -47,8 +68,9 @@ def _show(found: Status) -> None:
             ("applied", f"{found.applied:,} of {found.appended:,}"),
             ("dead letters", f"{found.dead_letters:,}"),
             ("parked", count(found.parked, "session")),
+            ("failing", count(found.failing_sessions, "session")),
             ("scheduled", f"{found.scheduled:,}"),
-            ("unpublished", f"{found.unpublished:,}"),
+            ("unpublished", _unpublished(found)),
             ("fenced", f"{found.fenced:,}"),
             ("rebuilt", f"{found.rebuilt:,}"),
             ("reordered", f"{found.reordered:,}"),
@@ -56,27 +78,63 @@ def _show(found: Status) -> None:
             ("learns unknown", f"{found.learns_unknown:,}"),
             *(("KATO", _reached(one)) for one in found.kato),
             ("broker", _reached(found.broker)),
+            *(("worker", _worker(one)) for one in found.workers),
+            *((("worker", "none is running"),) if not found.workers else ()),
+            ("beat", _beat(found.beat)),
         ]
     )
-    busy = [shard for shard in found.shards if shard.backlog or shard.dead_letters or shard.parked]
-    if busy:
+    if found.shards:
         click.echo()
         show_table(
-            ("shard", "backlog", "oldest", "applied", "dead letters", "parked"),
+            ("shard", "backlog", "oldest", "applied", "dead", "parked"),
             [
                 (s.shard, s.backlog, seconds(s.oldest_unapplied_seconds), s.applied, s.dead_letters, s.parked)
-                for s in busy
+                for s in found.shards
             ],
             right=frozenset(range(6)),
         )
+    if found.failing:
+        click.echo()
+        show_table(
+            ("failing", "for", "last error"),
+            [(one.session_id, seconds(one.seconds), _brief(one.error)) for one in found.failing[:SHOWN]],
+        )
+        if found.failing_sessions > SHOWN:
+            talk(f"and {found.failing_sessions - SHOWN:,} more: kato-tasks sessions list --state waiting")
     for reason in found.reasons:
         talk(f"degraded: {reason}")
+    for item in found.acknowledged:
+        talk(f"acknowledged by {item.by}, {item.at}: {item.what}{f' ({item.note})' if item.note else ''}")
+    if (left := found.ltm_lost_acknowledged - sum(one.id.startswith("ltm-lost:") for one in found.acknowledged)) > 0:
+        talk(f"and {left:,} more nodes whose lost patterns are acknowledged: kato-tasks acknowledge")
+
+
+def _unpublished(found: Status) -> str:
+    age = found.unpublished_seconds
+    return f"{found.unpublished:,}" + (f", the oldest for {seconds(age)}" if age is not None else "")
 
 
 def _reached(one: Reached) -> str:
-    if one.error is not None:
-        return f"{one.url} does not answer"
+    if one.state != "ok":
+        said = {"away": "does not answer", "other": "is not KATO", "ill": "fails"}
+        return f"{one.url} {said[one.state]}"
     return f"{one.url} {'does not take the session config' if one.session_config else 'ok'}"
+
+
+def _worker(one: WorkerStatus) -> str:
+    lanes = sum(name.startswith("kato.lane.") for name in one.queues)
+    serves = f"{one.pool} {one.concurrency}, {'all shards' if one.serves_all else count(lanes, 'shard')}"
+    state = "" if one.state == "live" else f"{one.state}, "
+    return f"{one.name}: {serves}, {state}{seconds(one.sign_seconds)} ago"
+
+
+def _beat(beat: BeatStatus | None) -> str:
+    return f"published {seconds(beat.published_seconds)} ago" if beat is not None else "has published nothing yet"
+
+
+def _brief(text: str) -> str:
+    one = " ".join(text.split())
+    return one if len(one) <= 120 else f"{one[:119]}…"
 
 
 @click.command("wait")

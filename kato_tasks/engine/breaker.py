@@ -17,22 +17,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kato_tasks.engine.answers import meaning
 from kato_tasks.engine.kato import counts_as_failure
+from kato_tasks.engine.misdirection import MISDIRECTIONS
 from kato_tasks.engine.room import Room
-from kato_tasks.errors import KatoCircuitOpen, KatoError, NoConnectionFree
+from kato_tasks.errors import KatoCircuitOpen, KatoError, KatoUnavailable, NoConnectionFree
 from kato_tasks.instrumentation import say
 from kato_tasks.ports import KatoCalls, KatoReply, KatoRequest, KatoTransport
 
 log = logging.getLogger(__name__)
 VIEW_SECONDS = 0.5
 """How long a process relies on what it last saw of the shared state."""
+TROUBLE_FAILURES = 2
+"""So many failures in a row are trouble, and are said. A single one is not, unless nobody listens there at all."""
+SILENT_SECONDS = 4.0
+"""An instance that answers none of its calls for so long is in trouble: their time-outs come much later."""
+TROUBLE_AGAIN_SECONDS = 1.0
+"""How often a process tells the others of trouble that goes on."""
 
 
 class BreakerState(Protocol):
     """What all workers share about one KATO instance."""
 
-    def opened_because(self, url: str) -> str | None:
-        """What the last failure was, while the circuit is open; None: it is closed."""
+    def look(self, url: str) -> tuple[str | None, bool]:
+        """What the last failure was, while the circuit is open (None: it is closed); and whether there is trouble."""
         ...
 
     def open(self, url: str, seconds: float, why: str) -> None:
@@ -43,6 +51,14 @@ class BreakerState(Protocol):
 
     def may_probe(self, url: str, interval_seconds: float) -> bool:
         """True for exactly one caller per interval, who sends the probe."""
+        ...
+
+    def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+        """The instance is in trouble, for so long already; True for the one caller who says so in its log."""
+        ...
+
+    def trouble_ended(self, url: str) -> float | None:
+        """It answers again; for one caller how long the trouble was (seconds), if somebody had said that it began."""
         ...
 
 
@@ -56,6 +72,9 @@ class _View:
     is_open: bool = False
     why: str = ""
     seen_at: float = 0.0
+    troubled: bool = False
+    """it was in trouble, as far as this process knows, and nobody may have said yet that this is over"""
+    troubled_at: float = -TROUBLE_AGAIN_SECONDS
 
 
 class CircuitBreaker:
@@ -95,25 +114,36 @@ class CircuitBreaker:
     def succeeded(self, url: str) -> None:
         """KATO answered a lane's call."""
         view = self._views.get(url)
-        if view is None or (not view.failures and not view.is_open):
+        if view is None or (not view.failures and not view.is_open and not view.troubled):
             return
         with self._lock:
             was_open, view.failures, view.is_open = view.is_open, 0, False
+            was_troubled, view.troubled = view.troubled or was_open, False
         if was_open:
             self._close(url)
+        lasted = self._state.trouble_ended(url) if was_troubled else None
+        if lasted is not None and not MISDIRECTIONS.told(url):  # else its own end is said
+            say(log, logging.WARNING, "kato.recovered", url=url, lasted=f"{lasted:.1f}s")
 
-    def failed(self, url: str, why: str = "") -> None:
-        """A call failed, or a probe; ``why`` is one line for a person."""
+    def failed(self, url: str, why: str = "", *, unreached: bool = False, misdirected: bool = False) -> None:
+        """A call failed, or a probe; ``why`` is one line for a person.
+
+        ``unreached``: there was no connection to be had; ``misdirected``: something else answered.
+        """
         view = self._view(url)
         with self._lock:
             view.failures += 1
             view.why = why[:300]
-            if view.failures < self._threshold:
-                return
-            was_open, view.is_open = view.is_open, True
-            view.seen_at = time.monotonic()
+            failures, was_open = view.failures, view.is_open
+            if failures >= self._threshold:
+                view.is_open = True
+                view.seen_at = time.monotonic()
+        if failures >= TROUBLE_FAILURES or unreached or misdirected:
+            self._in_trouble(url, view, why, silently=misdirected)
+        if failures < self._threshold:
+            return
         if not was_open:
-            say(log, logging.WARNING, "breaker.opened", url=url, reason=why)
+            say(log, logging.INFO, "breaker.opened", url=url, reason=why)
         self._state.open(url, max(30.0, self.interval_seconds * 10), why[:300])
 
     def probed(self, url: str, answered: bool, why: str = "") -> None:
@@ -124,7 +154,26 @@ class CircuitBreaker:
         with self._lock:
             view = self._views.setdefault(url, _View())
             view.failures, view.is_open, view.seen_at = self._threshold - 1, False, time.monotonic()
+            view.troubled = True  # until a lane's call is answered, too
         self._close(url)
+
+    def silent(self, url: str, calls: int, seconds: float) -> None:
+        """The instance has answered none of this process's calls for so long."""
+        if seconds >= SILENT_SECONDS:
+            calls_named = f"{calls} call{'s' * (calls != 1)}"
+            why = f"it has not answered for {seconds:.0f} s; {calls_named} under way"
+            self._in_trouble(url, self._view(url), why, seconds)
+
+    def _in_trouble(self, url: str, view: _View, why: str, for_seconds: float = 0.0, *, silently: bool = False) -> None:
+        """Say so, unless somebody has; ``silently``: whoever reads the answer says so (see ``misdirection``)."""
+        now = time.monotonic()
+        with self._lock:
+            view.troubled = True
+            if now - view.troubled_at < TROUBLE_AGAIN_SECONDS:
+                return
+            view.troubled_at = now
+        if self._state.trouble_goes_on(url, for_seconds) and not silently and not MISDIRECTIONS.told(url):
+            say(log, logging.WARNING, "kato.troubled", url=url, reason=why)
 
     def _close(self, url: str) -> None:
         self._state.close(url)
@@ -142,8 +191,9 @@ class CircuitBreaker:
             if stale:
                 view.seen_at = now
         if stale:
-            why = self._state.opened_because(url)
+            why, troubled = self._state.look(url)
             with self._lock:
+                view.troubled = view.troubled or troubled
                 view.is_open = why is not None
                 view.why = (why or "").removeprefix("1") or view.why
         return view
@@ -206,7 +256,7 @@ class _GuardedCalls:
             refused, self._refused = self._refused, []
             return refused
         ended: list[Ended] = []
-        for (tag, url), reply, error in self._inner.wait(timeout):
+        for (tag, url), reply, error in self._wait(timeout):
             congested = isinstance(error, NoConnectionFree) and self._room.answers(url)
             self._uncount(url, 1, answered=reply is not None)
             if tag is _PROBE:
@@ -215,7 +265,9 @@ class _GuardedCalls:
             if congested:
                 pass  # it answers others of our calls: that there are too many of them is no failure of its
             elif isinstance(error, KatoError) or (reply is not None and counts_as_failure(reply)):
-                self._breaker.failed(url, _why(reply, error))
+                other = reply is not None and (reply.status == 200 or meaning(reply) == "misdirected")
+                unreached = isinstance(error, KatoUnavailable) and not isinstance(error, NoConnectionFree)
+                self._breaker.failed(url, _why(reply, error), unreached=unreached, misdirected=other)
                 if self._breaker.is_open(url):
                     # What waits for a connection behind the calls that failed is not sent any more.
                     refusal = self._breaker.refusal(url)
@@ -224,6 +276,20 @@ class _GuardedCalls:
                 self._breaker.succeeded(url)
             ended.append((tag, reply, error))
         return ended
+
+    def _wait(self, timeout: float | None) -> Sequence[tuple[Any, KatoReply | None, Exception | None]]:
+        """As asked; meanwhile an instance that answers nothing is noticed long before its calls time out."""
+        while len(self._inner) and (timeout is None or timeout > SILENT_SECONDS):
+            began = time.monotonic()
+            ended = self._inner.wait(SILENT_SECONDS)
+            waited = time.monotonic() - began
+            if ended or waited < SILENT_SECONDS * 0.9:
+                return ended  # perhaps nothing: it was woken
+            for url, calls in self._counted.items():
+                if calls > 0:
+                    self._breaker.silent(url, *self._room.silent(url))
+            timeout = None if timeout is None else timeout - waited
+        return self._inner.wait(timeout)
 
     def _uncount(self, url: str, calls: int, *, answered: bool) -> None:
         self._counted[url] -= calls

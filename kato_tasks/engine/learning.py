@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from kato_tasks.domain.binding import Binding, Intent
@@ -25,6 +26,7 @@ from kato_tasks.errors import (
     KatoUnavailable,
     OutcomeUnknown,
 )
+from kato_tasks.instrumentation import say
 from kato_tasks.ports import (
     ALL_UNSURE,
     UNSURE,
@@ -45,6 +47,7 @@ from kato_tasks.ports import (
     ask,
 )
 
+log = logging.getLogger(__name__)
 UNSETTLED_WAIT_MS = 500
 FORBIDDEN = 403
 
@@ -94,6 +97,7 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
         # The STM was not empty a moment ago, so the session is not what it was.
         raise Mismatch(f"learn: {exc}") from exc
     if learned != name:
+        say(log, logging.WARNING, "learn.unknown", session=work.session, lane=work.lane, pattern=learned)
         yield from send_together((Count(work.lane, "learns_unknown"), MarkNode(work.lane)))
     work = replace(work, binding=binding)
     if made_of and learned == name and leaves_nothing(made_of):

@@ -21,6 +21,7 @@ AGAIN_SECONDS = 30.0
 
 @dataclass(slots=True)
 class _Episode:
+    began: float
     last: float
     told: str = ""
     statuses: set[int] = field(default_factory=set)
@@ -44,7 +45,7 @@ class Misdirections:
         with self._lock:
             episode = self._episodes.get(url)
             if episode is None or now - episode.last > FORGET_SECONDS:
-                episode = self._episodes[url] = _Episode(now)
+                episode = self._episodes[url] = _Episode(now, now)
             episode.last, episode.told = now, told
             episode.routes.add(route)
             key = url, reply.status
@@ -70,7 +71,8 @@ class Misdirections:
             del self._episodes[url]
         if not episode.statuses:
             return
-        say(log, logging.INFO, "kato.found", url=address(url))
+        lasted = f"{time.monotonic() - episode.began:.1f}s"
+        say(log, logging.INFO, "kato.found", url=address(url), lasted=lasted)
 
     def forget(self) -> None:
         """Begin anew: a child of a fork has seen nothing, and another thread of its parent's may hold the lock."""

@@ -79,6 +79,14 @@ class Room:
             instance = self._instances.get(url)
             return instance is None or _answers(instance, self._clock(), LATELY_SECONDS)
 
+    def silent(self, url: str) -> tuple[int, float]:
+        """How many calls this instance has under way, and for how many seconds it has answered none of them."""
+        with self._changed:
+            instance = self._instances.get(url)
+            if instance is None or instance.under_way <= 0:
+                return 0, 0.0
+            return instance.under_way, self._clock() - instance.alive
+
     def left(self) -> int:
         """How many calls could be begun at the instances that answer, together; if none does, as many as one takes."""
         with self._changed:

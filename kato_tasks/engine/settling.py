@@ -9,6 +9,7 @@ goes on or is parked, by policy. While an intent of these kinds is open no sessi
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from kato_tasks.domain.binding import Binding, Intent
@@ -19,7 +20,10 @@ from kato_tasks.engine.binding import NotLearned, Rebuilt, bind, deleted, discar
 from kato_tasks.engine.context import LaneContext, new_call_id, send_together
 from kato_tasks.engine.learning import clear_after_learn, learn_committed
 from kato_tasks.errors import KatoError, KatoFailed, KatoRejected, OutcomeUnknown
+from kato_tasks.instrumentation import say
 from kato_tasks.ports import Count, Defer, KnownPattern, MarkNode, Proceeded, Step, Work, WriteIntent, ask
+
+log = logging.getLogger(__name__)
 
 
 def settle(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
@@ -107,6 +111,8 @@ def _verify(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
 
 def _in_doubt(lane: LaneContext, work: Work, before: int, after: int) -> Step[str]:
     """Nobody can know any more; returns why the session is parked after this, or '' to go on."""
+    counts = f"{before} before and {after} after"
+    say(log, logging.WARNING, "learn.unknown", session=work.session, lane=work.lane, counted=counts)
     yield from send_together((Count(work.lane, "learns_unknown"), MarkNode(work.lane)))
     if lane.on_unknown_learn == "go_on":
         return ""

@@ -1,4 +1,4 @@
-"""The breaker's shared state: two keys per KATO instance, both of which expire."""
+"""The breaker's shared state: a few keys per KATO instance, all of which expire."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import redis
 from kato_tasks.instrumentation import say
 
 log = logging.getLogger(__name__)
+TROUBLE_MS = 300_000
+"""Trouble that nobody has met for so long is forgotten."""
+SAID_MS = 30_000
+"""Where trouble comes and goes, it is said once in this time."""
 
 
 class RedisBreakerState:
@@ -17,12 +21,12 @@ class RedisBreakerState:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
-    def opened_because(self, url: str) -> str | None:
+    def look(self, url: str) -> tuple[str | None, bool]:
         try:
-            found = self._redis.get(f"kt:{{breaker}}:open:{url}")
+            why, trouble = self._redis.mget(f"kt:{{breaker}}:open:{url}", f"kt:{{breaker}}:trouble:{url}")
         except redis.RedisError:
-            return None
-        return None if found is None else str(found)
+            return None, False
+        return None if why is None else str(why), trouble is not None
 
     def open(self, url: str, seconds: float, why: str) -> None:
         try:
@@ -42,3 +46,30 @@ class RedisBreakerState:
             return bool(self._redis.set(key, "1", nx=True, px=int(interval_seconds * 1000)))
         except redis.RedisError:
             return False
+
+    def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+        trouble = f"kt:{{breaker}}:trouble:{url}"
+        try:
+            self._redis.set(trouble, f"{self._now_ms() - int(for_seconds * 1000)} 0", nx=True, px=TROUBLE_MS)
+            since, _, said = str(self._redis.get(trouble) or "").partition(" ")
+            if said == "1":
+                self._redis.pexpire(trouble, TROUBLE_MS)
+                return False
+            if not self._redis.set(f"kt:{{breaker}}:said:{url}", "1", nx=True, px=SAID_MS):
+                return False
+            self._redis.set(trouble, f"{since} 1", px=TROUBLE_MS)
+        except redis.RedisError:
+            return False
+        return True
+
+    def trouble_ended(self, url: str) -> float | None:
+        try:
+            found = str(self._redis.getdel(f"kt:{{breaker}}:trouble:{url}") or "")
+            since, _, said = found.partition(" ")
+            return max(0.0, (self._now_ms() - int(since)) / 1000) if said == "1" else None
+        except (redis.RedisError, ValueError):
+            return None
+
+    def _now_ms(self) -> int:
+        seconds, micros = self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000

@@ -8,6 +8,12 @@ BINDING_FIELDS = ("b0", "b1", "b2", "b3")
 INTENT_FIELDS = ("i0", "i1", "i2", "i3")
 """Fields of a session's hash that hold one text in pieces (``lua/_lib.lua``: put_text)."""
 
+WORKER_SIGNS = "kt:{signs}:worker:"
+BEAT_SIGNS = "kt:{signs}:beat:"
+"""What the keys begin with in which workers and beats say that they live (``lua/sign.lua``)."""
+ACKNOWLEDGED = "kt:{signs}:acknowledged"
+"""What a person acknowledged of the whole."""
+
 
 def text_in(state: Mapping[str, str], fields: tuple[str, ...]) -> str:
     """The text that lies in these fields of a session's hash; empty when there is none."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from kato_tasks import ports
-from kato_tasks.adapters.redis.keys import BINDING_FIELDS, INTENT_FIELDS, prefix
+from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, BINDING_FIELDS, INTENT_FIELDS, prefix
 from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.ids import partition_of
@@ -386,6 +386,9 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
         "touch", prefix(op.partition), [op.soon_ms, op.used_ms, op.limit], int
     ),
     ports.Mark: lambda op, keep: ScriptCall("mark", op.key, [op.ms], bool),
+    ports.Sign: lambda op, keep: ScriptCall("sign", op.key, [op.id, op.about, op.keep_ms, op.most], int),
+    ports.AcknowledgeLost: lambda op, keep: ScriptCall("acknowledge", prefix(op.partition), [op.how, *op.lanes], int),
+    ports.KeepAcknowledgement: lambda op, keep: _write("HSET", ACKNOWLEDGED, op.id, op.how),
     ports.MarkNode: lambda op, keep: _write("HSET", f"{lane_prefix(op.lane)}lane:{op.lane}", "rebuild_wanted", "1"),
     ports.KeepDeadLetter: lambda op, keep: _write("HSETNX", f"{lane_prefix(op.lane)}dead", op.id, op.letter),
     ports.DropDeadLetter: lambda op, keep: _plain("HDEL", f"{lane_prefix(op.lane)}dead", op.id, decode=_nothing),

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 
 NAMES = (
+    "acknowledge",
     "append",
     "bind",
     "bind_nodes",
@@ -28,6 +29,7 @@ NAMES = (
     "renew",
     "resume",
     "set_aside",
+    "sign",
     "touch",
     "unpark",
     "write",

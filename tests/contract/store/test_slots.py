@@ -58,6 +58,8 @@ def every_script(log: Log, session: str) -> None:
     log.do(ports.Mark(prefix(partition_of(node)) + "mark", 1_000))
     log.do(ports.Count(node, "rebuilt"))
     log.do(ports.Delivered(node, session, f"{session}-2"))
+    log.do(ports.Sign(prefix(partition_of(node)) + "worker:", "w", "{}", 1_000))
+    log.do(ports.AcknowledgeLost(partition_of(node), ("n{x}",), "{}"))
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import pytest
 from kombu import pools
 
 from kato_tasks.bootstrap import Runtime, build, forget_runtime, runtime
-from kato_tasks.celery_app import app, configuration
+from kato_tasks.celery_app import app, configuration, queues
 from kato_tasks.settings import Settings, settings
+from kato_tasks.signs import AboutWorker, worker_lives
 from tests.integration.cli.running import NOWHERE, Cli, Imports, databases
 
 
@@ -50,6 +51,9 @@ def commands_inside(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runti
     for name, value in cli.settings.items():
         monkeypatch.setenv(f"KATO_TASKS_{name}", value)
     follow_environment()
+    # Lanes are drained in this process, so it stands for the worker.
+    serves = [queue.name for queue in queues(settings().shards)]
+    worker_lives(runtime().store, AboutWorker(name="here", pid=1, host="here", queues=serves, started_ms=10**15))
     yield runtime()
     monkeypatch.undo()
     follow_environment()

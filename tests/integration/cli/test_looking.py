@@ -29,8 +29,8 @@ def test_status_is_healthy_when_all_is_applied(cli: Cli, live: Runtime) -> None:
     assert after.code == 0, after.out
     assert (after.json["health"], after.json["backlog"], after.json["applied"]) == ("healthy", 0, 3)
     assert after.json["oldest_unapplied_seconds"] is None
-    assert sum(shard["applied"] for shard in after.json["shards"]) == 3
-    assert len(after.json["shards"]) == 16
+    assert [(shard["backlog"], shard["applied"]) for shard in before.json["shards"]] == [(3, 0)]
+    assert after.json["shards"] == [], "an idle shard has nothing to say"
     assert cli("status").out.splitlines()[0].split() == ["health", "healthy"]
 
 
@@ -53,7 +53,7 @@ def test_a_broker_that_is_away_degrades(cli: Cli, live: Runtime) -> None:
     ran = cli("status", "--json", BROKER_URL="redis://:pw@127.0.0.1:9/0")
     assert ran.code == 1
     assert ran.json["broker"]["url"] == "redis://:***@127.0.0.1:9/0"
-    assert "the broker at redis://:***@127.0.0.1:9/0 does not answer" in ran.json["reasons"][0]
+    assert "the broker at redis://:***@127.0.0.1:9/0 does not answer" in " ".join(ran.json["reasons"])
 
 
 def test_wait_returns_when_nothing_is_pending(cli: Cli, live: Runtime) -> None:

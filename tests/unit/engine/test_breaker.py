@@ -23,12 +23,13 @@ class Shared:
         self.opened: dict[str, float] = {}
         self.why = ""
         self.probed: dict[str, float] = {}
+        self.troubles: dict[str, float] = {}
 
     def is_open(self, url: str) -> bool:
         return self.opened.get(url, 0.0) > self.now
 
-    def opened_because(self, url: str) -> str | None:
-        return self.why if self.is_open(url) else None
+    def look(self, url: str) -> tuple[str | None, bool]:
+        return self.why if self.is_open(url) else None, url in self.troubles
 
     def open(self, url: str, seconds: float, why: str) -> None:
         self.opened[url] = self.now + seconds
@@ -42,6 +43,15 @@ class Shared:
             return False
         self.probed[url] = self.now + interval_seconds
         return True
+
+    def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+        began = url not in self.troubles
+        self.troubles.setdefault(url, self.now - for_seconds)
+        return began
+
+    def trouble_ended(self, url: str) -> float | None:
+        since = self.troubles.pop(url, None)
+        return None if since is None else self.now - since
 
 
 @pytest.fixture
@@ -325,3 +335,78 @@ def test_a_call_takes_room_until_it_ended_whatever_became_of_it(shared: Shared) 
     guarded.wait()
     guarded.close()
     assert room.left() == 64
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    names = [str(record.kato_event) for record in caplog.records if hasattr(record, "kato_event")]
+    return [name for name in names if name.startswith("kato.")]
+
+
+def test_trouble_is_said_once_over_all_workers_when_it_begins_and_once_when_a_call_is_answered_again(
+    shared: Shared, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    workers = [worker(shared) for _ in range(3)]
+    workers[0].failed(URL, "it answered 500")
+    assert said(caplog) == [], "a single failed call is no trouble"
+    for _ in range(20):
+        shared.now += 1
+        for one in workers:
+            one.failed(URL, "refused")
+    assert said(caplog) == ["kato.troubled"]
+    assert "reason=refused" in next(record.message for record in caplog.records if "troubled" in record.message)
+    workers[1].probed(URL, True)
+    assert said(caplog) == ["kato.troubled"], "a probe is not what waits"
+    for one in workers:
+        one.succeeded(URL)
+    assert said(caplog) == ["kato.troubled", "kato.recovered"]
+    assert "lasted=19.0s" in caplog.text
+
+
+def test_its_end_is_also_said_by_a_worker_that_has_seen_none_of_its_failures(
+    shared: Shared, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first, other = worker(shared), worker(shared)
+    first.failed(URL)
+    first.failed(URL)
+    shared.now += 1
+    assert passes(other)
+    other.succeeded(URL)
+    assert said(caplog) == ["kato.troubled", "kato.recovered"]
+
+
+def test_an_instance_that_is_silent_is_in_trouble_long_before_its_calls_time_out(
+    shared: Shared, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    one = worker(shared)
+    one.silent(URL, 2, 3.9)
+    assert said(caplog) == []
+    one.silent(URL, 2, 4.2)
+    assert said(caplog) == ["kato.troubled"]
+    assert "it has not answered for 4 s; 2 calls under way" in caplog.text
+    one.succeeded(URL)
+    assert "lasted=4.2s" in caplog.text
+
+
+def test_what_something_else_answers_is_told_by_whoever_reads_it_and_its_end_by_any_worker(
+    shared: Shared, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first, other = worker(shared), worker(shared)
+    guarded = GuardedKato(Transport(Calls(KatoReply(401, b""))), first, Room(64, 16)).calls()
+    send(guarded)
+    assert said(caplog) == []
+    assert passes(other)
+    other.succeeded(URL)
+    assert said(caplog) == ["kato.recovered"]
+
+
+def test_a_refused_connection_is_trouble_at_once(shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
+    send(GuardedKato(Transport(Calls(KatoUnavailable("nobody listens"))), worker(shared), Room(64, 16)).calls())
+    assert said(caplog) == ["kato.troubled"]
+    assert "reason=nobody listens" in caplog.text
+    caplog.clear()
+    send(GuardedKato(Transport(Calls(NoConnectionFree("busy"))), worker(Shared()), Room(64, 16)).calls())
+    assert said(caplog) == []

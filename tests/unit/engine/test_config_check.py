@@ -231,8 +231,8 @@ def test_kato_is_asked_again_once_its_circuit_has_closed() -> None:
     assert check.verdict(URL) == ""
 
     class State:
-        def opened_because(self, url: str) -> str | None:
-            return "1"
+        def look(self, url: str) -> tuple[str | None, bool]:
+            return "1", False
 
         def open(self, url: str, seconds: float, why: str) -> None: ...
 
@@ -240,6 +240,12 @@ def test_kato_is_asked_again_once_its_circuit_has_closed() -> None:
 
         def may_probe(self, url: str, interval_seconds: float) -> bool:
             return True
+
+        def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+            return False
+
+        def trouble_ended(self, url: str) -> float | None:
+            return None
 
     CircuitBreaker(State(), closed=check.forget).probed(URL, True)
     assert check.verdict(URL) is None

@@ -227,8 +227,8 @@ def test_lanes_that_kato_has_no_room_for_stay_in_the_store_and_the_wake_up_says_
 class Closed:
     """A circuit that nobody opens."""
 
-    def opened_because(self, url: str) -> str | None:
-        return None
+    def look(self, url: str) -> tuple[str | None, bool]:
+        return None, False
 
     def open(self, url: str, seconds: float, why: str) -> None:
         raise AssertionError(why)
@@ -237,3 +237,9 @@ class Closed:
 
     def may_probe(self, url: str, interval_seconds: float) -> bool:
         return False
+
+    def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+        return False
+
+    def trouble_ended(self, url: str) -> float | None:
+        return None

@@ -43,10 +43,12 @@
 --   outbox           list    task messages that could not be published (JSON)
 --   dead             hash    id -> dead letter (JSON)
 --   parked           set     sessions that wait for a person
---   ltm_lost         set     lanes whose node's patterns KATO lost
+--   failing          zset    session whose last try failed (it has `err`) -> ms at which the first of these tries did
+--   ltm_lost         set     lanes whose node's patterns KATO lost, and nobody has acknowledged that
+--   ltm_known        hash    such a lane that a person has acknowledged -> who, when and why (JSON)
 --   unreadable       set     lanes whose own rows could not be read when they were last leased
 --   stats            hash    appended applied fenced rebuilt reordered leftovers learns_unknown learns_in_doubt
---                            verified caught_up
+--                            verified caught_up moved (ms of the last commit that applied something)
 --
 -- A script that fails in the middle is not undone. So what can fail on a session's rows (a type, a number) is asked
 -- before the first of them is written, and what is read of them for the answer is read under pcall.

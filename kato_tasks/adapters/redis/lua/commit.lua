@@ -13,7 +13,7 @@ local now = now_ms()
 local lane, token, session, call_id = ARGV[1], ARGV[2], ARGV[4], ARGV[5]
 if not holds(lane, token, tonumber(ARGV[3]), now) then return { 0 } end
 local s = P .. 's:' .. session
-local h = call('HMGET', s, 'cur', 'lc', 'ic', 'wt', 'head', 'node')
+local h = call('HMGET', s, 'cur', 'lc', 'ic', 'wt', 'head', 'node', 'err')
 local from, to = tonumber(ARGV[6]), tonumber(ARGV[7])
 local repeated = h[2] == call_id
 -- Events that a task came to wait for while this was under way: nobody made a result for it.
@@ -30,6 +30,7 @@ if not repeated then
   if tonumber(h[1]) ~= from or (h[3] and h[3] ~= call_id) then return { -1 } end
   settled(lane, session)
   call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft', 'rf', 'pa', 'pt')
+  if h[7] then call('ZREM', P .. 'failing', session) end
   call('HSET', s, 'cur', to, 'lc', call_id)
   if h[4] and to >= tonumber(h[4]) then call('HDEL', s, 'wt') end
   -- A store that went back forgot who gave that KATO session up, and may have it bound there: never to two.
@@ -50,6 +51,7 @@ if not repeated then
     call('RPUSH', P .. 'order:' .. lane,
       (seq - (to - from) + 1) .. ' ' .. (from + 1) .. ' ' .. to .. ' ' .. now .. '\n' .. session)
     call('HINCRBY', P .. 'stats', 'applied', to - from)
+    call('HSET', P .. 'stats', 'moved', now)
     -- Whoever keeps no account of learns (another version) leaves the old number here, and so none of it holds.
     local certain = P .. 'certain:' .. lane
     local kept = call('HGET', certain, 'seq')

@@ -10,6 +10,7 @@ local lane, session = ARGV[1], ARGV[4]
 if not holds(lane, ARGV[2], tonumber(ARGV[3]), now) then return { 0 } end
 local s = P .. 's:' .. session
 call('HSET', s, 'att', ARGV[6], 'un', ARGV[13], 'err', ARGV[7])
+if ARGV[7] ~= '' then call('ZADD', P .. 'failing', 'NX', now, session) end
 if ARGV[6] ~= '0' then call('HSETNX', s, 'ft', now) end
 call('HDEL', s, 'cr', 'pa')
 if ARGV[14] ~= '0' then call('HSET', s, 'rf', ARGV[14]) end

@@ -8,5 +8,6 @@ if not holds(lane, ARGV[2], tonumber(ARGV[3]), now) then return { 0 } end
 redis.pcall('HSET', P .. 's:' .. session, 'pk', ARGV[5])
 call('SADD', P .. 'parked', session)
 call('ZREM', P .. 'pend:' .. lane, session)
+call('ZREM', P .. 'failing', session)
 local tail = proceed(lane, ARGV[2], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), now)
 return { 1, tail[1], tail[2] }

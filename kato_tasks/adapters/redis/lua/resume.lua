@@ -7,6 +7,7 @@ local s = P .. 's:' .. session
 if call('HDEL', s, 'pk') == 0 then return 0 end
 call('HDEL', s, 'att', 'un', 'err', 'ft', 'rf', 'pa')
 call('SREM', P .. 'parked', session)
+call('ZREM', P .. 'failing', session)
 requeue(lane, session, now)
 -- Whoever leases the lane now looks at what is pending when it gives the lane back.
 if call('ZSCORE', P .. 'pend:' .. lane, session) and call('EXISTS', P .. 'lease:' .. lane) == 0 then

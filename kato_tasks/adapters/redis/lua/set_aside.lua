@@ -6,5 +6,6 @@ even_if_full()
 if call('HSETNX', P .. 's:' .. session, 'pk', ARGV[3]) == 0 then return 0 end
 call('SADD', P .. 'parked', session)
 call('ZREM', P .. 'pend:' .. lane, session)
+call('ZREM', P .. 'failing', session)
 if call('EXISTS', P .. 'lease:' .. lane) == 0 then release(lane) end
 return 1
