@@ -6,12 +6,12 @@ body finds its result, or drains its lane, or parks: it never blocks its slot, n
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar
@@ -37,16 +37,15 @@ from kato_tasks.answers import (
     too_many_wait,
     without_session,
 )
+from kato_tasks.arguments import as_json, by_name, is_complete, refuse_wrong_names
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.domain.entries import Entry, entry_of, predict_entry
-from kato_tasks.domain.events import parse_event
-from kato_tasks.domain.ids import check_event_id, check_text_id, default_node, lane_of, partition_of, queue_of, shard_of
-from kato_tasks.domain.observations import Observation
+from kato_tasks.domain.events import check_session_id, parse_event
+from kato_tasks.domain.ids import check_event_id, default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.engine.patience import STORE_PATIENCE_SECONDS, raise_errors
 from kato_tasks.errors import (
     EventConflict,
     EventRefused,
-    InvalidEvent,
     KatoTasksError,
     NotAppliedYet,
     StoreUnavailable,
@@ -78,37 +77,42 @@ class LaneTask(OnCommit, Task):
     def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Signature[Any]:
         """Like Celery's, and a call that is complete is validated here, at the caller."""
         kwargs = dict(starkwargs.pop("kwargs", None) or (starargs[0] if starargs else None) or {})
-        arguments = tuple(_plain(a) for a in args or ())
-        kwargs = {name: _plain(value) for name, value in kwargs.items()}
-        if self._complete(arguments, kwargs):
+        arguments = tuple(as_json(a) for a in args or ())
+        kwargs = {name: as_json(value) for name, value in kwargs.items()}
+        if is_complete(self.run, arguments, kwargs):
             self.call(arguments, kwargs)
+        else:
+            refuse_wrong_names(self.run, self.own_name, arguments, kwargs, runtime_limits().unknown_keys)
         return super().signature(arguments, kwargs, *starargs[1:], **starkwargs)
 
     subtask = signature
 
-    def _complete(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        try:
-            inspect.signature(self.run).bind(*args, **kwargs)
-        except TypeError:
-            return False
-        return True
+    @property
+    def own_name(self) -> str:
+        """The task's name as callers write it."""
+        return str(self.name).rpartition(".")[2]
 
-    def call(self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    def call(
+        self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, *, door: bool = True
+    ) -> dict[str, Any]:
         """The call's arguments by name, validated, as plain JSON. Raises InvalidEvent or TypeError."""
-        given = inspect.signature(self.run).bind(*(args or ()), **(kwargs or {}))
-        call = {name: _plain(value) for name, value in given.arguments.items() if value is not None}
-        self.entry(call, "check")
+        call = by_name(self.run, self.own_name, args, kwargs)
+        self.entry(call, "check", door=door)
         return call
 
-    def entry(self, call: Mapping[str, Any], event_id: str, until_ms: int = 0) -> Entry:
-        """What a call appends. ``until_ms``: when the task expires (0: never); a predict is not asked after it."""
+    def entry(self, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False) -> Entry:
+        """What a call appends. ``until_ms``: when the task expires (0: never); a predict is not asked after it.
+
+        ``door``: the call comes from outside and may have typing errors. What was accepted once is never refused for
+        a key that is not known, whatever version accepted it.
+        """
         limits = runtime_limits()
+        if not door:
+            limits = replace(limits, unknown_keys="pass")
         chosen = call.get("event_id") or event_id
         if self.event_type == "predict":
-            session_id = call["session_id"]
-            if not isinstance(session_id, str):
-                raise InvalidEvent("session_id", f"must be text, not {type(session_id).__name__}")
-            return predict_entry(check_text_id("session_id", session_id), check_event_id(chosen), until_ms)
+            session_id = check_session_id(call["session_id"])
+            return predict_entry(session_id, check_event_id(chosen), until_ms)
         event = parse_event({**call, "event_type": self.event_type, "event_id": chosen}, limits)
         return entry_of(event, event_id=chosen, wanted=True, limits=limits)
 
@@ -128,7 +132,9 @@ class LaneTask(OnCommit, Task):
         Raises InvalidEvent (the field is named), EventConflict or StoreUnavailable before anything is
         published; a broker that is away does not raise: the message is kept and published later.
         """
-        call = self.call(args, kwargs)
+        # A canvas was checked where it was written, perhaps by an older version: its steps are not refused for a name.
+        is_step = task_id is not None and ("root_id" in options or "parent_id" in options)
+        call = self.call(args, kwargs, door=not (is_step and get_current_worker_task() is not None))
         task_id = task_id or str(uuid.uuid4())
         if self.app.conf.task_always_eager:
             return super().apply_async((), call, task_id=task_id, link=link, link_error=link_error, **options)
@@ -167,12 +173,14 @@ class LaneTask(OnCommit, Task):
             raise_errors(rt.store.execute([KeepMessage(lane, json.dumps(message))]))
             return self.AsyncResult(task_id)
 
-    def placed(self, rt: Runtime, call: Mapping[str, Any], event_id: str, until_ms: int = 0) -> Place:
+    def placed(
+        self, rt: Runtime, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
+    ) -> Place:
         """Append a call's event; its place. An observation makes its session, and nothing else does.
 
         Inside a worker, where a step of a canvas is dispatched, a store that is away for a moment is waited for.
         """
-        entry = self.entry(call, event_id, until_ms)
+        entry = self.entry(call, event_id, until_ms, door=door)
         deadline = time.monotonic() + (STORE_PATIENCE_SECONDS if get_current_worker_task() is not None else 0.0)
         while True:
             try:
@@ -219,7 +227,8 @@ class LaneTask(OnCommit, Task):
             return delivered(known)
         rt = runtime()
         place = None if direct else request.get("kato")
-        place = place or self.placed(rt, call, task_id, _expires_ms(request.expires))
+        # A message without a place was sent by name, or this is a call like a function's: nobody has looked at it yet.
+        place = place or self.placed(rt, call, task_id, _expires_ms(request.expires), door=True)
         deadline = time.monotonic() + DIRECT_SECONDS
         while True:
             room = direct or rt.drainer.has_room
@@ -396,14 +405,6 @@ def runtime_limits() -> Any:
     from kato_tasks.settings import settings
 
     return settings().limits
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Observation):
-        return value.model_dump()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return value
 
 
 def _expires_ms(expires: Any) -> int:

@@ -1,0 +1,57 @@
+"""A call's arguments are checked where the call is written, in words of the task that it calls."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from kato_tasks import learn, observe
+from kato_tasks.arguments import as_json
+from kato_tasks.domain.observations import Observation
+from kato_tasks.errors import InvalidEvent
+
+SEEN = {"strings": ["a"]}
+
+
+@pytest.mark.parametrize("write", [observe.delay, observe.s, observe.si])
+def test_a_misspelt_argument_is_refused_with_the_nearest_name(write: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        write("s", SEEN, nod_id="x")
+    assert str(caught.value) == "process_observation_async() has no argument nod_id; did you mean node_id?"
+
+
+def test_an_argument_that_is_like_none_is_told_which_there_are() -> None:
+    with pytest.raises(TypeError, match=r"^learn\(\) has no argument foo; it takes session_id, event_id$"):
+        learn.delay("s", foo=1)
+
+
+def test_a_missing_argument_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^process_observation_async\(\) needs observation$"):
+        observe.delay("s")
+
+
+def test_a_misspelt_key_is_refused_in_a_signature_that_gets_its_session_later() -> None:
+    with pytest.raises(InvalidEvent, match='strangs: is not a known key; did you mean "strings"'):
+        observe.s({"strangs": ["a"]})
+    with pytest.raises(TypeError, match="did you mean node_id"):
+        observe.s(SEEN, nod_id="n")
+    with pytest.raises(InvalidEvent, match="emotive"):
+        observe.s(observation={**SEEN, "emotive": {}})
+
+
+def test_a_step_with_arguments_too_many_is_told_of_si() -> None:
+    """What a chain of two `.s()` with all their arguments comes to: the first result is put before the second's."""
+    with pytest.raises(TypeError, match=r"3 arguments were given; .* \.si\(\) in place of \.s\(\)$"):
+        observe.call(({"status": "okay"}, "s", SEEN), {})
+
+
+def test_arguments_become_plain_json() -> None:
+    assert as_json(Observation(strings=["a"])) == {"strings": ["a"], "vectors": [], "emotives": {}, "metadata": {}}
+    assert as_json(datetime(2025, 1, 2, tzinfo=UTC)) == "2025-01-02T00:00:00+00:00"
+    assert as_json({"vectors": ((1, 2),), "emotives": {"joy": Decimal("0.5")}}) == {
+        "vectors": [[1, 2]],
+        "emotives": {"joy": 0.5},
+    }
