@@ -12,15 +12,20 @@ from kato_tasks.cli.output import show_json, show_table
 @click.command("config")
 @click.option("--json", "as_json", is_flag=True)
 def config(as_json: bool) -> None:
-    """Print the effective settings, secrets hidden. Each is an environment variable KATO_TASKS_<NAME>."""
+    """Print the effective settings and where each comes from, secrets hidden.
+
+    Each is an environment variable KATO_TASKS_<NAME>, or a line of .env in this directory.
+    """
     from kato_tasks.settings import Settings, settings
 
-    shown = settings().shown()
+    effective = settings()
+    shown = effective.shown()
     if as_json:
         show_json(shown)
         return
     rows = []
     for name, value in shown.items():
         text = ",".join(value) if name == "kato_urls" else value if isinstance(value, str) else json.dumps(value)
-        rows.append((f"KATO_TASKS_{name.upper()}", text, Settings.model_fields[name].description or ""))
-    show_table(("setting", "value", ""), rows)
+        meaning = Settings.model_fields[name].description or ""
+        rows.append((f"KATO_TASKS_{name.upper()}", text, effective.origin(name), meaning))
+    show_table(("setting", "value", "from", "meaning"), rows)

@@ -16,7 +16,7 @@ from celery.result import AsyncResult
 
 from kato_tasks import append_events, clear_stm, learn, observe, predict, process_observation_async, session_status
 from kato_tasks.celery_app import app
-from kato_tasks.domain.ids import lane_of
+from kato_tasks.domain.ids import default_node, lane_of
 from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.results import Predicted
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict
@@ -91,6 +91,9 @@ def name(request: pytest.FixtureRequest) -> str:
     return f"{request.node.name} {time.monotonic_ns()}"
 
 
+GUIDES: Any = {"observation": {"strings": ["x"]}}
+
+
 def seen(*strings: str) -> Json:
     return {"strings": list(strings)}
 
@@ -139,6 +142,9 @@ def test_learn_clear_and_predict_answer_as_documented(system: System, name: str)
     assert predicted["predictions"][0]["future"] == [["c"]]
     assert clear_stm.delay(name).get(timeout=PATIENCE)["status"] == "cleared"
     assert predict.delay(name).get(timeout=PATIENCE)["predictions"] == []
+    observe.delay(name, seen("one symbol"))
+    short = learn.delay(name).get(timeout=PATIENCE)
+    assert (short["status"], short["pattern_name"]) == ("too_short", "")
 
 
 def test_a_predict_of_one_symbol_is_told_in_events_and_raw_as_kato_answered_it(system: System, name: str) -> None:
@@ -326,7 +332,7 @@ def test_the_same_task_id_again_is_the_same_event(system: System, name: str) -> 
         (lambda s: group(observe.s(s, {"strings": [1]})), "observation.strings"),
         (lambda s: observe.delay(s, {"strings": ["x"], "emotive": {"joy": 1.0}}), "observation.emotive"),
         (lambda s: append_events([{"session_id": s, "observation": {"strings": ["x"]}, "foo": 1}]), "events[0].foo"),
-        (lambda s: append_events({"session_id": s, "observation": {"strings": ["x"]}}), "events"),  # type: ignore[arg-type]
+        (lambda s: append_events(GUIDES | {"session_id": s}), "events"),
         (lambda _: session_status(1), "session_id"),  # type: ignore[arg-type]
     ],
 )
@@ -374,7 +380,7 @@ def test_what_is_wrong_in_a_message_sent_by_name_fails_that_task(system: System,
 
 def test_a_misspelt_key_in_a_message_sent_by_name_fails_that_task(system: System, name: str) -> None:
     answer = app.send_task("kato_tasks.observe", (name, {**seen("x"), "emotive": {}}), queue="kato.control")
-    with pytest.raises(InvalidEvent, match='observation.emotive: is not a known key; did you mean "emotives"'):
+    with pytest.raises(InvalidEvent, match=r'emotive: is not a known key; did you mean "emotives"'):
         answer.get(timeout=PATIENCE)
     assert session_status(name) is None
 
@@ -382,7 +388,7 @@ def test_a_misspelt_key_in_a_message_sent_by_name_fails_that_task(system: System
 def test_what_an_older_version_accepted_is_never_refused_for_a_key(system: System, name: str) -> None:
     """Its messages name the event's place, and its canvases hold their steps; keys of which were not looked at."""
     call = {"session_id": name, "observation": {**seen("x"), "emotive": {}}}
-    place = {"lane": lane_of(name), "position": 0, "event_id": f"{name} 1"}
+    place = {"lane": lane_of(default_node(name)), "position": 1, "event_id": f"{name} 1"}
     sent = app.send_task("kato_tasks.observe", kwargs=call, queue="kato.control", headers={"kato": place})
     assert sent.get(timeout=PATIENCE)["position"] == 1
     step = signature("kato_tasks.observe", kwargs={**call, "event_id": f"{name} 2"}, immutable=True, app=app)

@@ -17,7 +17,7 @@ from kato_tasks.domain.entries import entry_of
 from kato_tasks.domain.events import Event, check_events, check_session_id, parse_event
 from kato_tasks.domain.keys import EVENT_KEYS, OBSERVATION_KEYS
 from kato_tasks.domain.known_names import nearest, place
-from kato_tasks.domain.observations import Limits, Observation
+from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Observation
 from kato_tasks.errors import InvalidEvent
 
 Json = dict[str, Any]
@@ -31,7 +31,7 @@ def seen(**observation: Any) -> Json:
     return good(observation=observation)
 
 
-def refused(raw: Any, limits: Limits = Limits()) -> str:
+def refused(raw: Any, limits: Limits = DEFAULT_LIMITS) -> str:
     with pytest.raises(InvalidEvent) as caught:
         parse_event(raw, limits)
     return str(caught.value)
@@ -59,8 +59,10 @@ def refused(raw: Any, limits: Limits = Limits()) -> str:
         ),
         (
             seen(strings=["a"], unique_id="e"),
-            "observation.unique_id: is not a known key here; KATO is told the event_id as its unique_id, so give an "
-            "event_id beside the observation",
+            (
+                "observation.unique_id: is not a known key here; KATO is told the event_id as its unique_id, so give "
+                "an event_id beside the observation"
+            ),
         ),
         (
             seen(strings=["a"], foo=1),
@@ -196,7 +198,10 @@ def test_what_stands_for_plain_json_is_taken_for_it(raw: Any, as_if: Json) -> No
         (seen(vectors=[[True]]), "observation.vectors[0][0]: must be a number, not bool"),
         (seen(emotives={"joy": "0.5"}), 'observation.emotives.joy: must be a number, not the text "0.5"'),
         (seen(emotives={"two words": "x"}), 'observation.emotives["two words"]: must be a number, not the text "x"'),
-        (seen(emotives={"a\nb": float("nan")}), r'observation.emotives["a\nb"]: is nan; only finite numbers are allowed'),
+        (
+            seen(emotives={"a\nb": float("nan")}),
+            r'observation.emotives["a\nb"]: is nan; only finite numbers are allowed',
+        ),
         (seen(emotives={1: 0.5}), "observation.emotives: has a key that is no text: 1"),
         (seen(strings=["x"], metadata={"at": PurePath("x")}), None),
         (good(observation=Mine(strings=["a"])), "observation: must be an object, not Mine; give its model_dump()"),
