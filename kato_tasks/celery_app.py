@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 from celery import Celery
 from kombu import Exchange, Queue
 
+from kato_tasks.command_line import settings_of_the_process
 from kato_tasks.domain.ids import queue_of
-from kato_tasks.settings import Settings, settings
+from kato_tasks.settings import Settings
 
 EXCHANGE = Exchange("kato", type="direct", durable=True)
 CONTROL_QUEUE = "kato.control"
@@ -103,4 +104,4 @@ def beat_schedule() -> dict[str, Any]:
 
 
 app = Celery("kato_tasks")
-app.conf.update(configuration(settings()))
+app.conf.update(configuration(settings_of_the_process()))

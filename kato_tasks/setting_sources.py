@@ -125,12 +125,12 @@ def _reason(kind: str, value: Any, context: Mapping[str, Any], message: str) -> 
     if kind in ("float_parsing", "float_type"):
         return f"must be a number, {instead}"
     if kind == "finite_number":
-        return f"must be a finite number, {instead}"
+        return f"must be a finite number, not {value}"
     if kind in ("bool_parsing", "bool_type"):
         return f"must be true or false, {instead}"
     if kind == "literal_error":
         return f"must be {context['expected']}, {instead}"
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
-        return f"must be {words} {context[bound]:g}, {instead}"
+        return f"must be {words} {context[bound]:g}, not {value}"
     return f"must be text, not {type(value).__name__}" if kind == "string_type" else "has a value of a wrong kind"
