@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -42,10 +43,12 @@ from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.domain.entries import Entry, entry_of, predict_entry
 from kato_tasks.domain.events import check_session_id, parse_event
 from kato_tasks.domain.ids import check_event_id, default_node, lane_of, partition_of, queue_of, shard_of
+from kato_tasks.domain.known_names import shown
 from kato_tasks.engine.patience import STORE_PATIENCE_SECONDS, raise_errors
 from kato_tasks.errors import (
     EventConflict,
     EventRefused,
+    InvalidEvent,
     KatoTasksError,
     NotAppliedYet,
     StoreUnavailable,
@@ -411,17 +414,24 @@ def _expires_ms(expires: Any) -> int:
     """A task's ``expires`` (seconds from now, or a time) in ms; 0: never."""
     if expires is None:
         return 0
-    if isinstance(expires, int | float):
+    if isinstance(expires, int | float) and math.isfinite(expires):
         return int((time.time() + expires) * 1000)
-    return _due_ms(None, expires) or 0
+    return _due_ms(None, expires, "expires") or 0
 
 
-def _due_ms(countdown: float | None, eta: Any) -> int | None:
+def _due_ms(countdown: Any, eta: Any, name: str = "eta") -> int | None:
     if countdown is not None:
+        if isinstance(countdown, bool) or not isinstance(countdown, int | float) or not math.isfinite(countdown):
+            raise InvalidEvent("countdown", f"must be a number of seconds, not {shown(countdown)}")
         return int((time.time() + float(countdown)) * 1000) if countdown > 0 else None
     if eta is None:
         return None
-    when = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+    try:
+        when = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+    except ValueError:
+        when = None
+    if not isinstance(when, datetime):
+        raise InvalidEvent(name, f"must be a datetime or ISO 8601 text, not {shown(eta)}")
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     return int(when.timestamp() * 1000)

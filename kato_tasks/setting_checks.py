@@ -104,6 +104,10 @@ def _scheme(url: str, example: str) -> str:
         ) from None
     if not url:
         raise ValueError(f"is empty; write {example}")
+    database = parts.path.strip("/")
+    if parts.scheme in ("redis", "rediss") and database and not re.fullmatch("[0-9]+", database):
+        # redis-py would take it for database 0.
+        raise ValueError(f"{hide_secrets(url)!r} names no database of Redis: those are numbers; write {example}")
     return parts.scheme
 
 

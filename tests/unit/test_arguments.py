@@ -12,6 +12,7 @@ from kato_tasks import learn, observe
 from kato_tasks.arguments import as_json
 from kato_tasks.domain.observations import Observation
 from kato_tasks.errors import InvalidEvent
+from kato_tasks.lane_task import _due_ms
 
 SEEN = {"strings": ["a"]}
 
@@ -55,3 +56,18 @@ def test_arguments_become_plain_json() -> None:
         "vectors": [[1, 2]],
         "emotives": {"joy": 0.5},
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"countdown": "5"}, 'countdown: must be a number of seconds, not "5"'),
+        ({"countdown": float("nan")}, "countdown: must be a number of seconds, not nan"),
+        ({"eta": "tomorrow"}, 'eta: must be a datetime or ISO 8601 text, not "tomorrow"'),
+        ({"eta": 5}, "eta: must be a datetime or ISO 8601 text, not 5"),
+    ],
+)
+def test_a_time_that_is_none_is_refused_before_anything_is_appended(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        _due_ms(options.get("countdown"), options.get("eta"))
+    assert str(caught.value) == told

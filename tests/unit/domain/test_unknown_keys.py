@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from decimal import Decimal
 from pathlib import PurePath
@@ -19,6 +20,7 @@ from kato_tasks.domain.keys import EVENT_KEYS, OBSERVATION_KEYS
 from kato_tasks.domain.known_names import nearest, place
 from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Observation
 from kato_tasks.errors import InvalidEvent
+from kato_tasks.instrumentation import UnknownKeys
 
 Json = dict[str, Any]
 
@@ -101,6 +103,16 @@ def test_a_setting_lets_unknown_keys_pass_and_they_leave_no_trace(mode: Literal[
     assert event == parse_event(seen(strings=["a"]))
     assert entry_of(event, event_id="e").digest == entry_of(parse_event(seen(strings=["a"])), event_id="e").digest
     assert [field for field, _ in told] == (["foo", "observation.emotive"] if mode == "warn" else [])
+
+
+def test_a_source_hears_of_a_key_once_and_not_once_for_each_event(caplog: pytest.LogCaptureFixture) -> None:
+    warn = UnknownKeys(logging.getLogger("listener"))
+    for _ in range(3):
+        parse_event(seen(strings=["a"], emotive={}) | {"foo": 1}, Limits(unknown_keys="warn"), warn)
+    assert [record.message.split(" meaning=")[0] for record in caplog.records] == [
+        "key.unknown key=foo",
+        "key.unknown key=observation.emotive",
+    ]
 
 
 def test_an_event_as_session_events_shows_it_is_taken() -> None:
