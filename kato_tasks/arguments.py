@@ -44,7 +44,7 @@ def refuse_wrong_names(
     Raises TypeError for an argument, InvalidEvent for a key of an observation.
     """
     signature = inspect.signature(run)
-    wrong = _unknown_argument(signature, task, kwargs)
+    wrong = _unknown_argument(signature, task, kwargs) or _too_many(signature, task, args)
     if wrong:
         raise TypeError(wrong)
     for value in (*args, kwargs.get("observation")):
@@ -62,20 +62,28 @@ def as_json(value: Any) -> Any:
 
 
 def _why(signature: inspect.Signature, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    wrong = _unknown_argument(signature, task, kwargs)
+    wrong = _unknown_argument(signature, task, kwargs) or _too_many(signature, task, args)
     if wrong:
         return wrong
-    places = [name for name, one in signature.parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
-    if len(args) > len(places):
-        return (
-            f"{task}() takes {', '.join(places)} by position, and {len(args)} arguments were given; a step of a chain "
-            "gets the result of the step before it as its first argument, unless it is written with .si() in place of "
-            ".s()"
-        )
+    places = _places(signature)
     given = {*places[: len(args)], *kwargs}
     empty = inspect.Parameter.empty
     missing = [name for name in places if name not in given and signature.parameters[name].default is empty]
     return f"{task}() needs {' and '.join(missing)}" if missing else ""
+
+
+def _places(signature: inspect.Signature) -> list[str]:
+    return [name for name, one in signature.parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+
+
+def _too_many(signature: inspect.Signature, task: str, args: Sequence[Any]) -> str:
+    places = _places(signature)
+    if len(args) <= len(places):
+        return ""
+    return (
+        f"{task}() takes {', '.join(places)} by position, and {len(args)} arguments were given; a step of a chain gets "
+        "the result of the step before it as its first argument, unless it is written with .si() in place of .s()"
+    )
 
 
 def _unknown_argument(signature: inspect.Signature, task: str, kwargs: Mapping[str, Any]) -> str:

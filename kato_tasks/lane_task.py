@@ -114,7 +114,7 @@ class LaneTask(OnCommit, Task):
             limits = replace(limits, unknown_keys="pass")
         chosen = call.get("event_id") or event_id
         if self.event_type == "predict":
-            session_id = check_session_id(call["session_id"])
+            session_id = check_session_id(call.get("session_id"))
             return predict_entry(session_id, check_event_id(chosen), until_ms)
         event = parse_event({**call, "event_type": self.event_type, "event_id": chosen}, limits)
         return entry_of(event, event_id=chosen, wanted=True, limits=limits)

@@ -81,7 +81,7 @@ def check_json_value(value: Any, path: tuple[str | int, ...] = (), depth: int = 
         if not -(2**63) <= value < 2**63:
             raise Misplaced(path, "is a whole number of more than 64 bits; send it as text")
     elif not (value is None or isinstance(value, bool)):
-        raise Misplaced(path, f"is a {type(value).__name__}, which JSON cannot carry; send it as text")
+        raise Misplaced(path, f"is of the type {type(value).__name__}, which JSON cannot carry; send it as text")
 
 
 class Observation(BaseModel):

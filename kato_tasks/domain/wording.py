@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -40,7 +41,9 @@ def kind_of(value: Any) -> str:
 
 def not_text(value: Any) -> str:
     """What is wrong with an id that is not text."""
-    advice = "" if value is None else "; decode it first" if isinstance(value, bytes) else "; write str(…)"
+    if isinstance(value, bytes | bytearray):
+        return f"must be text, not {kind_of(value)}; decode it first"
+    advice = "; write str(…)" if isinstance(value, int | float | UUID) and not isinstance(value, bool) else ""
     return f"must be text, not {kind_of(value)}{advice}"
 
 

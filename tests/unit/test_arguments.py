@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kato_tasks import learn, observe
+from kato_tasks import learn, observe, predict
 from kato_tasks.arguments import as_json
 from kato_tasks.domain.observations import Observation
 from kato_tasks.errors import InvalidEvent
@@ -47,6 +47,13 @@ def test_a_step_with_arguments_too_many_is_told_of_si() -> None:
     """What a chain of two `.s()` with all their arguments comes to: the first result is put before the second's."""
     with pytest.raises(TypeError, match=r"3 arguments were given; .* \.si\(\) in place of \.s\(\)$"):
         observe.call(({"status": "okay"}, "s", SEEN), {})
+
+
+def test_arguments_too_many_and_a_session_that_is_none_are_told_where_the_signature_is_written() -> None:
+    with pytest.raises(TypeError, match=r"^predict\(\) takes session_id by position, and 2 arguments were given"):
+        predict.s("s", 1)
+    with pytest.raises(InvalidEvent, match=r"^session_id: must be text, not null$"):
+        predict.s(None)
 
 
 def test_arguments_become_plain_json() -> None:
