@@ -70,9 +70,7 @@ def connect(url: str, *, timeout: float = 5.0, run: StoreRun | None = None) -> r
             redis_connect_func=(run or StoreRun()).on_connect,
         )
     except ValueError as exc:
-        raise ConfigurationError(
-            f"KATO_TASKS_STORE_URL is no Redis address ({exc}); write redis://host:port/db"
-        ) from None
+        raise ConfigurationError(f"STORE_URL is no Redis address ({exc}); write redis://host:port/db") from None
 
 
 class RedisStore:
