@@ -26,11 +26,13 @@ _BESIDE_THE_OBSERVATION = {
 
 def known_event(raw: dict[str, Any], unknown: UnknownKeys, warn: Warn | None = None) -> dict[str, Any]:
     """The event with known keys alone. Raises InvalidEvent for the first other one where ``unknown`` is "refuse"."""
+    seen = raw.get("observation")
+    if raw.keys() <= EVENT_KEYS and type(seen) is dict and seen.keys() <= OBSERVATION_KEYS:
+        return raw  # nearly every event of an import: nothing more is looked at
     odd = unknown_among(raw, SHOWN_EVENT_KEYS)
     _judge(odd, (), EVENT_KEYS, _IN_THE_OBSERVATION, unknown, warn)
     if odd or "position" in raw:
         raw = {key: value for key, value in raw.items() if key in EVENT_KEYS}
-    seen = raw.get("observation")
     if isinstance(seen, Mapping):
         kept = known_observation(seen, unknown, warn)
         if kept is not seen:
