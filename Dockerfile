@@ -3,7 +3,7 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /app
-# What a process needs beyond Redis and KATO: --build-arg EXTRAS=http,kafka,postgres,otel
+# What a process needs beyond the package itself; http serves the embedded KATO: --build-arg EXTRAS=http,http2
 ARG EXTRAS=http
 # The dependencies in a layer of their own, around an empty package: they change more seldom than the code.
 COPY pyproject.toml constraints.txt LICENSE README.md ./

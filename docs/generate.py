@@ -29,18 +29,6 @@ UNITS = {
     "seconds": "s", "hours": "h", "days": "days", "bytes": "bytes", "chars": "characters", "url": "address",
     "urls": "addresses", "backend": "address", "events": "events", "retries": "attempts",
 }  # fmt: skip
-MEANINGS = {
-    "log_format": "how workers and commands log: text, or one JSON object per line",
-    "backoff_base_seconds": "the first wait is a random part of this; the bound doubles with each attempt",
-    "backoff_cap_seconds": "the bound of a wait never grows beyond this",
-    "max_strings": "strings in one observation at most",
-    "max_string_chars": "length of one string at most",
-    "max_vectors": "vectors in one observation at most",
-    "max_vector_length": "numbers in one vector at most",
-    "max_emotives": "emotives in one observation at most",
-    "max_event_bytes": "size of one event in the log at most",
-}
-"""For fields whose own description says nothing."""
 VARIANTS = {
     "guide": "the guide's task: a new `httpx.Client` per call",
     "guide 8 threads": "the same, 4 sessions of 100, 8 threads",
@@ -59,14 +47,20 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Environment variables, or lines of a `.env` file in the working directory. `kato-tasks config` prints the",
-        "effective ones, passwords hidden. A value that cannot work is refused at the start, with its name.",
+        "effective ones and where each comes from, passwords hidden.",
+        "",
+        "A value that cannot work is refused at the start in one sentence with its variable's name, and so is a",
+        "variable of this prefix that is no setting, with the nearest one that is. An application gets it as",
+        "`ConfigurationError`. `UNKNOWN_SETTINGS=pass` lets other names be; those that Kubernetes makes of a service",
+        "called `kato-tasks` are never taken for settings.",
+        "",
         "This page is written by `docs/generate.py` from `kato_tasks/settings.py`.",
         "",
         "| variable | default | unit | meaning |",
         "|---|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
-        meaning = field.description or MEANINGS[name]
+        meaning = field.description or ""
         choices = getattr(field.annotation, "__args__", ()) if "Literal" in str(field.annotation) else ()
         if choices:
             meaning += f" ({', '.join(f'`{choice}`' for choice in choices)})"

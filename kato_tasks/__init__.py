@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kato_tasks.api import append_events, session_status
     from kato_tasks.celery_app import app
-    from kato_tasks.errors import KatoTasksError
+    from kato_tasks.errors import (
+        ConfigurationError,
+        EventConflict,
+        EventRefused,
+        InvalidEvent,
+        KatoTasksError,
+        NodeConflict,
+        NotAppliedYet,
+        StoreFailed,
+        StoreFull,
+        StoreUnavailable,
+        TooManyPredicts,
+    )
     from kato_tasks.hosting import install
     from kato_tasks.tasks import clear_stm, learn, observe, predict, process_observation_async
 
@@ -30,11 +42,31 @@ _HOMES = {
     "clear_stm": "kato_tasks.tasks",
     "append_events": "kato_tasks.api",
     "session_status": "kato_tasks.api",
+    "ConfigurationError": "kato_tasks.errors",
+    "EventConflict": "kato_tasks.errors",
+    "EventRefused": "kato_tasks.errors",
+    "InvalidEvent": "kato_tasks.errors",
     "KatoTasksError": "kato_tasks.errors",
+    "NodeConflict": "kato_tasks.errors",
+    "NotAppliedYet": "kato_tasks.errors",
+    "StoreFailed": "kato_tasks.errors",
+    "StoreFull": "kato_tasks.errors",
+    "StoreUnavailable": "kato_tasks.errors",
+    "TooManyPredicts": "kato_tasks.errors",
 }
 
 __all__ = [
+    "ConfigurationError",
+    "EventConflict",
+    "EventRefused",
+    "InvalidEvent",
     "KatoTasksError",
+    "NodeConflict",
+    "NotAppliedYet",
+    "StoreFailed",
+    "StoreFull",
+    "StoreUnavailable",
+    "TooManyPredicts",
     "app",
     "append_events",
     "clear_stm",

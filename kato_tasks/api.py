@@ -13,7 +13,7 @@ from kato_tasks.adapters.redis.keys import BINDING_FIELDS, prefix, text_in
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.domain.binding import Binding
 from kato_tasks.domain.entries import Entry, Logged, entry_of
-from kato_tasks.domain.events import Event, parse_event
+from kato_tasks.domain.events import Event, check_events, check_session_id, parse_event
 from kato_tasks.domain.ids import lane_of, node_id_of, partition_of
 from kato_tasks.domain.results import Appended, BindingStatus, SessionStatus
 from kato_tasks.errors import InvalidEvent, StoreUnavailable, UnreadableRow
@@ -28,6 +28,7 @@ def append_events(events: Iterable[Event | Mapping[str, Any]]) -> list[Appended]
     Raises InvalidEvent or NodeConflict (the field is named, with the event's index) before anything is
     appended; StoreUnavailable when nothing is known to be accepted.
     """
+    check_events(events)
     limits = runtime().settings.limits
     entries: list[Entry] = []
     for index, raw in enumerate(events):
@@ -35,7 +36,7 @@ def append_events(events: Iterable[Event | Mapping[str, Any]]) -> list[Appended]
             event = parse_event(raw, limits)
             entries.append(entry_of(event, event_id=event.event_id or uuid.uuid4().hex, limits=limits))
         except InvalidEvent as exc:
-            raise InvalidEvent(f"events[{index}].{exc.field}", exc.reason) from None
+            raise exc.under(f"events[{index}]") from None
     return append_entries(runtime(), entries) if entries else []
 
 
@@ -50,9 +51,9 @@ def append_entries(
 
 
 def session_status(session_id: str) -> SessionStatus | None:
-    """A session as it stands now; None when it is not known."""
+    """A session as it stands now; None when it is not known. Raises InvalidEvent for what is no session_id."""
     rt = runtime()
-    node = rt.node_of_session(session_id)
+    node = rt.node_of_session(check_session_id(session_id))
     if node is None:
         return None
     lane = lane_of(node)
@@ -121,7 +122,7 @@ def _named(
 def session_events(session_id: str, *, after: int = 0, limit: int = 1_000) -> list[dict[str, Any]]:
     """A session's history from the position after ``after``, as standard events with their positions."""
     rt = runtime()
-    node = rt.node_of_session(session_id)
+    node = rt.node_of_session(check_session_id(session_id))
     if node is None:
         return []
     key = f"{prefix(partition_of(lane_of(node)))}log:{session_id}"

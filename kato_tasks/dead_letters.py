@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -158,7 +159,8 @@ def redrive_parked(rt: Runtime, event_id: str) -> Redriven | None:
 
 
 def _append_anew(rt: Runtime, letter: DeadLetter) -> Appended:
-    event = parse_event({k: v for k, v in letter.event.items() if k != "position"}, rt.settings.limits)
+    # It was accepted once, so a key that is not known is no reason to refuse it now.
+    event = parse_event(letter.event, replace(rt.settings.limits, unknown_keys="pass"))
     before = _REDRIVEN.match(letter.event_id)
     base, n = (before[1], int(before[2])) if before else (letter.event_id, 0)
     for tried in range(n + 1, n + 1 + _TRIES):

@@ -44,6 +44,10 @@ class InvalidEvent(KatoTasksError, ValueError):
     def __str__(self) -> str:
         return f"{self.field}: {self.reason}" if self.reason else self.field
 
+    def under(self, where: str) -> InvalidEvent:
+        """The same, of an event that stands at ``where`` among others (``events[3]``)."""
+        return InvalidEvent(where if self.field == "event" else f"{where}.{self.field}", self.reason)
+
 
 class NodeConflict(InvalidEvent):
     """The session was first seen on another node, and belongs to it for life."""

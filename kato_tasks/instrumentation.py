@@ -35,6 +35,7 @@
 | task.requeued | the store is away; the message went back to its queue | id, error |
 | task.waiting_unseen, task.event_unsent | Flower or the result backend was not told, no more | id, error |
 | task.completion_failed | a parked task could not be completed; the sweep repeats it | id, error |
+| key.unknown | a source sends a key that nobody knows, which is left out; once for each key | key, meaning |
 | node.shared | several node ids fall on one KATO name | lane |
 | host.setting | a setting of a host's app that our tasks would have otherwise | meaning |
 | own_queue.unserved | a worker knows tasks of an application's and does not serve their queue | queue, tasks, meaning |
@@ -48,6 +49,9 @@ import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
+
+KEYS_SAID = 1_000
+"""So many keys are said at most: a source may make them up."""
 
 
 def say(log: logging.Logger, level: int, name: str, *, exc_info: Any = None, **fields: Any) -> None:
@@ -75,3 +79,19 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             row["error"] = self.formatException(record.exc_info)
         return json.dumps(row, default=str, ensure_ascii=False)
+
+
+class UnknownKeys:
+    """Says once for each key that a source's events have it and nobody knows it; ``parse_event`` calls it.
+
+    Thread-safe enough: two threads that meet the same new key at once both say so.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._said: set[str] = set()
+
+    def __call__(self, key: str, meaning: str) -> None:
+        if key not in self._said and len(self._said) < KEYS_SAID:
+            self._said.add(key)
+            say(self._log, logging.WARNING, "key.unknown", key=key, meaning=meaning)

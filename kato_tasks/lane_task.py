@@ -6,12 +6,13 @@ body finds its result, or drains its lane, or parks: it never blocks its slot, n
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
+import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar
@@ -37,12 +38,13 @@ from kato_tasks.answers import (
     waiting_meta,
     without_session,
 )
+from kato_tasks.arguments import as_json, by_name, is_complete, refuse_wrong_names
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.celery_app import PUBLISH_POLICY, home
 from kato_tasks.domain.entries import Entry, entry_of, predict_entry
-from kato_tasks.domain.events import parse_event
-from kato_tasks.domain.ids import check_event_id, check_text_id, default_node, lane_of, partition_of, queue_of, shard_of
-from kato_tasks.domain.observations import Observation
+from kato_tasks.domain.events import check_session_id, parse_event
+from kato_tasks.domain.ids import check_event_id, default_node, lane_of, partition_of, queue_of, shard_of
+from kato_tasks.domain.known_names import shown
 from kato_tasks.engine.patience import STORE_PATIENCE_SECONDS, raise_errors
 from kato_tasks.errors import (
     EventConflict,
@@ -83,37 +85,42 @@ class LaneTask(OnCommit, HomeTask):
     def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Signature[Any]:
         """Like Celery's, and a call that is complete is validated here, at the caller."""
         kwargs = dict(starkwargs.pop("kwargs", None) or (starargs[0] if starargs else None) or {})
-        arguments = tuple(_plain(a) for a in args or ())
-        kwargs = {name: _plain(value) for name, value in kwargs.items()}
-        if self._complete(arguments, kwargs):
+        arguments = tuple(as_json(a) for a in args or ())
+        kwargs = {name: as_json(value) for name, value in kwargs.items()}
+        if is_complete(self.run, arguments, kwargs):
             self.call(arguments, kwargs)
+        else:
+            refuse_wrong_names(self.run, self.own_name, arguments, kwargs, runtime_limits().unknown_keys)
         return super().signature(arguments, kwargs, *starargs[1:], **starkwargs)
 
     subtask = signature
 
-    def _complete(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        try:
-            inspect.signature(self.run).bind(*args, **kwargs)
-        except TypeError:
-            return False
-        return True
+    @property
+    def own_name(self) -> str:
+        """The task's name as callers write it."""
+        return str(self.name).rpartition(".")[2]
 
-    def call(self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    def call(
+        self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, *, door: bool = True
+    ) -> dict[str, Any]:
         """The call's arguments by name, validated, as plain JSON. Raises InvalidEvent or TypeError."""
-        given = inspect.signature(self.run).bind(*(args or ()), **(kwargs or {}))
-        call = {name: _plain(value) for name, value in given.arguments.items() if value is not None}
-        self.entry(call, "check")
+        call = by_name(self.run, self.own_name, args, kwargs)
+        self.entry(call, "check", door=door)
         return call
 
-    def entry(self, call: Mapping[str, Any], event_id: str, until_ms: int = 0) -> Entry:
-        """What a call appends. ``until_ms``: when the task expires (0: never); a predict is not asked after it."""
+    def entry(self, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False) -> Entry:
+        """What a call appends. ``until_ms``: when the task expires (0: never); a predict is not asked after it.
+
+        ``door``: the call comes from outside and may have typing errors. What was accepted once is never refused for
+        a key that is not known, whatever version accepted it.
+        """
         limits = runtime_limits()
+        if not door and limits.unknown_keys != "pass":
+            limits = replace(limits, unknown_keys="pass")
         chosen = call.get("event_id") or event_id
         if self.event_type == "predict":
-            session_id = call["session_id"]
-            if not isinstance(session_id, str):
-                raise InvalidEvent("session_id", f"must be text, not {type(session_id).__name__}")
-            return predict_entry(check_text_id("session_id", session_id), check_event_id(chosen), until_ms)
+            session_id = check_session_id(call.get("session_id"))
+            return predict_entry(session_id, check_event_id(chosen), until_ms)
         event = parse_event({**call, "event_type": self.event_type, "event_id": chosen}, limits)
         return entry_of(event, event_id=chosen, wanted=True, limits=limits)
 
@@ -133,7 +140,9 @@ class LaneTask(OnCommit, HomeTask):
         Raises InvalidEvent (the field is named), EventConflict or StoreUnavailable before anything is
         published; a broker that is away does not raise: the message is kept and published later.
         """
-        call = self.call(args, kwargs)
+        # A canvas was checked where it was written, perhaps by an older version: its steps are not refused for a name.
+        is_step = task_id is not None and ("root_id" in options or "parent_id" in options)
+        call = self.call(args, kwargs, door=not (is_step and get_current_worker_task() is not None))
         home()
         address([link, link_error, options.get("chain"), options.get("chord")])
         task_id = task_id or str(uuid.uuid4())
@@ -176,12 +185,14 @@ class LaneTask(OnCommit, HomeTask):
             raise_errors(rt.store.execute([KeepMessage(lane, json.dumps(message))]))
             return self.AsyncResult(task_id)
 
-    def placed(self, rt: Runtime, call: Mapping[str, Any], event_id: str, until_ms: int = 0) -> Place:
+    def placed(
+        self, rt: Runtime, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
+    ) -> Place:
         """Append a call's event; its place. An observation makes its session, and nothing else does.
 
         Inside a worker, where a step of a canvas is dispatched, a store that is away for a moment is waited for.
         """
-        entry = self.entry(call, event_id, until_ms)
+        entry = self.entry(call, event_id, until_ms, door=door)
         deadline = time.monotonic() + (STORE_PATIENCE_SECONDS if get_current_worker_task() is not None else 0.0)
         while True:
             try:
@@ -228,7 +239,8 @@ class LaneTask(OnCommit, HomeTask):
             return delivered(known)
         rt = runtime()
         place = None if direct else request.get("kato")
-        place = place or self.placed(rt, call, task_id, _expires_ms(request.expires))
+        # A message without a place was sent by name, or this is a call like a function's: nobody has looked at it yet.
+        place = place or self.placed(rt, call, task_id, _expires_ms(request.expires), door=True)
         deadline = time.monotonic() + DIRECT_SECONDS
         while True:
             room = direct or rt.drainer.has_room
@@ -412,29 +424,28 @@ def runtime_limits() -> Any:
     return settings().limits
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Observation):
-        return value.model_dump()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return value
-
-
 def _expires_ms(expires: Any) -> int:
     """A task's ``expires`` (seconds from now, or a time) in ms; 0: never."""
     if expires is None:
         return 0
-    if isinstance(expires, int | float):
+    if isinstance(expires, int | float) and math.isfinite(expires):
         return int((time.time() + expires) * 1000)
-    return _due_ms(None, expires) or 0
+    return _due_ms(None, expires, "expires") or 0
 
 
-def _due_ms(countdown: float | None, eta: Any) -> int | None:
+def _due_ms(countdown: Any, eta: Any, name: str = "eta") -> int | None:
     if countdown is not None:
+        if isinstance(countdown, bool) or not isinstance(countdown, int | float) or not math.isfinite(countdown):
+            raise InvalidEvent("countdown", f"must be a number of seconds, not {shown(countdown)}")
         return int((time.time() + float(countdown)) * 1000) if countdown > 0 else None
     if eta is None:
         return None
-    when = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+    try:
+        when = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+    except ValueError:
+        when = None
+    if not isinstance(when, datetime):
+        raise InvalidEvent(name, f"must be a datetime or ISO 8601 text, not {shown(eta)}")
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     return int(when.timestamp() * 1000)

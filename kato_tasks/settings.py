@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from kato_tasks.domain.instance import Instance
 from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.session_config import breach
 from kato_tasks.errors import ConfigurationError
+from kato_tasks.setting_checks import (
+    check_backend,
+    check_broker,
+    check_instances,
+    check_readable,
+    check_store,
+    hidden,
+    hide_secrets,
+    read_headers,
+    read_session_config,
+    read_token,
+    variable,
+)
+from kato_tasks.setting_sources import check_names, read_settings, sentence
 
 
-class Settings(BaseSettings):
-    """Every setting, with its unit in its name. ``kato-tasks config`` prints the effective ones."""
+class Settings(BaseModel):
+    """Every setting, with its unit in its name. ``kato-tasks config`` prints the effective ones.
 
-    model_config = SettingsConfigDict(
-        env_prefix="KATO_TASKS_",
-        env_file=".env",
-        env_file_encoding="utf-8",
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,  # it may hold a password
+    ``Settings(shards=4)`` takes what is given before what the environment and ``.env`` say. Raises ConfigurationError,
+    in one sentence that names the variable.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, hide_input_in_errors=True
     )
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="Celery's broker: redis:// or amqp://")
     result_backend: str = Field("redis://127.0.0.1:6379/1", description="Celery's result backend")
     store_url: str = Field("redis://127.0.0.1:6379/2", description="the event log, lanes and leases: a Redis")
-    archive_url: str = Field("", description="SQLAlchemy URL of the archive; empty: none, Redis keeps everything")
-    kato_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+    archive_url: str = Field("", description="empty: the archive comes with a later release; Redis keeps everything")
+    kato_urls: tuple[str, ...] = Field(
         ("http://127.0.0.1:8000",),
         description="KATO instances, comma-separated, all on one set of stores; `user:password@` is sent as Basic auth",
     )
@@ -48,7 +67,7 @@ class Settings(BaseSettings):
         SecretStr(""), description="sent to KATO as `Authorization: Bearer …`", validate_default=True
     )
     kato_headers_file: str = Field("", description="a file with the headers, in place of `KATO_HEADERS`")
-    kato_headers: Annotated[dict[str, SecretStr], NoDecode] = Field(
+    kato_headers: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="more headers of each request to KATO, as a JSON object of header → value",
         validate_default=True,
@@ -62,7 +81,15 @@ class Settings(BaseSettings):
     own_queue: str = Field(
         "kato.own", description="where an application's tasks on `kato_tasks.app` go, for a worker with `-Q` and this"
     )
-    log_format: Literal["console", "json"] = "console"
+    log_format: Literal["console", "json"] = Field(
+        "console", description="how workers and commands log: text, or one JSON object per line"
+    )
+    unknown_keys: Literal["refuse", "pass"] = Field(
+        "refuse", description="keys of events and of the session config that nobody knows: typing errors, or left out"
+    )
+    unknown_settings: Literal["refuse", "pass"] = Field(
+        "refuse", description="variables of this prefix that are no settings: typing errors, or somebody else's"
+    )
 
     kato_timeout_seconds: float = Field(30.0, gt=0, description="how long an answer of KATO may take")
     kato_connections: int = Field(16, ge=1, le=256, description="connections to each KATO instance, per process")
@@ -97,8 +124,10 @@ class Settings(BaseSettings):
     predict_patience_seconds: float = Field(
         5.0, ge=0, description="how long a predict that KATO fails holds up its session's later events, then refused"
     )
-    backoff_base_seconds: float = Field(1.0, gt=0)
-    backoff_cap_seconds: float = Field(60.0, gt=0)
+    backoff_base_seconds: float = Field(
+        1.0, gt=0, description="the first wait is a random part of this; the bound doubles with each attempt"
+    )
+    backoff_cap_seconds: float = Field(60.0, gt=0, description="the bound of a wait never grows beyond this")
     breaker_failures: int = Field(5, ge=1, description="failures in a row that open a KATO instance's circuit")
     breaker_interval_seconds: float = Field(
         2.0, gt=0, description="how often an instance whose circuit is open is probed"
@@ -121,12 +150,40 @@ class Settings(BaseSettings):
         90, ge=30, description="when Redis gives a killed worker's task messages to another"
     )
 
-    max_strings: int = Field(1_000, ge=1)
-    max_string_chars: int = Field(20_000, ge=1, le=200_000)
-    max_vectors: int = Field(64, ge=0)
-    max_vector_length: int = Field(8_192, ge=1)
-    max_emotives: int = Field(256, ge=0)
-    max_event_bytes: int = Field(262_144, ge=1_000)
+    max_strings: int = Field(1_000, ge=1, description="strings in one observation at most")
+    max_string_chars: int = Field(20_000, ge=1, le=200_000, description="length of one string at most")
+    max_vectors: int = Field(64, ge=0, description="vectors in one observation at most")
+    max_vector_length: int = Field(8_192, ge=1, description="numbers in one vector at most")
+    max_emotives: int = Field(256, ge=0, description="emotives in one observation at most")
+    max_event_bytes: int = Field(262_144, ge=1_000, description="size of one event in the log at most")
+
+    def __init__(self, **given: Any) -> None:
+        known = type(self).model_fields
+        check_names(given, known)
+        found = read_settings(known)
+        try:
+            super().__init__(**{**found.texts, **given})
+        except ValidationError as exc:
+            raise ConfigurationError(sentence(exc)) from None
+        self._origins = {**found.origins, **dict.fromkeys(given, "code")}
+
+    _broker = field_validator("broker_url")(check_broker)
+    _backend = field_validator("result_backend")(check_backend)
+    _store = field_validator("store_url")(check_store)
+    _instances = field_validator("kato_urls")(check_instances)
+    _files = field_validator("kato_token_file", "kato_headers_file", "kato_ca_file", "kato_client_cert_file")(
+        check_readable
+    )
+    _config = field_validator("kato_session_config", mode="before")(read_session_config)
+
+    @field_validator("archive_url")
+    @classmethod
+    def _no_archive_yet(cls, url: str) -> str:
+        if url:
+            raise ValueError(
+                "the archive comes with a later release, and nothing would be written to it; leave it empty"
+            )
+        return url
 
     @field_validator("kato_urls", mode="before")
     @classmethod
@@ -135,69 +192,22 @@ class Settings(BaseSettings):
             value = tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("kato_urls")
-    @classmethod
-    def _http_only(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        if not urls:
-            raise ValueError("is empty; give KATO's address, such as http://127.0.0.1:8000")
-        found: dict[str, Instance] = {}
-        for url in urls:
-            instance = Instance.parse(url)
-            if found.setdefault(instance.name, instance) != instance:
-                raise ValueError(f"{instance.name!r} stands there twice, with different credentials")
-        return tuple(dict.fromkeys(url.rstrip("/") for url in urls))
-
     @field_validator("kato_token", mode="before")
     @classmethod
     def _token(cls, value: Any, info: ValidationInfo) -> Any:
-        token = _or_from_file(_revealed(value), info, "kato_token_file")
-        if not re.fullmatch(r"[\x21-\x7e]*", token):
-            raise ValueError("is no token: it has a space, a line end or a character that is not ASCII")
-        return SecretStr(token)
+        return read_token(value, info.data)
 
     @field_validator("kato_headers", mode="before")
     @classmethod
     def _headers(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, dict) and value:
-            value = json.dumps({name: _revealed(item) for name, item in value.items()})
-        text = _or_from_file(value or "", info, "kato_headers_file")
-        try:
-            headers = json.loads(text or "{}")
-        except ValueError:
-            headers = None
-        if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-            raise ValueError('is no JSON object of header → value; write {"x-api-key": "…"}')
-        for name, value in headers.items():
-            if not _HEADER_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a header")
-            if name.lower() in _OWN_HEADERS:
-                raise ValueError(f"{name!r} cannot be set: the client of KATO writes it itself")
-            if not re.fullmatch(r"[\x20-\x7e]*", value):
-                raise ValueError(f"the value of {name!r} has a line end or a character that is not ASCII")
-        if len({name.lower() for name in headers}) < len(headers):
-            raise ValueError("names a header twice")
-        return {name.lower(): SecretStr(value) for name, value in headers.items()}
-
-    @field_validator("kato_token_file", "kato_headers_file", "kato_ca_file", "kato_client_cert_file")
-    @classmethod
-    def _readable(cls, path: str) -> str:
-        if path:
-            _text_of(path)
-        return path
+        return read_headers(value, info.data)
 
     @field_validator("kato_session_config")
     @classmethod
-    def _keeps_the_protocol(cls, config: dict[str, Any]) -> dict[str, Any]:
-        if why := breach(config):
+    def _keeps_the_protocol(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if why := breach(config, info.data.get("unknown_keys", "refuse")):
             raise ValueError(why)
         return config
-
-    @field_validator("store_url")
-    @classmethod
-    def _redis_store(cls, url: str) -> str:
-        if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError(f"{hide_secrets(url)!r} is no Redis address; write redis://host:port/db")
-        return url
 
     @field_validator("own_queue")
     @classmethod
@@ -209,7 +219,16 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _times_fit(self) -> Settings:
         if self.renew_seconds * 2 > self.lease_seconds:
-            raise ValueError("renew_seconds must be at most half of lease_seconds, or a busy worker loses its lanes")
+            raise ValueError(
+                f"{variable('renew_seconds')} must be at most half of {variable('lease_seconds')} "
+                f"({self.lease_seconds:g}): set it to {self.lease_seconds / 2:g} or less, or a busy worker loses its "
+                "lanes"
+            )
+        if self.backoff_base_seconds > self.backoff_cap_seconds:
+            raise ValueError(
+                f"{variable('backoff_base_seconds')} must be at most {variable('backoff_cap_seconds')} "
+                f"({self.backoff_cap_seconds:g}), which no wait exceeds"
+            )
         return self
 
     @model_validator(mode="after")
@@ -217,16 +236,19 @@ class Settings(BaseSettings):
         said = [
             name
             for name, there in (
-                ("KATO_TOKEN", bool(self.kato_token.get_secret_value())),
-                ("KATO_HEADERS", "authorization" in self.kato_headers),
-                ("a user in KATO_URLS", bool(self.kato_credentials)),
+                (variable("kato_token"), bool(self.kato_token.get_secret_value())),
+                (variable("kato_headers"), "authorization" in self.kato_headers),
+                (f"a user in {variable('kato_urls')}", bool(self.kato_credentials)),
             )
             if there
         ]
         if len(said) > 1:
             raise ValueError(f"{' and '.join(said)} all say how to authorize at KATO; keep one")
         if self.kato_client_key_file and not self.kato_client_cert_file:
-            raise ValueError("KATO_CLIENT_KEY_FILE is the key of no certificate; give KATO_CLIENT_CERT_FILE too")
+            raise ValueError(
+                f"{variable('kato_client_key_file')} is the key of no certificate; give "
+                f"{variable('kato_client_cert_file')} too"
+            )
         return self
 
     @property
@@ -249,7 +271,7 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> Limits:
-        """The limits of one observation."""
+        """The limits of one observation, and what becomes of keys that nobody knows."""
         return Limits(
             max_strings=self.max_strings,
             max_string_chars=self.max_string_chars,
@@ -257,71 +279,17 @@ class Settings(BaseSettings):
             max_vector_length=self.max_vector_length,
             max_emotives=self.max_emotives,
             max_event_bytes=self.max_event_bytes,
+            unknown_keys=self.unknown_keys,
         )
 
     def shown(self) -> dict[str, Any]:
         """The effective settings as plain JSON, secrets hidden."""
-        return {name: _hidden(value) for name, value in self.model_dump(mode="json").items()}
+        return {name: hidden(value) for name, value in self.model_dump(mode="json").items()}
 
-
-def _hidden(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_hidden(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _hidden(item) for name, item in value.items()}
-    return hide_secrets(value) if isinstance(value, str) else value
-
-
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_OWN_HEADERS = frozenset(
-    ["host", "accept", "accept-encoding", "connection", "content-length", "content-type", "expect", "te", "trailer"]
-) | {"transfer-encoding", "upgrade"}
-
-
-def _revealed(value: Any) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-
-
-def _text_of(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ValueError(f"{path} cannot be read ({getattr(exc, 'strerror', None) or 'it is not UTF-8'})") from None
-
-
-def _or_from_file(value: str, info: ValidationInfo, name: str) -> str:
-    path = info.data.get(name)
-    if path and value:
-        raise ValueError(f"is set, and so is {name.upper()}; keep one")
-    return _text_of(path) if path else value.strip()
-
-
-_SECRET_IN_QUERY = re.compile(r"(?i)([?&][^=&;]*(?:password|secret|token|key)[^=&;]*=)[^&;]*")
-_USER_IN_ADDRESS = re.compile(r"^\s*([A-Za-z][\w+.-]*://)?([^:@/]*)(:?).*@")
-
-
-_NEXT_ADDRESS = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
-
-
-def hide_secrets(url: str) -> str:
-    """An address, or several with ``;`` between them, without passwords, wherever they stand."""
-    if "://" not in url:
-        return url
-    return ";".join(_without_password(part) for part in _NEXT_ADDRESS.split(url))
-
-
-def _without_password(url: str) -> str:
-    url = _SECRET_IN_QUERY.sub(r"\1***", url)
-    address, question, query = url.partition("?")
-    if "@" in query and "/" not in address.partition("://")[2]:
-        address, question, query = url, "", ""  # a raw question mark in the password
-    return _USER_IN_ADDRESS.sub(_hidden_user, address) + question + query
-
-
-def _hidden_user(found: re.Match[str]) -> str:
-    # A user without a password may be a token.
-    user = found[2] if found[3] else "***"
-    return f"{found[1] or ''}{user}{':***' if found[3] else ''}@"
+    def origin(self, name: str) -> str:
+        """Where a setting's value comes from: ``default``, ``environment``, ``.env``, ``code`` or its own file."""
+        path = getattr(self, f"{name}_file", "")
+        return f"file {path}" if path else self._origins.get(name, "default")
 
 
 _given: Settings | None = None
@@ -337,14 +305,7 @@ def use(config: Settings) -> None:
 @cache
 def settings() -> Settings:
     """The process's settings; raises ConfigurationError naming the variable."""
-    if _given is not None:
-        return _given
-    try:
-        return Settings()
-    except SettingsError as exc:
-        raise ConfigurationError(f"settings: {exc}") from None
-    except ValidationError as exc:
-        first = exc.errors(include_url=False)[0]
-        name = "_".join(str(part) for part in first["loc"][:1]).upper()
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"KATO_TASKS_{name}: {reason}" if name else f"settings: {reason}") from None
+    return _given if _given is not None else Settings()
+
+
+__all__ = ["Settings", "hide_secrets", "settings", "use"]

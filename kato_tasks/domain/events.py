@@ -1,19 +1,23 @@
 """The standard KATO event, its schema versions, and how it is read from a mapping.
 
-``parse_event`` is the one door: every source (task call, import, listener, HTTP) goes through it.
+``parse_event`` is the one door: every source (task call, import, listener, HTTP) goes through it. A key that is not
+known is refused there, told to somebody or left out, as ``Limits.unknown_keys`` says (``keys.py``).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from kato_tasks.domain.ids import check_event_id, check_node_id, check_text_id
-from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Observation, check_json_value
+from kato_tasks.domain.keys import Warn, known_event
+from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Misplaced, Observation, check_json_value
+from kato_tasks.domain.plain import plain
+from kato_tasks.domain.wording import invalid, kind_of, not_text
 from kato_tasks.errors import InvalidEvent
 
 SCHEMA_VERSION = 1
@@ -31,7 +35,7 @@ class Event(BaseModel):
     ``event_id`` may be absent: whoever appends gives one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     event_type: EventType = "observation"
     session_id: str
@@ -77,25 +81,40 @@ class Event(BaseModel):
     def _metadata_is_json(cls, value: Any) -> Any:
         if value is None:
             return {}
-        check_json_value(value, "metadata")
+        check_json_value(value)
         return value
 
     @model_validator(mode="after")
     def _payload_fits_the_type(self) -> Event:
         if self.event_type == "observation" and self.observation is None:
-            raise ValueError("observation: is missing; an event of type observation needs one")
+            raise Misplaced(("observation",), "is missing; an event of type observation needs one")
         if self.event_type != "observation" and self.observation is not None:
-            raise ValueError(f"observation: an event of type {self.event_type} carries none; leave it out")
+            raise Misplaced(("observation",), f"an event of type {self.event_type} carries none; leave it out")
         return self
 
 
 def _checked(check: Callable[[str, str], str], field: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"must be text, not {type(value).__name__}")
+        raise ValueError(not_text(value))
     try:
         return check(field, value)
     except InvalidEvent as exc:
         raise ValueError(exc.reason) from None
+
+
+def check_session_id(value: Any) -> str:
+    """A session_id that the store can carry, or InvalidEvent."""
+    if not isinstance(value, str):
+        raise InvalidEvent("session_id", not_text(value))
+    return check_text_id("session_id", value)
+
+
+def check_events(events: object) -> None:
+    """Raise InvalidEvent for what is no list (or other row) of events."""
+    if isinstance(events, Event | Mapping):
+        raise InvalidEvent("events", "must be a list of events, not one event by itself; write [event]")
+    if isinstance(events, str | bytes) or not isinstance(events, Iterable):
+        raise InvalidEvent("events", f"must be a list of events, not {kind_of(events)}")
 
 
 def upcast(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,52 +137,28 @@ def upcast(raw: Mapping[str, Any]) -> dict[str, Any]:
     return event
 
 
-def parse_event(raw: Mapping[str, Any] | Event, limits: Limits = DEFAULT_LIMITS) -> Event:
-    """A valid event, or InvalidEvent that names the field and what to do about it."""
+def parse_event(raw: Mapping[str, Any] | Event, limits: Limits = DEFAULT_LIMITS, warn: Warn | None = None) -> Event:
+    """A valid event, or InvalidEvent that names the field and what to do about it.
+
+    ``warn`` is told the field and the reason of each key that is not known, where ``limits.unknown_keys`` is "warn".
+    Tuples, read-only mappings and arrays of numbers are taken for what they stand for.
+    """
     if isinstance(raw, Event):
         return raw
     if not isinstance(raw, Mapping):
-        raise InvalidEvent("event", f"must be an object with the standard event's fields, not {type(raw).__name__}")
+        raise InvalidEvent("event", f"must be an object with the standard event's fields, not {kind_of(raw)}")
+    known = known_event(upcast(raw), limits.unknown_keys, warn)
     try:
-        return Event.model_validate(upcast(raw), context=limits)
+        return Event.model_validate(known, context=limits)
+    except ValidationError:
+        return _simplified(known, limits)
+
+
+def _simplified(raw: Mapping[str, Any], limits: Limits) -> Event:
+    try:
+        return Event.model_validate(plain(raw), context=limits)
     except ValidationError as exc:
         raise invalid(exc) from None
-
-
-def parse_observation(raw: Mapping[str, Any] | Observation, limits: Limits = DEFAULT_LIMITS) -> Observation:
-    """A valid observation, or InvalidEvent with a field under ``observation``."""
-    if isinstance(raw, Observation):
-        return raw
-    if not isinstance(raw, Mapping):
-        raise InvalidEvent("observation", f"must be an object, not {type(raw).__name__}")
-    try:
-        return Observation.model_validate(dict(raw), context=limits)
-    except ValidationError as exc:
-        raise invalid(exc, prefix="observation") from None
-
-
-def invalid(exc: ValidationError, prefix: str = "") -> InvalidEvent:
-    """The first problem of a pydantic error as ours: dotted field, plain reason."""
-    first = exc.errors(include_url=False)[0]
-    path = [str(part) for part in first["loc"]]
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        message = "is missing"
-    elif first["type"] == "finite_number":
-        message = f"is {first['input']}; only finite numbers are allowed"
-    elif not message[:1].islower():
-        message = f"{message[:1].lower()}{message[1:]}"
-        if first["type"] != "value_error":
-            message = f"{message} (got {_shown(first['input'])})"
-    if not path and message.startswith("observation: "):
-        path, message = ["observation"], message.removeprefix("observation: ")
-    field = ".".join(([prefix] if prefix else []) + path) or "event"
-    return InvalidEvent(field, message)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def body_digest(event_type: str, kato_json: str) -> str:

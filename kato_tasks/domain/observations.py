@@ -16,13 +16,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from kato_tasks.domain.json_text import dumps
+from kato_tasks.domain.known_names import UnknownKeys, place, shown
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large an observation may be; each is a setting of the same name."""
+    """How large an observation may be, and what becomes of keys that are not known; each is a setting of that name."""
 
     max_strings: int = 1_000
     max_string_chars: int = 20_000
@@ -30,6 +31,16 @@ class Limits:
     max_vector_length: int = 8_192
     max_emotives: int = 256
     max_event_bytes: int = 262_144
+    unknown_keys: UnknownKeys = "refuse"
+
+
+class Misplaced(ValueError):
+    """What is wrong, and where under the field that is being checked: ``path`` are the keys and indexes to it."""
+
+    def __init__(self, path: tuple[str | int, ...], reason: str) -> None:
+        super().__init__(f"{place(path)}: {reason}")
+        self.path = path
+        self.reason = reason
 
 
 DEFAULT_LIMITS = Limits()
@@ -39,44 +50,44 @@ def _limits(info: ValidationInfo) -> Limits:
     return info.context if isinstance(info.context, Limits) else DEFAULT_LIMITS
 
 
-def _check_text(value: str, what: str, max_chars: int) -> None:
+def _check_text(value: str, path: tuple[str | int, ...], max_chars: int) -> None:
     if len(value) > max_chars:
-        raise ValueError(f"{what} has {len(value)} characters, at most {max_chars} are allowed")
+        raise Misplaced(path, f"has {len(value)} characters, at most {max_chars} are allowed")
     if not value.isascii() and _SURROGATE.search(value):
-        raise ValueError(f"{what} holds half of a surrogate pair, which is no valid Unicode text")
+        raise Misplaced(path, "holds half of a surrogate pair, which is no valid Unicode text")
 
 
-def check_json_value(value: Any, path: str, depth: int = 0) -> None:
-    """Raise ValueError, naming the path, unless ``value`` is plain, finite, valid-Unicode JSON."""
+def check_json_value(value: Any, path: tuple[str | int, ...] = (), depth: int = 0) -> None:
+    """Raise Misplaced unless ``value`` is plain, finite, valid-Unicode JSON."""
     if isinstance(value, str):
         _check_text(value, path, 100_000)
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{path} is {value}; only finite numbers are allowed")
+            raise Misplaced(path, f"is {value}; only finite numbers are allowed")
     elif isinstance(value, Mapping):
         if depth > 20:
-            raise ValueError(f"{path} is nested more than 20 deep")
+            raise Misplaced(path[:1], "is nested more than 20 deep")
         for key, item in value.items():
             if not isinstance(key, str):
-                raise ValueError(f"{path} has a key that is no text: {key!r}")
-            _check_text(key, f"a key of {path}", 1_000)
-            check_json_value(item, f"{path}.{key}", depth + 1)
+                raise Misplaced(path, f"has a key that is no text: {shown(key)}")
+            _check_text(key, (*path, key), 1_000)
+            check_json_value(item, (*path, key), depth + 1)
     elif isinstance(value, list | tuple):
         if depth > 20:
-            raise ValueError(f"{path} is nested more than 20 deep")
+            raise Misplaced(path[:1], "is nested more than 20 deep")
         for index, item in enumerate(value):
-            check_json_value(item, f"{path}[{index}]", depth + 1)
+            check_json_value(item, (*path, index), depth + 1)
     elif isinstance(value, int) and not isinstance(value, bool):
         if not -(2**63) <= value < 2**63:
-            raise ValueError(f"{path} is a whole number of more than 64 bits; send it as text")
+            raise Misplaced(path, "is a whole number of more than 64 bits; send it as text")
     elif not (value is None or isinstance(value, bool)):
-        raise ValueError(f"{path} is a {type(value).__name__}, which JSON cannot carry")
+        raise Misplaced(path, f"is of the type {type(value).__name__}, which JSON cannot carry; send it as text")
 
 
 class Observation(BaseModel):
     """One observation: ``strings`` and ``vectors`` are what is seen, ``emotives`` name → finite value."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     strings: list[str] = []
     vectors: list[list[Annotated[float, Field(allow_inf_nan=False)]]] = []
@@ -90,7 +101,7 @@ class Observation(BaseModel):
         if len(strings) > limits.max_strings:
             raise ValueError(f"has {len(strings)} strings, at most {limits.max_strings} are allowed")
         for index, text in enumerate(strings):
-            _check_text(text, f"string {index}", limits.max_string_chars)
+            _check_text(text, (index,), limits.max_string_chars)
         return strings
 
     @field_validator("vectors")
@@ -103,14 +114,15 @@ class Observation(BaseModel):
             raise ValueError(f"has {len(vectors)} vectors, at most {limits.max_vectors} are allowed")
         size = len(vectors[0])
         if size == 0:
-            raise ValueError("vector 0 is empty; leave it out")
+            raise Misplaced((0,), "is empty; leave it out")
         if size > limits.max_vector_length:
-            raise ValueError(f"vector 0 has {size} numbers, at most {limits.max_vector_length} are allowed")
+            raise Misplaced((0,), f"has {size} numbers, at most {limits.max_vector_length} are allowed")
         for index, vector in enumerate(vectors):
             if len(vector) != size:
-                raise ValueError(
-                    f"vector {index} has {len(vector)} numbers and vector 0 has {size}; "
-                    "all vectors of an observation must be of one length"
+                raise Misplaced(
+                    (index,),
+                    f"has {len(vector)} numbers, and the first vector has {size}; "
+                    "all vectors of an observation must be of one length",
                 )
         return vectors
 
@@ -120,13 +132,13 @@ class Observation(BaseModel):
         if len(emotives) > _limits(info).max_emotives:
             raise ValueError(f"has {len(emotives)} names, at most {_limits(info).max_emotives} are allowed")
         for name in emotives:
-            _check_text(name, "an emotive's name", 200)
+            _check_text(name, (name,), 200)
         return emotives
 
     @field_validator("metadata")
     @classmethod
     def _metadata_is_json(cls, metadata: dict[str, Any]) -> dict[str, Any]:
-        check_json_value(metadata, "metadata")
+        check_json_value(metadata)
         return metadata
 
     @model_validator(mode="after")

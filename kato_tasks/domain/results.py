@@ -14,7 +14,7 @@ class _Answer(BaseModel):
 class Applied(_Answer):
     """An event that is in KATO: the result of a task."""
 
-    status: Literal["okay", "learned", "cleared", "applied"]
+    status: Literal["okay", "learned", "too_short", "cleared", "applied"]
     session_id: str
     node_id: str
     event_id: str
@@ -33,9 +33,17 @@ class Observed(Applied):
 
 
 class Learned(Applied):
-    """``pattern_name`` is empty when the STM held one string in all: KATO stores nothing then."""
+    """``too_short``: the STM held one symbol in all, of which KATO makes no pattern; it emptied the STM all the same.
+
+    ``pattern_name`` is empty then.
+    """
 
     pattern_name: str
+
+    @staticmethod
+    def status_of(pattern_name: str) -> Literal["learned", "too_short"]:
+        """The status of a learn that KATO carried out, by the name that it gave the pattern."""
+        return "learned" if pattern_name else "too_short"
 
 
 Events = list[list[str]]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kato_tasks.domain.known_names import UnknownKeys, nearest, shown
+
 _WANTED: dict[str, tuple[Any, str]] = {
     "process_predictions": (
         False,
@@ -31,6 +33,35 @@ _OF_THE_SERVER = {
 }
 """Keys that KATO takes and shows in a session, and the variable of its server's environment by which it goes instead
 (measured on KATO 3.10.1, with values that would show)."""
+KNOWN = frozenset(
+    {
+        "max_pattern_length",
+        "persistence",
+        "recall_threshold",
+        "indexer_type",
+        "max_predictions",
+        "sort_symbols",
+        "process_predictions",
+        "use_token_matching",
+        "stm_mode",
+        "rank_sort_algo",
+        "fuzzy_token_threshold",
+        "affinity_emotive",
+        "filter_pipeline",
+        "length_min_ratio",
+        "length_max_ratio",
+        "jaccard_threshold",
+        "jaccard_min_overlap",
+        "minhash_threshold",
+        "minhash_bands",
+        "minhash_rows",
+        "minhash_num_hashes",
+        "bloom_false_positive_rate",
+        "max_candidates_per_stage",
+        "enable_filter_metrics",
+    }
+)
+"""The keys that KATO 3.10.1 knows. It leaves out others without a word."""
 _WHOLE = frozenset(
     {
         "max_predictions",
@@ -44,8 +75,16 @@ _WHOLE = frozenset(
 """A broken number is kept by KATO, and then every prediction fails (``max_predictions``) or none is found."""
 
 
-def breach(config: Mapping[str, Any]) -> str:
-    """Why this session config cannot work, naming its key and the remedy; '' when nothing speaks against it."""
+def breach(config: Mapping[str, Any], unknown: UnknownKeys = "refuse") -> str:
+    """Why this session config cannot work, naming its key and the remedy; '' when nothing speaks against it.
+
+    ``unknown``: what becomes of a key that KATO 3.10.1 does not know; a later KATO may.
+    """
+    for name in config if unknown == "refuse" else ():
+        if name not in KNOWN:
+            meant = nearest(name, KNOWN)
+            advice = f"did you mean {meant}?" if meant else "a KATO that knows it needs KATO_TASKS_UNKNOWN_KEYS=pass"
+            return f"{shown(name)} is no key of KATO's session config; {advice}"
     for name, (wanted, why) in _WANTED.items():
         if name in config and (type(config[name]) is not type(wanted) or config[name] != wanted):
             return f"{name} must stay {str(wanted).lower()}: {why}; leave it out"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.json_text import dumps
-from kato_tasks.domain.stm import STM_CAP, Rebuild, Stm, Symbols, expected_stm, matches, rebuild_of
+from kato_tasks.domain.stm import STM_CAP, Rebuild, Stm, Symbols, applied, expected_stm, matches, rebuild_of
 from kato_tasks.engine import kato
 from kato_tasks.engine.context import LaneContext, new_call_id, send_together
 from kato_tasks.engine.reading import FIRST_PIECE, batches, next_piece, size_of
@@ -266,12 +266,17 @@ def bound(lane: LaneContext, work: Work) -> Step[tuple[Binding, bool]]:
     binding = work.binding
     if binding is not None and work.now_ms < binding.expires_ms:
         return binding, False
-    if binding is not None or work.cursor > work.mark:
+    if binding is not None or (yield from has_stm(work)):
         rebound = yield from fence(lane, work)
         if rebound is not None:
             return rebound, False
     url = lane.url(work)
     return fresh(lane, work, url, (yield from create(lane, work, url))), True
+
+
+def has_stm(work: Work) -> Step[bool]:
+    """Whether the log says that KATO holds anything for the session: refused events behind the cursor are nothing."""
+    return bool(applied(*(yield from history(work))))
 
 
 def verified(work: Work, binding: Binding) -> Step[list[list[str]]]:

@@ -14,7 +14,7 @@ from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.results import Applied, Learned
 from kato_tasks.domain.stm import Stm, expected_stm, pattern_name
 from kato_tasks.engine import kato
-from kato_tasks.engine.binding import Mismatch, bound, verified
+from kato_tasks.engine.binding import Mismatch, bound, has_stm, verified
 from kato_tasks.engine.context import LEARNED_LATELY_MS, LaneContext, new_call_id, result_json, send_together
 from kato_tasks.engine.familiar import Known, leaves_nothing
 from kato_tasks.engine.observing import buried, unsent
@@ -54,7 +54,7 @@ FORBIDDEN = 403
 
 def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     """Learn the session's STM as a pattern of its node, once."""
-    if work.cursor <= work.mark:
+    if work.cursor <= work.mark or (work.binding is None and not (yield from has_stm(work))):
         return (yield from nothing_to_learn(lane, work))
     known = lane.familiar.take(work.lane)
     binding, new = yield from bound(lane, work)
@@ -224,7 +224,7 @@ def _learned(lane: LaneContext, work: Work, intent: Intent, binding: Binding | N
         binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
     entry = work.entries[0]
     result = Learned(
-        status="learned",
+        status=Learned.status_of(intent.pattern),
         session_id=work.session,
         node_id=work.node_id,
         event_id=entry.event_id,

@@ -297,7 +297,9 @@ def _results(
             common = {"session_id": work.session, "node_id": work.node_id, "event_id": entry.event_id}
             if entry.kind == "l":
                 stm = [event or [] for event in expected_stm(run, symbols)]
-                answer = Learned(status="learned", position=entry.position, pattern_name=pattern_name(stm), **common)
+                name = pattern_name(stm)
+                status = Learned.status_of(name)
+                answer = Learned(status=status, position=entry.position, pattern_name=name, **common)
             else:
                 answer = Applied(status="cleared", position=entry.position, **common)
             run, at = [], replace(at, time=0, stm_length=0, base=0)

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from celery import chain, chord, group
+from celery import chain, chord, group, signature
 from celery.result import AsyncResult
 
 from kato_tasks import append_events, clear_stm, learn, observe, predict, process_observation_async, session_status
 from kato_tasks.celery_app import app
+from kato_tasks.domain.ids import default_node, lane_of
 from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.results import Predicted
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict
@@ -74,6 +75,9 @@ def name(request: pytest.FixtureRequest) -> str:
     return f"{request.node.name} {time.monotonic_ns()}"
 
 
+GUIDES: Any = {"observation": {"strings": ["x"]}}
+
+
 def seen(*strings: str) -> Json:
     return {"strings": list(strings)}
 
@@ -122,6 +126,9 @@ def test_learn_clear_and_predict_answer_as_documented(system: System, name: str)
     assert predicted["predictions"][0]["future"] == [["c"]]
     assert clear_stm.delay(name).get(timeout=PATIENCE)["status"] == "cleared"
     assert predict.delay(name).get(timeout=PATIENCE)["predictions"] == []
+    observe.delay(name, seen("one symbol"))
+    short = learn.delay(name).get(timeout=PATIENCE)
+    assert (short["status"], short["pattern_name"]) == ("too_short", "")
 
 
 def test_a_predict_of_one_symbol_is_told_in_events_and_raw_as_kato_answered_it(system: System, name: str) -> None:
@@ -307,6 +314,10 @@ def test_the_same_task_id_again_is_the_same_event(system: System, name: str) -> 
         (lambda s: predict.delay(7), "session_id"),
         (lambda s: learn.delay(s, event_id="a\nb"), "event_id"),
         (lambda s: group(observe.s(s, {"strings": [1]})), "observation.strings"),
+        (lambda s: observe.delay(s, {"strings": ["x"], "emotive": {"joy": 1.0}}), "observation.emotive"),
+        (lambda s: append_events([{"session_id": s, "observation": {"strings": ["x"]}, "foo": 1}]), "events[0].foo"),
+        (lambda s: append_events(GUIDES | {"session_id": s}), "events"),
+        (lambda _: session_status(1), "session_id"),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_wrong_raises_at_the_caller_with_its_field(system: System, name: str, call: Any, field: str) -> None:
@@ -349,6 +360,31 @@ def test_what_is_wrong_in_a_message_sent_by_name_fails_that_task(system: System,
     with pytest.raises(InvalidEvent, match="strings"):
         answer.get(timeout=PATIENCE)
     assert session_status(name) is None
+
+
+def test_a_misspelt_key_in_a_message_sent_by_name_fails_that_task(system: System, name: str) -> None:
+    answer = app.send_task("kato_tasks.observe", (name, {**seen("x"), "emotive": {}}), queue="kato.control")
+    with pytest.raises(InvalidEvent, match=r'emotive: is not a known key; did you mean "emotives"'):
+        answer.get(timeout=PATIENCE)
+    assert session_status(name) is None
+
+
+def test_what_an_older_version_accepted_is_never_refused_for_a_key(system: System, name: str) -> None:
+    """Its messages name the event's place, and its canvases hold their steps; keys of which were not looked at."""
+    call = {"session_id": name, "observation": {**seen("x"), "emotive": {}}}
+    place = {"lane": lane_of(default_node(name)), "position": 1, "event_id": f"{name} 1"}
+    sent = app.send_task("kato_tasks.observe", kwargs=call, queue="kato.control", headers={"kato": place})
+    assert sent.get(timeout=PATIENCE)["position"] == 1
+    step = signature("kato_tasks.observe", kwargs={**call, "event_id": f"{name} 2"}, immutable=True, app=app)
+    chained = chain(observe.si(name, seen("y")), step)()
+    assert chained.get(timeout=PATIENCE)["position"] == 3
+    assert system.stm(name) == [["x"], ["y"], ["x"]]
+
+
+def test_a_step_that_is_given_a_result_too_many_is_told_of_si(system: System, name: str) -> None:
+    answer = (observe.s(name, seen("x")) | observe.s(name, seen("y")))()
+    with pytest.raises(TypeError, match=r"\.si\(\) in place of \.s\(\)"):
+        answer.get(timeout=PATIENCE)
 
 
 # ------------------------------------------------------------------------------- time and absence

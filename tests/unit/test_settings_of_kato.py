@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from kato_tasks.adapters.http.access import Access
 from kato_tasks.adapters.http.wire import Origin
@@ -134,8 +133,14 @@ def test_every_name_that_dns_knows_is_good(monkeypatch: pytest.MonkeyPatch, host
         ({"KATO_HEADERS": '{"x y": ""}'}, "'x y' is no name of a header"),
         ({"KATO_HEADERS": '{"Content-Length": "1"}'}, "'Content-Length' cannot be set"),
         ({"KATO_HEADERS": '{"X": "1", "x": "2"}'}, "names a header twice"),
-        ({"KATO_TOKEN": SECRET, "KATO_HEADERS": '{"Authorization": "x"}'}, "KATO_TOKEN and KATO_HEADERS all say"),
-        ({"KATO_TOKEN": SECRET, "KATO_URLS": "http://a:b@k:1"}, "KATO_TOKEN and a user in KATO_URLS all say"),
+        (
+            {"KATO_TOKEN": SECRET, "KATO_HEADERS": '{"Authorization": "x"}'},
+            "KATO_TOKEN and KATO_TASKS_KATO_HEADERS all say",
+        ),
+        (
+            {"KATO_TOKEN": SECRET, "KATO_URLS": "http://a:b@k:1"},
+            "KATO_TOKEN and a user in KATO_TASKS_KATO_URLS all say",
+        ),
         ({"KATO_CLIENT_KEY_FILE": "/nowhere/key"}, "KATO_CLIENT_KEY_FILE is the key of no certificate"),
         ({"KATO_CA_FILE": "/nowhere/ca"}, "KATO_TASKS_KATO_CA_FILE: /nowhere/ca cannot be read"),
     ],
@@ -170,7 +175,7 @@ def test_nothing_that_prints_the_settings_shows_a_secret(monkeypatch: pytest.Mon
         monkeypatch,
         KATO_TOKEN=SECRET,
         KATO_HEADERS=json.dumps({"x-key": SECRET}),
-        BROKER_URL=f"sentinel://:{SECRET}@h1;sentinel://:{SECRET}@h2",
+        BROKER_URL=f"redis://:{SECRET}@h1;redis://:{SECRET}@h2",
         RESULT_BACKEND=f"rediss://u:{SECRET}@h/1?ssl_key_password={SECRET}",
     )
     assert SECRET not in json.dumps(config.shown())
@@ -178,7 +183,7 @@ def test_nothing_that_prints_the_settings_shows_a_secret(monkeypatch: pytest.Mon
     access = Access(headers=config.kato_request_headers, credentials={"http://k": ("me", SECRET)})
     assert SECRET not in repr(access)
     assert SECRET not in repr(Instance.parse(f"http://{SECRET}:{SECRET}@k"))
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         Settings(store_url=f"http://u:{SECRET}@h")
     assert SECRET not in str(caught.value)
 

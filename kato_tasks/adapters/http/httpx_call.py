@@ -73,7 +73,9 @@ class Instances:
         try:
             client = httpx.Client(headers=headers, verify=tls, http2=HTTP_2, limits=limits, cookies=jar)
         except (ValueError, ImportError, httpx.InvalidURL) as exc:
-            raise ConfigurationError(f"KATO_TRANSPORT=httpx: {exc}; look at the proxies of the environment") from exc
+            raise ConfigurationError(
+                f"KATO_TASKS_KATO_TRANSPORT=httpx: {exc}; look at the proxies of the environment"
+            ) from exc
         return instance, client
 
     def close(self) -> None:

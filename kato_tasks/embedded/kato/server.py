@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from kato_tasks.embedded.kato.app import CALL, App, create_app
@@ -111,6 +112,7 @@ def make_server(app: App, *, access_log: bool = False, ready: Callable[[], None]
     config = uvicorn.Config(
         app,
         http=_protocol(app),
+        loop="uvloop" if find_spec("uvloop") is not None else "asyncio",
         ws="none",
         interface="asgi3",
         lifespan="off",

@@ -85,11 +85,12 @@ def test_redis_down_at_start(cli: Cli, words: tuple[str, ...]) -> None:
     ("name", "value", "parts"),
     [
         ("STORE_URL", "http://127.0.0.1", ["KATO_TASKS_STORE_URL", "redis://host:port/db"]),
+        ("KATO_URL", "x", ["KATO_TASKS_KATO_URL is not a setting; did you mean KATO_TASKS_KATO_URLS?"]),
         ("STORE_URL", "redis://127.0.0.1:x/2", ["STORE_URL", "redis://host:port/db"]),
         ("KATO_URLS", "127.0.0.1:8000", ["KATO_TASKS_KATO_URLS", "http://host:port"]),
         ("KATO_URLS", "", ["KATO_TASKS_KATO_URLS", "is empty", "http://127.0.0.1:8000"]),
-        ("SHARDS", "many", ["KATO_TASKS_SHARDS", "integer"]),
-        ("LEASE_SECONDS", "1", ["renew_seconds must be at most half of lease_seconds"]),
+        ("SHARDS", "many", ["KATO_TASKS_SHARDS", "whole number"]),
+        ("LEASE_SECONDS", "1", ["KATO_TASKS_RENEW_SECONDS must be at most half of KATO_TASKS_LEASE_SECONDS (1)"]),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(cli: Cli, name: str, value: str, parts: list[str]) -> None:

@@ -44,7 +44,7 @@ def learn(rt: Runtime, session: str, event_id: str) -> None:
 def buried(live: Runtime, kato_url: str) -> Runtime:
     """Session x: ``e1`` could not be applied and is a dead letter, ``e2`` was applied."""
     impatient(live, "dead_letter")
-    append(live, "x", "a", emotives={}, timestamp="2025-11-13T10:30:00Z")
+    append(live, "x", "a", timestamp="2025-11-13T10:30:00Z")
     post(f"{kato_url}/_embedded/faults", FAILING)
     drained_until(live, dead=1)
     post(f"{kato_url}/_embedded/faults", WELL)

@@ -329,8 +329,8 @@ def test_what_kato_would_choke_on_is_a_reject_that_names_the_field(imports: Impo
     fields = [r["reason"].split(":")[0] for r in imports.rejects]
     assert fields == [
         "observation.emotives.m",
-        "observation.vectors",
-        "observation.strings",
+        "observation.vectors[1]",
+        "observation.strings[0]",
         "node_id",
         "schema_version",
     ]

@@ -378,3 +378,32 @@ def test_a_session_without_a_kato_session_needs_no_call_to_be_cleared() -> None:
     world = World(logged([plain("clear_stm", "e1")]))
     world.turn()
     assert world.trace == ["commit 1"]
+
+
+def test_another_learn_with_nothing_to_learn_asks_kato_for_nothing() -> None:
+    """The one before it is a dead letter behind the cursor. Falls when that counts as something to rebuild."""
+    log = logged([observed("e1", "a"), plain("clear_stm", "e2"), plain("learn", "e3"), plain("learn", "e4")])
+    world = World(log, None, cursor=2, mark=2)
+    world.turn(context())
+    world.turn(context())
+    assert (world.cursor, world.trace) == (4, ["commit 3", "commit 4"])
+    assert not world.counts
+
+
+def test_an_observation_after_a_learn_with_nothing_to_learn_is_no_rebuild() -> None:
+    log = logged([observed("e1", "a"), plain("clear_stm", "e2"), plain("learn", "e3"), observed("e4", "b")])
+    world = World(log, None, cursor=3, mark=2).kato("sessions", created())
+    world.kato("observe-sequence", sequence(1, time=1, stm_length=1))
+    world.turn(context())
+    assert world.cursor == 4
+    assert not world.counts
+
+
+def test_a_learn_of_one_symbol_answers_that_it_was_too_short() -> None:
+    """KATO answers "learned" with an empty name, empties the STM and stores nothing."""
+    world = World(logged([*letters("a"), plain("learn", "e2")]), bound_at(1), cursor=1)
+    world.kato("cognition-data", holds(stm_of("a"))).kato("learn", learned("")).kato("clear-stm", OK)
+    world.turn(context())
+    ((_, answer),) = world.the(ports.Commit).results
+    told = json.loads(answer)
+    assert (told["status"], told["pattern_name"]) == ("too_short", "")

@@ -1,0 +1,232 @@
+"""What single settings may say: addresses, tokens, headers, files; and what is shown of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from kato_tasks.domain.instance import Instance
+
+PREFIX = "KATO_TASKS_"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OWN_HEADERS = frozenset(
+    ["host", "accept", "accept-encoding", "connection", "content-length", "content-type", "expect", "te", "trailer"]
+) | {"transfer-encoding", "upgrade"}
+BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp", "memory")
+"""Schemes of brokers whose messages come in order and are confirmed; ``memory``: for tests, within one process."""
+_BACKENDS = frozenset(
+    {
+        "redis",
+        "rediss",
+        "rpc",
+        "cache",
+        "db",
+        "database",
+        "mongodb",
+        "elasticsearch",
+        "cassandra",
+        "couchbase",
+        "couchdb",
+        "cosmosdbsql",
+        "file",
+        "filesystem",
+        "disabled",
+        "consul",
+        "dynamodb",
+        "azureblockblob",
+        "arangodb",
+        "s3",
+        "gs",
+        "memory",
+    }
+)
+"""Celery's result backends, by the part of their scheme before a ``+``."""
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+# ------------------------------------------------------------------------------------ addresses
+
+
+def check_broker(url: str) -> str:
+    """An address of a broker that works here; raises ValueError, as all of these do, without a password in it."""
+    for one in url.split(";"):
+        scheme = _scheme(one, "redis://host:port/db or amqp://host:port/vhost")
+        if scheme == "sentinel":
+            raise ValueError("is of Redis Sentinel, which is not supported; write redis://host:port/db")
+        if scheme not in BROKERS:
+            raise ValueError(
+                f"{hide_secrets(one)!r} is no broker that works here; write redis://host:port/db, rediss://…, "
+                "redis+socket:///path, amqp://host:port/vhost or amqps://…"
+            )
+    return url
+
+
+def check_backend(url: str) -> str:
+    """An address of one of Celery's result backends; empty: results are not kept."""
+    if not url:
+        return url
+    scheme = _scheme(url, "redis://host:port/db")
+    if scheme == "sentinel":
+        raise ValueError("is of Redis Sentinel, which is not supported; write redis://host:port/db")
+    kind = scheme.partition("+")[0]
+    if kind not in _BACKENDS and kind not in {one.name for one in entry_points(group="celery.result_backends")}:
+        raise ValueError(f"{hide_secrets(url)!r} is no result backend of Celery; write redis://host:port/db")
+    return url
+
+
+def check_store(url: str) -> str:
+    """The address of a Redis, as redis-py takes it."""
+    if _scheme(url, "redis://host:port/db") not in ("redis", "rediss", "unix"):
+        remedy = "unix:///path/to/redis.sock" if url.startswith("redis+socket:") else "redis://host:port/db"
+        raise ValueError(f"{hide_secrets(url)!r} is no Redis address; write {remedy}")
+    return url
+
+
+def _scheme(url: str, example: str) -> str:
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError:
+        raise ValueError(
+            f"{hide_secrets(url)!r} is no address: a port is a number below 65536, and signs such as / and ? in a "
+            f"password are written as %2F and %3F; write {example}"
+        ) from None
+    if not url:
+        raise ValueError(f"is empty; write {example}")
+    database = parts.path.strip("/")
+    if parts.scheme in ("redis", "rediss") and database and not re.fullmatch("[0-9]+", database):
+        # redis-py would take it for database 0.
+        raise ValueError(f"{hide_secrets(url)!r} names no database of Redis: those are numbers; write {example}")
+    return parts.scheme
+
+
+def check_instances(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """KATO's addresses, each once."""
+    if not urls:
+        raise ValueError("is empty; give KATO's address, such as http://127.0.0.1:8000")
+    found: dict[str, Instance] = {}
+    for url in urls:
+        instance = Instance.parse(url)
+        if found.setdefault(instance.name, instance) != instance:
+            raise ValueError(f"{instance.name!r} stands there twice, with different credentials")
+    return tuple(dict.fromkeys(url.rstrip("/") for url in urls))
+
+
+# --------------------------------------------------------------------- what KATO is sent, files
+
+
+def read_token(value: Any, data: Mapping[str, Any]) -> SecretStr:
+    """The token, or the one in the file that another setting names."""
+    token = _or_from_file(_revealed(value), data, "kato_token_file")
+    if not re.fullmatch(r"[\x21-\x7e]*", token):
+        raise ValueError("is no token: it has a space, a line end or a character that is not ASCII")
+    return SecretStr(token)
+
+
+def read_headers(value: Any, data: Mapping[str, Any]) -> dict[str, SecretStr]:
+    """The headers, or those in the file that another setting names."""
+    if isinstance(value, dict) and value:
+        value = json.dumps({name: _revealed(item) for name, item in value.items()})
+    text = _or_from_file(value or "", data, "kato_headers_file")
+    try:
+        headers = json.loads(text or "{}")
+    except ValueError:
+        headers = None
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise ValueError('is no JSON object of header → value; write {"x-api-key": "…"}')
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"{name!r} cannot be set: the client of KATO writes it itself")
+        if not re.fullmatch(r"[\x20-\x7e]*", value):
+            raise ValueError(f"the value of {name!r} has a line end or a character that is not ASCII")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("names a header twice")
+    return {name.lower(): SecretStr(value) for name, value in headers.items()}
+
+
+def read_session_config(value: Any) -> Any:
+    """A session config from its JSON text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        config = json.loads(value) if value.strip() else {}
+    except ValueError as exc:
+        raise ValueError(f'is no JSON ({exc}); write {{"recall_threshold": 0.3}}') from None
+    if not isinstance(config, dict):
+        raise ValueError('is no JSON object of key → value; write {"recall_threshold": 0.3}')
+    return config
+
+
+def check_readable(path: str) -> str:
+    """The path of a text file that can be read; empty: none."""
+    if path:
+        _text_of(path)
+    return path
+
+
+def _revealed(value: Any) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as exc:
+        raise ValueError(f"{path} cannot be read ({getattr(exc, 'strerror', None) or 'it is not UTF-8'})") from None
+
+
+def _or_from_file(value: str, data: Mapping[str, Any], name: str) -> str:
+    path = data.get(name)
+    if path and value:
+        raise ValueError(f"is set, and so is {variable(name)}; keep one")
+    return _text_of(path) if path else value.strip()
+
+
+# -------------------------------------------------------------------------------- what is shown
+
+_SECRET_IN_QUERY = re.compile(r"(?i)([?&][^=&;]*(?:password|secret|token|key)[^=&;]*=)[^&;]*")
+_USER_IN_ADDRESS = re.compile(r"^\s*([A-Za-z][\w+.-]*://)?([^:@/]*)(:?).*@")
+_NEXT_ADDRESS = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
+
+
+def hide_secrets(url: str) -> str:
+    """An address, or several with ``;`` between them, without passwords, wherever they stand."""
+    if "://" not in url:
+        return url
+    return ";".join(_without_password(part) for part in _NEXT_ADDRESS.split(url))
+
+
+def hidden(value: Any) -> Any:
+    """The same throughout a JSON value."""
+    if isinstance(value, list):
+        return [hidden(item) for item in value]
+    if isinstance(value, dict):
+        return {name: hidden(item) for name, item in value.items()}
+    return hide_secrets(value) if isinstance(value, str) else value
+
+
+def _without_password(url: str) -> str:
+    url = _SECRET_IN_QUERY.sub(r"\1***", url)
+    address, question, query = url.partition("?")
+    if "@" in query and "/" not in address.partition("://")[2]:
+        address, question, query = url, "", ""  # a raw question mark in the password
+    return _USER_IN_ADDRESS.sub(_hidden_user, address) + question + query
+
+
+def _hidden_user(found: re.Match[str]) -> str:
+    # A user without a password may be a token.
+    user = found[2] if found[3] else "***"
+    return f"{found[1] or ''}{user}{':***' if found[3] else ''}@"

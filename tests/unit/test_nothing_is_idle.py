@@ -1,0 +1,46 @@
+"""Each setting and each extra does something: what nobody reads or imports is not there to be set or installed."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from kato_tasks.settings import Settings
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PACKAGE = CHECKOUT / "kato_tasks"
+EXTRAS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+OF_SETTINGS = {"settings.py", "setting_checks.py", "setting_sources.py"}
+CODE = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
+THROUGH_LIMITS = "limits"
+"""What the limits of an observation are read by."""
+
+
+@pytest.mark.parametrize("extra", sorted(EXTRAS.keys() - {"dev"}))
+def test_each_package_of_an_extra_is_used_by_the_package(extra: str) -> None:
+    for requirement in EXTRAS[extra]:
+        module = re.split(r"[\[<>=~]", requirement)[0].replace("-", "_")
+        used = re.compile(rf"^\s*(import|from) {module}\b|find_spec\(\"{module}\"\)", re.MULTILINE)
+        assert any(used.search(text) for text in CODE.values()), f"nothing in kato_tasks imports {module}"
+
+
+def test_each_setting_is_read_outside_the_settings_or_says_that_it_cannot_be_set() -> None:
+    elsewhere = "\n".join(text for path, text in CODE.items() if path.name not in OF_SETTINGS)
+    own = CODE[PACKAGE / "settings.py"]
+    idle = []
+    for name in Settings.model_fields:
+        direct = re.search(rf"\.{name}\b", elsewhere)
+        behind = re.search(rf"self\.{name}\b", own)  # one of the properties, which are read elsewhere
+        file = name.endswith("_file") and f'"{name}"' in CODE[PACKAGE / "setting_checks.py"]
+        if not (direct or behind or file):
+            idle.append(name)
+    assert idle == ["archive_url", "unknown_settings"], idle
+    with pytest.raises(Exception, match="KATO_TASKS_ARCHIVE_URL: the archive comes with a later release"):
+        Settings(archive_url="postgresql://nowhere/x")
+
+
+def test_each_setting_says_what_it_is_for() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
