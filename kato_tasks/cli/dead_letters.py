@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kato_tasks.cli.lazy import BAD_INPUT
-from kato_tasks.cli.output import count, show_json, show_table, talk
+from kato_tasks.cli.lazy import BAD_INPUT, Group
+from kato_tasks.cli.output import count, put, short_id, show_json, show_table, talk
 
 if TYPE_CHECKING:
     from kato_tasks.dead_letters import Redriven
 
 
-@click.group("dead-letters")
+@click.group("dead-letters", cls=Group)
 def dead_letters() -> None:
     """What is not going to be applied, and why. ID is a letter's id, or its event_id."""
 
@@ -35,7 +35,15 @@ def list_(limit: int, as_json: bool) -> None:
         show_table(
             ("id", "session", "position", "event_id", "attempts", "last", "reason"),
             [
-                (one.id, one.session_id, one.position or "-", one.event_id, one.attempts, one.last_at, one.reason)
+                (
+                    one.id,
+                    short_id(one.session_id),
+                    one.position or "-",
+                    short_id(one.event_id),
+                    one.attempts,
+                    one.last_at,
+                    one.reason,
+                )
                 for one in found
             ],
             right=frozenset({2, 4}),
@@ -87,7 +95,7 @@ def redrive(id_: str | None, everything: bool, as_json: bool) -> None:
         show_json([one.model_dump(mode="json") for one in done])
     else:
         for one in done:
-            click.echo(_sentence(one))
+            put(_sentence(one))
     if everything:
         talk(f"{count(len(done), 'dead letter')} redriven" + (f", {failed} not" if failed else ""))
     if failed:

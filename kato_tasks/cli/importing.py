@@ -11,7 +11,8 @@ from typing import Any, Protocol, Self
 import click
 
 from kato_tasks.cli.lazy import BAD_INPUT, INTERRUPTED, UNUSABLE, Failure, store_sentence
-from kato_tasks.cli.output import count, seconds, show_json, talk
+from kato_tasks.cli.output import bar_width, count, put, room_beside_bar, seconds, show_json, talk
+from kato_tasks.domain.visible import visible_id
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.importer import BadInput, Columns, Importer, ImportStore, Progress, Rejects, Summary, open_source
 from kato_tasks.importer.records import Form
@@ -54,7 +55,7 @@ def import_file(
     strict: bool,
     as_json: bool,
 ) -> None:
-    r"""Import FILE (- for standard input): a CSV with a header, or JSON lines.
+    """Import FILE (- for standard input): a CSV with a header, or JSON lines.
 
     JSON lines are standard KATO events, or flat objects when columns are mapped as for a CSV.
     The same file imported again adds nothing; a file that has grown adds its new rows; an import that was
@@ -64,7 +65,7 @@ def import_file(
 
     \b
     kato-tasks import log.csv --session case_id --strings activity --timestamp timestamp --learn
-    """
+    """  # noqa: D301  # \b is click's own mark, the character
     columns = Columns(
         session=session,
         node=node,
@@ -186,7 +187,7 @@ def _report(summary: Summary, rejects: Path, as_json: bool) -> None:
     if summary.learns:
         parts.append(f"{count(summary.learns, 'learn')} at sessions' ends")
     rate = summary.as_json()["rows_per_second"]
-    click.echo(f"{', '.join(parts)}; {seconds(summary.seconds)}, {rate:,} rows/s")
+    put(f"{', '.join(parts)}; {seconds(summary.seconds)}, {rate:,} rows/s")
 
 
 class _Shown(Protocol):
@@ -200,7 +201,7 @@ class _Shown(Protocol):
 
 
 def _progress(file: str) -> _Shown:
-    return _Bar(Path(file).name) if sys.stderr.isatty() else _Lines()
+    return _Bar(visible_id(Path(file).name, room_beside_bar())) if sys.stderr.isatty() else _Lines()
 
 
 class _Lines:
@@ -237,8 +238,8 @@ class _Bar:
         from rich.progress import Progress as Display
 
         self._display = Display(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width()),
             TaskProgressColumn(),
             TextColumn("{task.fields[rows]} rows"),
             TextColumn("{task.fields[rate]} rows/s"),

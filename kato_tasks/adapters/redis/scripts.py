@@ -20,6 +20,7 @@ NAMES = (
     "drop_later",
     "intent",
     "keep_later",
+    "last_event",
     "lease",
     "mark",
     "owed",
