@@ -102,9 +102,6 @@ def _status(
     except UnreadableRow as exc:
         error = str(exc)
     wait = (float(due) - now_ms) / 1000 if due is not None else None
-    if last_ms is None and state.get("at", "").isdigit():
-        # Its log does not hold its last event any more: when that was applied is the nearest there is.
-        last_ms = int(state["at"])
     return SessionStatus(
         session_id=session_id,
         node_id=node_id_of(session_id, node),

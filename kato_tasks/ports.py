@@ -418,7 +418,7 @@ class KeepDeadLetter(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class LastEvent(Effect[int | None]):
-    """When the last event of a session was appended (ms); None when its log holds none."""
+    """When the last event of a session was appended, or applied where its log does not hold it any more (ms)."""
 
     lane: str
     session: str

@@ -20,8 +20,10 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--json", "as_json", is_flag=True)
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Letters at most."
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(limit: int, as_json: bool) -> None:
     """Print dead letters."""
     from kato_tasks import dead_letters as letters
@@ -57,7 +59,7 @@ def list_(limit: int, as_json: bool) -> None:
 @dead_letters.command("show")
 @click.argument("id_", metavar="ID")
 def show(id_: str) -> None:
-    """Print one dead letter as JSON: the event, the reason, KATO's last answer."""
+    """Print one dead letter, as JSON: the event, the reason, KATO's last answer."""
     from kato_tasks import dead_letters as letters
     from kato_tasks.bootstrap import runtime
 
@@ -67,7 +69,7 @@ def show(id_: str) -> None:
 @dead_letters.command("redrive")
 @click.argument("id_", metavar="ID", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every dead letter there is now.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def redrive(id_: str | None, everything: bool, as_json: bool) -> None:
     """Give a dead letter another chance.
 

@@ -24,7 +24,7 @@ from kato_tasks.embedded.logs import Level, brief
 _COLOURS = {"redis": "red", "kato": "magenta", "worker": "green", "beat": "yellow", "flower": "cyan"}
 _LEVELS = {"info": None, "warning": "yellow", "error": "red"}
 WIDTH = 8
-MOST_ROWS = 4
+MOST_ROWS = 5
 """Rows of a terminal that one line of a log takes at most; the log file has the whole."""
 
 _HOUSEKEEPING = re.compile(r"kato_tasks\.(sweep|keep_alive)\b")

@@ -45,7 +45,9 @@ def sessions() -> None:
     show_default=True,
     help="By id; by node and id; by backlog, largest first; by the last event's time, newest first.",
 )
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Sessions at most.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Sessions at most."
+)
 @click.option("--after", metavar="SESSION_ID", help="Go on behind this session, the last one of the page before.")
 @click.option("--json", "as_json", is_flag=True, help="All fields of each, as `show --json` has them.")
 def list_(
@@ -53,9 +55,9 @@ def list_(
 ) -> None:
     """Print sessions, a page at a time, sorted.
 
-    Every session is looked at, whatever the limit, since the store keeps no order over all of them: by id or node
-    some seconds for a million, by backlog or time several times that. --state pending, running, waiting and parked
-    look at those with something to do alone. Pages by backlog or time are as of the moment each is read.
+    Every session is looked at, whatever the limit, since the store keeps no order over all of them: some seconds for
+    a million by id or node, a minute or so by backlog or time. --state pending, running, waiting and parked look at
+    those with something to do alone. Pages by backlog or time are as of the moment each is read.
     """
     from kato_tasks.bootstrap import runtime
     from kato_tasks.session_list import Wanted, list_sessions
@@ -130,7 +132,9 @@ def show(session_id: str, as_json: bool) -> None:
 
 @sessions.command("scheduled")
 @click.argument("session_id", required=False)
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Events at most.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Events at most."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with ids and times in full.")
 def scheduled(session_id: str | None, limit: int, as_json: bool) -> None:
     """Print events that wait for their time (countdown, eta), the next one first.

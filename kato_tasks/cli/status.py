@@ -18,7 +18,7 @@ POLL_SECONDS = 0.2
 
 
 @click.command("status")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def status(as_json: bool) -> None:
     """Say how everything stands. Exit code 0: healthy, 1: degraded, 2: the store does not answer."""
     from kato_tasks.bootstrap import runtime
@@ -130,6 +130,8 @@ def _nothing_pending(counts: Counts) -> bool:
 
 def _left(counts: Counts) -> str:
     parts = [f"{count(counts.backlog, 'event')} of {count(counts.sessions_unapplied, 'session')} left"]
+    if counts.scheduled and not counts.backlog:
+        parts = []
     if counts.oldest_unapplied_seconds is not None:
         parts.append(f"the oldest waits for {seconds(counts.oldest_unapplied_seconds)}")
     if counts.unpublished:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from collections.abc import Sequence
+from io import StringIO
 
 import pytest
+from celery.app.log import TaskFormatter
 
 from kato_tasks import dead_letters, ports
 from kato_tasks.adapters.redis.keys import prefix
@@ -17,9 +20,10 @@ from kato_tasks.domain.visible import visible, visible_id
 from kato_tasks.engine.patience import raise_errors
 from kato_tasks.instrumentation import JsonFormatter, VisibleFormatter, say
 from kato_tasks.postponed import later_payload
+from kato_tasks.worker_signals import log_as_set
 from tests.contract.store.log import observation
 from tests.integration.cli.running import Cli, append
-from tests.integration.cli.terminal import on_terminal, steering, widest
+from tests.integration.cli.terminal import on_terminal, screen_of, steering, widest
 
 EVIL = "\x1b[31mred\x1b]0;pwned\x07 a\nb\tc\r\x00d\x85\x9b2J\u202e\u200b end"
 EVIL_NODE = "n\x85\u202e\x9b2J"
@@ -175,6 +179,70 @@ def test_on_a_narrow_terminal_no_cell_loses_its_words(cli: Cli, live: Runtime, c
     assert "health" in status
 
 
+LINES_OF_A_WORKER = f"""
+from kato_tasks.cli.screen import Screen
+screen = Screen(quiet=False)
+start = "[2026-11-28 15:00:00,123: INFO/MainProcess] "
+task = "Task kato_tasks.process_observation_async[0e6ee7a0-3f0a-4a3c-8d1a-9c1f7d7a2b11]"
+screen.line("worker", "info", f"{{start}}{{task}} succeeded in 0.01s: {{{{'status': 'okay'}}}}")
+screen.line("worker", "warning", start + "lane.lost lane=" + {EVIL!r})
+screen.line("worker", "info", "word " * 500)
+screen.field("data", {EVIL!r})
+screen.say({EVIL!r}, bold=True)
+screen.tail("worker", [{EVIL!r}])
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 40])
+def test_on_a_narrow_terminal_a_line_of_a_log_goes_on_below_and_keeps_its_verb(cli: Cli, columns: int) -> None:
+    shown = screen_of([sys.executable, "-c", LINES_OF_A_WORKER], cli, columns)
+    assert steering(shown) == []
+    told = "".join(line.removeprefix("worker  │ ") for line in shown.splitlines())
+    assert "succeeded in 0.01s" in " ".join(shown.replace("worker  │", "").split())
+    assert "15:00:00 Task kato_tasks.process_observation_async[" in " ".join(told.split()).replace(
+        "Taskkato", "Task kato"
+    )
+    assert widest(shown.split("data")[0]) <= columns
+    assert shown.count("word word") <= columns, "a very long line takes a few rows; its file has the whole"
+    assert "…" in shown
+
+
+TABLES_OF_THE_DEMOS = """
+from kato_tasks.cli.demo import TODAY, _shown
+from kato_tasks.cli.forecast import Score, _table
+from kato_tasks.cli.screen import Screen
+pages = [["product", "checkout"], ["payment"]]
+answer = {"predictions": [{"future": pages, "similarity": 0.5, "frequency": 12}]}
+table, _ = _shown([(visit, answer) for visit in TODAY])
+screen = Screen(quiet=True)
+screen.show(table)
+screen.show(_table(Score(684, 940, 1000), Score(552, 950, 1000)))
+with screen.progress("applying", 100) as done:
+    done(50)
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 40])
+def test_on_a_narrow_terminal_the_demos_tables_keep_their_words(cli: Cli, columns: int) -> None:
+    shown = screen_of([sys.executable, "-c", TABLES_OF_THE_DEMOS], cli, columns)
+    for word in (
+        "similar",
+        "learned",
+        "0.50",
+        "12",
+        "product",
+        "checkout",
+        "payment",
+        "top",
+        "68.4%",
+        "95.0%",
+        "follower",
+    ):
+        assert word in shown.split(), shown
+    assert "What comes next?" in shown or columns == 40
+    assert widest(shown.split("applying")[0]) <= columns
+
+
 def test_in_a_pipe_a_row_is_a_line_and_long_ids_are_shortened(cli: Cli, live: Runtime) -> None:
     append(live, LONG, "a")
     append(live, "ann 1", "a")
@@ -213,6 +281,23 @@ def test_no_line_of_a_log_is_broken_or_steered_by_an_id(caplog: pytest.LogCaptur
     assert [line for line in celerys.splitlines() if not line.startswith((" ", "[INFO]"))] == []
     assert failed.startswith("[ERROR] Task ")
     assert "ValueError" in failed
+
+
+def test_a_worker_logs_visibly_whatever_celery_logs_of_an_id() -> None:
+    """Falls without `log_as_set`; a coloured terminal has its colours and nothing else."""
+    written = StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(TaskFormatter("[%(levelname)s] %(task_id)s %(message)s", use_color=True))
+    log = logging.getLogger("celery.test_of_its_form")
+    log.propagate = False
+    log.addHandler(handler)
+    log_as_set(log)
+    log_as_set(log)  # Celery sets up two loggers, which may have one handler
+    log.error("Task %(name)s raised", {"name": EVIL}, extra={"task_id": EVIL_ID})
+    text = written.getvalue()
+    assert text.startswith("\x1b[1;31m[ERROR] ")
+    assert text.endswith("\x1b[0m\n")
+    assert steering(text.removeprefix("\x1b[1;31m").removesuffix("\x1b[0m\n").replace("\n", "")) == []
 
 
 def test_a_log_as_json_has_one_visible_line_for_each_record(caplog: pytest.LogCaptureFixture) -> None:
