@@ -41,6 +41,7 @@ import copy
 import json
 import logging
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,6 +54,10 @@ def say(log: logging.Logger, level: int, name: str, *, exc_info: Any = None, **f
         text = " ".join([name, *(f"{key}={visible(str(value))}" for key, value in fields.items())])
         extra = {"kato_event": name, "kato_fields": fields}
         log.log(level, "%s", text, exc_info=exc_info, extra=extra, stacklevel=2)
+
+
+def _shown(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) else value
 
 
 _COLOURED = re.compile(r"(\x1b\[[0-9;]*m)?(.*?)(\x1b\[0m)?", re.DOTALL)
@@ -81,8 +86,9 @@ class JsonFormatter(logging.Formatter):
 class VisibleFormatter(logging.Formatter):
     """Another formatter, of whose record nothing steers a terminal or looks like a record of its own.
 
-    Control characters of a message are written out. The lines of one that has several (Celery's own have) are kept,
-    indented, so that no id with a line break begins a line; a traceback keeps its lines, too.
+    Control characters of a message are written out, line breaks in the values that are put into it too. A message of
+    several lines (Celery has some) keeps them, indented, so that nothing but a record begins a line; a traceback keeps
+    its lines.
     """
 
     def __init__(self, inner: logging.Formatter) -> None:
@@ -91,7 +97,11 @@ class VisibleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         shown = copy.copy(record)
-        shown.msg, shown.args = "\n  ".join(map(visible, record.getMessage().split("\n"))), None
+        if isinstance(record.args, Mapping):
+            shown.args = {name: _shown(value) for name, value in record.args.items()}
+        elif record.args:
+            shown.args = tuple(map(_shown, record.args))
+        shown.msg, shown.args = "\n  ".join(map(visible, shown.getMessage().split("\n"))), None
         if record.exc_info and not record.exc_text:
             shown.exc_text = self.inner.formatException(record.exc_info)
         if shown.exc_text:

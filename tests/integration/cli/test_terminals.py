@@ -265,6 +265,7 @@ def formatted(formatter: logging.Formatter, caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.INFO, log.name):
         say(log, logging.WARNING, "lane.failed", lane=EVIL, error=ValueError(EVIL))
         log.info("Task %s[%s] received", "observe", EVIL)
+        log.info("several\nlines of %(name)s", {"name": ValueError(f"\n{EVIL}")})
         try:
             int(EVIL)
         except ValueError:
@@ -274,11 +275,12 @@ def formatted(formatter: logging.Formatter, caplog: pytest.LogCaptureFixture) ->
 
 def test_no_line_of_a_log_is_broken_or_steered_by_an_id(caplog: pytest.LogCaptureFixture) -> None:
     inner = logging.Formatter("[%(levelname)s] %(message)s")
-    event, celerys, failed = formatted(VisibleFormatter(inner), caplog)
+    event, celerys, several, failed = formatted(VisibleFormatter(inner), caplog)
     assert event == f"[WARNING] lane.failed lane={visible(EVIL)} error={visible(EVIL)}"
-    for text in (event, celerys, failed):
+    for text in (event, celerys, several, failed):
         assert steering(text) == []
-    assert [line for line in celerys.splitlines() if not line.startswith((" ", "[INFO]"))] == []
+    assert celerys == f"[INFO] Task observe[{visible(EVIL)}] received"
+    assert [line for line in several.splitlines() if not line.startswith((" ", "[INFO]"))] == []
     assert failed.startswith("[ERROR] Task ")
     assert "ValueError" in failed
 
