@@ -109,6 +109,10 @@ class LazyGroup(Group):
             return super().invoke(ctx)
         except KatoTasksError as exc:
             raise _visible(failure(exc)) from None
+        except UnicodeEncodeError as exc:
+            # What Python makes of an argument's bytes that are no UTF-8 can be written nowhere.
+            said = f"{str(exc.object)!r} is no valid Unicode text; give it in UTF-8"
+            raise Failure(visible(said), BAD_INPUT) from None
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None

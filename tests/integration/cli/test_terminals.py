@@ -79,6 +79,8 @@ def commands(cli: Cli, rt: Runtime) -> list[Sequence[str]]:
         ["sessions", "show", EVIL, "--json"],
         ["sessions", "show", "of a node"],
         ["sessions", "show", f"not known {EVIL}"],
+        ["sessions", "show", "no UTF-8: \udcff"],
+        ["sessions", "list", "--prefix", "\udcff"],
         ["sessions", "scheduled"],
         ["sessions", "scheduled", "--json"],
         ["sessions", "scheduled", f"not known {EVIL}"],
