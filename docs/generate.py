@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what the documentation takes from elsewhere: the table of settings, the README's measured figures.
+"""Writes what the documentation takes from elsewhere: settings, commands, the README's measured figures.
 
     python docs/generate.py
 
@@ -8,6 +8,7 @@ A test compares what stands there with what this writes.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import statistics
@@ -17,11 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 from pydantic import SecretStr
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
+from kato_tasks.cli import kato  # noqa: E402
 from kato_tasks.settings import Settings  # noqa: E402
 
 RESULTS = CHECKOUT / "benchmarks" / "results"
@@ -261,6 +264,52 @@ def _newest(directory: Path, pattern: str) -> Path:
     return max(directory.glob(pattern), key=lambda path: int(re.sub(r"\D", "", path.stem) or 0))
 
 
+def commands_page(page: str) -> str:
+    """docs/cli.md with the reference of all commands in its marked place, as ``--help`` tells it."""
+    reference = "\n".join(_command(kato, ("kato-tasks",)))
+    return re.sub(
+        r"<!-- commands -->\n.*?<!-- /commands -->",
+        lambda _: f"<!-- commands -->\n{reference}<!-- /commands -->",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def _command(command: click.Command, words: tuple[str, ...]) -> list[str]:
+    context = click.Context(command, info_name=" ".join(words))
+    lines: list[str] = []
+    if len(words) > 1:
+        usage = " ".join([*words, *command.collect_usage_pieces(context)])
+        lines += [f"### {' '.join(words)}", "", f"`{usage}`", "", *_told(command.help or ""), ""]
+    records = [param.get_help_record(context) for param in command.params if isinstance(param, click.Option)]
+    rows = [_cell(record) for record in records if record is not None]
+    if rows:
+        lines += ["| option | what it does |", "|---|---|", *rows, ""]
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            lines += _command(below, (*words, name))
+    return lines
+
+
+def _cell(record: tuple[str, str]) -> str:
+    names, told = (" ".join(text.replace("|", "\\|").split()) for text in record)
+    return f"| `{names}` | {told} |"
+
+
+def _told(text: str) -> list[str]:
+    """A command's own description, in lines of this documentation."""
+    lines: list[str] = []
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph.startswith("\b"):
+            lines += ["```sh", *(line.strip() for line in paragraph.splitlines()[1:]), "```", ""]
+        else:
+            flowing = " ".join(paragraph.split())
+            lines += [*textwrap.wrap(flowing, 118, break_long_words=False, break_on_hyphens=False), ""]
+    return lines[:-1]
+
+
 def readme_page(readme: str) -> str:
     """The README with the newest figures there are."""
     if list(RESULTS.glob("bench-*.json")):
@@ -276,6 +325,8 @@ def readme_page(readme: str) -> str:
 
 def main() -> None:
     (CHECKOUT / "docs" / "settings.md").write_text(settings_page(), encoding="utf-8")
+    commands = CHECKOUT / "docs" / "cli.md"
+    commands.write_text(commands_page(commands.read_text(encoding="utf-8")), encoding="utf-8")
     readme = CHECKOUT / "README.md"
     readme.write_text(readme_page(readme.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -45,10 +45,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from kato_tasks.domain.visible import visible, visible_json
 
 KEYS_SAID = 1_000
 """So many keys are said at most: a source may make them up."""
@@ -57,9 +62,17 @@ KEYS_SAID = 1_000
 def say(log: logging.Logger, level: int, name: str, *, exc_info: Any = None, **fields: Any) -> None:
     """Log an event: ``name`` and its fields. Ids belong here, never payloads or secrets."""
     if log.isEnabledFor(level):
-        text = " ".join([name, *(f"{key}={value}" for key, value in fields.items())])
+        text = " ".join([name, *(f"{key}={visible(str(value))}" for key, value in fields.items())])
         extra = {"kato_event": name, "kato_fields": fields}
         log.log(level, "%s", text, exc_info=exc_info, extra=extra, stacklevel=2)
+
+
+def _shown(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) else value
+
+
+_COLOURED = re.compile(r"(\x1b\[[0-9;]*m)?(.*?)(\x1b\[0m)?", re.DOTALL)
+"""A record as Celery colours it for a terminal: all of it in one colour."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -78,7 +91,7 @@ class JsonFormatter(logging.Formatter):
             row["message"] = record.getMessage()
         if record.exc_info:
             row["error"] = self.formatException(record.exc_info)
-        return json.dumps(row, default=str, ensure_ascii=False)
+        return visible_json(json.dumps(row, default=str, ensure_ascii=False))
 
 
 class UnknownKeys:
@@ -95,3 +108,31 @@ class UnknownKeys:
         if key not in self._said and len(self._said) < KEYS_SAID:
             self._said.add(key)
             say(self._log, logging.WARNING, "key.unknown", key=key, meaning=meaning)
+
+
+class VisibleFormatter(logging.Formatter):
+    """Another formatter, of whose record nothing steers a terminal or looks like a record of its own.
+
+    Control characters of a message are written out, line breaks in the values that are put into it too. A message of
+    several lines (Celery has some) keeps them, indented, so that nothing but a record begins a line; a traceback keeps
+    its lines.
+    """
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown = copy.copy(record)
+        if isinstance(record.args, Mapping):
+            shown.args = {name: _shown(value) for name, value in record.args.items()}
+        elif record.args:
+            shown.args = tuple(map(_shown, record.args))
+        shown.msg, shown.args = "\n  ".join(map(visible, shown.getMessage().split("\n"))), None
+        if record.exc_info and not record.exc_text:
+            shown.exc_text = self.inner.formatException(record.exc_info)
+        if shown.exc_text:
+            shown.exc_text = "\n".join(map(visible, shown.exc_text.split("\n")))
+        colour, text, end = _COLOURED.fullmatch(self.inner.format(shown)).groups(default="")  # type: ignore[union-attr]
+        # The inner formatter may add fields of its own, a task's id for instance.
+        return colour + "\n".join(map(visible, text.split("\n"))) + end

@@ -204,13 +204,13 @@ class LaneTask(OnCommit, HomeTask):
                     raise
                 time.sleep(0.1)
 
-    def kept_for_later(self, rt: Runtime, call: Mapping[str, Any], event_id: str, due_ms: int, until_ms: int) -> Place:
+    def kept_for_later(self, rt: Runtime, call: Mapping[str, Any], task_id: str, due_ms: int, until_ms: int) -> Place:
         """Keep a call's event until it is due; its place."""
-        entry = self.entry(call, event_id, until_ms)
+        entry = self.entry(call, task_id, until_ms)
         place = nowhere(entry)
         if self.event_type == "observation" or rt.mailbox.knows(entry.session_id):
             place["lane"] = lane_of(rt.mailbox.nodes([entry])[0])
-        raise_errors(rt.store.execute([KeepLater(place["lane"], due_ms, later_payload(entry))]))
+        raise_errors(rt.store.execute([KeepLater(place["lane"], due_ms, later_payload(entry, task_id))]))
         return {**place, "due": due_ms}
 
     # ------------------------------------------------------------- the worker

@@ -433,6 +433,14 @@ class KeepDeadLetter(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class LastEvent(Effect[int | None]):
+    """When the last event of a session was appended, or applied where its log does not hold it any more (ms)."""
+
+    lane: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeepLater(Effect[None]):
     """Keep an event that is to be appended at ``due_ms``; the same payload is kept once, equal times in call order."""
 

@@ -28,7 +28,7 @@ from kato_tasks.bootstrap import opened_runtime, runtime
 from kato_tasks.broker_guard import guard_redis_transport, guard_worker_events
 from kato_tasks.config_watch import ConfigWatch
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
-from kato_tasks.instrumentation import JsonFormatter, say
+from kato_tasks.instrumentation import JsonFormatter, VisibleFormatter, say
 from kato_tasks.pool_guard import guard_pool_process, refuse_other_pools
 from kato_tasks.queueing import CELERYS, OURS, serves_lanes
 from kato_tasks.settings import settings
@@ -156,10 +156,17 @@ def stop_sweeping(**_: Any) -> None:
 @after_setup_logger.connect(weak=False)
 @after_setup_task_logger.connect(weak=False)
 def log_as_set(logger: logging.Logger, **_: Any) -> None:
-    """``LOG_FORMAT=json``: one object per line. A host's log is its own."""
-    if not celery_app.installed() and settings().log_format == "json":
-        for handler in logger.handlers:
+    """``LOG_FORMAT=json``: one object per line. As text, control characters of ids and errors are written out.
+
+    A host's log is its own.
+    """
+    if celery_app.installed():
+        return
+    for handler in logger.handlers:
+        if settings().log_format == "json":
             handler.setFormatter(JsonFormatter())
+        elif handler.formatter is not None and not isinstance(handler.formatter, VisibleFormatter):
+            handler.setFormatter(VisibleFormatter(handler.formatter))
 
 
 @worker_process_init.connect(weak=False)

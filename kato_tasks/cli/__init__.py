@@ -7,6 +7,9 @@ store or setting cannot be used (click's own code for wrong options, too), 130 s
 
 from __future__ import annotations
 
+import click
+
+from kato_tasks import __version__
 from kato_tasks.cli.lazy import LazyGroup
 
 kato = LazyGroup(
@@ -22,8 +25,17 @@ kato = LazyGroup(
         "up": "kato_tasks.cli.stack:up",
         "demo": "kato_tasks.cli.stack:demo",
     },
+    sections={
+        "Run everything on this machine": ("up", "demo"),
+        "Bring events in": ("import",),
+        "Look": ("status", "wait", "config"),
+        "Look, and mend": ("sessions", "dead-letters"),
+    },
     help="Events to KATO: once, in session order, whatever dies. Settings: KATO_TASKS_* (see `config`).",
+    epilog="Data goes to stdout, talk to stderr; --json where a script reads. Exit codes: 0 well; 1 bad input, not "
+    "healthy, or not done in time; 2 wrong options, or a store or setting that cannot be used; 130 stopped by Ctrl-C.",
 )
+click.version_option(__version__, "-V", "--version", prog_name="kato-tasks", message="%(prog)s %(version)s")(kato)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from kato_tasks.cli.output import show_json, show_table
 
 
 @click.command("config")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def config(as_json: bool) -> None:
     """Print the effective settings and where each comes from, secrets hidden.
 

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kato_tasks.cli.lazy import BAD_INPUT
-from kato_tasks.cli.output import count, show_json, show_table, talk
+from kato_tasks.cli.lazy import BAD_INPUT, Group
+from kato_tasks.cli.output import count, put, short_id, show_json, show_table, talk
 
 if TYPE_CHECKING:
     from kato_tasks.dead_letters import Redriven
 
 
-@click.group("dead-letters")
+@click.group("dead-letters", cls=Group)
 def dead_letters() -> None:
     """What is not going to be applied, and why. ID is a letter's id, or its event_id."""
 
 
 @dead_letters.command("list")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--json", "as_json", is_flag=True)
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Letters at most."
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(limit: int, as_json: bool) -> None:
     """Print dead letters."""
     from kato_tasks import dead_letters as letters
@@ -35,7 +37,15 @@ def list_(limit: int, as_json: bool) -> None:
         show_table(
             ("id", "session", "position", "event_id", "attempts", "last", "reason"),
             [
-                (one.id, one.session_id, one.position or "-", one.event_id, one.attempts, one.last_at, one.reason)
+                (
+                    one.id,
+                    short_id(one.session_id),
+                    one.position or "-",
+                    short_id(one.event_id),
+                    one.attempts,
+                    one.last_at,
+                    one.reason,
+                )
                 for one in found
             ],
             right=frozenset({2, 4}),
@@ -49,7 +59,7 @@ def list_(limit: int, as_json: bool) -> None:
 @dead_letters.command("show")
 @click.argument("id_", metavar="ID")
 def show(id_: str) -> None:
-    """Print one dead letter as JSON: the event, the reason, KATO's last answer."""
+    """Print one dead letter, as JSON: the event, the reason, KATO's last answer."""
     from kato_tasks import dead_letters as letters
     from kato_tasks.bootstrap import runtime
 
@@ -59,7 +69,7 @@ def show(id_: str) -> None:
 @dead_letters.command("redrive")
 @click.argument("id_", metavar="ID", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every dead letter there is now.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def redrive(id_: str | None, everything: bool, as_json: bool) -> None:
     """Give a dead letter another chance.
 
@@ -87,7 +97,7 @@ def redrive(id_: str | None, everything: bool, as_json: bool) -> None:
         show_json([one.model_dump(mode="json") for one in done])
     else:
         for one in done:
-            click.echo(_sentence(one))
+            put(_sentence(one))
     if everything:
         talk(f"{count(len(done), 'dead letter')} redriven" + (f", {failed} not" if failed else ""))
     if failed:

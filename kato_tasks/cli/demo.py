@@ -66,9 +66,9 @@ def _ask(visit: Visit) -> AsyncResult[Any]:
 
 def _shown(answers: list[tuple[Visit, dict[str, Any]]]) -> tuple[Table, list[dict[str, Any]]]:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("What comes next?", header_style="bold", no_wrap=True)
+    table.add_column("What comes next?", header_style="bold", overflow="fold")
     for name in ("similar", "learned"):
-        table.add_column(name, header_style="bold", justify="right", no_wrap=True)
+        table.add_column(name, header_style="bold", justify="right", no_wrap=True, min_width=len(name))
     rows = []
     for visit, answer in answers:
         # Several patterns may go on in the same way: the best of each way.

@@ -168,9 +168,9 @@ def ask_next(
 
 def _table(kato: Score, baseline: Score) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("Next activity", header_style="bold", no_wrap=True)
+    table.add_column("Next activity", header_style="bold", overflow="fold")
     for name in ("top 1", "top 3"):
-        table.add_column(name, header_style="bold", justify="right", no_wrap=True)
+        table.add_column(name, header_style="bold", justify="right", no_wrap=True, min_width=6)
     for name, score, style in (
         ("KATO's predictions", kato, "green"),
         ("most frequent follower of the last activity", baseline, ""),

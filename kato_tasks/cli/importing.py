@@ -14,8 +14,9 @@ import click
 
 from kato_tasks.cli.interrupts import Interrupts
 from kato_tasks.cli.lazy import BAD_INPUT, INTERRUPTED, UNUSABLE, Failure, store_sentence
-from kato_tasks.cli.output import count, seconds, show_json, talk
+from kato_tasks.cli.output import bar_width, count, put, room_beside_bar, seconds, show_json, talk
 from kato_tasks.cli.sections import Grouped, section
+from kato_tasks.domain.visible import visible_id
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.importer import (
     BadInput,
@@ -292,7 +293,7 @@ def _report(summary: Summary, rejects: Path, as_json: bool) -> None:
             + (", whose new rows are patterns of their own" if summary.relearned else "")
         )
     rate = summary.as_json()["rows_per_second"]
-    click.echo(f"{', '.join(parts)}; {seconds(summary.seconds)}, {rate:,} rows/s")
+    put(f"{', '.join(parts)}; {seconds(summary.seconds)}, {rate:,} rows/s")
 
 
 class _Shown(Protocol):
@@ -306,7 +307,7 @@ class _Shown(Protocol):
 
 
 def _progress(file: str) -> _Shown:
-    return _Bar(Path(file).name) if sys.stderr.isatty() else _Lines()
+    return _Bar(visible_id(Path(file).name, room_beside_bar())) if sys.stderr.isatty() else _Lines()
 
 
 class _Lines:
@@ -343,8 +344,8 @@ class _Bar:
         from rich.progress import Progress as Display
 
         self._display = Display(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width()),
             TaskProgressColumn(),
             TextColumn("{task.fields[rows]} rows"),
             TextColumn("{task.fields[rate]} rows/s"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 import click
 
+from kato_tasks.domain.visible import visible
 from kato_tasks.errors import ConfigurationError, InvalidEvent, KatoTasksError, StoreUnavailable
 
 BAD_INPUT = 1
@@ -23,15 +25,70 @@ class Failure(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # click declares it for the class, and reads the instance
 
 
-class LazyGroup(click.Group):
-    """``table``: name → ``module:attribute``. What is not installed yet or without its extra is left out."""
+class Group(click.Group):
+    """A group whose commands stand in the order in which they were declared, and whose errors are one visible sentence.
 
-    def __init__(self, name: str, table: Mapping[str, str], **options: Any) -> None:
+    A command that does not exist is answered with the nearest one that does.
+    """
+
+    sections: Mapping[str, Sequence[str]] = {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # the signature is click's
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        left = self.list_commands(ctx)
+        for heading, names in [*self.sections.items(), ("Commands", left)]:
+            found = [(name, self.get_command(ctx, name)) for name in names if name in left]
+            left = [name for name in left if name not in names]
+            # The whole first sentence of each: what is too long for its line is wrapped, not cut.
+            rows = [(name, command.get_short_help_str(500)) for name, command in found if command is not None]
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name) is not None:
+            return super().resolve_command(ctx, args)
+        known = self.list_commands(ctx)
+        near = difflib.get_close_matches(name, known, cutoff=0.6) or [one for one in known if one.startswith(name[:3])]
+        meant = f"did you mean {' or '.join(near[:2])}?" if near else f"there are {', '.join(known)}"
+        raise click.UsageError(f"{ctx.command_path} has no command {name!r}; {meant}", ctx)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.ClickException as exc:
+            raise _visible(exc) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as exc:
+            raise _visible(exc) from None
+
+
+class LazyGroup(Group):
+    """``table``: name → ``module:attribute``. What is not installed yet or without its extra is left out.
+
+    ``sections``: headings under which ``--help`` lists the commands; what is under none comes last.
+    """
+
+    def __init__(
+        self, name: str, table: Mapping[str, str], sections: Mapping[str, Sequence[str]] | None = None, **options: Any
+    ) -> None:
         super().__init__(name, context_settings={"help_option_names": ["-h", "--help"]}, **options)
         self._table = dict(table)
+        self.sections = dict(sections or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self._table, *super().list_commands(ctx)]
+        placed = [name for names in self.sections.values() for name in names if name in self._table]
+        return [*placed, *(name for name in self._table if name not in placed), *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         target = self._table.get(cmd_name)
@@ -51,10 +108,20 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KatoTasksError as exc:
-            raise failure(exc) from None
+            raise _visible(failure(exc)) from None
+        except UnicodeEncodeError as exc:
+            # What Python makes of an argument's bytes that are no UTF-8 can be written nowhere.
+            said = f"{str(exc.object)!r} is no valid Unicode text; give it in UTF-8"
+            raise Failure(visible(said), BAD_INPUT) from None
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def _visible(exc: click.ClickException) -> click.ClickException:
+    """The same error, its sentence with control characters written out."""
+    exc.message = visible(exc.message)  # type: ignore[misc]  # click never changes it itself
+    return exc
 
 
 def failure(exc: KatoTasksError) -> Failure:

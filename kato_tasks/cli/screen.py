@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import sys
@@ -17,11 +16,16 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kato_tasks.cli.layout import fold
+from kato_tasks.cli.output import bar_width, in_colour
+from kato_tasks.domain.visible import visible
 from kato_tasks.embedded.logs import Level, brief
 
 _COLOURS = {"redis": "red", "kato": "magenta", "worker": "green", "beat": "yellow", "flower": "cyan"}
 _LEVELS = {"info": None, "warning": "yellow", "error": "red"}
 WIDTH = 8
+MOST_ROWS = 5
+"""Rows of a terminal that one line of a log takes at most; the log file has the whole."""
 
 _HOUSEKEEPING = re.compile(r"kato_tasks\.(sweep|keep_alive)\b")
 _ASKED_TOO_EARLY = re.compile(r"Inspect method \w+ failed")
@@ -43,7 +47,6 @@ class Screen:
         self._quiet = quiet
         self._lock = threading.Lock()
         self._open = False
-        self._color = False if os.environ.get("NO_COLOR") else None
         self.calm = False
         """while True, warnings of parts are not shown: they are of the stop itself"""
 
@@ -51,25 +54,31 @@ class Screen:
         """One line of our own."""
         with self._lock:
             self._close()
-            self._echo(click.style(text, bold=bold, fg=fg) if bold or fg else text)
+            self._echo(_styled(text, bold=bold, fg=fg))
+
+    def field(self, name: str, value: str) -> None:
+        """A name, and what it is."""
+        with self._lock:
+            self._close()
+            self._echo(f"  {_styled(name.ljust(WIDTH), bold=True)} {visible(value)}")
 
     def begin(self, text: str) -> None:
         """A line that grows: see ``add``."""
         with self._lock:
             self._close()
-            self._echo(f"  {text:{WIDTH + 3}}", newline=False)
+            self._echo(f"  {visible(text):{WIDTH + 3}}", newline=False)
             self._open = True
 
     def add(self, name: str) -> None:
         """Something on the line that grows is done."""
         with self._lock:
-            self._echo(click.style(" ✓ ", fg="green") + name + " ", newline=False)
+            self._echo(click.style(" ✓ ", fg="green") + visible(name) + " ", newline=False)
 
     def end(self, text: str) -> None:
         """The last word of the line that grows."""
         with self._lock:
             if self._open:
-                self._echo("  " + click.style(text, dim=True))
+                self._echo("  " + click.style(visible(text), dim=True))
                 self._open = False
 
     def show(self, table: Table) -> None:
@@ -83,7 +92,7 @@ class Screen:
         """A bar with rate and remaining time, on a terminal only, gone at its end; yields what moves it."""
         with Progress(
             TextColumn(f"  {what:{WIDTH + 3}}"),
-            BarColumn(36),
+            BarColumn(bar_width()),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:,.0f}/s", style="dim"),
             TimeRemainingColumn(),
@@ -105,23 +114,27 @@ class Screen:
             return
         with self._lock:
             self._close()
-            self._echo(f"{self._name(part)} {click.style(self._fitting(brief(text)), fg=_LEVELS[level])}")
+            for row in self._rows(brief(text)):
+                self._echo(f"{self._name(part)} {_styled(row, fg=_LEVELS[level])}")
 
     def tail(self, part: str, lines: Iterable[str]) -> None:
         """The last lines of a part that failed."""
         with self._lock:
             self._close()
             for text in lines:
-                self._echo(f"{self._name(part)} {text}")
+                self._echo(f"{self._name(part)} {visible(text)}")
 
     def _name(self, part: str) -> str:
         return click.style(f"{part:{WIDTH}}│", fg=_COLOURS.get(part))
 
     @staticmethod
-    def _fitting(text: str) -> str:
-        """On a terminal one row; the log file has the whole line."""
-        room = shutil.get_terminal_size().columns - WIDTH - 3
-        return text if len(text) <= room or not sys.stderr.isatty() else f"{text[:room]}…"
+    def _rows(text: str) -> list[str]:
+        """On a terminal a few rows of its width; elsewhere one line."""
+        shown = visible(text)
+        if not sys.stderr.isatty():
+            return [shown]
+        rows = fold(shown, shutil.get_terminal_size().columns - WIDTH - 3)
+        return rows if len(rows) <= MOST_ROWS else [*rows[: MOST_ROWS - 1], f"{rows[MOST_ROWS - 1][:-1]}…"]
 
     def _close(self) -> None:
         if self._open:
@@ -129,4 +142,9 @@ class Screen:
             self._open = False
 
     def _echo(self, text: str, *, newline: bool = True) -> None:
-        click.echo(text, err=True, nl=newline, color=self._color)
+        click.echo(text, err=True, nl=newline, color=in_colour())
+
+
+def _styled(text: str, *, bold: bool = False, fg: str | None = None) -> str:
+    """A text with nothing in it that steers a terminal but this style."""
+    return click.style(visible(text), bold=bold, fg=fg) if bold or fg else visible(text)

@@ -2,121 +2,239 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
-from kato_tasks.cli.lazy import BAD_INPUT, Failure
-from kato_tasks.cli.output import seconds, show_fields, show_json, show_table, talk
+from kato_tasks.cli.lazy import BAD_INPUT, Failure, Group
+from kato_tasks.cli.output import ago, count, moment, short_id, show_fields, show_json, show_table, talk
+from kato_tasks.cli.session_fields import fields_of, ms_of, why
+from kato_tasks.domain.visible import shell_word, written_back
 
 if TYPE_CHECKING:
     from kato_tasks.domain.results import SessionStatus
+    from kato_tasks.postponed import Scheduled
+    from kato_tasks.session_list import Page, Sort
+
+STATES = ("idle", "pending", "running", "waiting", "parked")
+SORTS = ("id", "node", "backlog", "last")
+SHOWN_SCHEDULED = 100
+"""Of a session's scheduled events ``show --json`` has so many, the next ones."""
 
 
-@click.group("sessions")
+@click.group("sessions", cls=Group)
 def sessions() -> None:
-    """Look at sessions, park and resume them."""
+    r"""Look at sessions, park and resume them.
+
+    SESSION_ID is the application's own. One that holds control characters can be typed as it is shown, with \n, \x1b
+    and the like written out.
+    """
+
+
+@sessions.command("list")
+@click.option("--state", type=click.Choice(STATES), help="Only sessions in this state.")
+@click.option("--node", metavar="NODE", help="Only sessions of this node.")
+@click.option("--prefix", metavar="TEXT", default="", help="Only sessions whose id begins with TEXT.")
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default="id",
+    show_default=True,
+    help="By id; by node and id; by backlog, largest first; by the last event's time, newest first.",
+)
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Sessions at most."
+)
+@click.option("--after", metavar="SESSION_ID", help="Go on behind this session, the last one of the page before.")
+@click.option("--json", "as_json", is_flag=True, help="All fields of each, as `show --json` has them.")
+def list_(
+    state: str | None, node: str | None, prefix: str, sort: Sort, limit: int, after: str | None, as_json: bool
+) -> None:
+    """Print sessions, a page at a time, sorted.
+
+    Every session is looked at, whatever the limit, since the store keeps no order over all of them: some seconds for
+    a million by id or node, a minute or so by backlog or time. --state pending, running, waiting and parked look at
+    those with something to do alone. Pages by backlog or time are as of the moment each is read.
+    """
+    from kato_tasks.bootstrap import runtime
+    from kato_tasks.session_list import Wanted, list_sessions
+
+    rt = runtime()
+    behind = None if after is None else as_meant(after)
+    page = list_sessions(rt, Wanted(state, node, prefix), sort=sort, after=behind, limit=limit)
+    if as_json:
+        show_json([status.model_dump(mode="json") for status in page.sessions])
+    elif page.sessions:
+        _show_page(page)
+    else:
+        talk(_none(state, node, prefix, after))
+    if page.more:
+        options = {"--state": state, "--node": node, "--prefix": prefix, "--sort": None if sort == "id" else sort}
+        words = [f"{name} {shell_word(text)}" for name, text in options.items() if text]
+        words += [f"--limit {limit}"] if limit != 100 else []
+        last = shell_word(page.sessions[-1].session_id)
+        talk(f"there are more than {limit}; go on with: kato-tasks sessions list {' '.join([*words, '--after', last])}")
+
+
+def _show_page(page: Page) -> None:
+    now_ms = time.time() * 1000
+    show_table(
+        ("session", "node", "state", "cursor", "head", "last event", "why"),
+        [
+            (
+                short_id(s.session_id),
+                short_id(s.node_id) if s.node_id != s.session_id else "its own",
+                s.state,
+                f"{s.cursor:,}",
+                f"{s.head:,}",
+                ago(ms_of(s.last_event_at), now_ms),
+                why(s),
+            )
+            for s in page.sessions
+        ],
+        right=frozenset({3, 4}),
+    )
+
+
+def _none(state: str | None, node: str | None, prefix: str, after: str | None) -> str:
+    parts = [f"is {state}"] if state else []
+    parts += [f"belongs to node {node!r}"] if node else []
+    parts += [f"has an id that begins with {prefix!r}"] if prefix else []
+    parts += [f"follows {after!r}"] if after else []
+    return f"no session {' and '.join(parts) or 'is known'}"
 
 
 @sessions.command("show")
 @click.argument("session_id")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with its scheduled events.")
 def show(session_id: str, as_json: bool) -> None:
-    """Print one session: its node, how far it is applied, what serves it at KATO."""
+    """Print one session: its node, how far it is applied, what serves it at KATO, what is scheduled for it."""
+    from kato_tasks.bootstrap import runtime
+    from kato_tasks.postponed import scheduled_events
+
     status = known(session_id)
+    scheduled = list(islice(scheduled_events(runtime(), status.session_id), SHOWN_SCHEDULED + 1))
     if as_json:
-        show_json(status.model_dump(mode="json"))
+        listed = [_as_json(one) for one in scheduled[:SHOWN_SCHEDULED]]
+        show_json({**status.model_dump(mode="json"), "scheduled": listed})
         return
-    binding = status.binding
-    fields: list[tuple[str, object]] = [
-        ("session", status.session_id),
-        ("node", status.node_id),
-        ("lane", status.lane),
-        ("state", status.state),
-        ("applied", f"{status.cursor:,} of {status.head:,}"),
-    ]
-    if binding is None:
-        fields.append(("KATO session", "none now"))
-    else:
-        fields += [
-            ("KATO session", f"{binding.kato_session_id} at {binding.kato_url}"),
-            ("KATO node", binding.node),
-            ("time, STM, epoch", f"{binding.time}, {binding.stm_length}, {binding.epoch}"),
-        ]
-    if status.reordered_events:
-        fields.append(("reordered", f"{status.reordered_events:,} event(s) with vectors hold their strings first"))
-    if status.due_in_seconds is not None:
-        fields.append(("tried again in", seconds(status.due_in_seconds)))
-    if status.last_error:
-        fields.append(("last error", f"{status.last_error} (attempts: {status.attempts})"))
-    if status.parked is not None:
-        fields += [(f"parked: {name}", value) for name, value in status.parked.items()]
+    fields = fields_of(status)
+    if scheduled:
+        many = count(min(len(scheduled), SHOWN_SCHEDULED), "event")
+        many += " or more" if len(scheduled) > SHOWN_SCHEDULED else ""
+        first = f"{scheduled[0].event_type} {moment(scheduled[0].due_ms, time.time() * 1000)}"
+        fields.append(("scheduled", f"{many}, the next: {first}; kato-tasks sessions scheduled lists them"))
     show_fields(fields)
 
 
-@sessions.command("list")
-@click.option("--state", type=click.Choice(["idle", "pending", "running", "waiting", "parked"]))
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--json", "as_json", is_flag=True)
-def list_(state: str | None, limit: int, as_json: bool) -> None:
-    """Print sessions, all or those in one state."""
-    from kato_tasks.bootstrap import runtime
-    from kato_tasks.session_list import list_sessions
+@sessions.command("scheduled")
+@click.argument("session_id", required=False)
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Events at most."
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with ids and times in full.")
+def scheduled(session_id: str | None, limit: int, as_json: bool) -> None:
+    """Print events that wait for their time (countdown, eta), the next one first.
 
-    found = list_sessions(runtime(), state, limit + 1)
+    They have no position yet: each is appended when it is due. Nothing takes one back, a revoke of its task neither.
+    """
+    from kato_tasks.bootstrap import runtime
+    from kato_tasks.postponed import scheduled_events
+
+    rt = runtime()
+    session = None if session_id is None else as_meant(session_id)
+    found = list(islice(scheduled_events(rt, session), limit + 1))
     more, found = len(found) > limit, found[:limit]
     if as_json:
-        show_json([status.model_dump(mode="json") for status in found])
+        show_json([_as_json(one) for one in found])
     elif found:
-        show_table(
-            ("session", "node", "state", "applied", "head", "why"),
-            [(s.session_id, s.node_id, s.state, s.cursor, s.head, _why(s)) for s in found],
-            right=frozenset({3, 4}),
-        )
+        _show_scheduled(found)
     else:
-        talk("no session" + (f" is {state}" if state else " is known"))
+        talk("nothing is scheduled" + ("" if session is None else f" for session {session!r}"))
     if more:
         talk(f"there are more than {limit}; see them with --limit")
 
 
+def _show_scheduled(found: Sequence[Scheduled]) -> None:
+    now_ms = time.time() * 1000
+    show_table(
+        ("session", "event", "due", "task id", "event_id"),
+        [
+            (
+                short_id(one.session_id),
+                one.event_type,
+                moment(one.due_ms, now_ms),
+                short_id(one.task_id or "-"),
+                "the task's" if one.event_id == one.task_id else short_id(one.event_id),
+            )
+            for one in found
+        ],
+    )
+
+
+def _as_json(one: Scheduled) -> dict[str, str | None]:
+    from kato_tasks.api import iso_time
+
+    return {
+        "session_id": one.session_id,
+        "event_type": one.event_type,
+        "event_id": one.event_id,
+        "task_id": one.task_id,
+        "due_at": iso_time(one.due_ms),
+    }
+
+
 @sessions.command("park")
 @click.argument("session_id")
-@click.option("--reason", default="parked by hand", show_default=True)
-def park(session_id: str, reason: str) -> None:
+@click.option("--reason", default="parked by hand", show_default=True, help="Why, for whoever finds it parked.")
+@click.option("--json", "as_json", is_flag=True, help="The session as it stands then, as `show --json` has it.")
+def park(session_id: str, reason: str, as_json: bool) -> None:
     """Stop applying a session; what is under way is finished. Its new events are kept."""
     from kato_tasks import dead_letters
     from kato_tasks.bootstrap import runtime
 
-    known(session_id)
-    if not dead_letters.park(runtime(), session_id, reason):
-        raise Failure(f"session {session_id!r} is parked already", BAD_INPUT)
-    talk(f"session {session_id!r} is parked; kato-tasks sessions resume lets it go on")
+    session = known(session_id).session_id
+    if not dead_letters.park(runtime(), session, reason):
+        raise Failure(f"session {session!r} is parked already", BAD_INPUT)
+    if as_json:
+        show_json(known(session).model_dump(mode="json"))
+    talk(f"session {session!r} is parked; kato-tasks sessions resume {shell_word(session)} lets it go on")
 
 
 @sessions.command("resume")
 @click.argument("session_id")
-def resume(session_id: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The session as it stands then, as `show --json` has it.")
+def resume(session_id: str, as_json: bool) -> None:
     """Let a parked session go on at its head event, with new attempts."""
     from kato_tasks import dead_letters
     from kato_tasks.bootstrap import runtime
 
-    known(session_id)
-    if not dead_letters.resume(runtime(), session_id):
-        raise Failure(f"session {session_id!r} is not parked, so there is nothing to resume", BAD_INPUT)
-    talk(f"session {session_id!r} goes on")
+    session = known(session_id).session_id
+    if not dead_letters.resume(runtime(), session):
+        raise Failure(f"session {session!r} is not parked, so there is nothing to resume", BAD_INPUT)
+    if as_json:
+        show_json(known(session).model_dump(mode="json"))
+    talk(f"session {session!r} goes on")
 
 
-def _why(status: SessionStatus) -> str:
-    if status.parked is not None:
-        return str(status.parked.get("reason", ""))
-    return status.last_error or ""
+def as_meant(session_id: str) -> str:
+    r"""The session that an argument names: itself, or what it writes out as the tables do (``a\nb``)."""
+    from kato_tasks.bootstrap import runtime
+
+    written = written_back(session_id)
+    if written is None or runtime().node_of_session(session_id) is not None:
+        return session_id
+    return written
 
 
 def known(session_id: str) -> SessionStatus:
-    """The session's status; a session that is not known ends the command."""
+    """The status of the session that an argument names; one that is not known ends the command."""
     from kato_tasks.api import session_status
 
-    status = session_status(session_id)
+    status = session_status(as_meant(session_id))
     if status is None:
         raise Failure(f"session {session_id!r} is not known; kato-tasks sessions list shows those that are", BAD_INPUT)
     return status

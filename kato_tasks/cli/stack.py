@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import signal
 import sys
 import time
@@ -17,7 +16,9 @@ from typing import Any
 import click
 
 from kato_tasks.cli.lazy import BAD_INPUT, Failure
-from kato_tasks.cli.screen import WIDTH, Screen
+from kato_tasks.cli.output import put, show_json
+from kato_tasks.cli.screen import Screen
+from kato_tasks.domain.visible import shell_word
 from kato_tasks.embedded.stack import Stack, StackFailed
 from kato_tasks.embedded.tickets import SERVER, SESSION_CONFIG, BadData, Ticket, read_tickets
 
@@ -120,16 +121,16 @@ def up(data: Path | None, concurrency: int, quiet: bool, as_json: bool) -> None:
 def _tell(screen: Screen, stack: Stack, *, as_json: bool) -> None:
     screen.say()
     for name, where in {**stack.urls, "logs": str(stack.data / "logs")}.items():
-        screen.say(f"  {click.style(name.ljust(WIDTH), bold=True)} {where or 'running'}")
+        screen.field(name, where or "running")
     screen.say()
     if as_json:
         parts = {name: {"url": url, "pid": stack.pids[name]} for name, url in stack.urls.items()}
-        click.echo(json.dumps({"parts": parts, "environment": stack.environment, "data": str(stack.data)}))
+        show_json({"parts": parts, "environment": stack.environment, "data": str(stack.data)}, indent=None)
     else:
         screen.say("  Use it from another shell:")
         screen.say()
         for name, value in stack.environment.items():
-            click.echo(f"export {name}={shlex.quote(value)}")
+            put(f"export {name}={shell_word(value)}")
         screen.say()
     sys.stdout.flush()
     screen.say("  Ctrl-C stops everything.")
@@ -168,7 +169,7 @@ def demo(data: Path | None, concurrency: int, as_json: bool) -> None:
     except Stopped as exc:
         sys.exit(128 + exc.number)
     if as_json:
-        click.echo(json.dumps(figures, ensure_ascii=False, indent=2))
+        show_json(figures)
 
 
 def _tickets(path: Path) -> list[Ticket]:

@@ -139,11 +139,13 @@ def _brief(text: str) -> str:
 
 @click.command("wait")
 @click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds.")
+@click.option("--scheduled", is_flag=True, help="Wait for scheduled events (countdown, eta) too.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing while waiting.")
-def wait(timeout: float, quiet: bool) -> None:
+def wait(timeout: float, scheduled: bool, quiet: bool) -> None:
     """Return when nothing is pending; exit code 1 when something still is after the timeout.
 
-    What waits for a person (parked sessions) cannot be waited for: then it ends at once, with 1.
+    What waits for a person (parked sessions) cannot be waited for: then it ends at once, with 1. Events that are
+    scheduled for later are not waited for, unless --scheduled is given; how many there are is said.
     """
     from kato_tasks.bootstrap import runtime
     from kato_tasks.status import read_counts
@@ -152,9 +154,10 @@ def wait(timeout: float, quiet: bool) -> None:
     began = time.monotonic()
     counts = read_counts(rt)
     next_talk, stuck = began + 2.0, 0
-    while not _nothing_pending(counts):
+    while not _nothing_pending(counts) or (scheduled and counts.scheduled):
         # Twice in a row: an append may come between two of the figures.
-        stuck = stuck + 1 if not counts.lanes_due and counts.parked and not counts.unpublished else 0
+        idle = not counts.lanes_due and not counts.unpublished and not (scheduled and counts.scheduled)
+        stuck = stuck + 1 if idle and counts.parked else 0
         if stuck == 2:
             raise Failure(
                 f"{count(counts.backlog, 'event')} of {count(counts.parked, 'parked session')} wait for a person: "
@@ -174,6 +177,9 @@ def wait(timeout: float, quiet: bool) -> None:
             # It may be restarting; its answer, or the timeout, ends this.
             if time.monotonic() - began >= timeout:
                 raise Failure(store_sentence(exc), UNUSABLE) from None
+    if counts.scheduled and not quiet:
+        due = f"{count(counts.scheduled, 'event')} {'is' if counts.scheduled == 1 else 'are'} scheduled for later"
+        talk(f"nothing is pending; {due}: see kato-tasks sessions scheduled, or wait with --scheduled")
 
 
 def _nothing_pending(counts: Counts) -> bool:
@@ -182,10 +188,14 @@ def _nothing_pending(counts: Counts) -> bool:
 
 def _left(counts: Counts) -> str:
     parts = [f"{count(counts.backlog, 'event')} of {count(counts.sessions_unapplied, 'session')} left"]
+    if counts.scheduled and not counts.backlog:
+        parts = []
     if counts.oldest_unapplied_seconds is not None:
         parts.append(f"the oldest waits for {seconds(counts.oldest_unapplied_seconds)}")
     if counts.unpublished:
         parts.append(f"{count(counts.unpublished, 'message')} kept until the broker answers")
     if counts.parked:
         parts.append(f"{count(counts.parked, 'session')} parked")
+    if counts.scheduled:
+        parts.append(f"{count(counts.scheduled, 'event')} scheduled for later")
     return ", ".join(parts)

@@ -165,3 +165,5 @@ class SessionStatus(BaseModel):
     attempts: int = 0
     last_error: str | None = None
     due_in_seconds: float | None = None
+    last_event_at: str | None = None
+    """when its newest event was appended, ISO 8601 in UTC; None before its first"""

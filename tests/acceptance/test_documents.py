@@ -44,6 +44,13 @@ def test_the_page_of_settings_is_what_the_settings_say(generate: ModuleType) -> 
     assert text_of(DOCS / "settings.md") == generate.settings_page(), "run: python docs/generate.py"
 
 
+def test_the_page_of_commands_has_each_with_its_options_as_their_help_tells(generate: ModuleType) -> None:
+    page = text_of(DOCS / "cli.md")
+    assert page == generate.commands_page(page), "run: python docs/generate.py"
+    for words in ("sessions list", "sessions scheduled", "dead-letters redrive", "import", "wait", "up"):
+        assert f"### kato-tasks {words}\n" in page
+
+
 def test_every_setting_has_a_meaning(generate: ModuleType) -> None:
     without = [n for n, f in Settings.model_fields.items() if not (f.description or generate.MEANINGS.get(n))]
     assert without == []
@@ -95,6 +102,7 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
     named |= set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", text_of(page)))
     of_others = {"KATO_LIMIT_CONCURRENCY", "REMAP_SIGTERM", "RANK_SORT_ALGO", "INDEXER_TYPE", "SORT_SYMBOLS"}
     of_others |= {"KATO_WORKERS", "FLOWER_TASKS_COLUMNS"}
+    of_others |= {"COMPLETE", "NO_COLOR"}  # the command line's
     plain = {name.removeprefix("KATO_TASKS_") for name in named - of_others}
     unknown = {name for name in plain if name.lower() not in Settings.model_fields}
     assert unknown == set()
@@ -111,7 +119,7 @@ def test_a_number_before_a_setting_is_its_default(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_that_is_named_exists(page: Path) -> None:
     context = click.Context(kato)
-    for words in re.findall(r"kato-tasks ((?:[a-z-]+ ?)+)", text_of(page)):
+    for words in re.findall(r"kato-tasks ((?:[a-z][a-z-]* ?)+)", text_of(page)):
         name, *rest = words.split()
         command = kato.get_command(context, name)
         if command is None:

@@ -85,7 +85,7 @@ def test_what_was_kept_for_later_and_cannot_be_read_is_a_dead_letter_and_the_oth
     if text is None:  # a later version may append to the row
         (kept,) = rt.redis.zrange(f"{prefix(partition_of(lane))}later", 0, -1)
         row = json.loads(str(kept))
-        row[2], row[-1] = "longer", row[-1].replace("first", "longer", 1)
+        row[2], row[6] = "longer", row[6].replace("first", "longer", 1)
         text = json.dumps([*row, {"new": 1}])
     rt.store.execute([KeepLater(lane, due, text)])
     later(session, "last", due)

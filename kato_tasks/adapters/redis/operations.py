@@ -394,6 +394,9 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
     ports.DropDeadLetter: lambda op, keep: _plain("HDEL", f"{lane_prefix(op.lane)}dead", op.id, decode=_nothing),
     ports.Resume: lambda op, keep: ScriptCall("resume", lane_prefix(op.lane), [op.lane, op.session], bool),
     ports.SetAside: lambda op, keep: ScriptCall("set_aside", lane_prefix(op.lane), [op.lane, op.session, op.why], bool),
+    ports.LastEvent: lambda op, keep: ScriptCall(
+        "last_event", lane_prefix(op.lane), [op.session], lambda raw: int(raw) if int(raw) >= 0 else None
+    ),
     ports.KeepLater: lambda op, keep: ScriptCall("keep_later", lane_prefix(op.lane), [op.due_ms, op.payload], _nothing),
     ports.DueLater: lambda op, keep: _plain(
         "ZRANGEBYSCORE", f"{prefix(op.partition)}later", "-inf", op.now_ms, "LIMIT", 0, op.limit, decode=list

@@ -21,6 +21,7 @@ NAMES = (
     "drop_later",
     "intent",
     "keep_later",
+    "last_event",
     "lease",
     "mark",
     "owed",

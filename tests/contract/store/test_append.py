@@ -29,6 +29,29 @@ def test_positions_are_counted_per_session_from_1(log: Log) -> None:
     assert log.events("n", "a") == ["a-1", "a-2", "a-3", "l"]
 
 
+def store_ms(log: Log) -> int:
+    seconds, micros = log.redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def test_when_the_last_event_of_a_session_was_appended_is_told_without_the_event(log: Log) -> None:
+    before = store_ms(log)
+    assert log.do(ports.LastEvent("n", "a")) is None
+    log.append("n", *numbered("a", 1, 3), learn("a", "l"))
+    at = log.do(ports.LastEvent("n", "a"))
+    assert at is not None
+    assert before <= at <= store_ms(log)
+    wait_until(lambda: store_ms(log) > at + 1, 5)
+    log.append("n", predict("a", "p"))
+    assert log.do(ports.LastEvent("n", "a")) == at, "a predict is no event"
+    log.append("n", learn("a", "m"))
+    later = log.do(ports.LastEvent("n", "a"))
+    assert later is not None
+    assert later > at
+    log.redis.set(f"{prefix(partition_of('n'))}log:broken", "no list")
+    assert log.do(ports.LastEvent("n", "broken")) is None
+
+
 def test_the_same_event_again_is_a_duplicate_at_its_own_position(log: Log) -> None:
     """Invariant 3. Falls when append.lua no longer writes `ids` (the HSET of `field`)."""
     log.append("n", *numbered("a", 1, 3))

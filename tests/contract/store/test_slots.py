@@ -52,6 +52,7 @@ def every_script(log: Log, session: str) -> None:
     log.do(ports.Release(partition_of(node), "t", (node,)))
     assert log.do(ports.SetAside(node, session, "{}")) is True
     log.do(ports.ClockBack(partition_of(node), 1_000, 1_000))
+    assert log.do(ports.LastEvent(node, session)) is not None
     log.do(ports.KeepLater(node, 1, "[]"))
     log.do(ports.DropLater(partition_of(node), "[]"))
     log.do(ports.KeepAlive(partition_of(node), 10**13, 10**13, 10))
