@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from celery import Celery
 from kombu import Exchange, Queue
 
+from kato_tasks.awaiting import AwaitableResult
 from kato_tasks.domain.ids import queue_of
 from kato_tasks.settings import Settings, settings
 
@@ -103,4 +104,5 @@ def beat_schedule() -> dict[str, Any]:
 
 
 app = Celery("kato_tasks")
+app.AsyncResult = app.subclass_with_self(AwaitableResult, name="AsyncResult")  # chains and chords end in one, too
 app.conf.update(configuration(settings()))
