@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, cast
 
 from kato_tasks.answers import Place
 from kato_tasks.awaiting import AwaitableEagerResult, AwaitableResult, awaitable, without_subscription
 from kato_tasks.engine.patience import raise_errors
 from kato_tasks.errors import KatoTasksError
-from kato_tasks.loops import LoopRuntime, loop_runtime
+from kato_tasks.loops import LoopRuntime, on_this_loop
 from kato_tasks.publishing import CANNOT_BE_SENT, publisher
 
 
@@ -46,12 +45,14 @@ class AsyncCalls:
         for name in ("producer", "connection"):
             if options.get(name) is not None:
                 raise TypeError(f"aapply_async takes no {name}: the message is published in another thread")
-        call = task.call(args, kwargs)
         task_id = task_id or str(uuid.uuid4())
         options |= {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow}
         if task.app.conf.task_always_eager:
-            return AwaitableEagerResult.of(await asyncio.to_thread(partial(task.apply_async, (), call, **options)))
-        here = await loop_runtime()
+            return AwaitableEagerResult.of(await asyncio.to_thread(task.apply_async, args, kwargs, **options))
+        here = await on_this_loop()
+        await here.turn()
+        call = task.call(args, kwargs)
+        await here.store.checked()
         due_ms, until = task.times(options)
         if due_ms is None:
             place: Place = await here.ask(task.placing(here.protocol, call, task_id, until))
