@@ -12,7 +12,7 @@ from kato_tasks.bootstrap import setting_marks
 from kato_tasks.domain.entries import Entry
 from kato_tasks.domain.events import Event
 from kato_tasks.domain.results import Appended
-from kato_tasks.lane_task import runtime_limits, warn_of_shared_names
+from kato_tasks.lane_task import warn_of_shared_names
 from kato_tasks.loops import loop_runtime
 from kato_tasks.publishing import publisher
 from kato_tasks.waking import send_wakeups
@@ -29,7 +29,8 @@ async def append_events_async(events: Iterable[Event | Mapping[str, Any]]) -> li
     that is cancelled has appended of each session's events those before some point: repeat it with the same
     ``event_id``s.
     """
-    limits = runtime_limits()
+    here = await loop_runtime()
+    limits = here.settings.limits
     entries: list[Entry] = []
     for index, raw in enumerate(events):
         entries.append(read_event(index, raw, limits))
@@ -37,7 +38,6 @@ async def append_events_async(events: Iterable[Event | Mapping[str, Any]]) -> li
             await asyncio.sleep(0)
     if not entries:
         return []
-    here = await loop_runtime()
     posted = await here.ask(here.protocol.append(entries))
     warn_of_shared_names(posted.shared_names)
     if shards := await here.ask(setting_marks(posted.wake, here.settings.shards)):

@@ -147,6 +147,8 @@ class AppendProtocol:
             lane = lane_of(node)
             lanes.append(lane)
             groups[partition_of(lane)].append(index)
+            if len(lanes) % BREATH_ENTRIES == 0:
+                yield BREATH
         placed: list[Placed | None] = [None] * len(entries)
         wake, shared, conflicts = set(), set(), []
         # Chunk by chunk, the partitions side by side: a chunk is sent when the one before it is in the log. In one

@@ -70,6 +70,7 @@ class LoopStore:
             self._redis: Redis = Redis.from_url(
                 url,
                 retry=Retry(NoBackoff(), 0),
+                protocol=2,  # by 3 its pool hands out connections that the server has closed (redis-py 8.1)
                 max_connections=CONNECTIONS,
                 redis_connect_func=self._run.on_loop_connect,
                 **options(timeout),
