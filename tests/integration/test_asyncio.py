@@ -302,7 +302,7 @@ def test_a_broker_that_is_away_raises_nothing_and_its_messages_go_out_later(syst
         assert status is not None
         assert status.head == 51
         await asyncio.to_thread(system.broker.start)
-        return [await result.aget(2 * PATIENCE) for result in results]
+        return [await result.aget(PATIENCE) for result in results]
 
     assert sorted(answer["position"] for answer in run(main())) == list(range(2, 52))
 

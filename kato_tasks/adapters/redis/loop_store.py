@@ -217,8 +217,7 @@ class LoopStore:
         raw: dict[int, Any] = {}
         sent: list[int] = []
         for i, call in calls.items():
-            operation = operations[i]
-            if isinstance(operation, Append | BindNodes) and operation.run not in ("", run):
+            if getattr(operations[i], "run", "") not in ("", run):
                 raw[i] = StoreWentBack("the store was restarted or failed over meanwhile; nothing was written")
                 continue
             pipe.execute_command(*words(call))
