@@ -141,8 +141,8 @@ async def _polled(result: Any) -> Any:
 def without_subscription(app: Any) -> Iterator[None]:
     """Publish without Celery's own subscription to the result.
 
-    Celery's Redis backend subscribes for each task that is sent, on a connection of the sending thread's that nobody
-    would read here, until Redis closes it for its backlog.
+    Celery's Redis backend subscribes to the result of each task that is sent, on a connection of the sending thread
+    that nobody reads here, and ends that again with the thread's result object: two commands for nothing.
     """
     from celery.backends.redis import RedisBackend
 

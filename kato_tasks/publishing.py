@@ -37,7 +37,6 @@ class Publisher:
     """Carries out jobs one after another in a thread that lives as long as the process."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
         self._executor = ThreadPoolExecutor(1, "kato_tasks-publisher")
         self._lock = threading.Lock()
         self._jobs: deque[_Job] = deque()
@@ -103,10 +102,6 @@ class Publisher:
             else:
                 job.future.set_exception(error)
 
-    def belongs_here(self) -> bool:
-        """False in a process that was forked after this one was made."""
-        return self._pid == os.getpid()
-
 
 _lock = threading.Lock()
 _publisher: Publisher | None = None
@@ -116,7 +111,7 @@ def publisher() -> Publisher:
     """This process's publisher; a forked child has its own."""
     global _publisher
     with _lock:
-        if _publisher is None or not _publisher.belongs_here():
+        if _publisher is None:
             _publisher = Publisher()
         return _publisher
 

@@ -64,7 +64,6 @@ class ResultWatch:
         self._reader: asyncio.Task[None] | None = None
         self._tender: asyncio.Task[None] | None = None
         self._next_look = 0.0
-        self._ending = False
 
     @classmethod
     def of(cls, backend: Any) -> ResultWatch:
@@ -126,11 +125,6 @@ class ResultWatch:
                     await asyncio.wait_for(self._changed.wait(), max(0.01, self._next_look - loop.time()))
                 except TimeoutError:
                     continue
-            if self._listening is not None and self._reader is not None and not self._ending:
-                # Its answer is what ends the reader: nothing was subscribed to since it last had a reason to read.
-                await self._listening.send_command("UNSUBSCRIBE")
-        except (RedisError, OSError):
-            await self._disconnect()
         finally:
             self._tender = None
 
@@ -145,8 +139,6 @@ class ResultWatch:
                 await self._listening.send_command(command, *keys[start : start + AT_ONCE])
         self._asked = (self._asked | new) - old
         self._confirmed -= old
-        if new or old:
-            self._ending = not self._asked
         if self._reader is None and (self._asked or old):
             self._reader = asyncio.get_running_loop().create_task(self._read(self._listening))
 

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import time
 import warnings
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from celery.result import AsyncResult as CeleryResult
 from kato_tasks import aget, append_events, append_events_async, learn, observe, predict, session_status
 from kato_tasks.celery_app import app
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict, StoreUnavailable
-from kato_tasks.loops import _runtimes, loop_runtime
+from kato_tasks.loops import CALLS_A_ROUND, _runtimes, loop_runtime
 from tests.integration.system import System, configure, drained
 from tests.integration.user_tasks import remember
 from tests.services import KatoServer, RabbitmqServer, RedisServer
@@ -128,6 +129,26 @@ def test_a_result_that_is_there_already_and_one_looked_up_by_its_id_are_awaited_
         return [await observe.AsyncResult(before.id).aget(5), await app.AsyncResult(before.id).aget(5)]
 
     assert [answer["position"] for answer in run(main())] == [1, 1]
+
+
+def test_a_result_that_came_before_anybody_listened_is_found_at_once_by_a_watch_that_is_at_work(
+    system: System, name: str
+) -> None:
+    """Falls without the look when a subscription is confirmed: each would be found by the look every 2 s only."""
+    results = [observe.delay(name, seen("a")) for _ in range(4)]
+    for result in results:
+        result.get(timeout=PATIENCE)
+
+    async def main() -> float:
+        never = asyncio.ensure_future(observe.AsyncResult("nobody's").aget())
+        await observe.AsyncResult(results[0].id).aget(PATIENCE)
+        began = time.monotonic()
+        for result in results:
+            await observe.AsyncResult(result.id).aget(PATIENCE)
+        never.cancel()
+        return time.monotonic() - began
+
+    assert run(main()) < 4
 
 
 def test_predict_learn_links_and_a_due_time_are_as_in_apply_async(system: System, name: str) -> None:
@@ -429,12 +450,14 @@ def test_a_result_of_a_backend_that_can_only_be_asked_is_asked_for(system: Syste
 def test_a_publish_does_not_subscribe_as_a_blocking_caller_would(system: System, name: str) -> None:
     """Nobody would read that connection. Falls without `without_subscription`."""
 
-    async def main() -> Any:
-        return await observe.aapply_async((name, seen("a")), countdown=60)
+    async def main() -> None:
+        for _ in range(3):
+            await observe.aapply_async((name, seen("a")), countdown=60)
 
-    result = run(main())
     with redis.Redis.from_url(system.environment["KATO_TASKS_RESULT_BACKEND"]) as client:
-        assert client.pubsub_channels(f"*{result.id}") == []
+        before = client.info("commandstats").get("cmdstat_subscribe")
+        run(main())
+        assert client.info("commandstats").get("cmdstat_subscribe") == before
 
 
 def test_calls_at_the_same_time_share_round_trips(system: System, name: str) -> None:
@@ -453,6 +476,35 @@ def test_calls_at_the_same_time_share_round_trips(system: System, name: str) -> 
         return trips
 
     assert run(main()) <= 10
+
+
+def test_of_many_calls_at_once_only_so_many_begin_in_a_round_of_the_loop(
+    system: System, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: Counter[int] = Counter()
+    call = observe.call
+
+    async def main() -> None:
+        loop, rounds = asyncio.get_running_loop(), 0
+
+        def count() -> None:
+            nonlocal rounds
+            rounds += 1
+            loop.call_soon(count)
+
+        def counted(*given: Any) -> Any:
+            begun[rounds] += 1
+            return call(*given)
+
+        await observe.adelay(f"{name} 0", seen("a"))
+        monkeypatch.setattr(observe, "call", counted)
+        count()
+        await asyncio.gather(*(observe.adelay(f"{name} {i}", seen("a")) for i in range(100)))
+        monkeypatch.undo()
+
+    run(main())
+    assert sum(begun.values()) == 100
+    assert max(begun.values()) == CALLS_A_ROUND
 
 
 def test_an_eager_call_can_be_awaited_like_any_other(system: System, name: str) -> None:

@@ -171,8 +171,8 @@ def test_whoever_waits_behind_a_round_trip_that_timed_out_is_told_with_it(server
         server.pause()
         try:
             began = asyncio.get_running_loop().time()
-            each: list[ports.Effect[Any]] = [ports.Count("a", "n") for _ in range(ENTRIES_AT_ONCE)]
-            answers = await asyncio.gather(*(store.execute(each) for _ in range(10)), return_exceptions=True)
+            full = ports.BindNodes(0, [(f"s{i}", "", f"s{i}") for i in range(ENTRIES_AT_ONCE)])
+            answers = await asyncio.gather(*(store.execute([full]) for _ in range(10)), return_exceptions=True)
             assert all(isinstance(answer, StoreUnavailable) for answer in answers)
             return asyncio.get_running_loop().time() - began
         finally:
