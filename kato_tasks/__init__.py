@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kato_tasks.api import append_events, session_status
+    from kato_tasks.api_async import append_events_async
+    from kato_tasks.awaiting import aget
     from kato_tasks.celery_app import app
     from kato_tasks.errors import (
         ConfigurationError,
@@ -41,6 +43,8 @@ _HOMES = {
     "learn": "kato_tasks.tasks",
     "clear_stm": "kato_tasks.tasks",
     "append_events": "kato_tasks.api",
+    "append_events_async": "kato_tasks.api_async",
+    "aget": "kato_tasks.awaiting",
     "session_status": "kato_tasks.api",
     "ConfigurationError": "kato_tasks.errors",
     "EventConflict": "kato_tasks.errors",
@@ -67,8 +71,10 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "TooManyPredicts",
+    "aget",
     "app",
     "append_events",
+    "append_events_async",
     "clear_stm",
     "install",
     "learn",

@@ -16,6 +16,7 @@ from kato_tasks.domain.binding import Binding
 from kato_tasks.domain.entries import Entry, Logged, entry_of
 from kato_tasks.domain.events import Event, check_events, check_session_id, parse_event
 from kato_tasks.domain.ids import lane_of, node_id_of, partition_of
+from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.results import Appended, BindingStatus, SessionStatus
 from kato_tasks.engine.patience import raise_errors
 from kato_tasks.errors import InvalidEvent, StoreUnavailable, UnreadableRow
@@ -33,14 +34,17 @@ def append_events(events: Iterable[Event | Mapping[str, Any]]) -> list[Appended]
     """
     check_events(events)
     limits = runtime().settings.limits
-    entries: list[Entry] = []
-    for index, raw in enumerate(events):
-        try:
-            event = parse_event(raw, limits)
-            entries.append(entry_of(event, event_id=event.event_id or uuid.uuid4().hex, limits=limits))
-        except InvalidEvent as exc:
-            raise exc.under(f"events[{index}]") from None
+    entries = [read_event(index, raw, limits) for index, raw in enumerate(events)]
     return append_entries(runtime(), entries) if entries else []
+
+
+def read_event(index: int, raw: Event | Mapping[str, Any], limits: Limits) -> Entry:
+    """The entry of one event among several. Raises InvalidEvent, which names its index and field."""
+    try:
+        event = parse_event(raw, limits)
+        return entry_of(event, event_id=event.event_id or uuid.uuid4().hex, limits=limits)
+    except InvalidEvent as exc:
+        raise exc.under(f"events[{index}]") from None
 
 
 def append_entries(

@@ -20,6 +20,7 @@ from kato_tasks.adapters.redis.persistence import persistence_problem
 from kato_tasks.adapters.redis.store import RedisStore, StoreRun, check_store, connect
 from kato_tasks.adapters.redis.verdicts import RedisVerdicts
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, shard_of
+from kato_tasks.engine.asking import Asks, carried_out
 from kato_tasks.engine.breaker import CircuitBreaker, GuardedKato
 from kato_tasks.engine.config_check import ConfigCheck
 from kato_tasks.engine.context import KatoTerms
@@ -62,17 +63,11 @@ class Runtime:
 
     def marks_set(self, partitions: Iterable[int]) -> list[int]:
         """The shards of these partitions that had no wake-up outstanding and are now marked as having one."""
-        return self._marked(sorted({shard_of(p, self.settings.shards) for p in partitions}), wake_mark, WAKE_SECONDS)
+        return carried_out(self.store, setting_marks(partitions, self.settings.shards))
 
     def overdue_marks_set(self, shards: Iterable[int]) -> list[int]:
         """Those of the shards that no overtaking wake-up is on its way to, now marked as having one."""
-        return self._marked(sorted(shards), overdue_mark, OVERDUE_SECONDS)
-
-    def _marked(self, shards: Sequence[int], mark: Callable[[int], str], seconds: int) -> list[int]:
-        if not shards:
-            return []
-        new = raise_errors(self.store.execute([Mark(mark(shard), seconds * 1000) for shard in shards]))
-        return [shard for shard, is_new in zip(shards, new, strict=True) if is_new]
+        return carried_out(self.store, _marked(sorted(shards), overdue_mark, OVERDUE_SECONDS))
 
     def mark_cleared(self, shard: int) -> None:
         """A wake-up of the shard starts, or counts as lost: the next append sends another."""
@@ -113,19 +108,24 @@ class Runtime:
         self.redis.close()
 
 
+def setting_marks(partitions: Iterable[int], shards: int) -> Asks[list[int]]:
+    """See ``Runtime.marks_set``."""
+    return _marked(sorted({shard_of(p, shards) for p in partitions}), wake_mark, WAKE_SECONDS)
+
+
+def _marked(shards: Sequence[int], mark: Callable[[int], str], seconds: int) -> Asks[list[int]]:
+    if not shards:
+        return []
+    new = raise_errors((yield [Mark(mark(shard), seconds * 1000) for shard in shards]))
+    return [shard for shard, is_new in zip(shards, new, strict=True) if is_new]
+
+
 def build(config: Settings) -> Runtime:
     """Open the pieces; raises StoreUnavailable or ConfigurationError when the store cannot be used."""
     run = StoreRun()
     client = connect(config.store_url, run=run)
     check_store(client)
-    retention = Retention(
-        dedupe_ms=int(config.dedupe_days * 86_400_000),
-        result_ms=config.result_seconds * 1000,
-        prediction_ms=PREDICTION_TIMEOUTS * config.visibility_timeout_seconds * 1000,
-        told_ms=config.visibility_timeout_seconds * 1000,
-        predicts=config.max_waiting_predicts,
-    )
-    store = RedisStore(client, retention, run, full_share=config.store_full_share)
+    store = RedisStore(client, retention_of(config), run, full_share=config.store_full_share)
     terms = terms_of(config)
     check = ConfigCheck(RedisVerdicts(client), terms.kato.own_config(), terms.kato.config)
     breaker = CircuitBreaker(
@@ -151,6 +151,17 @@ def build(config: Settings) -> Runtime:
             room=room,
         ),
         check=check,
+    )
+
+
+def retention_of(config: Settings) -> Retention:
+    """How long the store keeps what it holds, as the settings say."""
+    return Retention(
+        dedupe_ms=int(config.dedupe_days * 86_400_000),
+        result_ms=config.result_seconds * 1000,
+        prediction_ms=PREDICTION_TIMEOUTS * config.visibility_timeout_seconds * 1000,
+        told_ms=config.visibility_timeout_seconds * 1000,
+        predicts=config.max_waiting_predicts,
     )
 
 

@@ -15,6 +15,7 @@ from celery import Celery
 from celery.signals import import_modules
 from celery.utils.imports import symbol_by_name
 
+from kato_tasks.awaiting import AwaitableResult
 from kato_tasks.command_line import settings_of_the_process
 from kato_tasks.host_check import refuse_what_cannot_work
 from kato_tasks.queueing import CONTROL_QUEUE, EXCHANGE, REPLAY_QUEUE, OwnAMQP, queues
@@ -110,6 +111,7 @@ def task_class() -> str | None:
 # Neither the current app nor, as Celery's fix-up for Django would make it, the default one of all threads: a host's
 # @shared_task goes to the host's.
 app = Celery("kato_tasks", amqp=OwnAMQP, task_cls=task_class(), set_as_current=False, fixups=[])
+app.AsyncResult = app.subclass_with_self(AwaitableResult, name="AsyncResult")  # chains and chords end in one, too
 app.conf.update(configuration(settings_of_the_process()))
 
 

@@ -22,7 +22,6 @@ from celery.app.task import get_actual_ignore_result
 from celery.canvas import Signature, maybe_signature
 from celery.result import AsyncResult
 from celery.states import READY_STATES
-from kombu.exceptions import EncodeError
 
 from kato_tasks.addressing import address
 from kato_tasks.answers import (
@@ -39,12 +38,15 @@ from kato_tasks.answers import (
     without_session,
 )
 from kato_tasks.arguments import as_json, by_name, is_complete, refuse_wrong_names
+from kato_tasks.async_calls import AsyncCalls
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.celery_app import PUBLISH_POLICY, home
 from kato_tasks.domain.entries import Entry, entry_of, predict_entry
 from kato_tasks.domain.events import check_session_id, parse_event
 from kato_tasks.domain.ids import check_event_id, default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.domain.known_names import shown
+from kato_tasks.engine.asking import Asks, carried_out
+from kato_tasks.engine.mailbox import AppendProtocol
 from kato_tasks.engine.patience import STORE_PATIENCE_SECONDS, raise_errors
 from kato_tasks.errors import (
     EventConflict,
@@ -61,6 +63,7 @@ from kato_tasks.on_commit import OnCommit
 from kato_tasks.parking import PASSING, answer_known, finish, parked_text, request_of, slice_done
 from kato_tasks.ports import KeepLater, KeepMessage
 from kato_tasks.postponed import later_payload
+from kato_tasks.publishing import CANNOT_BE_SENT
 from kato_tasks.task_log import GoesBack, Told, Waits, waits_where
 from kato_tasks.waking import wake
 
@@ -72,7 +75,7 @@ DIRECT_SECONDS = 60.0
 """How long a call without a worker (eager mode, or the task called like a function) waits for its session's turn."""
 
 
-class LaneTask(OnCommit, HomeTask):
+class LaneTask(OnCommit, AsyncCalls, HomeTask):
     """A task whose event goes through its session's lane. ``event_type`` says what it appends."""
 
     abstract = True
@@ -143,74 +146,97 @@ class LaneTask(OnCommit, HomeTask):
         # A canvas was checked where it was written, perhaps by an older version: its steps are not refused for a name.
         is_step = task_id is not None and ("root_id" in options or "parent_id" in options)
         call = self.call(args, kwargs, door=not (is_step and get_current_worker_task() is not None))
-        home()
-        address([link, link_error, options.get("chain"), options.get("chord")])
+        self.send_from_home({**options, "link": link, "link_error": link_error})
         task_id = task_id or str(uuid.uuid4())
         if self.app.conf.task_always_eager:
             return super().apply_async((), call, task_id=task_id, link=link, link_error=link_error, **options)
         rt = runtime()
-        due_ms = _due_ms(options.pop("countdown", None), options.pop("eta", None))
-        until = _expires_ms(options.get("expires") or self.expires)
+        due_ms, until = self.times(options)
         if due_ms is None:
             place = self.placed(rt, call, task_id, until)
         else:
-            place = self.kept_for_later(rt, call, task_id, due_ms, until)
-        lane = str(place["lane"])
-        options.pop("queue", None)
-        options.pop("routing_key", None)
-        options.pop("exchange", None)
-        options["headers"] = {**(options.get("headers") or {}), "kato": place}
-        options["queue"] = queue_of(shard_of(partition_of(lane), rt.settings.shards))
-        options.setdefault("retry_policy", PUBLISH_POLICY)
-        links, errbacks = _frozen(link, self.app), _frozen(link_error, self.app)
+            place = carried_out(rt.store, self.keeping_for_later(rt.mailbox.protocol, call, task_id, due_ms, until))
+        options |= {"task_id": task_id, "producer": producer, "link": link, "link_error": link_error, "shadow": shadow}
+        message = self.message(place, options, rt.settings.shards)
         try:
-            return super().apply_async(
-                (),
-                call,
-                task_id=task_id,
-                producer=producer,
-                link=links,
-                link_error=errbacks,
-                shadow=shadow,
-                **options,
-            )
-        except (EncodeError, TypeError):
-            raise  # an option of the call cannot be sent at all
+            return self.publish(call, message)
+        except CANNOT_BE_SENT:
+            raise
         except Exception as exc:
-            # OperationalError as a rule, but kombu also lets other errors of a dead connection through.
-            say(log, logging.WARNING, "task.kept", id=task_id, error=exc)
-            message = {"name": self.name, "kwargs": call, "task_id": task_id, "link": links, "link_error": errbacks}
-            message["options"] = {k: v for k, v in options.items() if _is_json(v)}
-            message["kept_ms"] = rt.now_ms()
-            raise_errors(rt.store.execute([KeepMessage(lane, json.dumps(message))]))
+            raise_errors(rt.store.execute([self.kept(call, message, exc)]))
             return self.AsyncResult(task_id)
+
+    def send_from_home(self, options: Mapping[str, Any]) -> None:
+        """Settle the app that our tasks are on, and say where the steps that follow this one go.
+
+        Raises ConfigurationError when that app's configuration cannot work.
+        """
+        home()
+        address([options.get(name) for name in ("link", "link_error", "chain", "chord")])
+
+    def times(self, options: dict[str, Any]) -> tuple[int | None, int]:
+        """When a call is due (None: now), taken out of its options, and until when it is wanted (0: always), in ms."""
+        due_ms = _due_ms(options.pop("countdown", None), options.pop("eta", None))
+        return due_ms, _expires_ms(options.get("expires") or self.expires)
+
+    def message(self, place: Place, options: Mapping[str, Any], shards: int) -> dict[str, Any]:
+        """The options with which a call's task is published, once its event has its place."""
+        message = {name: value for name, value in options.items() if name not in ("routing_key", "exchange")}
+        message["headers"] = {**(message.get("headers") or {}), "kato": place}
+        message["queue"] = queue_of(shard_of(partition_of(str(place["lane"])), shards))
+        message.setdefault("retry_policy", PUBLISH_POLICY)
+        return message | {name: _frozen(message[name], self.app) for name in ("link", "link_error")}
+
+    def publish(self, call: Mapping[str, Any], message: Mapping[str, Any]) -> AsyncResult[Any]:
+        """Publish a call's task. Raises one of ``CANNOT_BE_SENT``, or whatever a broker that is away makes of it.
+
+        That is OperationalError as a rule, but kombu also lets other errors of a dead connection through.
+        """
+        return super().apply_async((), call, **message)
+
+    def kept(self, call: Mapping[str, Any], message: Mapping[str, Any], why: Exception) -> KeepMessage:
+        """How the store keeps a task that could not be published."""
+        say(log, logging.WARNING, "task.kept", id=message["task_id"], error=why)
+        kept = {"name": self.name, "kwargs": call} | {n: message[n] for n in ("task_id", "link", "link_error")}
+        beside = ("task_id", "link", "link_error", "producer", "shadow")
+        kept["kept_ms"] = int(time.time() * 1000)
+        kept["options"] = {k: v for k, v in message.items() if k not in beside and _is_json(v)}
+        return KeepMessage(str(message["headers"]["kato"]["lane"]), json.dumps(kept))
 
     def placed(
         self, rt: Runtime, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
     ) -> Place:
-        """Append a call's event; its place. An observation makes its session, and nothing else does.
+        """See ``placing``.
 
         Inside a worker, where a step of a canvas is dispatched, a store that is away for a moment is waited for.
         """
-        entry = self.entry(call, event_id, until_ms, door=door)
         deadline = time.monotonic() + (STORE_PATIENCE_SECONDS if get_current_worker_task() is not None else 0.0)
         while True:
             try:
-                if self.event_type == "observation" or rt.mailbox.knows(entry.session_id):
-                    return append_one(rt, entry)
-                return {**nowhere(entry), "no_session": True}
+                return carried_out(rt.store, self.placing(rt.mailbox.protocol, call, event_id, until_ms, door=door))
             except StoreUnavailable:
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(0.1)
 
-    def kept_for_later(self, rt: Runtime, call: Mapping[str, Any], task_id: str, due_ms: int, until_ms: int) -> Place:
+    def placing(
+        self, protocol: AppendProtocol, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
+    ) -> Asks[Place]:
+        """Append a call's event; its place. An observation makes its session, and nothing else does."""
+        entry = self.entry(call, event_id, until_ms, door=door)
+        if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
+            return (yield from append_one(protocol, entry))
+        return {**nowhere(entry), "no_session": True}
+
+    def keeping_for_later(
+        self, protocol: AppendProtocol, call: Mapping[str, Any], task_id: str, due_ms: int, until_ms: int
+    ) -> Asks[Place]:
         """Keep a call's event until it is due; its place."""
         entry = self.entry(call, task_id, until_ms)
         place = nowhere(entry)
-        if self.event_type == "observation" or rt.mailbox.knows(entry.session_id):
-            place["lane"] = lane_of(rt.mailbox.nodes([entry])[0])
-        raise_errors(rt.store.execute([KeepLater(place["lane"], due_ms, later_payload(entry, task_id))]))
+        if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
+            place["lane"] = lane_of((yield from protocol.nodes([entry]))[0])
+        raise_errors((yield [KeepLater(place["lane"], due_ms, later_payload(entry, task_id))]))
         return {**place, "due": due_ms}
 
     # ------------------------------------------------------------- the worker
@@ -351,7 +377,7 @@ class LaneTask(OnCommit, HomeTask):
         if place["position"] or self.event_type == "predict":
             return answer
         try:
-            append_one(rt, self.entry(call, place["event_id"]))
+            carried_out(rt.store, append_one(rt.mailbox.protocol, self.entry(call, place["event_id"])))
         except EventConflict as exc:
             return failed(exc)
         return answer
@@ -393,14 +419,14 @@ def nowhere(entry: Entry) -> Place:
     return {"lane": lane_of(node), "position": 0, "event_id": entry.event_id}
 
 
-def append_one(rt: Runtime, entry: Entry) -> Place:
+def append_one(protocol: AppendProtocol, entry: Entry) -> Asks[Place]:
     """Append one event; returns its place. Raises EventConflict.
 
     No wake-up is sent beside the task's own message, which drains the lane on arrival: it would double what a
     ``.delay()`` costs. The message is not the lane's only chance, since the lane stands in the ready set and
     every worker's sweep looks there. A predict has a place in its session's order and no position of its own (0).
     """
-    posted = rt.mailbox.append([entry])
+    posted = yield from protocol.append([entry])
     (placed,) = posted.placed
     if placed.conflict:
         raise EventConflict(placed.appended.error or "")

@@ -29,7 +29,12 @@ def wake(rt: Runtime, partitions: Iterable[int]) -> None:
 
     A broker that is away does not raise: the sweep finds what is due.
     """
-    for shard in rt.marks_set(partitions):
+    send_wakeups(rt.marks_set(partitions))
+
+
+def send_wakeups(shards: Iterable[int]) -> None:
+    """Send a wake-up to each of these shards, whose marks are set. A broker that is away does not raise."""
+    for shard in shards:
         try:
             home().send_task(DRAIN, (shard,), queue=queue_of(shard), **OPTIONS)
         except Exception as exc:

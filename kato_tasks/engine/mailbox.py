@@ -14,9 +14,10 @@ from typing import TypeVar
 from kato_tasks.domain.entries import Entry
 from kato_tasks.domain.ids import belongs, default_node, lane_of, node_id_of, partition_of
 from kato_tasks.domain.results import Appended
+from kato_tasks.engine.asking import BREATH, BREATH_ENTRIES, Asks, carried_out
 from kato_tasks.engine.patience import raise_errors
 from kato_tasks.errors import NodeConflict, StoreFailed, StoreUnavailable, StoreWentBack
-from kato_tasks.ports import Append, AppendedBatch, BindNodes, KeepDeadLetter, NodeOf, Store
+from kato_tasks.ports import Append, BindNodes, KeepDeadLetter, NodeOf, Store
 
 CHUNK = 1_000
 """Entries in one script call at most: a longer one would hold Redis up."""
@@ -47,39 +48,45 @@ class Posted:
     """lanes that more than one node_id falls on"""
 
 
-class Mailbox:
-    """Appends entries. Thread-safe.
+class AppendProtocol:
+    """How entries are appended, as protocols for whoever carries them out (``engine.asking``). Thread-safe.
 
     Remembers the nodes of the sessions it saw last. They never change, unless the store goes back in time: then they
     are read (and written down) again, so that no two processes append one session to two lanes.
+    ``current_run``: which run of the store is asked now.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, current_run: Callable[[], str]) -> None:
+        self._current_run = current_run
         self._run = ""
         self._nodes: OrderedDict[str, str] = OrderedDict()
         self._lock = Lock()
 
-    def nodes(self, entries: Sequence[Entry]) -> list[str]:
-        """The node of each entry's session for life, as KATO is told it, written down where it is new.
-
-        Raises NodeConflict (naming the index when there are several) before anything is appended.
-        """
+    def nodes(self, entries: Sequence[Entry]) -> Asks[list[str]]:
+        """See ``Mailbox.nodes``."""
         return self._on_one_run(lambda run: self._nodes_of(entries, run))
 
-    def _on_one_run(self, ask: Callable[[str], T]) -> T:
+    def knows(self, session_id: str) -> Asks[bool]:
+        """See ``Mailbox.knows``."""
+        return self._on_one_run(lambda run: self._known(session_id, run))
+
+    def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> Asks[Posted]:
+        """See ``Mailbox.append``."""
+        return self._on_one_run(lambda run: self._appended(entries, source, offsets, run))
+
+    def _on_one_run(self, ask: Callable[[str], Asks[T]]) -> Asks[T]:
         """What was asked of one run of the store from its beginning to its end; all of it may be asked again."""
         for _ in range(RUNS):
-            run = self._store.run()
+            run = self._current_run()
             with self._lock:
                 if run != self._run:
                     self._nodes.clear()
                     self._run = run
             with contextlib.suppress(StoreWentBack):
-                return ask(run)
+                return (yield from ask(run))
         raise StoreUnavailable("the store is restarted or fails over again and again")
 
-    def _nodes_of(self, entries: Sequence[Entry], run: str) -> list[str]:
+    def _nodes_of(self, entries: Sequence[Entry], run: str) -> Asks[list[str]]:
         with self._lock:
             known = {e.session_id: self._nodes.get(e.session_id) for e in entries}
         wanted: dict[str, str] = {}
@@ -96,7 +103,7 @@ class Mailbox:
                 for partition, rows in by_partition.items()
                 for start in range(0, len(rows), CHUNK)
             ]
-            for operation, nodes in zip(operations, raise_errors(self._store.execute(operations)), strict=True):
+            for operation, nodes in zip(operations, raise_errors((yield operations)), strict=True):
                 for (session, _, _), node in zip(operation.sessions, nodes, strict=True):
                     known[session] = node
             self._remember({s: known[s] or "" for s in wanted}, run)
@@ -112,17 +119,15 @@ class Mailbox:
                     "leave node_id out or use another session_id",
                 )
             out.append(node)
+            if len(out) % BREATH_ENTRIES == 0:
+                yield BREATH
         return out
 
-    def knows(self, session_id: str) -> bool:
-        """Whether a session exists; asking makes none. Raises StoreUnavailable."""
-        return self._on_one_run(lambda run: self._known(session_id, run))
-
-    def _known(self, session_id: str, run: str) -> bool:
+    def _known(self, session_id: str, run: str) -> Asks[bool]:
         with self._lock:
             if session_id in self._nodes:
                 return True
-        (node,) = raise_errors(self._store.execute([NodeOf(session_id)]))
+        (node,) = raise_errors((yield [NodeOf(session_id)]))
         if node is not None:
             self._remember({session_id: node}, run)
         return node is not None
@@ -134,6 +139,58 @@ class Mailbox:
             while len(self._nodes) > KNOWN_NODES:
                 self._nodes.popitem(last=False)
 
+    def _appended(self, entries: Sequence[Entry], source: str, offsets: Sequence[int], run: str) -> Asks[Posted]:
+        nodes = yield from self._nodes_of(entries, run)
+        groups: dict[int, list[int]] = defaultdict(list)
+        lanes = []
+        for index, node in enumerate(nodes):
+            lane = lane_of(node)
+            lanes.append(lane)
+            groups[partition_of(lane)].append(index)
+            if len(lanes) % BREATH_ENTRIES == 0:
+                yield BREATH
+        placed: list[Placed | None] = [None] * len(entries)
+        wake, shared, conflicts = set(), set(), []
+        # Chunk by chunk, the partitions side by side: a chunk is sent when the one before it is in the log. In one
+        # pipeline each would succeed or fail for itself, and a session's later events could overtake.
+        for calls in _rounds(groups, lanes, nodes, entries, offsets, source, run):
+            answers = yield [call for _, call in calls]
+            raise_errors(answers)
+            for (part, call), batch in zip(calls, answers, strict=True):
+                if batch.wake:
+                    wake.add(call.partition)
+                for i, status in zip(part, batch.statuses, strict=True):
+                    if status.status == "e":
+                        raise StoreFailed(f"what the store holds of session {entries[i].session_id!r} is broken")
+                    placed[i] = _placed(entries[i], lanes[i], status.status, status.position)
+                    if status.status == "a":
+                        shared.add(lanes[i])
+                    if status.status == "c":
+                        conflicts.append(_conflict(entries[i], lanes[i], nodes[i], status.position))
+                yield BREATH
+        if conflicts:
+            raise_errors((yield conflicts))
+        return Posted(tuple(p for p in placed if p is not None), frozenset(wake), frozenset(shared))
+
+
+class Mailbox:
+    """Appends entries to a store. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.protocol = AppendProtocol(store.run)
+
+    def nodes(self, entries: Sequence[Entry]) -> list[str]:
+        """The node of each entry's session for life, as KATO is told it, written down where it is new.
+
+        Raises NodeConflict (naming the index when there are several) before anything is appended.
+        """
+        return carried_out(self._store, self.protocol.nodes(entries))
+
+    def knows(self, session_id: str) -> bool:
+        """Whether a session exists; asking makes none. Raises StoreUnavailable."""
+        return carried_out(self._store, self.protocol.knows(session_id))
+
     def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> Posted:
         """Give each entry its position, once. When this returns, the store has them.
 
@@ -141,58 +198,27 @@ class Mailbox:
         whose id is known with another body becomes a dead letter. Raises NodeConflict, StoreUnavailable, StoreFailed;
         of each session's entries those before some point may then be in the store, and none after it.
         """
-        return self._on_one_run(lambda run: self._appended(entries, source, offsets, run))
+        return carried_out(self._store, self.protocol.append(entries, source=source, offsets=offsets))
 
-    def _appended(self, entries: Sequence[Entry], source: str, offsets: Sequence[int], run: str) -> Posted:
-        nodes = self._nodes_of(entries, run)
-        groups: dict[int, list[int]] = defaultdict(list)
-        lanes = []
-        for index, node in enumerate(nodes):
-            lane = lane_of(node)
-            lanes.append(lane)
-            groups[partition_of(lane)].append(index)
-        placed: list[Placed | None] = [None] * len(entries)
-        wake, shared, conflicts = set(), set(), []
-        for part, call, batch in self._in_rounds(groups, lanes, nodes, entries, offsets, source, run):
-            if batch.wake:
-                wake.add(call.partition)
-            for i, status in zip(part, batch.statuses, strict=True):
-                if status.status == "e":
-                    raise StoreFailed(f"what the store holds of session {entries[i].session_id!r} is broken")
-                placed[i] = _placed(entries[i], lanes[i], status.status, status.position)
-                if status.status == "a":
-                    shared.add(lanes[i])
-                if status.status == "c":
-                    conflicts.append(_conflict(entries[i], lanes[i], nodes[i], status.position))
-        if conflicts:
-            raise_errors(self._store.execute(conflicts))
-        return Posted(tuple(p for p in placed if p is not None), frozenset(wake), frozenset(shared))
 
-    def _in_rounds(
-        self,
-        groups: dict[int, list[int]],
-        lanes: Sequence[str],
-        nodes: Sequence[str],
-        entries: Sequence[Entry],
-        offsets: Sequence[int],
-        source: str,
-        run: str,
-    ) -> Iterator[tuple[list[int], Append, AppendedBatch]]:
-        """Append chunk by chunk, the partitions side by side: a chunk is sent when the one before it is in the log.
-
-        In one pipeline each would succeed or fail for itself, and a session's later events could overtake.
-        """
-        longest = max(map(len, groups.values()), default=0)
-        for start in range(0, longest, CHUNK):
-            calls = []
-            for partition, members in groups.items():
-                if part := members[start : start + CHUNK]:
-                    rows = [(lanes[i], nodes[i], entries[i], offsets[i] if source else 0) for i in part]
-                    calls.append((part, Append(partition, rows, source, run)))
-            answers = self._store.execute([call for _, call in calls])
-            raise_errors(answers)
-            for (part, call), batch in zip(calls, answers, strict=True):
-                yield part, call, batch
+def _rounds(
+    groups: dict[int, list[int]],
+    lanes: Sequence[str],
+    nodes: Sequence[str],
+    entries: Sequence[Entry],
+    offsets: Sequence[int],
+    source: str,
+    run: str,
+) -> Iterator[list[tuple[list[int], Append]]]:
+    """The appends of each round, with the indices of their entries."""
+    longest = max(map(len, groups.values()), default=0)
+    for start in range(0, longest, CHUNK):
+        calls = []
+        for partition, members in groups.items():
+            if part := members[start : start + CHUNK]:
+                rows = [(lanes[i], nodes[i], entries[i], offsets[i] if source else 0) for i in part]
+                calls.append((part, Append(partition, rows, source, run)))
+        yield calls
 
 
 def _placed(entry: Entry, lane: str, status: str, position: int) -> Placed:

@@ -25,7 +25,7 @@ def visits(request: HttpRequest, person: str) -> JsonResponse:
     return JsonResponse({"visits": list(rows.values("page", "greeted", "position"))})
 
 
-def expected(request: HttpRequest, person: str) -> JsonResponse:  # noqa: ARG001  Django's form
+def expected(request: HttpRequest, person: str) -> JsonResponse:
     """What the person is likely to look at next."""
     predictions = predict.delay(person).get(timeout=30)["predictions"]
     return JsonResponse({"next": predictions[0]["future"] if predictions else []})

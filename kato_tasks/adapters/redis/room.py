@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -15,29 +17,52 @@ LOOK_SECONDS = 1.0
 """How old the figures may be: a busy process asks once in that time, not once for each append."""
 
 
-class Room:
-    """Refuses what makes the store grow while it uses more than ``share`` of its ``maxmemory``.
+class Share:
+    """How much of its memory the store uses, as it said last. ``check`` refuses what makes it grow above ``share``.
 
     What is left above that is for the drains, which need some to carry out and remove what waits. A store without
     ``maxmemory`` has no limit. Thread-safe.
     """
 
-    def __init__(self, client: redis.Redis, share: float) -> None:
-        self._redis = client
+    def __init__(self, share: float) -> None:
         self._share = share
         self._looked = float("-inf")
         self._used = self._limit = 0
 
+    @property
+    def is_old(self) -> bool:
+        """Whether the store is to be asked again."""
+        return time.monotonic() - self._looked > LOOK_SECONDS
+
+    def note(self, memory: Mapping[str, Any]) -> None:
+        """What the store said of its memory (``INFO memory``); empty when it may not be asked."""
+        # As Redis counts it: what replicas and the append-only file have yet to be sent is no data.
+        self._used = int(memory.get("used_memory", 0)) - int(memory.get("mem_not_counted_for_evict", 0))
+        self._limit = int(memory.get("maxmemory", 0))
+        self._looked = time.monotonic()
+
     def check(self) -> None:
-        """Raises StoreFull when there is none, StoreUnavailable when the store does not answer."""
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._look()
+        """Raises StoreFull when there is no room."""
         if self._limit and self._used > self._share * self._limit:
             raise StoreFull(
                 f"the store uses {self._used / 1e6:,.1f} MB of its maxmemory of {self._limit / 1e6:,.1f} MB, and above "
                 f"{self._share:.0%} (STORE_FULL_SHARE) events are refused so that those it has can be applied; "
                 "nothing was accepted: try again later, or give Redis more memory"
             )
+
+
+class Room:
+    """Asks the store for its memory when it has to, and refuses what does not fit. Thread-safe."""
+
+    def __init__(self, client: redis.Redis, share: float) -> None:
+        self._redis = client
+        self._share = Share(share)
+
+    def check(self) -> None:
+        """Raises StoreFull when there is none, StoreUnavailable when the store does not answer."""
+        if self._share.is_old:
+            self._look()
+        self._share.check()
 
     def _look(self) -> None:
         try:
@@ -46,7 +71,4 @@ class Room:
             raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
         except RedisError:
             memory = {}  # it may not be asked: Redis itself refuses what does not fit
-        # As Redis counts it: what replicas and the append-only file have yet to be sent is no data.
-        self._used = int(memory.get("used_memory", 0)) - int(memory.get("mem_not_counted_for_evict", 0))
-        self._limit = int(memory.get("maxmemory", 0))
-        self._looked = time.monotonic()
+        self._share.note(memory)

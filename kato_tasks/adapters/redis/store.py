@@ -49,10 +49,29 @@ class StoreRun:
     def on_connect(self, connection: Any) -> None:
         connection.on_connect()
         connection.send_command("INFO", "server")
-        text = connection.read_response()
-        text = text.decode() if isinstance(text, bytes) else str(text)
+        self.note(connection, connection.read_response())
+
+    async def on_loop_connect(self, connection: Any) -> None:
+        """The same for a connection of an event loop."""
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        self.note(connection, await connection.read_response())
+
+    def note(self, connection: Any, info: Any) -> None:
+        text = info.decode() if isinstance(info, bytes) else str(info)
         found = re.search(r"^run_id:(\w+)", text, re.MULTILINE)
         self.run_id = connection.kato_run = found.group(1)[:12] if found else ""
+
+
+def options(timeout: float) -> dict[str, Any]:
+    """What every client of the store is opened with."""
+    return {
+        "decode_responses": True,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": min(timeout, 3.0),
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
 
 
 def connect(url: str, *, timeout: float = 5.0, run: StoreRun | None = None) -> redis.Redis:
@@ -60,17 +79,17 @@ def connect(url: str, *, timeout: float = 5.0, run: StoreRun | None = None) -> r
     try:
         return redis.Redis.from_url(
             url,
-            decode_responses=True,
-            socket_timeout=timeout,
-            socket_connect_timeout=min(timeout, 3.0),
-            socket_keepalive=True,
-            health_check_interval=25,
             retry=Retry(NoBackoff(), 0),
             max_connections=256,
             redis_connect_func=(run or StoreRun()).on_connect,
+            **options(timeout),
         )
     except ValueError as exc:
-        raise ConfigurationError(f"STORE_URL is no Redis address ({exc}); write redis://host:port/db") from None
+        raise not_an_address(exc) from None
+
+
+def not_an_address(exc: ValueError) -> ConfigurationError:
+    return ConfigurationError(f"STORE_URL is no Redis address ({exc}); write redis://host:port/db")
 
 
 class RedisStore:
@@ -101,18 +120,8 @@ class RedisStore:
 
     def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
         """See ``ports.Store.execute``."""
-        answers: list[Any] = [None] * len(operations)
-        calls: dict[int, ScriptCall] = {}
-        grows = not _GROWING.isdisjoint(map(type, operations))
-        full = self._full() if grows else None
-        for i, operation in enumerate(operations):
-            if full is not None and isinstance(operation, GROWING):
-                answers[i] = full
-                continue
-            try:
-                calls[i] = encode(operation, self._retention)
-            except (KatoTasksError, TypeError, ValueError, KeyError, AttributeError) as exc:
-                answers[i] = StoreFailed(f"{type(operation).__name__} cannot be written: {exc}")
+        grows = grow(operations)
+        answers, calls = prepared(operations, self._retention, self._full() if grows else None)
         run = next((op.run for op in operations if isinstance(op, Append | BindNodes)), "") if grows else ""
         try:
             raw = self._run(calls, run)
@@ -129,7 +138,7 @@ class RedisStore:
             # Its server is a replica now. Redis keeps such connections open, so they would be used for ever.
             self.redis.connection_pool.disconnect(inuse_connections=False)
         for i, answer in raw.items():
-            answers[i] = _answer(calls[i], answer)
+            answers[i] = answer_of(calls[i], answer)
         return answers
 
     def _full(self) -> StoreFull | None:
@@ -160,11 +169,7 @@ class RedisStore:
         if run:
             pipe.connection = self._connection(run)
         for call in calls.values():
-            if call.script is None:
-                pipe.execute_command(call.key, *call.args)  # type: ignore[no-untyped-call]
-            else:
-                sha = script(call.script).sha
-                pipe.execute_command("EVALSHA", sha, 1, call.key, *call.args)  # type: ignore[no-untyped-call]
+            pipe.execute_command(*words(call))  # type: ignore[no-untyped-call]
         try:
             return dict(zip(calls, pipe.execute(raise_on_error=False), strict=True))
         except (UnicodeError, DataError) as exc:
@@ -175,6 +180,40 @@ class RedisStore:
 
 
 _GROWING = frozenset(GROWING)
+
+
+def grow(operations: Sequence[Effect[Any]]) -> bool:
+    """Whether any of them makes the store grow."""
+    return not _GROWING.isdisjoint(map(type, operations))
+
+
+def prepared(
+    operations: Sequence[Effect[Any]], retention: Retention, full: StoreFull | None
+) -> tuple[list[Any], dict[int, ScriptCall]]:
+    """What is to be sent for each operation, by its index, and the answers of those that are not sent at all.
+
+    ``full``: why nothing more may be kept, if so.
+    """
+    answers: list[Any] = [None] * len(operations)
+    calls: dict[int, ScriptCall] = {}
+    for i, operation in enumerate(operations):
+        if full is not None and isinstance(operation, GROWING):
+            answers[i] = full
+            continue
+        try:
+            calls[i] = encode(operation, retention)
+        except (KatoTasksError, TypeError, ValueError, KeyError, AttributeError) as exc:
+            answers[i] = StoreFailed(f"{type(operation).__name__} cannot be written: {exc}")
+    return answers, calls
+
+
+def words(call: ScriptCall) -> tuple[Any, ...]:
+    """The command that a call is sent as."""
+    if call.script is None:
+        return (call.key, *call.args)
+    return ("EVALSHA", script(call.script).sha, 1, call.key, *call.args)
+
+
 _PASSING_ERRORS = (
     RedisConnectionError,
     ReadOnlyError,
@@ -189,7 +228,7 @@ _PASSING = re.compile(
 """Redis 6.2 puts the code of a script's error into the middle of its text."""
 
 
-def _answer(call: ScriptCall, raw: Any) -> Any:
+def answer_of(call: ScriptCall, raw: Any) -> Any:
     """An operation's answer as a value, or its error."""
     if isinstance(raw, Exception):
         name = call.script or call.key
@@ -212,9 +251,14 @@ def check_store(client: redis.Redis) -> None:
     Raises StoreUnavailable when it does not answer, ConfigurationError when its eviction policy may drop keys.
     """
     try:
-        policy = client.info("memory").get("maxmemory_policy", "noeviction")
+        check_memory(client.info("memory"))
     except RedisError as exc:
         raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+
+
+def check_memory(memory: Mapping[str, Any]) -> None:
+    """Raises ConfigurationError when the eviction policy (of ``INFO memory``) may drop keys."""
+    policy = memory.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise ConfigurationError(
             f"the store's maxmemory-policy is {policy}, so Redis may drop events; set it to noeviction"
