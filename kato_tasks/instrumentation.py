@@ -32,6 +32,7 @@
 | task.waiting_unseen, task.event_unsent | Flower or the result backend was not told, no more | id, error |
 | task.completion_failed | a parked task could not be completed; the sweep repeats it | id, error |
 | node.shared | several node ids fall on one KATO name | lane |
+| worker.serves | a worker was started for some queues only (`-Q`) | queues, not_served, meaning |
 | sweep.failed | a round of the sweep ended with an error | error |
 """
 

@@ -21,6 +21,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from kato_tasks import quiet_tasks, shards_served  # noqa: F401  they connect themselves to the worker's signals
 from kato_tasks.bootstrap import opened_runtime, runtime
 from kato_tasks.broker_guard import guard_redis_transport, guard_worker_events
 from kato_tasks.config_watch import ConfigWatch

@@ -17,6 +17,7 @@ kato = LazyGroup(
         "dead-letters": "kato_tasks.cli.dead_letters:dead_letters",
         "status": "kato_tasks.cli.status:status",
         "wait": "kato_tasks.cli.status:wait",
+        "health": "kato_tasks.cli.health:health",
         "config": "kato_tasks.cli.config:config",
         "up": "kato_tasks.cli.stack:up",
         "demo": "kato_tasks.cli.stack:demo",

@@ -234,6 +234,8 @@ def test_what_dies_is_started_again_and_a_directory_outlives_everything(run: Any
     assert sourced.stdout.strip() == told["parts"]["kato"]["url"]
     assert program(told, GO_ON, tmp_path) == "1 2\n"
     assert re.search("health +healthy", program(told, HEALTH, tmp_path))
+    beat = HEALTH.replace('"status"', '"health", "beat"')
+    assert program(told, beat, tmp_path) == ""
 
     for death in range(1, 6):
         # The first by its number; the others are told.
