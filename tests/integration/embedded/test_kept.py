@@ -19,6 +19,7 @@ import pytest
 
 from kato_tasks.embedded.kato import kept_file, kept_journal
 from kato_tasks.embedded.kato.app import App
+from kato_tasks.embedded.kato.bodies import Observation
 from kato_tasks.embedded.kato.kept_file import Unusable
 from kato_tasks.embedded.kato.options import Options
 
@@ -260,6 +261,38 @@ def test_half_of_the_last_record_is_left_out_as_its_call_was_never_answered(tmp_
         app.state.close()
 
 
+def test_a_journal_that_is_in_the_tables_already_changes_nothing_when_it_is_carried_out_again(tmp_path: Path) -> None:
+    app = App(Options(data=tmp_path))
+    brain, sessions = app.state.kato.brain, app.state.kato.sessions
+    session = sessions.create("n", None, QUIET, {})
+    for round_ in range(2):
+        for string in ("a", "b"):
+            brain.observe(session, Observation([string], [[1.0, float(round_)]], {"joy": 0.5}, {}, None))
+            assert app.state.keep()
+        brain.learn(session)
+        assert app.state.keep()
+    brain.observe(session, Observation(["c"], [], {}, {}, None))
+    brain.forget(sessions.create("gone", None, QUIET, {}).node)
+    assert app.state.keep()
+    journal = (tmp_path / "kato.journal").read_bytes()
+    app.state.close()
+    seen = []
+    for _ in range(2):
+        # As a process leaves it that was killed after the tables had it all.
+        (tmp_path / "kato.journal").write_bytes(journal)
+        app = App(Options(data=tmp_path))
+        found = app.state.kato.sessions.peek(session.id)
+        assert found is not None
+        patterns = found.node.patterns
+        statistics, vectors = patterns.statistics, app.state.kato.brain.vectors.of("n").kept
+        session_state = [found.stm, found.time, found.emotives]
+        seen.append([*session_state, patterns.counts, statistics.occurrences, statistics.affinities, vectors])
+        app.state.close()
+    assert seen[0] == seen[1]
+    assert seen[0][:2] == [[["c"]], 5]
+    assert sum(patterns.counts.values()) == 2
+
+
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Call with True, and nothing more can be written to the journal."""
@@ -314,6 +347,12 @@ def test_the_files_do_not_grow_with_what_is_over(tmp_path: Path, monkeypatch: py
             app.state.kato.sessions.drop(session)
             app.state.keep()
         sizes.append(sum(path.stat().st_size for path in tmp_path.iterdir() if not path.name.endswith("-wal")))
+    long = app.state.kato.sessions.create("long", None, QUIET, {})
+    for number in range(1500):
+        app.state.kato.brain.observe(long, Observation([f"s{number % 7}"], [], {}, {}, None))
+        app.state.keep()
     app.state.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "kato.sqlite3")) as tables:
+        assert tables.execute("SELECT count(*) FROM observed").fetchone()[0] <= 64
     assert sizes[-1] <= sizes[0] * 1.5
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 400_000
