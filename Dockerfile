@@ -14,9 +14,11 @@ RUN /app/bin/pip install --no-cache-dir --no-deps --force-reinstall . \
  && /app/bin/pip uninstall --yes --quiet pip setuptools
 
 FROM python:3.11-slim
-RUN useradd --system --create-home --home-dir /home/kato --uid 10001 kato
+# /data is the embedded KATO's; a volume that is mounted there gets this owner.
+RUN useradd --system --create-home --home-dir /home/kato --uid 10001 kato \
+ && install --directory --owner kato --group kato /data
 COPY --from=build /app /app
-# The deployment modules: python -m workers.lanes, python -m beat.schedule.
+# The deployment modules: python -m workers.lanes, python -m workers.health, python -m beat.schedule and beat.health.
 COPY workers /home/kato/workers
 COPY beat /home/kato/beat
 ENV PATH=/app/bin:$PATH \

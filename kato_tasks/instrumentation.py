@@ -40,6 +40,7 @@
 | host.setting | a setting of a host's app that our tasks would have otherwise | meaning |
 | own_queue.unserved | a worker knows tasks of an application's and does not serve their queue | queue, tasks, meaning |
 | step.elsewhere | the next step of a canvas is on an app with another broker | task, meaning |
+| worker.serves | a worker was started for some queues only (`-Q`) | queues, not_served, meaning |
 | sweep.failed | a round of the sweep ended with an error | error |
 """
 

@@ -23,7 +23,7 @@ from celery.signals import (
 )
 
 import kato_tasks.sign_threads  # noqa: F401  it connects itself to Celery's signals
-from kato_tasks import celery_app, host_check
+from kato_tasks import celery_app, host_check, quiet_tasks, shards_served  # noqa: F401  the last two do the same
 from kato_tasks.bootstrap import opened_runtime, runtime
 from kato_tasks.broker_guard import guard_redis_transport, guard_worker_events
 from kato_tasks.config_watch import ConfigWatch

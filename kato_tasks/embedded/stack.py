@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,7 +22,10 @@ from typing import IO, Self
 
 from kato_tasks.embedded import tied
 from kato_tasks.embedded.logs import Follower, Level, last_lines
-from kato_tasks.embedded.parts import PORTS, NoRedis, Part, clients, free_port, servers, settings_of
+from kato_tasks.embedded.parts import NoRedis, Part, clients, servers, settings_of
+from kato_tasks.embedded.ports import Ports, PortTaken
+from kato_tasks.embedded.processes import Hurry, bury, ended
+from kato_tasks.embedded.returning import DEATHS, WITHIN_SECONDS, Deaths
 
 START_SECONDS = 60.0
 LAST_LINES = 15
@@ -42,9 +45,11 @@ class StackFailed(RuntimeError):
 class Stack:
     """All parts. As a context manager it is started at the beginning and stopped at the end, whatever happens.
 
-    ``data`` keeps the event log and the ports for the next start; None is a directory of its own that goes
-    at the end. ``settings`` are more environment variables for every part. ``on_ready`` hears the name of
-    each part that is ready, ``on_line`` hears what parts write from then on.
+    ``data`` keeps event log, KATO's state and ports for the next start; None is a directory of its own that goes
+    at the end. ``ports`` are those that some parts must have, ``settings`` are more environment variables for all.
+    ``on_ready`` hears the name of each part that is ready, ``on_line`` hears what parts write from then on.
+    Who watches the parts either ends all with the first that dies (``check``) or starts it again (``tend``);
+    for that, ``tended``, KATO keeps its state in a temporary directory, too.
 
     Call from the main thread: the kernel ties a part to the thread that started it.
     """
@@ -53,6 +58,8 @@ class Stack:
         self,
         data: Path | None = None,
         *,
+        ports: Mapping[str, int] | None = None,
+        tended: bool = False,
         concurrency: int = 2,
         loglevel: str = "INFO",
         settings: Mapping[str, str] | None = None,
@@ -61,7 +68,13 @@ class Stack:
     ) -> None:
         self._keep = data is not None
         self._wanted = data
+        self._given = dict(ports or {})
+        self._keep_kato = tended or self._keep
         self.data = Path()
+        self.loss = ""
+        """What a directory of an earlier version has lost, in a sentence; empty for any other."""
+        self.env_file: Path | None = None
+        """The file that says where the stack is, to be sourced by shells; None where nothing is kept."""
         self.ports: dict[str, int] = {}
         self._concurrency = concurrency
         self._loglevel = loglevel
@@ -71,6 +84,9 @@ class Stack:
         self._lock: IO[str] | None = None
         self._running: list[tuple[Part, subprocess.Popen[bytes]]] = []
         self._follower: Follower | None = None
+        self._deaths: dict[str, Deaths] = {}
+        self._due: dict[str, float] = {}
+        self._coming: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -106,30 +122,47 @@ class Stack:
     def start(self) -> None:
         """Start every part and return when all are ready. Raises StackFailed."""
         self._open_data()
+        ports = Ports(self._given, self.data / "ports.json" if self._keep else None)
+        if self._keep and ports.saved and not (self.data / "kato" / "kato.sqlite3").exists():
+            self.loss = (
+                f"{self.data} is of a version whose KATO kept nothing: its events are there, and sessions get their "
+                "short-term memory back from them; patterns that were learned before are lost"
+            )
         for tries_left in reversed(range(TRIES)):
-            self.ports = {name: free_port(self.ports.get(name, 0)) for name in PORTS}
             try:
+                self.ports = ports.choose()
                 self._start_parts()
                 break
+            except PortTaken as exc:
+                raise StackFailed(str(exc)) from None
             except StackFailed as exc:
                 # Somebody else took a port between our look and the part's start.
-                taken = any("in use" in line.lower() for line in exc.log)
-                if not (taken and tries_left):
+                if not any("address already in use" in line.lower() for line in exc.log):
+                    raise
+                if exc.part in ports.pinned:
+                    raise StackFailed(str(PortTaken.by_another(exc.part, self.ports[exc.part]))) from None
+                if not tries_left:
                     raise
                 self._end(self._running)
-                self.ports = {}
+        ports.remember(self.ports)
         if self._keep:
-            (self.data / "ports.json").write_text(json.dumps(self.ports))
+            self.env_file = _write_environment(self.data / "env.sh", self.environment)
         self._follower = Follower([self.log_of(part.name) for part, _ in self._running], self._on_line)
         self._follower.start()
 
     def _start_parts(self) -> None:
         try:
-            first = servers(self.ports, self.data)
+            first = self._servers()
         except NoRedis as exc:
             raise StackFailed(str(exc)) from None
         self._start_all(first)
-        self._start_all(clients(self.ports, self.data, concurrency=self._concurrency, loglevel=self._loglevel))
+        self._start_all(self._clients())
+
+    def _servers(self) -> list[Part]:
+        return servers(self.ports, self.data, keep_kato=self._keep_kato)
+
+    def _clients(self) -> list[Part]:
+        return clients(self.ports, self.data, concurrency=self._concurrency, loglevel=self._loglevel)
 
     def _open_data(self) -> None:
         if self._wanted is None:
@@ -147,10 +180,6 @@ class Stack:
             ) from None
         except OSError as exc:
             raise StackFailed(f"{self.data} cannot be used: {exc.strerror}; give another directory") from None
-        # The same addresses as last time: KATO's are written down in the bindings.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            saved = json.loads((self.data / "ports.json").read_text())
-            self.ports = {name: int(port) for name, port in saved.items() if name in PORTS}
 
     def _start_all(self, parts: Iterable[Part]) -> None:
         """Start these together, and return when all of them are ready."""
@@ -190,16 +219,51 @@ class Stack:
     def check(self) -> None:
         """Raise StackFailed when a part has ended."""
         for part, process in self._running:
-            if _ended(process):
-                code = process.wait()
-                how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-                raise StackFailed(f"{part.name} {how}", part.name, last_lines(self.log_of(part.name), LAST_LINES))
+            if ended(process):
+                raise self._failed(part.name, bury(process))
+
+    def tend(self) -> list[str]:
+        """Start again what has died, and return what there is to say of it, a sentence each.
+
+        Raises StackFailed for a part that dies again and again.
+        """
+        said = []
+        now = time.monotonic()
+        for place, (part, process) in enumerate(self._running):
+            name = part.name
+            if name in self._due:
+                if now >= self._due[name]:
+                    del self._due[name]
+                    self._coming[name] = now
+                    # Anew: whether it is ready may be told by what it writes from now on.
+                    fresh = next(each for each in [*self._servers(), *self._clients()] if each.name == name)
+                    self._running[place] = (fresh, self._spawn(fresh))
+            elif ended(process):
+                self._coming.pop(name, None)
+                how = bury(process)
+                pause = self._deaths.setdefault(name, Deaths()).add(now)
+                if pause is None:
+                    raise self._failed(name, f"{how}, the {DEATHS}th time within {WITHIN_SECONDS:.0f} s")
+                self._due[name] = now + pause
+                said.append(f"{name} {how}{self._last_words(name, how)}; it is started again")
+            elif name in self._coming and part.ready():
+                took = time.monotonic() - self._coming.pop(name)
+                said.append(f"{name} is there again after {took:.1f} s, pid {process.pid}")
+        return said
+
+    def _failed(self, name: str, how: str) -> StackFailed:
+        return StackFailed(f"{name} {how}", name, last_lines(self.log_of(name), LAST_LINES))
+
+    def _last_words(self, name: str, how: str) -> str:
+        # One that was killed had no say in it.
+        last = last_lines(self.log_of(name), 1) if "SIGKILL" not in how else []
+        return f", its last line was: {last[0].strip()[:200]}" if last else ""
 
     # ------------------------------------------------------------------- stop
 
     def stop(self) -> None:
         """End every part, those that use others first, and remove what is temporary. Signals only hurry it on."""
-        with _Hurry() as hurry:
+        with Hurry() as hurry:
             self._end(self._running, hurry)
             if self._follower is not None:
                 self._follower.stop()
@@ -210,16 +274,16 @@ class Stack:
             if not self._keep and self.data != Path():
                 shutil.rmtree(self.data, ignore_errors=True)
 
-    def _end(self, running: list[tuple[Part, subprocess.Popen[bytes]]], hurry: _Hurry | None = None) -> None:
+    def _end(self, running: list[tuple[Part, subprocess.Popen[bytes]]], hurry: Hurry | None = None) -> None:
         together = [(part, process) for part, process in running if part.name not in ("redis", "kato")]
         alone = [[pair] for pair in reversed(running) if pair not in together]
         for group in [list(reversed(together)), *alone]:
             for _, process in group:
-                if not _ended(process):
+                if not ended(process):
                     process.terminate()
             started = time.monotonic()
             for part, process in group:
-                while not _ended(process):
+                while not ended(process):
                     if (hurry and hurry.asked) or time.monotonic() - started > part.stop_seconds:
                         break
                     time.sleep(POLL_SECONDS)
@@ -231,31 +295,13 @@ class Stack:
         running.clear()
 
 
-def _ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it ended; it is not reaped by asking."""
-    if process.returncode is not None:
-        return True
-    try:
-        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True
+ENVIRONMENT = "# Written by `kato-tasks up` at each start: where the stack of this directory is.\n"
 
 
-class _Hurry:
-    """While it is open, SIGINT and SIGTERM do not raise: they ask for a quicker end."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> Self:
-        def ask(*_: object) -> None:
-            self.asked = True
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+def _write_environment(path: Path, environment: Mapping[str, str]) -> Path | None:
+    """Write it, unless somebody else's file has that name."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if not path.exists() or path.read_text().startswith(ENVIRONMENT):
+            path.write_text(ENVIRONMENT + "".join(f"export {k}={shlex.quote(v)}\n" for k, v in environment.items()))
+            return path
+    return None

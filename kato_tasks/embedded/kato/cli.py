@@ -8,8 +8,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from kato_tasks.embedded.kato.app import create_app
+from kato_tasks.embedded.kato.kept_file import Unusable
 from kato_tasks.embedded.kato.server import base_url, listen, make_server
 
 JOURNAL_DEFAULT = 1_000_000
@@ -52,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FIELD",
         help="the field that predictions are ranked by (default: RANK_SORT_ALGO of the environment, else potential)",
     )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="keep sessions and patterns in DIR, for the next start (default: in memory only)",
+    )
     parser.add_argument("--access-log", action="store_true", help="log each request on stderr")
     return parser
 
@@ -71,9 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             journal=arguments.journal,
             history=arguments.history,
             rank_sort_algo=arguments.rank_sort_algo,
+            data=arguments.data,
         )
         bound = listen(arguments.host, arguments.port)
-    except (ValueError, OSError, OverflowError) as exc:
+    except (ValueError, OSError, OverflowError, Unusable) as exc:
         sys.stderr.write(f"the embedded KATO cannot start: {exc}\n")
         return 2
     try:
@@ -93,4 +102,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(50_000, 20, 20)
     server.run(sockets=[bound])
     bound.close()
+    app.state.close()
     return 0

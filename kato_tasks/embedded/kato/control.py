@@ -7,9 +7,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from kato_tasks.embedded.kato.answers import Answer, bad_request, not_allowed, not_found, ok
+from kato_tasks.embedded.kato.changes import Changes
 from kato_tasks.embedded.kato.faults import Faults
 from kato_tasks.embedded.kato.kato import Kato, Request
 from kato_tasks.embedded.kato.options import Options
+from kato_tasks.embedded.kato.recalling import recall
 from kato_tasks.embedded.kato.routes import NAMES
 from kato_tasks.embedded.kato.sessions import sanitised
 from kato_tasks.embedded.kato.traffic import Traffic
@@ -22,7 +24,9 @@ class State:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.kato = Kato(options)
+        self._changes = Changes() if options.data is not None else None
+        self.kato = Kato(options, self._changes)
+        self._keeper = recall(options.data, self.kato) if options.data is not None else None
         self.faults = Faults()
         self.traffic = Traffic(lambda: self.kato.sessions)
         self.requests: dict[str, int] = {}
@@ -30,10 +34,22 @@ class State:
     def reset(self) -> None:
         """As if just started: no session, no pattern, no rule, all counts 0."""
         self.kato.sessions.lose_all()
-        self.kato = Kato(self.options)
+        self.kato = Kato(self.options, self._changes)
         self.faults = Faults()
         self.traffic.reset()
         self.requests = {}
+
+    def keep(self) -> bool:
+        """Write down what has changed, if a directory keeps it; False where that failed, and then answer nothing."""
+        if self._keeper is None or self._changes is None:
+            return True
+        return not self._changes or self._keeper.keep(self.kato, self._changes)
+
+    def close(self) -> None:
+        """Nothing more is kept; the directory is free for another."""
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
 
     def stats(self) -> dict[str, Any]:
         """What `GET /_embedded/stats` says."""

@@ -6,6 +6,7 @@ import time
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+from kato_tasks.embedded.kato.changes import Changes
 from kato_tasks.embedded.kato.observing import Brain
 from kato_tasks.embedded.kato.options import Options
 from kato_tasks.embedded.kato.sessions import Sessions
@@ -27,9 +28,9 @@ class Request(NamedTuple):
 
 
 class Kato:
-    """One KATO without its HTTP."""
+    """One KATO without its HTTP. It notes in `changes`, if there are any, what is to be written down."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, changes: Changes | None = None) -> None:
         self.started = time.time()
-        self.sessions = Sessions(journal=options.journal, history=options.history)
-        self.brain = Brain(options.visible_after, options.rank_sort_algo)
+        self.sessions = Sessions(journal=options.journal, history=options.history, changes=changes)
+        self.brain = Brain(options.visible_after, options.rank_sort_algo, changes)

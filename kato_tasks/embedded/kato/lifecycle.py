@@ -70,6 +70,7 @@ def extend(kato: Kato, session: Session, request: Request) -> Answer:
         except OverflowError as exc:
             raise ServerError("a TTL beyond all dates") from exc
         session.expires = session.kept_until = time.time() + seconds
+        session.note()
     return ok({"status": "extended", "session_id": session.id, "ttl_seconds": seconds})
 
 

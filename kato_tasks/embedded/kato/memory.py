@@ -75,6 +75,7 @@ def finalize_training(kato: Kato, session: Session, _request: Request) -> Answer
     started = time.perf_counter()
     kato.brain.show(session.node, everything=True)
     count = fix_figures(session.node.patterns)
+    kato.brain.note_patterns(session.node)
     took = round((time.perf_counter() - started) * 1000, 2)
     return ok(
         {
@@ -96,8 +97,7 @@ def clear_stm(kato: Kato, session: Session, _request: Request) -> Answer:
 def clear_all(kato: Kato, session: Session, _request: Request) -> Answer:
     _refuse_quoted_node(session)
     if kato.brain.saving:
-        session.node.patterns.clear()
-        kato.brain.vectors.of(session.node.key).forget_unlearned()
+        kato.brain.forget(session.node)
     kato.brain.clear(session)
     return ok({"status": "cleared", "session_id": session.id, "scope": "all"})
 

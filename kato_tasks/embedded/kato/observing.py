@@ -9,6 +9,7 @@ from typing import Any
 
 from kato_tasks.embedded.kato.answers import ServerError, has_utf8
 from kato_tasks.embedded.kato.bodies import Observation, Sequence
+from kato_tasks.embedded.kato.changes import Changes
 from kato_tasks.embedded.kato.patterns import Event
 from kato_tasks.embedded.kato.predicting import Memo, Predicted, Wanted
 from kato_tasks.embedded.kato.sessions import Node, Percept, Session
@@ -21,14 +22,15 @@ LONGEST_STRING = 1_000_000
 class Brain:
     """KATO's processing; it counts what it did."""
 
-    def __init__(self, visible_after: float, ranking: str) -> None:
+    def __init__(self, visible_after: float, ranking: str, changes: Changes | None = None) -> None:
+        self.changes = changes
         self.visible_after = visible_after
         self.ranking = ranking
         self.clickhouse_up = True
         self.saving = True
         """False is KATO's silent failure: all is computed and answered, and the session stays as it was."""
         self.memo = Memo()
-        self.vectors = Vectors()
+        self.vectors = Vectors(None if changes is None else changes.vectors)
         self.observes = self.learns = self.predictions = 0
 
     def observe(self, session: Session, observation: Observation) -> Observed:
@@ -51,6 +53,8 @@ class Brain:
         limit = session.setting("max_pattern_length")
         results: list[Observed] = []
         learned: list[str] = []
+        if self.changes is not None and any(observation.vectors for observation in sequence.observations):
+            self.changes.vectors.add(session.node.key)
         for index, observation in enumerate(sequence.observations):
             if sequence.clear_stm_between and index:
                 draft.stm = []
@@ -104,6 +108,14 @@ class Brain:
             session.saved(time.time())
         return name
 
+    def forget(self, node: Node) -> None:
+        """Drop all that the node learned, but what is on its way."""
+        node.patterns.clear()
+        self.vectors.of(node.key).forget_unlearned()
+        if self.changes is not None:
+            self.changes.nodes.add(node)
+            self.changes.vectors.add(node.key)
+
     def clear(self, session: Session) -> None:
         """Empty the STM and all that goes with it; time starts again at 0."""
         if self.saving:
@@ -116,6 +128,12 @@ class Brain:
         self.vectors.of(session.node.key)
         wanted = Wanted.of(session.setting, session.setting("recall_threshold"), self.ranking)
         return self._predict(session.node, session.stm, wanted)
+
+    def note_patterns(self, node: Node) -> None:
+        """All patterns of the node have another state than the one that is written down."""
+        if self.changes is not None and node.patterns.changed is not None:
+            self.changes.nodes.add(node)
+            node.patterns.changed.update(node.patterns.names())
 
     def show(self, node: Node, *, everything: bool = False) -> None:
         """Make new patterns of `node` visible that are due, or all of them."""
@@ -152,6 +170,10 @@ class Brain:
         said: list[dict[str, Any]],
     ) -> str:
         self.vectors.of(session.node.key).learn()
+        if self.changes is not None:
+            # Now: a learn that fails may have counted.
+            self.changes.nodes.add(session.node)
+            self.changes.vectors.add(session.node.key)
         patterns = session.node.patterns
         now = time.monotonic()
         patterns.show(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 RANKINGS = (
     "potential",
@@ -38,6 +39,8 @@ class Options:
     """Newest observations kept per node, over all its sessions, in the order applied; 0 keeps none."""
     history: int = 1000
     """Newest observation ids kept per session."""
+    data: Path | None = None
+    """The directory that keeps sessions and patterns for the next start; None keeps them in memory only."""
     rank_sort_algo: str = "potential"
     """The field by which predictions are ranked: KATO's `RANK_SORT_ALGO`. What a session asks for is ignored."""
 

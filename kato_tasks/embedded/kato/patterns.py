@@ -83,14 +83,20 @@ class Patterns:
         "_late",
         "by_first",
         "by_symbol",
+        "changed",
+        "cleared",
         "counts",
         "statistics",
         "version",
         "visible",
     )
 
-    def __init__(self, *, keep: int = PERSISTENCE) -> None:
+    def __init__(self, *, keep: int = PERSISTENCE, watched: bool = False) -> None:
         self._keep = keep
+        self.changed: set[str] | None = set() if watched else None
+        """Names of those that changed since they were written down; None where nobody writes them down."""
+        self.cleared = False
+        """Whether all of before were forgotten since then."""
         self.counts: dict[str, int] = {}
         self.visible: dict[str, Pattern] = {}
         self.by_symbol: dict[str, list[Pattern]] = {}
@@ -125,7 +131,9 @@ class Patterns:
         name = pattern_name(stm)
         before = self.counts.get(name, 0)
         self.counts[name] = before + 1
-        pattern = self.visible.get(name) or next((p for _, p in self._late if p.name == name), None)
+        if self.changed is not None:
+            self.changed.add(name)
+        pattern = self.find(name)
         if pattern is None:
             if not stored:
                 if before:
@@ -141,6 +149,22 @@ class Patterns:
             if not all(map(math.isfinite, means(emotives).values())):
                 raise ServerError("an emotive is not finite")
         return name
+
+    def find(self, name: str) -> Pattern | None:
+        """The pattern of that name, visible or on its way."""
+        return self.visible.get(name) or next((p for _, p in self._late if p.name == name), None)
+
+    def recall(self, name: str, count: int | None, pattern: Pattern | None) -> None:
+        """Take in what was written down of a pattern; what was on its way is there by now."""
+        if count is not None:
+            self.counts[name] = count
+        if pattern is not None:
+            self._late.append((0.0, pattern))
+            self.show(0.0)
+
+    def names(self) -> list[str]:
+        """Of all that are counted, visible or on their way."""
+        return list({**self.visible, **{pattern.name: None for _, pattern in self._late}, **self.counts})
 
     def show(self, now: float) -> None:
         """Make visible what is due at `now`."""
@@ -162,6 +186,7 @@ class Patterns:
         self.by_first.clear()
         self.statistics = Statistics()
         self.version += 1
+        self.cleared = True
 
     def frequency(self, pattern: Pattern) -> int:
         return self.counts.get(pattern.name, 0)

@@ -134,7 +134,8 @@ def serve_in_thread(host: str = "127.0.0.1", port: int = 0, **options: Any) -> I
     """Serve an embedded KATO in a thread and yield its base URL; the keywords are those of `create_app`."""
     bound = listen(host, port)
     started = threading.Event()
-    server = make_server(create_app(**options), ready=started.set)
+    app = create_app(**options)
+    server = make_server(app, ready=started.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="embedded-kato", daemon=True)
     thread.start()
     try:
@@ -145,3 +146,4 @@ def serve_in_thread(host: str = "127.0.0.1", port: int = 0, **options: Any) -> I
         server.should_exit = True
         thread.join(10)
         bound.close()
+        app.state.close()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from kato_tasks.embedded.kato import config as configuration
 from kato_tasks.embedded.kato.answers import ServerError, quote
 from kato_tasks.embedded.kato.bodies import Observation
+from kato_tasks.embedded.kato.changes import Changes
 from kato_tasks.embedded.kato.patterns import Event, Patterns
 from kato_tasks.embedded.kato.statistics import means
 
@@ -55,9 +56,9 @@ class Node:
 
     __slots__ = ("futures", "journal", "journal_dropped", "key", "patterns", "sessions")
 
-    def __init__(self, key: str, journal: int) -> None:
+    def __init__(self, key: str, journal: int, *, watched: bool = False) -> None:
         self.key = key
-        self.patterns = Patterns()
+        self.patterns = Patterns(watched=watched)
         self.sessions = 0
         self.futures = "[]"
         self.journal: deque[tuple[str, str]] | None = deque(maxlen=journal) if journal else None
@@ -76,6 +77,7 @@ class Session:
 
     __slots__ = (
         "alive",
+        "changes",
         "config",
         "created",
         "emotives",
@@ -104,7 +106,9 @@ class Session:
         config: dict[str, Any],
         metadata: dict[str, Any],
         history: int,
+        changes: Changes | None = None,
     ) -> None:
+        self.changes = changes
         self.created = time.time()
         self.id = f"session-{uuid.uuid4().hex}-{int(self.created * 1000)}"
         self.node = node
@@ -131,6 +135,12 @@ class Session:
     def saved(self, now: float) -> None:
         """A write slides the expiry by the session's own TTL, which undoes an `extend` by another."""
         self.expires = self.kept_until = now + self.ttl
+        self.note()
+
+    def note(self) -> None:
+        """It has another state than the one that is written down."""
+        if self.changes is not None:
+            self.changes.sessions.add(self)
 
     @property
     def ends(self) -> float:
@@ -150,7 +160,8 @@ class Session:
 class Sessions:
     """All sessions and nodes. What expired is dropped when met, what the store would forget by a sweep at creations."""
 
-    def __init__(self, *, journal: int, history: int) -> None:
+    def __init__(self, *, journal: int, history: int, changes: Changes | None = None) -> None:
+        self.changes = changes
         self._journal = journal
         self._history = history
         self._live: dict[str, Session] = {}
@@ -174,17 +185,32 @@ class Sessions:
         given = config or {}
         # One value out of range drops them all, and says nothing.
         kept = configuration.at_creation(given)
-        key = sanitised(node_id)
-        node = self._nodes.get(key)
-        if node is None:
-            node = self._nodes[key] = Node(key, self._journal)
-        session = Session(node, node_id, ttl=ttl, config=kept, metadata=metadata, history=self._history)
-        node.sessions += 1
-        self._live[session.id] = session
-        self._sweep.append(session.id)
+        session = self.begin(node_id, ttl=ttl, config=kept, metadata=metadata)
+        self.enter(session)
+        session.note()
         self.created += 1
         self._sweep_some()
         return session
+
+    def begin(self, node_id: str, *, ttl: int, config: dict[str, Any], metadata: dict[str, Any]) -> Session:
+        """A session that is not found yet; see `enter`."""
+        node = self.made_node(sanitised(node_id))
+        return Session(
+            node, node_id, ttl=ttl, config=config, metadata=metadata, history=self._history, changes=self.changes
+        )
+
+    def enter(self, session: Session) -> None:
+        """From now on it is found by its id."""
+        session.node.sessions += 1
+        self._live[session.id] = session
+        self._sweep.append(session.id)
+
+    def made_node(self, key: str) -> Node:
+        """The node of that name, which is made if there is none."""
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = Node(key, self._journal, watched=self.changes is not None)
+        return node
 
     def find(self, session_id: str) -> Session | None:
         """The live session of that id; an expired one is dropped here.
@@ -199,6 +225,8 @@ class Sessions:
             self.drop(session)
             return None
         session.kept_until = now + session.ttl
+        if session.kept_until < session.expires:
+            session.note()
         return session
 
     def peek_live(self, session_id: str) -> Session | None:
@@ -221,10 +249,17 @@ class Sessions:
             return
         session.alive = False
         self._dead.append(session)
+        if self.changes is not None:
+            self.changes.sessions.discard(session)
+            self.changes.gone.add(session)
         node = session.node
         node.sessions -= 1
         if not node.sessions and not node.patterns and not node.journal:
-            self._nodes.pop(node.key, None)
+            self.forget_node(node)
+
+    def forget_node(self, node: Node) -> None:
+        """Nothing needs it any more."""
+        self._nodes.pop(node.key, None)
 
     def lose_all(self) -> None:
         """Forget every session and every pattern, as a KATO that lost its stores."""
@@ -233,14 +268,23 @@ class Sessions:
         self._dead.extend(self._live.values())
         self._live.clear()
         self._sweep.clear()
+        if self.changes is not None:
+            self.changes.lose_all()
         journals = {
             key: node for key, node in self._nodes.items() if node.journal
         }  # a journal is the test's, not KATO's
         for node in journals.values():
-            node.patterns = Patterns()
+            node.patterns = Patterns(watched=self.changes is not None)
             node.sessions = 0
             node.futures = "[]"
         self._nodes = journals
+
+    def all(self) -> list[Session]:
+        """Those that are kept, expired or not, the oldest first."""
+        return list(self._live.values())
+
+    def nodes(self) -> list[Node]:
+        return list(self._nodes.values())
 
     def kept(self) -> int:
         """Sessions in memory, some of which may have expired."""

@@ -65,6 +65,16 @@ class NodeVectors:
         """What clear-all does: what was observed since the last learn is never found."""
         self._waiting.clear()
 
+    @property
+    def kept(self) -> tuple[dict[str, Sequence[float]], dict[str, Sequence[float]], int | None]:
+        """What was learned, what waits for it, and the size of what is learned."""
+        return dict(self._learned), dict(self._waiting), self._size
+
+    def recall(self, learned: dict[str, Vector], waiting: dict[str, Vector], size: int | None) -> None:
+        """Take in what `kept` told."""
+        self._learned = {name: tuple(vector) for name, vector in learned.items()}
+        self._waiting, self._size = waiting, size
+
     def _nearest(self, vector: Vector) -> list[str]:
         distances = ((math.dist(vector, other), name) for name, other in self._learned.items())
         return [name for _, name in heapq.nsmallest(NEAREST, distances, key=lambda one: one[0])]
@@ -73,8 +83,9 @@ class NodeVectors:
 class Vectors:
     """The vectors of all nodes; a node that was not used while 100 others were is forgotten."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: set[str] | None = None) -> None:
         self._nodes: OrderedDict[str, NodeVectors] = OrderedDict()
+        self._changed = changed
 
     def of(self, node: str) -> NodeVectors:
         """A node's vectors; KATO counts every call that needs the node as use of it."""
@@ -82,10 +93,20 @@ class Vectors:
         if found is None:
             found = self._nodes[node] = NodeVectors()
             if len(self._nodes) > NODES_KEPT:
-                self._nodes.popitem(last=False)
+                forgotten, _ = self._nodes.popitem(last=False)
+                if self._changed is not None:
+                    self._changed.add(forgotten)
         else:
             self._nodes.move_to_end(node)
         return found
+
+    def peek(self, node: str) -> NodeVectors | None:
+        """A node's vectors, without using them; None where there are none."""
+        return self._nodes.get(node)
+
+    def nodes(self) -> list[str]:
+        """The nodes that are known, the one that was not used for longest first."""
+        return list(self._nodes)
 
     def clear(self) -> None:
         self._nodes.clear()

@@ -1,0 +1,42 @@
+"""What has changed since it was last written down, for a KATO that keeps its state in a directory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kato_tasks.embedded.kato.sessions import Node, Session
+
+
+class Changes:
+    """Collected while calls are carried out, and written down before their answers are sent.
+
+    A KATO that keeps nothing has none of these (None in their place), and collects nothing.
+    """
+
+    __slots__ = ("gone", "lost_all", "nodes", "sessions", "vectors")
+
+    def __init__(self) -> None:
+        self.lost_all = False
+        """Everything of before is gone; the rest says what came after that."""
+        self.sessions: set[Session] = set()
+        """New ones, and those with another state."""
+        self.gone: set[Session] = set()
+        self.nodes: set[Node] = set()
+        """Those whose patterns changed; they know which."""
+        self.vectors: set[str] = set()
+        """Nodes, by name, whose vectors may have changed."""
+
+    def __bool__(self) -> bool:
+        return bool(self.sessions or self.nodes or self.vectors or self.gone or self.lost_all)
+
+    def lose_all(self) -> None:
+        """Every session, pattern and vector is gone."""
+        self.clear()
+        self.lost_all = True
+
+    def clear(self) -> None:
+        """All of it is written down."""
+        self.lost_all = False
+        for one in (self.sessions, self.gone, self.nodes, self.vectors):
+            one.clear()

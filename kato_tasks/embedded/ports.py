@@ -1,0 +1,100 @@
+"""The ports of the embedded stack: those asked for, those of the last time, else free ones."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+PORTS = ("redis", "kato", "flower")
+"""Parts that listen."""
+BELOW_THE_KERNELS = range(20_000, 32_000)
+"""Ports to be used again are taken from here: the kernel gives those above to outgoing connections of any program."""
+TRIES = 50
+
+
+class PortTaken(RuntimeError):
+    """One sentence that names the port and the option that changes it."""
+
+    @classmethod
+    def by_another(cls, name: str, port: int) -> PortTaken:
+        return cls(
+            f"port {port} of {name} is in use by another program; stop that one, or choose another port with "
+            f"--{name}-port"
+        )
+
+
+class Ports:
+    """``given`` is asked for by options; ``file`` remembers for the next start, None remembers nothing."""
+
+    def __init__(self, given: Mapping[str, int], file: Path | None) -> None:
+        self._file = file
+        self.saved = _saved(file)
+        """Those of the last start; empty for the first."""
+        self.pinned = {**self.saved, **given}
+        """These and no others; all of them when ``file`` was written before."""
+
+    def choose(self) -> dict[str, int]:
+        """A port for each part, free at this moment. Raises PortTaken for one that is pinned and not free."""
+        by_port: dict[int, str] = {}
+        for name, port in self.pinned.items():
+            if port in by_port:
+                raise PortTaken(f"--{by_port[port]}-port and --{name}-port are both {port}; give each one of its own")
+            by_port[port] = name
+            _look(name, port)
+        chosen = dict(self.pinned)
+        for name in PORTS:
+            while name not in chosen:
+                port = free_port() if self._file is None else _lasting_port()
+                if port not in chosen.values():
+                    chosen[name] = port
+        return {name: chosen[name] for name in PORTS}
+
+    def remember(self, ports: Mapping[str, int]) -> None:
+        if self._file is not None:
+            self._file.write_text(json.dumps(dict(ports)))
+
+
+def free_port() -> int:
+    """Any port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _lasting_port() -> int:
+    for port in random.sample(BELOW_THE_KERNELS, TRIES):
+        with contextlib.suppress(OSError):
+            _bind(port)
+            return port
+    return free_port()
+
+
+def _look(name: str, port: int) -> None:
+    try:
+        _bind(port)
+    except PermissionError:
+        raise PortTaken(
+            f"port {port} of {name} may not be used by this user; choose another one with --{name}-port"
+        ) from None
+    except OSError:
+        raise PortTaken.by_another(name, port) from None
+
+
+def _bind(port: int) -> None:
+    with socket.socket() as probe:
+        # As servers do: connections of the last time that still linger are nobody's.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((LOOPBACK, port))
+
+
+def _saved(file: Path | None) -> dict[str, int]:
+    # KATO's address is written down in the bindings.
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+        if file is not None:
+            return {name: int(port) for name, port in json.loads(file.read_text()).items() if name in PORTS}
+    return {}
