@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from kato_tasks.domain.ids import default_node
 from kato_tasks.engine.context import error_json, result_json
 from kato_tasks.errors import EventConflict, EventRefused, KatoTasksError, NotAppliedYet
-from kato_tasks.ports import PARKED_AT_MOST
+from kato_tasks.ports import PARKED_AT_MOST, Waits
 
 Place = dict[str, Any]
 """Where a task's event is: ``lane``, ``position`` and ``event_id``, as its message carries them.
@@ -25,12 +26,45 @@ _ERRORS: dict[str, type[KatoTasksError]] = {"EventConflict": EventConflict, "Not
 class Sought:
     """What was found for a task: its answer (JSON), or None: it waits at ``place``.
 
-    ``late``: the answer stands in for a result that has expired, so the caller may have been told already.
+    ``late``: the answer stands in for a result that has expired, so the caller may have been told already. ``waits``:
+    how its session stands, if it waits.
     """
 
     answer: str | None
     place: Place
     late: bool = False
+    waits: Waits | None = None
+
+
+def waiting_meta(session: str, place: Place, waits: Waits) -> dict[str, Any]:
+    """What ``AsyncResult.info`` and Flower say of a task in the state WAITING.
+
+    ``session_id`` and ``position``; ``waits_for``: a sentence that says for what; ``since``: the time in ISO 8601, UTC.
+    """
+    position = int(place["position"] or 0)
+    meta = {"session_id": session, "position": position, "waits_for": _waits_for(session, place, position, waits)}
+    return meta | {"since": _iso(waits.now_ms)}
+
+
+def _waits_for(session: str, place: Place, position: int, waits: Waits) -> str:
+    if place.get("due"):
+        return f"It is kept until {_iso(int(place['due']))} and takes its place in session {session!r} then."
+    if waits.parked:
+        return f"Session {session!r} is parked and waits for a person: see kato-tasks sessions show."
+    ahead = position - waits.cursor - 1
+    first = (
+        f"{ahead} earlier event{'' if ahead == 1 else 's'} of session {session!r} come{'s' if ahead == 1 else ''} first"
+    )
+    if waits.error:
+        again = f" Session {session!r} is tried again at {_iso(waits.due_ms)}." if waits.due_ms > waits.now_ms else ""
+        return f"{waits.error.rstrip('.')}.{again}{f' Before it, {first}.' if ahead > 0 else ''}"
+    if ahead > 0:
+        return f"{first}."
+    return f"Its node is at work: session {session!r} is next in its turn."
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def is_error(answer: str) -> bool:

@@ -45,7 +45,7 @@ def configuration(config: Settings) -> dict[str, Any]:
     return {
         "broker_url": config.broker_url,
         "result_backend": config.result_backend,
-        "imports": ("kato_tasks.tasks", "kato_tasks.worker_signals"),
+        "imports": ("kato_tasks.tasks", "kato_tasks.worker_signals", "kato_tasks.flower_pages"),
         "task_queues": queues(config.shards),
         "task_default_queue": config.own_queue,
         "task_default_exchange": EXCHANGE.name,

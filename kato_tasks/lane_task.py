@@ -35,6 +35,7 @@ from kato_tasks.answers import (
     is_error,
     long_applied,
     too_many_wait,
+    waiting_meta,
     without_session,
 )
 from kato_tasks.bootstrap import Runtime, runtime
@@ -236,8 +237,8 @@ class LaneTask(OnCommit, HomeTask):
             place = sought.place
             time.sleep(0.02)
         if sought.answer is None:
-            position = sought.place["position"]
-            show_waiting(self, task_id, {"session_id": str(call["session_id"]), "position": position})
+            if sought.waits is not None:
+                show_waiting(self, task_id, waiting_meta(str(call["session_id"]), sought.place, sought.waits))
             sought = self.seek(rt, call, sought.place, task_id=task_id, stored=request_of(self, call))
         if sought.answer is None:
             if not room:
@@ -316,7 +317,7 @@ class LaneTask(OnCommit, HomeTask):
             if found.full:
                 return Sought(too_many_wait(event_id), place)
             if not found.unknown:
-                return Sought(None, place)
+                return Sought(None, place, waits=found.waits)
             again = self.placed(rt, call, event_id, _expires_ms(self.request.expires))
             if kind == "p" and again.get("known"):
                 return Sought(expired_prediction(), place, late=True)
@@ -352,7 +353,8 @@ def show_waiting(task: LaneTask, task_id: str, where: dict[str, Any]) -> None:
     try:
         if not get_actual_ignore_result(task, task.request):
             task.backend.store_result(task_id, where, WAITING, request=task.request)
-        task.send_event("task-waiting", **where)
+        # Flower's page of a task shows what its events call the result, and nothing of an event's other fields.
+        task.send_event("task-waiting", result=f"{where['waits_for']} (since {where['since']})", **where)
     except Exception as exc:
         say(log, logging.WARNING, "task.waiting_unseen", id=task_id, error=exc)
 

@@ -24,7 +24,7 @@ from kato_tasks.engine.wakeup import Slice
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.instrumentation import say
 from kato_tasks.ports import Parked, Unpark
-from kato_tasks.waking import wake
+from kato_tasks.waking import wake, wake_soon
 
 log = logging.getLogger(__name__)
 _answers = threading.local()
@@ -61,10 +61,12 @@ def parked_text(stored: Mapping[str, Any], place: Place) -> str:
 
 
 def slice_done(rt: Runtime, done: Slice) -> None:
-    """After a slice: complete the parked tasks whose results are there, and wake what is due again."""
+    """After a slice: complete the parked tasks whose results are there, and wake what is due again, now or soon."""
     complete(rt, ((done.lane_of[parked.session], parked) for parked in done.completed))
     if done.due_lanes:
         wake(rt, {partition_of(lane) for lane in done.due_lanes})
+    if done.due_soon:
+        wake_soon(rt, {partition_of(lane): due_ms for lane, due_ms in done.due_soon.items()})
 
 
 def complete(rt: Runtime, parked: Iterable[tuple[str, Parked]]) -> None:

@@ -108,12 +108,27 @@ class AppendedBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """Why a task's event is not in KATO yet: how its session stands.
+
+    ``cursor``: how far it was applied. ``error``: what its last try met, or ''. ``parked``: it waits for a person.
+    ``now_ms`` by the store's clock, and ``due_ms``: when the session is due (0: it is at work, or has nothing to do).
+    """
+
+    cursor: int
+    error: str
+    parked: bool
+    now_ms: int
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """What a task found on arrival: exactly one of these; with none of them it waits.
 
     ``applied``: the event is in KATO and its result has expired; ``node`` is its session's. ``dead``: it is a dead
     letter (JSON, empty when that was discarded). ``unknown``: the store has no such event, or no longer.
-    ``full``: so many tasks wait for this event that no other may.
+    ``full``: so many tasks wait for this event that no other may. ``waits``: it waits, and was only looked for.
     """
 
     result: str | None = None
@@ -123,6 +138,7 @@ class Claimed:
     dead: str | None = None
     unknown: bool = False
     full: bool = False
+    waits: Waits | None = None
 
 
 # ------------------------------------------------------- store operations

@@ -15,6 +15,7 @@ from celery.app.routes import Router
 from kombu import Exchange, Queue
 
 from kato_tasks.domain.ids import queue_of
+from kato_tasks.quiet_amqp import QuietAMQP
 from kato_tasks.settings import settings
 
 EXCHANGE = Exchange("kato", type="direct", durable=True)
@@ -122,7 +123,7 @@ class OwnRouter(LaneRouter):
         return super().expand_destination(route)
 
 
-class OwnAMQP(AMQP):
+class OwnAMQP(QuietAMQP):
     """Of our own app: the application's own queue is known, and consumed only where ``-Q`` names it."""
 
     queues_cls = PatternQueues
@@ -145,7 +146,7 @@ def for_a_host(base: type[AMQP]) -> type[AMQP]:
     class HostedQueues(PatternQueues, queues_base):  # type: ignore[misc, valid-type]
         pass
 
-    class HostedAMQP(base):
+    class HostedAMQP(QuietAMQP, base):
         kato_hosted = True
         kato_home = True
         """False once another app is the home of our tasks"""

@@ -118,13 +118,13 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
     return done.lanes
 
 
-@_task(base=HomeTask, name="kato_tasks.sweep", ignore_result=True)
+@_task(base=HomeTask, name="kato_tasks.sweep", ignore_result=True, send_events=False)
 def sweep() -> int:
     """A round of the sweep, from beat: lost wake-ups, kept messages, what dead workers left; partitions with any."""
     return sweeping.sweep(runtime())
 
 
-@_task(base=HomeTask, name="kato_tasks.keep_alive", ignore_result=True)
+@_task(base=HomeTask, name="kato_tasks.keep_alive", ignore_result=True, send_events=False)
 def keep_alive() -> int:
     """Have the lanes write to the KATO sessions that would expire soon though they are in use; how many."""
     return sweeping.keep_alive(runtime())

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import math
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kato_tasks.bootstrap import WAKE_SECONDS, Runtime
 from kato_tasks.celery_app import CONTROL_QUEUE, home
 from kato_tasks.domain.ids import queue_of
+from kato_tasks.errors import StoreUnavailable
 from kato_tasks.instrumentation import say
 
 log = logging.getLogger(__name__)
@@ -31,6 +36,66 @@ def wake(rt: Runtime, partitions: Iterable[int]) -> None:
             # OperationalError as a rule, but kombu also lets other errors of a dead connection through.
             say(log, logging.WARNING, "wakeup.unsent", shard=shard, error=exc)
             return
+
+
+class _Alarm:
+    """Wake-ups that are to be sent a moment from now, by one thread that ends with the last of them.
+
+    It may forget: what it loses in a process that ends, or by a clock that is off, the sweep finds a second later.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: dict[int, float] = {}
+        self._rings = False
+
+    def set(self, rt: Runtime, due_ms: Mapping[int, int]) -> None:
+        with self._lock:
+            for partition, due in due_ms.items():
+                self._due[partition] = min(due / 1000 + _AFTER_SECONDS, self._due.get(partition, math.inf))
+            if self._rings:
+                return
+            self._rings = True
+        threading.Thread(target=self._ring, args=(rt,), name="kato-alarm", daemon=True).start()
+
+    def _ring(self, rt: Runtime) -> None:
+        while True:
+            with self._lock:
+                now = time.time()
+                ready = [partition for partition, due in self._due.items() if due <= now]
+                for partition in ready:
+                    del self._due[partition]
+                if not ready and not self._due:
+                    self._rings = False
+                    return
+                pause = min(self._due.values(), default=now) - now
+            if ready:
+                try:
+                    wake(rt, ready)
+                except StoreUnavailable as exc:
+                    say(log, logging.WARNING, "wakeup.unsent", error=exc)
+            elif pause > 0:
+                time.sleep(min(pause, _PAUSE_SECONDS))
+
+
+_AFTER_SECONDS = 0.01
+"""A wake-up that comes before its lane is due finds nothing to do."""
+_PAUSE_SECONDS = 0.05
+"""Another lane may be due sooner than the one that the thread sleeps for."""
+_alarm = _Alarm()
+
+
+def _after_fork() -> None:
+    global _alarm
+    _alarm = _Alarm()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def wake_soon(rt: Runtime, due_ms: Mapping[int, int]) -> None:
+    """Wake each of the partitions when it is due (ms by the store's clock), which is within the sweep's second."""
+    _alarm.set(rt, due_ms)
 
 
 def overtake(rt: Runtime, shards: Iterable[int]) -> None:

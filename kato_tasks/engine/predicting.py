@@ -32,9 +32,11 @@ def predict(lane: LaneContext, work: Work) -> Step[Proceeded]:
     if work.cursor <= work.mark:
         # An empty STM predicts nothing, and KATO might show another session's future_potentials.
         return (yield from answered(lane, work, {}))
-    if work.now_ms - work.learned_ms < PREDICT_AFTER_LEARN_MS:
-        wait = PREDICT_AFTER_LEARN_MS - (work.now_ms - work.learned_ms)
-        why = "waiting until the session's own new pattern can be seen"
+    learned_ago = work.now_ms - work.learned_ms
+    # A learn that lies ahead was written down before the store's clock went back: it is no reason to wait for hours.
+    if 0 <= learned_ago < PREDICT_AFTER_LEARN_MS:
+        wait = PREDICT_AFTER_LEARN_MS - learned_ago
+        why = "waiting until KATO shows the pattern that a session of this node has just learned"
         return (yield from ask(Defer(lane.held, work.session, wait, work.attempts, work.unsent, why, go_on=lane.go_on)))
     # There is an STM to keep, so a session without a live KATO session is rebuilt and bound here.
     binding, _ = yield from bound(lane, work)

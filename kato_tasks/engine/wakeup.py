@@ -49,6 +49,8 @@ QUIET_SECONDS = 0.03
 """A task whose calls to KATO brought nothing for so long leaves them to the background."""
 ROOM_SECONDS = 0.25
 """A wake-up waits so long for KATO to have room for more lanes, and ends: its slot is for tasks, too."""
+SOON_MS = 500
+"""A lane that is due within so long is not left to the sweep, which looks once a second."""
 BACKGROUND_LANES = 1_000
 """Lanes that the background of a process takes at most. They come to be so many only where the result backend cannot
 keep up with what ends there; a task then waits for its own calls, which slows all of it down to the backend's pace."""
@@ -79,12 +81,16 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What one slice did: parked tasks whose results are there, and which lanes are due again already."""
+    """What one slice did: parked tasks whose results are there, and which lanes are due again already, or soon.
+
+    ``due_soon``: lane → ms by the store's clock, for a wait that is shorter than the sweep's rounds.
+    """
 
     lanes: int
     completed: tuple[Parked, ...]
     lane_of: dict[str, str]
     due_lanes: frozenset[str]
+    due_soon: dict[str, int] = field(default_factory=dict)
     over: bool = False
     """the slice ended before every partition was found empty: there may be more to do"""
 
@@ -334,6 +340,7 @@ def _slice(finished: Sequence[Finished[Drained]], *, over: bool = False) -> Slic
     completed: list[Parked] = []
     lanes: dict[str, str] = {}
     due: set[str] = set()
+    soon: dict[str, int] = {}
     now = time.time() * 1000 + 100  # the store's clock may be a little ahead
     for end in finished:
         if end.value is not None:
@@ -341,6 +348,8 @@ def _slice(finished: Sequence[Finished[Drained]], *, over: bool = False) -> Slic
             lanes.update((parked.session, end.value.lane) for parked in end.value.completed)
             if 0 <= end.value.due_ms <= now:
                 due.add(end.value.lane)
+            elif now < end.value.due_ms <= now + SOON_MS:
+                soon[end.value.lane] = end.value.due_ms
         elif isinstance(end.error, LeaseLost):
             say(log, logging.WARNING, "lane.lost", lane=end.key, reason=end.error)
         elif isinstance(end.error, StoreUnavailable):
@@ -348,4 +357,4 @@ def _slice(finished: Sequence[Finished[Drained]], *, over: bool = False) -> Slic
             say(log, logging.WARNING, "store.unavailable", lane=end.key, error=end.error)
         elif end.error is not None:
             say(log, logging.ERROR, "lane.failed", lane=end.key, error=end.error, exc_info=end.error)
-    return Slice(len(finished), tuple(completed), lanes, frozenset(due), over)
+    return Slice(len(finished), tuple(completed), lanes, frozenset(due), soon, over)

@@ -23,7 +23,7 @@ from kombu import pools
 from kato_tasks.bootstrap import forget_runtime
 from kato_tasks.celery_app import EXCHANGE, app, configuration
 from kato_tasks.settings import settings
-from tests.services import KatoServer, RabbitmqServer, RedisServer, Service
+from tests.services import LOOPBACK, KatoServer, RabbitmqServer, RedisServer, Service
 from tests.waiting import wait_until
 
 CHECKOUT = str(Path(__file__).resolve().parents[2])
@@ -68,6 +68,27 @@ class Worker(CeleryProcess):
     def __init__(self, directory: Path, environment: dict[str, str], *options: str) -> None:
         words = ("worker", "--loglevel", "INFO", "--hostname", f"{directory.name}@test", *options)
         super().__init__(directory, environment, *words)
+
+
+class Flower(CeleryProcess):
+    name = "flower"
+
+    def command(self) -> list[str]:
+        return [*super().command(), f"--address={LOOPBACK}", f"--port={self.port}", "--persistent=False"]
+
+    @property
+    def address(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def ask(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.address}{path}", timeout=10) as answer:  # noqa: S310  an address of ours
+            return json.loads(answer.read())
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.ask("/api/workers"))
+        except OSError:
+            return False
 
 
 class System:

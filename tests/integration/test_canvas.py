@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,29 +18,12 @@ from kato_tasks.celery_app import app
 from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.results import Predicted
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict
-from tests.integration.system import CeleryProcess, Json, Redelivery, System, drained
+from tests.integration.system import Flower, Json, Redelivery, System, drained
 from tests.integration.user_tasks import remember, remember_failure
-from tests.services import LOOPBACK, KatoServer, RedisServer
+from tests.services import KatoServer, RedisServer
 from tests.waiting import wait_until
 
 PATIENCE = 30
-
-
-class Flower(CeleryProcess):
-    name = "flower"
-
-    def command(self) -> list[str]:
-        return [*super().command(), f"--address={LOOPBACK}", f"--port={self.port}", "--persistent=False"]
-
-    def ask(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}{path}", timeout=10) as answer:
-            return json.loads(answer.read())
-
-    def answers(self) -> bool:
-        try:
-            return bool(self.ask("/api/workers"))
-        except OSError:
-            return False
 
 
 @pytest.fixture(scope="module")

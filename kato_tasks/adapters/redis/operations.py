@@ -171,6 +171,9 @@ def _claim(op: ports.Claim, keep: Retention) -> ScriptCall:
             return ports.Claimed(applied=True, node=raw[1])
         if raw[0] == "dead":
             return ports.Claimed(dead=raw[1])
+        if raw[0] == "busy":
+            _, cursor, error, parked, now_ms, due_ms = raw
+            return ports.Claimed(waits=ports.Waits(cursor, error, bool(parked), now_ms, due_ms))
         return ports.Claimed(unknown=raw[0] == "unknown", full=raw[0] == "full")
 
     return ScriptCall(

@@ -367,6 +367,49 @@ def test_a_predict_tells_how_many_holders_took_it_up_and_said_nothing(log: Log) 
     assert [*seen, lives.asked_before, again.asked_before, then.asked_before] == [0, 1, 2, 3, 0, 0]
 
 
+def learned(log: Log, held: ports.Held, work: ports.Work, pattern: str = "PTRN|a") -> ports.Proceeded:
+    """Commit the learn that is next."""
+    end = work.cursor + 1
+    commit = ports.Commit(
+        held, work.session, new_token(), work.cursor, end, None, mark=end, learned=(pattern, 1), go_on=False
+    )
+    return log.do(commit)
+
+
+def test_a_predict_tells_when_a_session_of_its_lane_learned_last_before_it_was_taken_up(log: Log) -> None:
+    """Falls without the `le` of the lane in commit.lua and _lib.lua: the pattern is another session's."""
+    log.append("n", learn("a", "l1"))
+    learned(log, log.held("n", "t1"), log.taken("n", "t1"))
+    log.append("n", predict("b", "p1"))
+    first = log.taken("n", "t2")
+    assert 0 <= first.now_ms - first.learned_ms < 5_000
+    log.do(ports.Defer(log.held("n", "t2"), "b", 0, 0, 0, "waits", go_on=False))
+    # What is learned from now on was not there when it was asked.
+    log.append("n", learn("c", "l2"))
+    time.sleep(0.02)
+    token = "t3"
+    works = [log.comes("n", token)]
+    if works[0].session == "b":
+        log.do(ports.Defer(log.held("n", token), "b", 50, 0, 0, "waits", go_on=False))
+        works.append(log.comes("n", token))
+    assert works[-1].session == "c"
+    learned(log, log.held("n", token), works[-1], "PTRN|c")
+    again = log.comes("n", "t4")
+    assert again.asked == "p1"
+    assert first.learned_ms <= again.learned_ms <= first.now_ms
+    log.commit(log.held("n", "t4"), again, answers="p1", go_on=False)
+    # The next predict of that session is a new one.
+    log.append("n", predict("b", "p2"))
+    assert log.taken("n", "t5").learned_ms > first.now_ms
+
+
+def test_an_observation_is_not_told_what_other_sessions_learned(log: Log) -> None:
+    log.append("n", learn("a", "l1"))
+    learned(log, log.held("n", "t1"), log.taken("n", "t1"))
+    log.append("n", observation("b", "b-1"))
+    assert log.taken("n", "t2").learned_ms == 0
+
+
 def test_failed_rebuilds_are_counted_until_one_succeeds(log: Log) -> None:
     log.append("n", *numbered("a", 1, 3))
     held = log.held("n", "t")

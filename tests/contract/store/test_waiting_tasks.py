@@ -51,7 +51,10 @@ def test_a_claim_that_finds_nothing_due_leaves_the_lane_free(log: Log) -> None:
     log.append("n", *numbered("ill", 1, 1))
     log.taken("n", "t")
     log.do(ports.Defer(log.held("n", "t"), "ill", 60_000, 1, 0, "why"))
-    assert log.claim("n", "ill", "ill-1", token="u") == ports.Claimed()
+    waits = log.claim("n", "ill", "ill-1", token="u").waits
+    assert waits is not None
+    assert 59_000 < waits.due_ms - waits.now_ms <= 60_000
+    assert waits == ports.Waits(0, "why", False, waits.now_ms, waits.due_ms)
     assert not list(log.redis.scan_iter("*:lease:*"))
     assert log.lease("n", "v") is None
 
@@ -59,8 +62,17 @@ def test_a_claim_that_finds_nothing_due_leaves_the_lane_free(log: Log) -> None:
 def test_a_claim_without_a_task_parks_nothing(log: Log) -> None:
     log.append("n", *numbered("a", 1, 1))
     log.taken("n", "t")
-    assert log.claim("n", "a", "a-1", token="u") == ports.Claimed()
+    assert log.claim("n", "a", "a-1", token="u").waits is not None
     assert not list(log.redis.scan_iter("*:w:*"))
+
+
+def test_a_claim_says_that_its_session_waits_for_a_person(log: Log) -> None:
+    log.append("n", *numbered("a", 1, 3))
+    log.commit(log.held("n", "t"), log.taken("n", "t"), to=1)
+    log.do(ports.Park(log.held("n", "t"), "a", '{"reason": "why"}', go_on=False))
+    waits = log.claim("n", "a", "a-3", position=3).waits
+    assert waits is not None
+    assert (waits.cursor, waits.parked) == (1, True)
 
 
 def test_a_parked_task_comes_back_with_the_commit_of_its_event(log: Log) -> None:
@@ -192,7 +204,7 @@ def test_a_claim_beyond_the_logs_end_finds_no_event(log: Log) -> None:
 def test_an_event_of_a_long_log_is_found_at_its_position(log: Log) -> None:
     log.append("n", *numbered("a", 1, 300))
     for position in (1, 2, 150, 299, 300):
-        assert log.claim("n", "a", f"a-{position}", position=position) == ports.Claimed()
+        assert log.claim("n", "a", f"a-{position}", position=position).waits is not None
     log.drained("n")
     for position in (1, 2, 150, 299, 300):
         assert log.claim("n", "a", f"a-{position}", position=position).applied

@@ -64,15 +64,16 @@ def test_a_predict_over_a_gap_is_fenced_first() -> None:
 
 
 @pytest.mark.parametrize("ago", [0, 1, 299])
-def test_a_predict_waits_out_300_ms_after_its_sessions_own_learn(ago: int) -> None:
+def test_a_predict_waits_out_300_ms_after_the_learn_that_it_is_to_see(ago: int) -> None:
     world = asking(learned_ms=NOW_MS - ago)
     world.turn()
     assert world.trace == ["defer"]
     assert world.the(ports.Defer).wait_ms == 300 - ago
 
 
-def test_a_predict_does_not_wait_300_ms_after_a_learn() -> None:
-    world = asking(learned_ms=NOW_MS - 300)
+@pytest.mark.parametrize("ago", [300, -3_600_000])
+def test_a_predict_does_not_wait_300_ms_after_a_learn_nor_for_a_clock_that_went_back(ago: int) -> None:
+    world = asking(learned_ms=NOW_MS - ago)
     world.kato("cognition-data", holds(stm_of("ab"))).kato("predictions", SEEN)
     world.turn()
     assert world.trace[-1] == "commit 2"

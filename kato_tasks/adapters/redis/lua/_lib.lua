@@ -6,7 +6,8 @@
 --   ready            zset    lane -> due ms (while leased: when the lease ends)
 --   lease:<lane>     string  fencing token, expires
 --   lane:<lane>      hash    seq (how many events were applied in the lane), node (first node_id seen), known
---                            (a pattern that it learned), ltm_lost and rebuild_wanted (its patterns are in doubt)
+--                            (a pattern that it learned), le (ms of the last learn of any of its sessions),
+--                            ltm_lost and rebuild_wanted (its patterns are in doubt)
 --   order:<lane>     list    "<first seq> <from> <to> <ms>\n<session>" for each commit
 --   pend:<lane>      zset    session -> due ms: sessions with something to do
 --   since            zset    session -> ms at which its oldest unapplied event was appended
@@ -20,6 +21,7 @@
 --                            a task came to wait after its event was appended without one) rf (rebuilds that failed
 --                            in a row) gr (the run of the store in which it gave up its KATO session to another)
 --                            pa (holders that took up its first predict, one after the other, and said nothing)
+--                            pt (ms at which its first predict was taken up for the first time)
 --                            ro (events that its KATO session holds in another order than KATO made them in)
 --   exp              zset    session with an STM -> ms at which its KATO session expires
 --   log:<session>    list    entries, position 1 first
@@ -225,16 +227,21 @@ local function piece(lane, token, session, max_events, max_bytes, now)
     end
     if full then break end
   end
-  local till, before = 0, 0
+  local till, before, learned = 0, 0, tonumber(h[12] or 0) or 0
   if asked ~= '' then
     till = tonumber(call('HGET', P .. 'until:' .. session, asked) or 0) or 0
+    -- A predict is to see what any session of its lane learned before it was asked. What the others learn after it was
+    -- first taken up does not count: a lane that learns all the time would hold it up for ever.
+    call('HSETNX', s, 'pt', now)
+    local others = tonumber(call('HGET', P .. 'lane:' .. lane, 'le') or 0) or 0
+    learned = math.max(learned, math.min(others, tonumber(call('HGET', s, 'pt')) or now))
     -- Counted before anybody asks: of a holder that dies of the answer nothing else is left.
     if not h[17] then before = call('HINCRBY', s, 'pa', 1) - 1 end
   end
   if not h[13] then call('HSET', s, 'cr', token) end
   return { lane, session, h[1] or '', head, cur, tonumber(h[4] or 0) or 0, text_at(h, 13), text_at(h, 17),
     tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, h[7] or '', asked, now,
-    entries, h[10] and 1 or 0, tonumber(h[11] or 0) or 0, tonumber(h[12] or 0) or 0,
+    entries, h[10] and 1 or 0, tonumber(h[11] or 0) or 0, learned,
     tonumber(h[21] or 0) or 0, till, before, h[22] or '' }
 end
 

@@ -3,7 +3,8 @@
 --       8 lease ms, 9 events and 10 bytes at most in a piece of work, 11 what stands in for a position
 --       (see `standing`), 12 how many requests of one event are parked at most.
 -- Returns { 'result', json } | { 'applied', node } (its result expired) | { 'dead', letter } | { 'unknown', '' }: the
---   store has no such event | { 'work', work } | { 'parked' } | { 'busy' } (no task id was given) | { 'full' }.
+--   store has no such event | { 'work', work } | { 'parked' } | { 'full' } | { 'busy',
+--   cursor, what its session's last try met or '', 1 if it is parked, now, ms at which it is due } (no task id was given).
 local now = now_ms()
 even_if_full()
 local lane, session, event_id, position, token = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[7]
@@ -23,7 +24,12 @@ if token ~= '' and call('SET', P .. 'lease:' .. lane, token, 'NX', 'PX', ARGV[8]
 end
 where, found = standing(session, event_id, position, ARGV[11], now)
 if where ~= 'waiting' then return { where, found } end
-if ARGV[5] == '' then return { 'busy' } end
+if ARGV[5] == '' then
+  -- What a person is told who asks why it waits.
+  local stands = call('HMGET', P .. 's:' .. session, 'cur', 'err', 'pk')
+  local due = tonumber(call('ZSCORE', P .. 'pend:' .. lane, session) or 0) or 0
+  return { 'busy', tonumber(stands[1] or 0) or 0, stands[2] or '', stands[3] and 1 or 0, now, due }
+end
 local w = P .. 'w:' .. key
 if call('HLEN', w) >= tonumber(ARGV[12]) and call('HEXISTS', w, ARGV[5]) == 0 then return { 'full' } end
 call('HSET', w, ARGV[5], ARGV[6])

@@ -29,7 +29,7 @@ end
 if not repeated then
   if tonumber(h[1]) ~= from or (h[3] and h[3] ~= call_id) then return { -1 } end
   settled(lane, session)
-  call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft', 'rf', 'pa')
+  call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft', 'rf', 'pa', 'pt')
   call('HSET', s, 'cur', to, 'lc', call_id)
   if h[4] and to >= tonumber(h[4]) then call('HDEL', s, 'wt') end
   -- A store that went back forgot who gave that KATO session up, and may have it bound there: never to two.
@@ -76,7 +76,7 @@ if not repeated then
     call('SADD', P .. 'parked', session)
   end
   if ARGV[18] ~= '' then
-    call('HSET', P .. 'lane:' .. lane, 'known', ARGV[18])
+    call('HSET', P .. 'lane:' .. lane, 'known', ARGV[18], 'le', now)
     local learned = P .. 'learned:' .. lane
     call('HSET', learned, ARGV[18], ARGV[19] .. ' ' .. now)
     call('PEXPIRE', learned, 2000)
