@@ -454,12 +454,14 @@ def test_own_tasks_have_a_queue_that_a_stock_worker_does_not_consume(told: Told)
         print(json.dumps([[route({}, name)["queue"].name for name in names], route({"queue": "mine"}, "shop.notify")
             ["queue"].name, "mine" in app.amqp.queues, "kato.own" in stock, len(stock),
             list(app.amqp.queues.consume_from),
-            said(route, {"queue": "kato.lane.99"}, "shop.notify"), said(app.amqp.queues.select, ["mine"])]))
+            said(route, {"queue": "kato.lane.99"}, "shop.notify"), said(route, {"queue": "mine"}, "kato_tasks.observe"),
+            said(app.amqp.queues.select, ["mine"])]))
     """
-    routed, mine, known, consumed, stock, selected, no_lane, mistyped = told(program)
+    routed, mine, known, consumed, stock, selected, no_lane, not_ours, mistyped = told(program)
     assert routed == ["kato.control", "kato.control", "kato.own"]
     assert (mine, known, consumed, stock, selected) == ("mine", False, False, 16 + 2, ["kato.own"])
     assert no_lane.startswith("QueueNotFound")
+    assert not_ours.startswith("QueueNotFound")
     assert mistyped.startswith("KeyError")
 
 
