@@ -128,7 +128,8 @@ class RedisStore:
             errors = {i: answer for i, answer in raw.items() if isinstance(answer, Exception)}
             again = {i: calls[i] for i, error in errors.items() if isinstance(error, NoScriptError)}
             if again:
-                for name in NAMES:
+                # These alone: whoever flushes the scripts meanwhile must not be ahead of us for ever.
+                for name in {call.script for call in again.values() if call.script is not None}:
                     self.redis.script_load(script(name).text)
                 errors = self._run(again, run)
                 raw |= errors
