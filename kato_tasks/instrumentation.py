@@ -124,6 +124,10 @@ class VisibleFormatter(logging.Formatter):
         self.inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
+        if not record.exc_info and not record.exc_text:
+            text = self.inner.format(record)
+            if text.isascii() and text.isprintable():
+                return text  # as nearly all are: a worker logs several lines a task
         shown = copy.copy(record)
         if isinstance(record.args, Mapping):
             shown.args = {name: _shown(value) for name, value in record.args.items()}
