@@ -99,7 +99,7 @@ class LaneRouter(Router):
     def route(self, options: Any, name: str, args: Any = (), kwargs: Any = None, task_type: Any = None) -> Any:
         if name.startswith(OURS):
             rest = {key: value for key, value in options.items() if key not in _DESTINATION}
-            return self.expand_destination({**rest, "queue": options.get("queue") or CONTROL_QUEUE})
+            return Router.expand_destination(self, {**rest, "queue": options.get("queue") or CONTROL_QUEUE})
         return super().route(options, name, args, kwargs, task_type)
 
 
