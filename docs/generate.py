@@ -276,7 +276,7 @@ def commands_page(page: str) -> str:
 
 
 def _command(command: click.Command, words: tuple[str, ...]) -> list[str]:
-    context = click.Context(command, info_name=" ".join(words))
+    context = click.Context(command, info_name=" ".join(words), help_option_names=["-h", "--help"])
     lines: list[str] = []
     if len(words) > 1:
         usage = " ".join([*words, *command.collect_usage_pieces(context)])

@@ -89,7 +89,7 @@ def check_store(url: str) -> str:
     """The address of a Redis, as redis-py takes it."""
     if _scheme(url, "redis://host:port/db") not in ("redis", "rediss", "unix"):
         remedy = "unix:///path/to/redis.sock" if url.startswith("redis+socket:") else "redis://host:port/db"
-        raise ValueError(f"{hide_secrets(url)!r} is no Redis address; write {remedy}")
+        raise ValueError(f"{hide_secrets(url)!r} is not the address of a Redis; write {remedy}")
     return url
 
 

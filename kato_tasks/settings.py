@@ -57,7 +57,8 @@ class Settings(BaseModel):
     archive_url: str = Field("", description="empty: the archive comes with a later release; Redis keeps everything")
     kato_urls: tuple[str, ...] = Field(
         ("http://127.0.0.1:8000",),
-        description="KATO instances, comma-separated, all on one set of stores; `user:password@` is sent as Basic auth",
+        description="addresses of KATO's instances, with commas between them; all must use the same Redis, ClickHouse "
+        "and Qdrant; `user:password@` is sent as Basic auth",
     )
     kato_transport: Literal["fast", "httpx"] = Field(
         "fast", description="the client of KATO: the own one, or httpx, which knows proxies and HTTP/2"
@@ -101,7 +102,10 @@ class Settings(BaseModel):
         default_factory=dict, description="more keys of KATO's session config, as JSON"
     )
     kato_settle_seconds: float = Field(
-        1.0, ge=0.2, description="how long after a DELETE a learn may still land (several server processes: add theirs)"
+        1.0,
+        ge=0.2,
+        description="how long after a DELETE a learn that was under way may still land; add KATO's own request timeout "
+        "where it runs several server processes",
     )
 
     verify_last: bool = Field(
@@ -138,11 +142,12 @@ class Settings(BaseModel):
     on_exhausted: Literal["park", "dead_letter"] = Field("park", description="an event whose attempts are used up")
 
     on_unknown_learn: Literal["go_on", "park"] = Field(
-        "go_on", description="a learn whose outcome nobody can know (it is counted, and its node marked for rebuild)"
+        "go_on",
+        description="a learn whose outcome cannot be found out; it is counted, and its session goes on or is parked",
     )
 
     dedupe_days: float = Field(7.0, gt=0, description="how long event ids are remembered, at least")
-    result_seconds: int = Field(86_400, ge=60, description="how long a result is kept that nobody was told")
+    result_seconds: int = Field(86_400, ge=60, description="how long a result is kept while no task has fetched it")
     store_full_share: float = Field(
         0.9, gt=0, le=1, description="above this share of the store's maxmemory events are refused and drains go on"
     )

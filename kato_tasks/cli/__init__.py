@@ -18,9 +18,9 @@ kato = LazyGroup(
         "import": "kato_tasks.cli.importing:import_file",
         "sessions": "kato_tasks.cli.sessions:sessions",
         "dead-letters": "kato_tasks.cli.dead_letters:dead_letters",
+        "acknowledge": "kato_tasks.cli.acknowledging:acknowledge",
         "status": "kato_tasks.cli.status:status",
         "wait": "kato_tasks.cli.status:wait",
-        "acknowledge": "kato_tasks.cli.acknowledging:acknowledge",
         "health": "kato_tasks.cli.health:health",
         "config": "kato_tasks.cli.config:config",
         "up": "kato_tasks.cli.stack:up",
@@ -29,8 +29,8 @@ kato = LazyGroup(
     sections={
         "Run everything on this machine": ("up", "demo"),
         "Bring events in": ("import",),
-        "Look": ("status", "wait", "config"),
-        "Look, and mend": ("sessions", "dead-letters"),
+        "Look": ("status", "wait", "config", "health"),
+        "Look, and mend": ("sessions", "dead-letters", "acknowledge"),
     },
     help="Events to KATO: once, in session order, whatever dies. Settings: KATO_TASKS_* (see `config`).",
     epilog="Data goes to stdout, talk to stderr; --json where a script reads. Exit codes: 0 well; 1 bad input, not "

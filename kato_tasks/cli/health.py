@@ -6,10 +6,11 @@ import sys
 
 import click
 
+from kato_tasks.cli.lazy import Group
 from kato_tasks.cli.output import talk
 
 
-@click.group()
+@click.group(cls=Group)
 def health() -> None:
     """Does a process do its work? Exit code 0, or 1 and a sentence: for health checks."""
 

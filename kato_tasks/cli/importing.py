@@ -92,7 +92,7 @@ def import_file(as_json: bool, strict: bool, rejects: Path | None, **words: Any)
     time, strings, vectors and emotives. Where rows that were imported are gone from FILE or differ, nothing is
     appended, and a sentence says what differs and which option decides.
 
-    Rows that are no events go to the rejects file. Mend the text in its "raw" and import it like any file: it says
+    Rows that are not valid events go to the rejects file. Correct the text in its "raw" and import it: the file says
     itself how its rows are mapped and from which source they come. A last line without a line end may be half of
     one that is being written: it is left for the next import, and so are the learns, unless --last-line says that
     FILE is complete.

@@ -152,7 +152,7 @@ def _number(name: str, column: str, cell: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise RowRejected(f"emotives.{name}: {cell[:60]!r} in column {column!r} is no number") from None
+        raise RowRejected(f"emotives.{name}: {cell[:60]!r} in column {column!r} is not a number") from None
 
 
 def _cell(row: Mapping[str, Any], column: str) -> str:

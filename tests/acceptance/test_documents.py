@@ -119,7 +119,7 @@ def test_a_number_before_a_setting_is_its_default(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_that_is_named_exists(page: Path) -> None:
-    context = click.Context(kato)
+    context = click.Context(kato, help_option_names=["-h", "--help"])
     for words in re.findall(r"kato-tasks ((?:[a-z][a-z-]* ?)+)", text_of(page)):
         name, *rest = words.split()
         command = kato.get_command(context, name)

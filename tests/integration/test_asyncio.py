@@ -62,7 +62,9 @@ def system(
     )
     with system.here():
         system.empty()
-        with system.workers(["--pool", "threads", "--concurrency", "4", "--include", "tests.integration.user_tasks"]):
+        with system.workers(
+            ["--pool", "threads", "--concurrency", "4", "--include", "tests.integration.user_tasks", "-Q", "kato.*"]
+        ):
             yield system
 
 

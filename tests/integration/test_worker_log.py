@@ -118,7 +118,7 @@ def test_a_kato_that_stands_still_is_in_the_log_once_within_seconds_and_again_wh
     answers = [observe.delay(session, {"strings": ["b"]}), observe.delay(new_name("too"), {"strings": ["b"]})]
     assert said.comes(f"waits at position 2 of session {session!r}")
     line = said.comes("kato.troubled", 9)
-    assert f"url={started.gateway.url} reason=it has not answered for 4 s; 1 call under way" in line
+    assert re.search(rf"url={started.gateway.url} reason=it has not answered for 4 s; [12] calls? under way", line)
     system.kato.resume()
     for answer in answers:
         answer.get(timeout=PATIENCE)

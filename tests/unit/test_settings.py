@@ -129,7 +129,7 @@ def test_a_setting_given_in_code_by_another_name_is_refused() -> None:
         ("RESULT_BACKEND", f"http://u:{SECRET}@x", "KATO_TASKS_RESULT_BACKEND: 'http://u:***@x' is no result backend"),
         ("STORE_URL", "redis+socket:///x", "write unix:///path/to/redis.sock"),
         ("STORE_URL", f"redis://:{SECRET}@h:6379/events", "names no database of Redis: those are numbers"),
-        ("STORE_URL", "amqp://x", "KATO_TASKS_STORE_URL: 'amqp://x' is no Redis address"),
+        ("STORE_URL", "amqp://x", "KATO_TASKS_STORE_URL: 'amqp://x' is not the address of a Redis"),
         ("ARCHIVE_URL", "postgresql://nowhere/x", "KATO_TASKS_ARCHIVE_URL: the archive comes with a later release"),
         (
             "RENEW_SECONDS",

@@ -89,7 +89,7 @@ def connect(url: str, *, timeout: float = 5.0, run: StoreRun | None = None) -> r
 
 
 def not_an_address(exc: ValueError) -> ConfigurationError:
-    return ConfigurationError(f"STORE_URL is no Redis address ({exc}); write redis://host:port/db")
+    return ConfigurationError(f"STORE_URL is not the address of a Redis ({exc}); write redis://host:port/db")
 
 
 class RedisStore:

@@ -81,7 +81,7 @@ def test_wait_does_not_wait_for_a_person(cli: Cli, live: Runtime) -> None:
     dead_letters.park(live, "x", "for a test")
     ran = cli("wait", "--timeout", "60")
     assert ran.code == 1
-    assert "2 events of 1 parked session wait for a person" in ran.err
+    assert "2 events of 1 parked session wait until a person resumes them" in ran.err
 
 
 def test_config_prints_the_effective_settings_without_secrets(cli: Cli) -> None:

@@ -35,7 +35,7 @@ def all_commands(
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield words, command
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, help_option_names=["-h", "--help"])
         for name in command.list_commands(context):
             found = command.get_command(context, name)
             assert found is not None
@@ -83,7 +83,8 @@ def test_help_is_in_an_order_that_says_what_each_is_for_and_names_the_exit_codes
     cli.inside = True
     out = cli("--help").out
     order = re.findall(r"^  ([a-z-]+)  ", out[out.index("Run everything") :], re.MULTILINE)
-    assert order == ["up", "demo", "import", "status", "wait", "config", "sessions", "dead-letters"]
+    looking = ["status", "wait", "config", "health"]
+    assert order == ["up", "demo", "import", *looking, "sessions", "dead-letters", "acknowledge"]
     told = " ".join(out.split())
     assert "Exit codes: 0 well; 1 bad input, not healthy, or not done in time; 2 wrong options" in told
     assert "..." not in out[out.index("Run everything") :], "no description is cut"

@@ -84,7 +84,7 @@ def test_a_ragged_row_is_rejected_with_both_widths() -> None:
 
 
 def test_an_emotive_that_is_no_number_is_rejected_by_name_and_column() -> None:
-    with pytest.raises(RowRejected, match=r"emotives\.sentiment: 'high' in column 'mood' is no number"):
+    with pytest.raises(RowRejected, match=r"emotives\.sentiment: 'high' in column 'mood' is not a number"):
         cells("", "c", "x", "", "high", "", strings=("what",), emotives=(("sentiment", "mood"),))
 
 
