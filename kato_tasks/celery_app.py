@@ -84,6 +84,7 @@ def configuration(config: Settings) -> dict[str, Any]:
         "beat_scheduler": "redbeat.RedBeatScheduler",
         "beat_max_loop_interval": 2,
         "redbeat_redis_url": config.store_url,
+        "redbeat_redis_options": {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True},
         "redbeat_key_prefix": "kt:redbeat:",
         "redbeat_lock_timeout": 15,
     }

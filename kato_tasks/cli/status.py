@@ -160,8 +160,8 @@ def wait(timeout: float, scheduled: bool, quiet: bool) -> None:
         stuck = stuck + 1 if idle and counts.parked else 0
         if stuck == 2:
             raise Failure(
-                f"{count(counts.backlog, 'event')} of {count(counts.parked, 'parked session')} wait until a person resumes "
-                "them: see kato-tasks sessions list --state parked",
+                f"{count(counts.backlog, 'event')} of {count(counts.parked, 'parked session')} wait until a person "
+                "resumes them: see kato-tasks sessions list --state parked",
                 BAD_INPUT,
             )
         now = time.monotonic()

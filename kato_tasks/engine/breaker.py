@@ -53,8 +53,11 @@ class BreakerState(Protocol):
         """True for exactly one caller per interval, who sends the probe."""
         ...
 
-    def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
-        """The instance is in trouble, for so long already; True for the one caller who says so in its log."""
+    def trouble_goes_on(self, url: str, for_seconds: float, *, told: bool = False) -> bool:
+        """The instance is in trouble, for so long already; True for the one caller who says so in its log.
+
+        ``told``: the caller has said it in words of its own, so somebody says the end as well.
+        """
         ...
 
     def trouble_ended(self, url: str) -> float | None:
@@ -118,11 +121,14 @@ class CircuitBreaker:
             return
         with self._lock:
             was_open, view.failures, view.is_open = view.is_open, 0, False
-            was_troubled, view.troubled = view.troubled or was_open, False
+            was_troubled = view.troubled or was_open
+            # Something else may still answer on another route. Then the end is said later, or by another process.
+            view.troubled = was_troubled and bool(MISDIRECTIONS.told(url))
+            is_over = was_troubled and not view.troubled
         if was_open:
             self._close(url)
-        lasted = self._state.trouble_ended(url) if was_troubled else None
-        if lasted is not None and not MISDIRECTIONS.told(url):  # else its own end is said
+        lasted = self._state.trouble_ended(url) if is_over else None
+        if lasted is not None:
             say(log, logging.WARNING, "kato.recovered", url=url, lasted=f"{lasted:.1f}s")
 
     def failed(self, url: str, why: str = "", *, unreached: bool = False, misdirected: bool = False) -> None:
@@ -172,7 +178,7 @@ class CircuitBreaker:
             if now - view.troubled_at < TROUBLE_AGAIN_SECONDS:
                 return
             view.troubled_at = now
-        if self._state.trouble_goes_on(url, for_seconds) and not silently and not MISDIRECTIONS.told(url):
+        if self._state.trouble_goes_on(url, for_seconds, told=silently) and not MISDIRECTIONS.told(url):
             say(log, logging.WARNING, "kato.troubled", url=url, reason=why)
 
     def _close(self, url: str) -> None:

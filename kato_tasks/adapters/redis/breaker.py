@@ -47,7 +47,7 @@ class RedisBreakerState:
         except redis.RedisError:
             return False
 
-    def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+    def trouble_goes_on(self, url: str, for_seconds: float, *, told: bool = False) -> bool:
         trouble = f"kt:{{breaker}}:trouble:{url}"
         try:
             self._redis.set(trouble, f"{self._now_ms() - int(for_seconds * 1000)} 0", nx=True, px=TROUBLE_MS)
@@ -55,12 +55,12 @@ class RedisBreakerState:
             if said == "1":
                 self._redis.pexpire(trouble, TROUBLE_MS)
                 return False
-            if not self._redis.set(f"kt:{{breaker}}:said:{url}", "1", nx=True, px=SAID_MS):
+            if not told and not self._redis.set(f"kt:{{breaker}}:said:{url}", "1", nx=True, px=SAID_MS):
                 return False
             self._redis.set(trouble, f"{since} 1", px=TROUBLE_MS)
         except redis.RedisError:
             return False
-        return True
+        return not told
 
     def trouble_ended(self, url: str) -> float | None:
         try:

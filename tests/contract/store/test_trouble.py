@@ -33,6 +33,14 @@ def test_trouble_that_comes_and_goes_is_said_once_in_a_while_and_one_that_stays_
     assert state.trouble_ended(URL) is not None
 
 
+def test_the_end_is_said_of_trouble_whose_begin_was_told_in_other_words(client: redis.Redis) -> None:
+    state = RedisBreakerState(client)
+    assert state.trouble_goes_on(URL, 0.0)
+    assert state.trouble_ended(URL) is not None
+    assert not state.trouble_goes_on(URL, 0.0, told=True), "right after other trouble, which was said"
+    assert state.trouble_ended(URL) is not None
+
+
 def test_nobody_says_anything_while_the_store_is_away() -> None:
     state = RedisBreakerState(redis.Redis(port=1, socket_connect_timeout=1))
     assert not state.trouble_goes_on(URL, 0.0)

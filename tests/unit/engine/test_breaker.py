@@ -44,10 +44,10 @@ class Shared:
         self.probed[url] = self.now + interval_seconds
         return True
 
-    def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+    def trouble_goes_on(self, url: str, for_seconds: float, *, told: bool = False) -> bool:
         began = url not in self.troubles
         self.troubles.setdefault(url, self.now - for_seconds)
-        return began
+        return began and not told
 
     def trouble_ended(self, url: str) -> float | None:
         since = self.troubles.pop(url, None)

@@ -241,7 +241,7 @@ def test_kato_is_asked_again_once_its_circuit_has_closed() -> None:
         def may_probe(self, url: str, interval_seconds: float) -> bool:
             return True
 
-        def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+        def trouble_goes_on(self, url: str, for_seconds: float, *, told: bool = False) -> bool:
             return False
 
         def trouble_ended(self, url: str) -> float | None:

@@ -238,7 +238,7 @@ class Closed:
     def may_probe(self, url: str, interval_seconds: float) -> bool:
         return False
 
-    def trouble_goes_on(self, url: str, for_seconds: float) -> bool:
+    def trouble_goes_on(self, url: str, for_seconds: float, *, told: bool = False) -> bool:
         return False
 
     def trouble_ended(self, url: str) -> float | None:
