@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import shutil
 import signal
 import socket
@@ -98,8 +97,9 @@ def clients(ports: Mapping[str, int], data: Path, *, concurrency: int, loglevel:
     flower_port = ports["flower"]
     # Without company it need not look for other workers, which takes a second.
     alone = ("--without-mingle", "--without-gossip")
-    # celery's warning about root is meant for servers, and this is nobody's server
-    quiet = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:::celery.platforms"]))
+    # Celery's warning about root is meant for servers, and this is nobody's server. What a user sets for programs of
+    # their own is not for these: with "error" a deprecated call inside Celery would fail a task.
+    quiet = "ignore:::celery.platforms"
     return [
         Part(
             "worker",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = str(Path(__file__).resolve().parents[2])
-HEAVY = ("celery", "kombu", "redis", "pydantic", "pydantic_settings", "httpx", "httptools", "click", "rich")
+HEAVY = ("celery", "kombu", "redis", "pydantic", "dotenv", "httpx", "httptools", "click", "rich")
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -35,7 +35,7 @@ def said(call, *given, **named):
 
 FORKS = """
 import json, os, sys, traceback
-import celery.canvas, celery.contrib.testing, click.testing, kombu.transport.redis, pydantic_settings, redis
+import celery.canvas, celery.contrib.testing, click.testing, kombu.transport.redis, pydantic, redis
 
 for line in sys.stdin:
     program, environment = json.loads(line)
