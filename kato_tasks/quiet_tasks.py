@@ -10,9 +10,10 @@ from typing import Any
 
 from celery.signals import worker_init
 
+from kato_tasks.quiet_amqp import QUIET_TASKS
 from kato_tasks.waking import DRAIN, DRAIN_OVERDUE
 
-QUIET = frozenset({DRAIN, DRAIN_OVERDUE, "kato_tasks.sweep", "kato_tasks.keep_alive"})
+QUIET = QUIET_TASKS | {DRAIN, DRAIN_OVERDUE}
 LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 """Of Celery's: "received" and "succeeded"."""
 

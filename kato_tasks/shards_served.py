@@ -10,17 +10,16 @@ from celery.signals import worker_ready
 
 from kato_tasks.domain.ids import queue_of
 from kato_tasks.instrumentation import say
-from kato_tasks.queueing import serves_lanes
+from kato_tasks.queueing import CONTROL_QUEUE, serves_lanes
 from kato_tasks.settings import settings
 
 log = logging.getLogger(__name__)
-CONTROL = "kato.control"
 
 
 def unserved(consumed: Collection[str], shards: int) -> list[str]:
     """The queues that must be served and are not among those ``consumed``, runs of shards as one word."""
     missing = [shard for shard in range(shards) if queue_of(shard) not in consumed]
-    return [*_runs(missing), *([] if CONTROL in consumed else [CONTROL])]
+    return [*_runs(missing), *([] if CONTROL_QUEUE in consumed else [CONTROL_QUEUE])]
 
 
 def _runs(shards: Iterable[int]) -> list[str]:

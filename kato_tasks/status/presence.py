@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kato_tasks.adapters.redis.keys import BEAT_SIGNS, WORKER_SIGNS
 from kato_tasks.domain.ids import queue_of
+from kato_tasks.queueing import CONTROL_QUEUE
 from kato_tasks.signs import BEAT_GONE_SECONDS, GONE_SECONDS, AboutBeat, AboutWorker
 
 T = TypeVar("T", bound=BaseModel)
-CONTROL = "kato.control"
 
 
 class WorkerStatus(BaseModel):
@@ -78,7 +78,7 @@ class Presence(BaseModel):
 
     @property
     def control_is_unserved(self) -> bool:
-        return bool(self.live) and not any(CONTROL in worker.takes for worker in self.live)
+        return bool(self.live) and not any(CONTROL_QUEUE in worker.takes for worker in self.live)
 
 
 def ask_for_signs(pipe: redis.client.Pipeline) -> None:
@@ -91,7 +91,7 @@ def ask_for_signs(pipe: redis.client.Pipeline) -> None:
 def read_presence(answers: Sequence[object], now_ms: int, shards: int) -> Presence:
     """What the four answers say at the store's ``now_ms``; ``shards``: how many there are."""
     told, seen, beats, beaten = answers
-    needed = {CONTROL, *map(queue_of, range(shards))}
+    needed = {CONTROL_QUEUE, *map(queue_of, range(shards))}
     workers = [_worker(about, ms, now_ms, needed) for about, ms in _signs(AboutWorker, told, seen)]
     # One that was killed and started again under its name is there, not gone.
     there = {worker.name for worker in workers if worker.state != "gone"}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.domain.ids import shard_of
+from kato_tasks.domain.ids import queue_of, shard_of
 from kato_tasks.status import acknowledged as known
 from kato_tasks.status.acknowledged import Item
 from kato_tasks.status.counts import Counts, Partition, ShardStatus, asked, read_partitions, summed
@@ -187,7 +187,7 @@ def _say_who_works(found: _Found, kept: _Kept, waiting_shards: Sequence[int]) ->
         found.reasons.append(f"no worker is running{since}: start one with celery -A kato_tasks worker")
         return
     if unserved := presence.unserved(waiting_shards):
-        queues = ",".join(f"kato.lane.{shard:02d}" for shard in unserved)
+        queues = ",".join(map(queue_of, unserved))
         found.reasons.append(
             f"something waits in {_shards_named(unserved)}, which no running worker serves: start one with "
             f"celery -A kato_tasks worker -Q {queues}, or without -Q for all"
@@ -204,7 +204,7 @@ def _say_what_waits(found: _Found, total: Counts, waiting: Waiting, stuck_shards
         found.reasons.append(
             f"nothing moves in {_shards_named(stuck_shards)}: an event waits for {_duration(waiting.stuck_seconds)} "
             "and nothing was applied there meanwhile; look into the workers' log, and whether they take messages "
-            "(python -m workers.health)"
+            "(kato-tasks health worker)"
         )
     lasting = [
         one
