@@ -49,7 +49,7 @@ def test_the_next_predict_of_a_node_sees_what_a_learn_of_another_session_answere
 
 
 def test_a_predict_is_answered_while_other_sessions_of_its_node_learn_all_the_time(system: System) -> None:
-    """Falls without `pt` in _lib.lua: each learn would hold the predict up for another 300 ms."""
+    """That what is learned later holds it up no longer is proven in test_lanes.py; here all of it is at work."""
     observe.delay("patient", {"strings": ["x"]}, node_id="busy").get(timeout=30)
     answered = threading.Event()
 

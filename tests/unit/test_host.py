@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from kato_tasks.flower_pages import TASKS_COLUMNS
+
 CHECKOUT = str(Path(__file__).resolve().parents[2])
 Told = Callable[..., Any]
 HOST = """
@@ -526,3 +528,19 @@ def test_the_own_queue_cannot_be_one_of_ours(told: Told, name: str) -> None:
         print(json.dumps(said(settings)))
     """
     assert "KATO_TASKS_OWN_QUEUE" in told(program, KATO_TASKS_OWN_QUEUE=name)
+
+
+def test_a_hosts_flower_shows_arguments_and_what_waits_in_the_log(told: Told) -> None:
+    """Falls without `flower_pages` in hosting._serve."""
+    program = """
+        import flower.command
+        from flower.options import default_options
+        from flower.views.broker import BrokerView
+        import kato_tasks
+        app = kato_tasks.install(host())
+        before = default_options.tasks_columns
+        app.loader.import_default_modules()
+        shown = getattr(BrokerView.get_broker, "shows_the_log", False)
+        print(json.dumps([before, default_options.tasks_columns, shown]))
+    """
+    assert told(program) == ["name,uuid,state,received,runtime,worker", TASKS_COLUMNS, True]
