@@ -54,7 +54,7 @@ from kato_tasks.domain.ids import check_event_id, default_node, lane_of, partiti
 from kato_tasks.domain.known_names import shown
 from kato_tasks.domain.log_entry import Entry, entry_of, predict_entry
 from kato_tasks.engine.append import AppendProtocol
-from kato_tasks.engine.asking import Asks, carried_out
+from kato_tasks.engine.store_protocol import StoreProtocol, carry_out
 from kato_tasks.engine.store_retry import STORE_PATIENCE_SECONDS, raise_errors
 from kato_tasks.errors import (
     EventConflict,
@@ -157,7 +157,7 @@ class LaneTask(OnCommit, AsyncCalls, HomeTask):
         if due_ms is None:
             place = self.placed(rt, call, task_id, until)
         else:
-            place = carried_out(rt.store, self.keeping_for_later(rt.mailbox.protocol, call, task_id, due_ms, until))
+            place = carry_out(rt.store, self.keeping_for_later(rt.mailbox.protocol, call, task_id, due_ms, until))
         options |= {"task_id": task_id, "producer": producer, "link": link, "link_error": link_error, "shadow": shadow}
         message = self.message(place, options, rt.settings.shards)
         try:
@@ -215,7 +215,7 @@ class LaneTask(OnCommit, AsyncCalls, HomeTask):
         deadline = time.monotonic() + (STORE_PATIENCE_SECONDS if get_current_worker_task() is not None else 0.0)
         while True:
             try:
-                return carried_out(rt.store, self.placing(rt.mailbox.protocol, call, event_id, until_ms, door=door))
+                return carry_out(rt.store, self.placing(rt.mailbox.protocol, call, event_id, until_ms, door=door))
             except StoreUnavailable:
                 if time.monotonic() >= deadline:
                     raise
@@ -223,7 +223,7 @@ class LaneTask(OnCommit, AsyncCalls, HomeTask):
 
     def placing(
         self, protocol: AppendProtocol, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
-    ) -> Asks[Place]:
+    ) -> StoreProtocol[Place]:
         """Append a call's event; its place. An observation makes its session, and nothing else does."""
         entry = self.entry(call, event_id, until_ms, door=door)
         if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
@@ -232,7 +232,7 @@ class LaneTask(OnCommit, AsyncCalls, HomeTask):
 
     def keeping_for_later(
         self, protocol: AppendProtocol, call: Mapping[str, Any], task_id: str, due_ms: int, until_ms: int
-    ) -> Asks[Place]:
+    ) -> StoreProtocol[Place]:
         """Keep a call's event until it is due; its place."""
         entry = self.entry(call, task_id, until_ms)
         place = nowhere(entry)
@@ -293,14 +293,14 @@ class LaneTask(OnCommit, AsyncCalls, HomeTask):
             raise Waits(f"{where}: {why}" if why else where)
         told = (str(sought.place["lane"]), str(call["session_id"]), str(sought.place["event_id"]))
         if direct:
-            rt.drainer.delivered(*told)
+            rt.drainer.note_delivered(*told)
             return delivered(sought.answer)
         if sought.late and told_before(self, task_id):
             raise Told
         if (request.callbacks or request.chain) and not is_error(sought.answer):
             # Celery would fail this step if its next one cannot be sent for a moment.
             finish(task_id, request_of(self, call), sought.answer)
-            rt.drainer.delivered(*told)
+            rt.drainer.note_delivered(*told)
             raise Told
         request.kato_told = told
         return delivered(sought.answer)
@@ -309,7 +309,7 @@ class LaneTask(OnCommit, AsyncCalls, HomeTask):
         """Celery has stored what the task returned or raised, so the store need not keep it."""
         told = getattr(self.request, "kato_told", None)
         if told is not None and status in READY_STATES:
-            runtime().drainer.delivered(*told)
+            runtime().drainer.note_delivered(*told)
 
     def seek(
         self,
@@ -379,7 +379,7 @@ class LaneTask(OnCommit, AsyncCalls, HomeTask):
         if place["position"] or self.event_type == "predict":
             return answer
         try:
-            carried_out(rt.store, append_one(rt.mailbox.protocol, self.entry(call, place["event_id"])))
+            carry_out(rt.store, append_one(rt.mailbox.protocol, self.entry(call, place["event_id"])))
         except EventConflict as exc:
             return failed(exc)
         return answer
@@ -421,7 +421,7 @@ def nowhere(entry: Entry) -> Place:
     return {"lane": lane_of(node), "position": 0, "event_id": entry.event_id}
 
 
-def append_one(protocol: AppendProtocol, entry: Entry) -> Asks[Place]:
+def append_one(protocol: AppendProtocol, entry: Entry) -> StoreProtocol[Place]:
     """Append one event; returns its place. Raises EventConflict.
 
     No wake-up is sent beside the task's own message, which drains the lane on arrival: it would double what a

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from kato_tasks.domain.ids import belongs, default_node, lane_of, node_id_of, partition_of
 from kato_tasks.domain.log_entry import Entry
+from kato_tasks.domain.refusals import BuriedEvent, Refusal
 from kato_tasks.domain.results import Appended
-from kato_tasks.engine.asking import BREATH, BREATH_ENTRIES, Asks, carried_out
+from kato_tasks.engine.store_protocol import BREATH, BREATH_ENTRIES, StoreProtocol, carry_out
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import NodeConflict, StoreFailed, StoreUnavailable, StoreWentBack
 from kato_tasks.ports.log import Append, BindNodes, NodeOf
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class AppendedEntry:
     """An appended entry and the lane that it went to."""
 
     appended: Appended
@@ -41,17 +42,17 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class AppendResult:
     """What became of a batch; ``wake``: partitions with a lane that waits for a wake-up."""
 
-    placed: tuple[Placed, ...]
+    placed: tuple[AppendedEntry, ...]
     wake: frozenset[int]
     shared_names: frozenset[str]
     """lanes that more than one node_id falls on"""
 
 
 class AppendProtocol:
-    """How entries are appended, as protocols for whoever carries them out (``engine.asking``). Thread-safe.
+    """How entries are appended, as protocols for whoever carries them out (``engine.store_protocol``). Thread-safe.
 
     Remembers the nodes of the sessions it saw last. They never change, unless the store goes back in time: then they
     are read (and written down) again, so that no two processes append one session to two lanes.
@@ -64,19 +65,21 @@ class AppendProtocol:
         self._nodes: OrderedDict[str, str] = OrderedDict()
         self._lock = Lock()
 
-    def nodes(self, entries: Sequence[Entry]) -> Asks[list[str]]:
+    def nodes(self, entries: Sequence[Entry]) -> StoreProtocol[list[str]]:
         """See ``Mailbox.nodes``."""
-        return self._on_one_run(lambda run: self._nodes_of(entries, run))
+        return self._on_one_run(lambda run: self._bind_nodes(entries, run))
 
-    def knows(self, session_id: str) -> Asks[bool]:
+    def knows(self, session_id: str) -> StoreProtocol[bool]:
         """See ``Mailbox.knows``."""
-        return self._on_one_run(lambda run: self._known(session_id, run))
+        return self._on_one_run(lambda run: self._knows(session_id, run))
 
-    def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> Asks[Posted]:
+    def append(
+        self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()
+    ) -> StoreProtocol[AppendResult]:
         """See ``Mailbox.append``."""
-        return self._on_one_run(lambda run: self._appended(entries, source, offsets, run))
+        return self._on_one_run(lambda run: self._append(entries, source, offsets, run))
 
-    def _on_one_run(self, ask: Callable[[str], Asks[T]]) -> Asks[T]:
+    def _on_one_run(self, ask: Callable[[str], StoreProtocol[T]]) -> StoreProtocol[T]:
         """What was asked of one run of the store from its beginning to its end; all of it may be asked again."""
         for _ in range(RUNS):
             run = self._current_run()
@@ -88,7 +91,7 @@ class AppendProtocol:
                 return (yield from ask(run))
         raise StoreUnavailable("the store is restarted or fails over again and again")
 
-    def _nodes_of(self, entries: Sequence[Entry], run: str) -> Asks[list[str]]:
+    def _bind_nodes(self, entries: Sequence[Entry], run: str) -> StoreProtocol[list[str]]:
         with self._lock:
             known = {e.session_id: self._nodes.get(e.session_id) for e in entries}
         wanted: dict[str, str] = {}
@@ -125,7 +128,7 @@ class AppendProtocol:
                 yield BREATH
         return out
 
-    def _known(self, session_id: str, run: str) -> Asks[bool]:
+    def _knows(self, session_id: str, run: str) -> StoreProtocol[bool]:
         with self._lock:
             if session_id in self._nodes:
                 return True
@@ -141,8 +144,10 @@ class AppendProtocol:
             while len(self._nodes) > KNOWN_NODES:
                 self._nodes.popitem(last=False)
 
-    def _appended(self, entries: Sequence[Entry], source: str, offsets: Sequence[int], run: str) -> Asks[Posted]:
-        nodes = yield from self._nodes_of(entries, run)
+    def _append(
+        self, entries: Sequence[Entry], source: str, offsets: Sequence[int], run: str
+    ) -> StoreProtocol[AppendResult]:
+        nodes = yield from self._bind_nodes(entries, run)
         groups: dict[int, list[int]] = defaultdict(list)
         lanes = []
         for index, node in enumerate(nodes):
@@ -151,11 +156,11 @@ class AppendProtocol:
             groups[partition_of(lane)].append(index)
             if len(lanes) % BREATH_ENTRIES == 0:
                 yield BREATH
-        placed: list[Placed | None] = [None] * len(entries)
+        placed: list[AppendedEntry | None] = [None] * len(entries)
         wake, shared, conflicts = set(), set(), []
         # Chunk by chunk, the partitions side by side: a chunk is sent when the one before it is in the log. In one
         # pipeline each would succeed or fail for itself, and a session's later events could overtake.
-        for calls in _rounds(groups, lanes, nodes, entries, offsets, source, run):
+        for calls in _make_rounds(groups, lanes, nodes, entries, offsets, source, run):
             answers = yield [call for _, call in calls]
             raise_errors(answers)
             for (part, call), batch in zip(calls, answers, strict=True):
@@ -164,15 +169,15 @@ class AppendProtocol:
                 for i, status in zip(part, batch.statuses, strict=True):
                     if status.status == "e":
                         raise StoreFailed(f"what the store holds of session {entries[i].session_id!r} is broken")
-                    placed[i] = _placed(entries[i], lanes[i], status.status, status.position)
+                    placed[i] = _describe(entries[i], lanes[i], status.status, status.position)
                     if status.status == "a":
                         shared.add(lanes[i])
                     if status.status == "c":
-                        conflicts.append(_conflict(entries[i], lanes[i], nodes[i], status.position))
+                        conflicts.append(_make_dead_letter(entries[i], lanes[i], nodes[i], status.position))
                 yield BREATH
         if conflicts:
             raise_errors((yield conflicts))
-        return Posted(tuple(p for p in placed if p is not None), frozenset(wake), frozenset(shared))
+        return AppendResult(tuple(p for p in placed if p is not None), frozenset(wake), frozenset(shared))
 
 
 class Mailbox:
@@ -187,23 +192,23 @@ class Mailbox:
 
         Raises NodeConflict (naming the index when there are several) before anything is appended.
         """
-        return carried_out(self._store, self.protocol.nodes(entries))
+        return carry_out(self._store, self.protocol.nodes(entries))
 
     def knows(self, session_id: str) -> bool:
         """Whether a session exists; asking makes none. Raises StoreUnavailable."""
-        return carried_out(self._store, self.protocol.knows(session_id))
+        return carry_out(self._store, self.protocol.knows(session_id))
 
-    def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> Posted:
+    def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> AppendResult:
         """Give each entry its position, once. When this returns, the store has them.
 
         ``source`` with rising ``offsets`` is remembered as a high-water mark instead of single ids. An entry
         whose id is known with another body becomes a dead letter. Raises NodeConflict, StoreUnavailable, StoreFailed;
         of each session's entries those before some point may then be in the store, and none after it.
         """
-        return carried_out(self._store, self.protocol.append(entries, source=source, offsets=offsets))
+        return carry_out(self._store, self.protocol.append(entries, source=source, offsets=offsets))
 
 
-def _rounds(
+def _make_rounds(
     groups: dict[int, list[int]],
     lanes: Sequence[str],
     nodes: Sequence[str],
@@ -223,13 +228,13 @@ def _rounds(
         yield calls
 
 
-def _placed(entry: Entry, lane: str, status: str, position: int) -> Placed:
+def _describe(entry: Entry, lane: str, status: str, position: int) -> AppendedEntry:
     if status == "c":
         error = (
             f"event_id {entry.event_id!r} is known in session {entry.session_id!r} with another body "
             f"(position {position}); it was kept as a dead letter: give a new fact a new event_id"
         )
-        return Placed(
+        return AppendedEntry(
             Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
             lane,
             conflict=True,
@@ -239,7 +244,7 @@ def _placed(entry: Entry, lane: str, status: str, position: int) -> Placed:
             f"as many predicts of session {entry.session_id!r} wait already as may (MAX_WAITING_PREDICTS); "
             "ask again when some are answered"
         )
-        return Placed(
+        return AppendedEntry(
             Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
             lane,
             too_many=True,
@@ -250,20 +255,13 @@ def _placed(entry: Entry, lane: str, status: str, position: int) -> Placed:
         position=None if status == "m" else position,
         duplicate=status in ("d", "m"),
     )
-    return Placed(appended, lane)
+    return AppendedEntry(appended, lane)
 
 
-def _conflict(entry: Entry, lane: str, node: str, position: int) -> KeepDeadLetter:
+def _make_dead_letter(entry: Entry, lane: str, node: str, position: int) -> KeepDeadLetter:
     now_ms = int(time.time() * 1000)
-    letter = {
-        "session_id": entry.session_id,
-        "node_id": node_id_of(entry.session_id, node),
-        "lane": lane,
-        "position": None,
-        "raw": entry.text,
-        "reason": f"event_id {entry.event_id!r} is known with another body at position {position}",
-        "attempts": 0,
-        "first_ms": now_ms,
-        "last_ms": now_ms,
-    }
-    return KeepDeadLetter(lane, f"{entry.session_id}\n{entry.event_id} {entry.digest}", json.dumps(letter))
+    reason = f"event_id {entry.event_id!r} is known with another body at position {position}"
+    refusal = Refusal(reason, None, attempts=0, first_ms=now_ms, last_ms=now_ms)
+    letter = BuriedEvent(entry.session_id, node_id_of(entry.session_id, node), lane, refusal, raw=entry.text)
+    name = f"{entry.session_id}\n{entry.event_id} {entry.digest}"
+    return KeepDeadLetter(lane, name, json.dumps(letter.as_letter()))

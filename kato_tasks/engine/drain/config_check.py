@@ -101,7 +101,7 @@ class ConfigCheck:
                 self._saw(url, known)
                 return known
             try:
-                why = yield from not_taken(url, self._own, self._config)
+                why = yield from find_refused_config(url, self._own, self._config)
             except KatoUnavailable:
                 raise
             except KatoError as exc:
@@ -117,7 +117,7 @@ class ConfigCheck:
             self._seen[url] = why, time.monotonic() + (VIEW_SECONDS / 10 if why else VIEW_SECONDS)
 
 
-def taken(check: ConfigCheck, url: str) -> Step[bool]:
+def ensure_config_taken(check: ConfigCheck, url: str) -> Step[bool]:
     """Return when KATO takes the session config; False: somebody else is asking it just now. Raises ConfigNotTaken."""
     why = check.verdict(url)
     if why is None:
@@ -142,13 +142,13 @@ class _Tried:
         return not self.other and not self.said and not self.unfit
 
 
-def not_taken(url: str, own: Mapping[str, Any], config: Mapping[str, Any]) -> Step[str]:
+def find_refused_config(url: str, own: Mapping[str, Any], config: Mapping[str, Any]) -> Step[str]:
     """Why KATO does not take ``config`` beside ``own``, naming the keys and the remedy; '' when it does."""
-    whole = yield from _tried(url, {**own, **config})
+    whole = yield from _try(url, {**own, **config})
     if whole.taken:
         return ""
     at = f"KATO at {address(url)}"
-    alone = yield from _tried(url, own)
+    alone = yield from _try(url, own)
     if alone.said:
         # It makes no session at all: KATO is ill, and the config not to blame.
         raise KatoUnavailable(f"{at} makes no session: {alone.said}")
@@ -158,7 +158,7 @@ def not_taken(url: str, own: Mapping[str, Any], config: Mapping[str, Any]) -> St
         return f"{at} does not take {', '.join(alone.other)}, on which the protocol stands: another KATO is needed"
     culprits = []
     for name, value in config.items():
-        tried = yield from _tried(url, {**own, name: value})
+        tried = yield from _try(url, {**own, name: value})
         if not tried.taken:
             culprits.append(f"{name} {_short(value)} ({_told(tried, name, own)})")
     if not culprits:
@@ -177,14 +177,14 @@ def _told(tried: _Tried, name: str, own: Mapping[str, Any]) -> str:
     return tried.other[name]
 
 
-def _tried(url: str, config: Mapping[str, Any]) -> Step[_Tried]:
+def _try(url: str, config: Mapping[str, Any]) -> Step[_Tried]:
     try:
-        kato_session, got = yield from kato_api.made_session(url, NODE, TTL_SECONDS, config)
+        kato_session, got = yield from kato_api.make_session(url, NODE, TTL_SECONDS, config)
     except (KatoRejected, KatoFailed) as exc:
         return _Tried({}, str(exc))
     yield from kato_api.delete_session(url, kato_session)
-    other = {name: _came_back(got, name) for name in kato_api.not_as_asked(config, got)}
-    return _Tried(other, unfit=kato_api.unfit_server(got))
+    other = {name: _came_back(got, name) for name in kato_api.find_changed_keys(config, got)}
+    return _Tried(other, unfit=kato_api.find_server_fault(got))
 
 
 def _came_back(got: Mapping[str, Any], name: str) -> str:

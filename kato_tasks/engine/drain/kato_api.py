@@ -45,12 +45,12 @@ def _call(
         try:
             answer = read(_object(json.loads(reply.body)))
         except Exception as exc:  # any shape can stand in the place of KATO's answer
-            told = MISDIRECTIONS.began(url, route, reply)
+            told = MISDIRECTIONS.record_wrong_answer(url, route, reply)
             raise (GatewayAnswered(told) if changes else KatoMisdirected(told, reply.status)) from exc
-        MISDIRECTIONS.ended(url, route)
+        MISDIRECTIONS.record_katos_answer(url, route)
         return answer
     if kind == "misdirected" or (kind == "gone" and not of_session):
-        raise KatoMisdirected(MISDIRECTIONS.began(url, route, reply), reply.status)
+        raise KatoMisdirected(MISDIRECTIONS.record_wrong_answer(url, route, reply), reply.status)
     text = reply.body[:500].decode("utf-8", "replace")
     if kind == "gateway":
         why = f"{route}: something before KATO answered {reply.status} {text}"
@@ -58,7 +58,7 @@ def _call(
     if kind == "unknown":
         why = f"{route}: KATO answered {reply.status} {text}"
         raise KatoFailed(why) if kato_answers.is_katos_500(reply) else OutcomeUnknown(why)
-    MISDIRECTIONS.ended(url, route)
+    MISDIRECTIONS.record_katos_answer(url, route)
     if kind == "gone":
         raise KatoSessionGone(f"{route}: {text}")
     if kind == "busy":
@@ -110,9 +110,9 @@ def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, A
     with what was asked: ConfigurationError if it differs (measured on 3.10.1). This is the last guard;
     ``config_check`` has asked before.
     """
-    kato_session, got = yield from made_session(url, node, ttl_seconds, config)
-    differing = not_as_asked(config, got)
-    if unfit := unfit_server(got):
+    kato_session, got = yield from make_session(url, node, ttl_seconds, config)
+    differing = find_changed_keys(config, got)
+    if unfit := find_server_fault(got):
         yield from delete_session(url, kato_session)
         raise ConfigurationError(f"KATO at {kato_answers.address(url)} cannot be used: {unfit}")
     if differing:
@@ -124,12 +124,12 @@ def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, A
     return kato_session
 
 
-def not_as_asked(config: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+def find_changed_keys(config: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
     """The keys of a session config that did not come back as they were asked for."""
     return [name for name, wanted in config.items() if got.get(name) != wanted]
 
 
-def unfit_server(got: Mapping[str, Any]) -> str:
+def find_server_fault(got: Mapping[str, Any]) -> str:
     """Why the server cannot be used that shows this in a session's config which does not ask for it; '' when it can."""
     if got.get("sort_symbols", True):
         return ""
@@ -139,7 +139,7 @@ def unfit_server(got: Mapping[str, Any]) -> str:
     )
 
 
-def made_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]) -> Step[tuple[str, dict[str, Any]]]:
+def make_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]) -> Step[tuple[str, dict[str, Any]]]:
     """A new KATO session, whatever KATO made of its config: its id, and the config that it has."""
     body = json.dumps({"node_id": node, "ttl_seconds": ttl_seconds, "config": dict(config)}).encode()
 
@@ -235,7 +235,7 @@ def clear_stm(url: str, kato_session: str) -> Step[None]:
     yield from _call(request, lambda answer: _status(answer, "cleared"), changes=True)
 
 
-def predictions(url: str, kato_session: str) -> Step[dict[str, Any]]:
+def read_predictions(url: str, kato_session: str) -> Step[dict[str, Any]]:
     """KATO's predictions for the STM, as it answers them."""
 
     def read(answer: dict[str, Any]) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def predictions(url: str, kato_session: str) -> Step[dict[str, Any]]:
     return (yield from _call(request, read, changes=False))
 
 
-def frequency(url: str, node: str, pattern: str) -> Step[int]:
+def read_frequency(url: str, node: str, pattern: str) -> Step[int]:
     """How often KATO counts a pattern; 0 when it is unknown, which is also how a failing ClickHouse looks."""
     path = f"/pattern/{quote(pattern, safe='')}?node_id={quote(node, safe='')}"
     return (yield from _call(KatoRequest(url, "GET", path, "pattern"), _frequency, changes=False, of_session=False))

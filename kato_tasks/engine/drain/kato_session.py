@@ -12,7 +12,7 @@ from kato_tasks.domain.log_entry import Logged
 from kato_tasks.domain.stm import STM_CAP, Rebuild, Stm, Symbols, applied, expected_stm, matches, rebuild_of
 from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.drain.context import LaneContext, new_call_id, send_together
-from kato_tasks.engine.drain.reading import FIRST_PIECE, batches, next_piece, size_of
+from kato_tasks.engine.drain.reading import FIRST_PIECE, next_piece_size, size_of, split_into_batches
 from kato_tasks.errors import GatewayAnswered, KatoError, KatoFailed, KatoUnavailable, OutcomeUnknown
 from kato_tasks.ports.effects import Step, ask
 from kato_tasks.ports.lanes import Bind, Count, ReadSymbols, Work, WriteIntent
@@ -48,7 +48,7 @@ class NotLearned(OutcomeUnknown):
     """KATO answers everything else, and a learn again with something else than that it learned."""
 
 
-def history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symbols]]:
+def read_history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symbols]]:
     """What the session's STM is made of, oldest first: entries since the last learn or clear, up to the cursor.
 
     Read backwards until the STM's cap is filled; ``whole``: until the emotives and metadata that KATO would
@@ -69,20 +69,20 @@ def history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symb
             chunks.append(entries)
         events += sum(e.counts for e in chunks[-1])
         held += sum(size_of(e.body) for e in chunks[-1])
-        last, count = first - 1, next_piece(chunks[-1], count)
+        last, count = first - 1, next_piece_size(chunks[-1], count)
     return [entry for chunk in reversed(chunks) for entry in chunk], symbols
 
 
-def create(lane: LaneContext, work: Work, url: str) -> Step[str]:
+def create_kato_session(lane: LaneContext, work: Work, url: str) -> Step[str]:
     """A KATO session on the session's node. One whose answer is lost stays there until its TTL: it is counted.
 
     Where KATO itself answers 500 there is none: writing the session down is the last thing it does.
     """
-    terms = lane.terms
+    options = lane.options
     if work.create_lost:
         yield from ask(Count(work.lane, "leftovers"))
     try:
-        return (yield from kato_api.create_session(url, work.node, terms.ttl_seconds, terms.session_config()))
+        return (yield from kato_api.create_session(url, work.node, options.ttl_seconds, options.session_config()))
     except KatoFailed:
         raise
     except OutcomeUnknown:
@@ -90,7 +90,9 @@ def create(lane: LaneContext, work: Work, url: str) -> Step[str]:
         raise
 
 
-def fresh(lane: LaneContext, work: Work, url: str, kato_session: str, *, time: int = 0, stm_length: int = 0) -> Binding:
+def make_binding(
+    lane: LaneContext, work: Work, url: str, kato_session: str, *, time: int = 0, stm_length: int = 0
+) -> Binding:
     """The binding of a KATO session that was just created."""
     return Binding(
         url=url,
@@ -99,14 +101,14 @@ def fresh(lane: LaneContext, work: Work, url: str, kato_session: str, *, time: i
         time=time,
         stm_length=stm_length,
         epoch=work.binding.epoch + 1 if work.binding else 1,
-        expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000,
+        expires_ms=lane.expires(work),
         run=lane.store_run(),
         shared=work.node_id != work.session,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
+class RebuiltSession:
     """A fresh KATO session that holds a session's STM, and is not bound yet.
 
     ``stm``: what it holds. ``symbols``: rows to be written down with the binding, for events with vectors that it holds
@@ -120,7 +122,7 @@ class Rebuilt:
     reordered: int = 0
 
 
-def rebuilt(lane: LaneContext, work: Work) -> Step[Rebuilt]:
+def rebuild(lane: LaneContext, work: Work) -> Step[RebuiltSession]:
     """A fresh KATO session with the session's STM observed again and compared.
 
     Vectors go as they were observed. Where they bring other symbols by now (vectors that were learned since) the next
@@ -128,28 +130,28 @@ def rebuilt(lane: LaneContext, work: Work) -> Step[Rebuilt]:
     sorts like strings: where that is another order, it is the nearest that KATO can hold. A try that is not kept, or
     fails, deletes what it made where it can; what it cannot is counted.
     """
-    entries, symbols = yield from history(work, whole=True)
+    entries, symbols = yield from read_history(work, whole=True)
     url = lane.url(work)
     vectors = [e.position for e in entries if e.has_vectors]
     # Whatever goes wrong when they are sent as vectors may go well with their symbols.
     as_symbols = vectors if work.rebuilds >= VECTORS_FAIL else []
     while True:
         plan = rebuild_of(entries, symbols, frozenset(as_symbols))
-        kato_session = yield from create(lane, work, url)
+        kato_session = yield from create_kato_session(lane, work, url)
         work = replace(work, create_lost=False)
         try:
-            stm = yield from _observed_again(lane, url, kato_session, plan)
+            stm = yield from _observe_again(lane, url, kato_session, plan)
             judged = plan.judged(stm)
             if judged is None:
                 raise RebuildFailed("a rebuilt KATO session does not hold what was sent to it", mismatch=True)
         except KatoError as exc:
-            yield from discarded(work, url, kato_session)
+            yield from discard(work, url, kato_session)
             if isinstance(exc, KatoUnavailable | GatewayAnswered | RebuildFailed):
                 raise  # of KATO itself it says nothing
             raise RebuildFailed(f"rebuild: {exc}") from exc
         if not judged.others:
             break
-        yield from discarded(work, url, kato_session)
+        yield from discard(work, url, kato_session)
         as_symbols = vectors if as_symbols else list(judged.others)
     yield from ask(Count(work.lane, "rebuilt"))
     if judged.reordered:
@@ -169,13 +171,13 @@ def rebuilt(lane: LaneContext, work: Work) -> Step[Rebuilt]:
         for event, held in zip(plan.events, stm, strict=True)
         if event.form != "strings" and held != symbols.get(event.position)
     ]
-    binding = fresh(lane, work, url, kato_session, time=plan.time, stm_length=len(stm))
-    return Rebuilt(binding, stm, rows, len(judged.reordered))
+    binding = make_binding(lane, work, url, kato_session, time=plan.time, stm_length=len(stm))
+    return RebuiltSession(binding, stm, rows, len(judged.reordered))
 
 
-def _observed_again(lane: LaneContext, url: str, kato_session: str, plan: Rebuild) -> Step[Stm]:
+def _observe_again(lane: LaneContext, url: str, kato_session: str, plan: Rebuild) -> Step[Stm]:
     """Send it all; what KATO holds then."""
-    for bodies in batches(plan.bodies, lane.held.batch):
+    for bodies in split_into_batches(plan.bodies, lane.held.batch):
         yield from kato_api.observe_sequence(url, kato_session, bodies)
     if not plan.bodies:
         return []
@@ -185,7 +187,7 @@ def _observed_again(lane: LaneContext, url: str, kato_session: str, plan: Rebuil
     return seen.stm
 
 
-def discarded(work: Work, url: str, kato_session: str) -> Step[None]:
+def discard(work: Work, url: str, kato_session: str) -> Step[None]:
     """Delete a KATO session that nobody is going to use; one that cannot be deleted now is counted as left over."""
     try:
         yield from kato_api.delete_session(url, kato_session)
@@ -193,7 +195,7 @@ def discarded(work: Work, url: str, kato_session: str) -> Step[None]:
         yield from ask(Count(work.lane, "leftovers"))
 
 
-def deleted(lane: LaneContext, work: Work, old: Binding) -> Step[None]:
+def delete_surely(lane: LaneContext, work: Work, old: Binding) -> Step[None]:
     """The KATO session is gone when this returns.
 
     KATO also answers 404 while its own Redis fails, and the session lives on. That another session can be created
@@ -201,11 +203,11 @@ def deleted(lane: LaneContext, work: Work, old: Binding) -> Step[None]:
     """
     if (yield from kato_api.delete_session(old.url, old.kato_session)):
         return
-    probe = yield from create(lane, work, old.url)
+    probe = yield from create_kato_session(lane, work, old.url)
     try:
         yield from kato_api.delete_session(old.url, old.kato_session)
     finally:
-        yield from discarded(work, old.url, probe)
+        yield from discard(work, old.url, probe)
 
 
 def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) -> Step[Binding | None]:
@@ -226,15 +228,15 @@ def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) 
         answered_404 = not (yield from kato_api.delete_session(old.url, old.kato_session))
         # Gone well before its time: KATO lost its store, patterns and all.
         ltm_lost = gone and answered_404 and work.now_ms < old.expires_ms - 60_000
-    new: Rebuilt | None = None
+    new: RebuiltSession | None = None
     if work.cursor > work.mark or answered_404:
         # That a session can be created also proves that a 404 meant "gone" and not "my Redis is down".
-        new = yield from rebuilt(lane, work)
+        new = yield from rebuild(lane, work)
         if old is not None and answered_404:
             try:
                 yield from kato_api.delete_session(old.url, old.kato_session)
             except KatoError:
-                yield from discarded(work, new.binding.url, new.binding.kato_session)
+                yield from discard(work, new.binding.url, new.binding.kato_session)
                 raise
     yield from bind(lane, work, new, settles, halve=halve, ltm_lost=ltm_lost)
     yield from ask(Count(work.lane, "fenced"))
@@ -242,7 +244,7 @@ def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) 
 
 
 def bind(
-    lane: LaneContext, work: Work, new: Rebuilt | None, settles: str, *, halve: int = 0, ltm_lost: bool = False
+    lane: LaneContext, work: Work, new: RebuiltSession | None, settles: str, *, halve: int = 0, ltm_lost: bool = False
 ) -> Step[None]:
     """Bind a rebuilt KATO session with what it holds, in one write; None: the session has none from now on."""
     yield from ask(
@@ -260,7 +262,7 @@ def bind(
     )
 
 
-def bound(lane: LaneContext, work: Work) -> Step[tuple[Binding, bool]]:
+def ensure_bound(lane: LaneContext, work: Work) -> Step[tuple[Binding, bool]]:
     """The session's binding and whether it is new (not written yet: the intent carries it).
 
     A session that has an STM and no live KATO session is rebuilt, and bound at once.
@@ -273,20 +275,20 @@ def bound(lane: LaneContext, work: Work) -> Step[tuple[Binding, bool]]:
         if rebound is not None:
             return rebound, False
     url = lane.url(work)
-    return fresh(lane, work, url, (yield from create(lane, work, url))), True
+    return make_binding(lane, work, url, (yield from create_kato_session(lane, work, url))), True
 
 
 def has_stm(work: Work) -> Step[bool]:
     """Whether the log says that KATO holds anything for the session: refused events behind the cursor are nothing."""
-    return bool(applied(*(yield from history(work))))
+    return bool(applied(*(yield from read_history(work))))
 
 
-def verified(work: Work, binding: Binding) -> Step[list[list[str]]]:
+def read_verified_stm(work: Work, binding: Binding) -> Step[list[list[str]]]:
     """KATO's STM, read and compared with the log; raises Mismatch (fence) when it is something else.
 
     Wanted before each learn and predict, because KATO can answer 200 without having saved.
     """
-    entries, symbols = yield from history(work)
+    entries, symbols = yield from read_history(work)
     try:
         seen = yield from kato_api.read_back(binding.url, binding.kato_session)
     except KatoFailed as exc:

@@ -15,9 +15,9 @@ from kato_tasks.domain.results import Applied, Learned
 from kato_tasks.domain.stm import Stm, expected_stm, pattern_name
 from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.drain.context import LEARNED_LATELY_MS, LaneContext, new_call_id, result_json, send_together
-from kato_tasks.engine.drain.familiar import Known, leaves_nothing
-from kato_tasks.engine.drain.kato_session import Mismatch, bound, has_stm, verified
-from kato_tasks.engine.drain.observing import buried, unsent
+from kato_tasks.engine.drain.endings import bury, wait_unsent
+from kato_tasks.engine.drain.kato_session import Mismatch, ensure_bound, has_stm, read_verified_stm
+from kato_tasks.engine.drain.known_sessions import KnownSession, leaves_nothing
 from kato_tasks.errors import (
     GatewayAnswered,
     KatoMisdirected,
@@ -33,7 +33,6 @@ from kato_tasks.ports.lanes import (
     CertainFrequency,
     Commit,
     Count,
-    Defer,
     IsParked,
     KnownPattern,
     LearnedLately,
@@ -54,9 +53,9 @@ FORBIDDEN = 403
 def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     """Learn the session's STM as a pattern of its node, once."""
     if work.cursor <= work.mark or (work.binding is None and not (yield from has_stm(work))):
-        return (yield from nothing_to_learn(lane, work))
-    known = lane.familiar.take(work.lane)
-    binding, new = yield from bound(lane, work)
+        return (yield from refuse_empty_learn(lane, work))
+    known = lane.known_sessions.take(work.lane)
+    binding, new = yield from ensure_bound(lane, work)
     if binding != work.binding:
         known = None  # it had expired
     made_of = known.whole_stm(work, lane.store_run()) if known is not None else ()
@@ -64,12 +63,12 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
         # One call made it, on an empty STM: it is all there, or nothing is, and then KATO refuses to learn it.
         stm: Stm = [event or [] for event in expected_stm(made_of, {})]
     else:
-        stm = yield from verified(replace(work, binding=binding), binding)
+        stm = yield from read_verified_stm(replace(work, binding=binding), binding)
     if not stm:
-        return (yield from nothing_to_learn(lane, replace(work, binding=binding)))
+        return (yield from refuse_empty_learn(lane, replace(work, binding=binding)))
     name = pattern_name(stm)
     since_ms = known.since_ms if known is not None and known.fits(work, lane.store_run()) else -1
-    found = yield from baseline(lane, work, binding, name, since_ms)
+    found = yield from read_baseline(lane, work, binding, name, since_ms)
     if isinstance(found, Proceeded):
         return found
     frequency, certain = found
@@ -91,7 +90,7 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
         if isinstance(exc, KatoMisdirected) and exc.status == FORBIDDEN:
             # A filter that reads answers, too, forbids one that KATO has given: the learn may have counted.
             raise GatewayAnswered(str(exc)) from exc
-        return (yield from unsent(lane, work, exc, withdraw=intent.call))
+        return (yield from wait_unsent(lane, work, exc, withdraw=intent.call))
     except KatoRejected as exc:
         # The STM was not empty a moment ago, so the session is not what it was.
         raise Mismatch(f"learn: {exc}") from exc
@@ -101,25 +100,25 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     work = replace(work, binding=binding)
     if made_of and learned == name and leaves_nothing(made_of):
         empty: Binding | None = replace(binding, stm_length=0, base=binding.time, before=binding.time)
-        done = _learned(lane, work, intent, empty)
+        done = _build_learn_commit(lane, work, intent, empty)
     else:
-        intent = yield from about_to_clear(lane, work, intent)
-        done = _learned(lane, work, intent, (yield from cleared(binding)))
+        intent = yield from write_clear_intent(lane, work, intent)
+        done = _build_learn_commit(lane, work, intent, (yield from clear_or_delete(binding)))
     # Of another pattern than the one that was due nobody knows how often it is counted now.
     sure = ALL_UNSURE if learned != name else lane.store_run() if certain else UNSURE
     proceeded = yield from ask(replace(done, certain=sure))
     if learned == name:
-        _note(lane, work, known, done.binding)
+        _remember(lane, work, known, done.binding)
     return proceeded
 
 
-def _note(lane: LaneContext, work: Work, known: Known | None, binding: Binding | None) -> None:
+def _remember(lane: LaneContext, work: Work, known: KnownSession | None, binding: Binding | None) -> None:
     """What was known of the session's KATO session is known of it still, now that its STM is empty."""
     if known is not None and known.fits(work, lane.store_run()) and binding is not None:
-        lane.familiar.note(work.lane, Known(work.session, binding, known.since_ms))
+        lane.known_sessions.note(work.lane, KnownSession(work.session, binding, known.since_ms))
 
 
-def baseline(
+def read_baseline(
     lane: LaneContext, work: Work, binding: Binding, pattern: str, since_ms: int = -1
 ) -> Step[tuple[int, bool] | Proceeded]:
     """How often the pattern was learned before the learn that is next, and whether that is certain.
@@ -137,15 +136,11 @@ def baseline(
         waits = others = False
     if waits:
         why = "another session's learn of the same pattern is not settled yet"
-        return (
-            yield from ask(
-                Defer(lane.held, work.session, UNSETTLED_WAIT_MS, work.attempts, work.unsent, why, go_on=lane.go_on)
-            )
-        )
+        return (yield from ask(lane.defer(work, UNSETTLED_WAIT_MS, why)))
     if certain is not None and not others and 0 <= since_ms <= certain[1] and certain[2] == lane.store_run():
         return int(certain[0]), True
     read = lately is None or work.now_ms - lately[1] >= LEARNED_LATELY_MS
-    found = (yield from certain_frequency(work, binding, pattern)) if read or lately is None else int(lately[0])
+    found = (yield from read_certain_frequency(work, binding, pattern)) if read or lately is None else int(lately[0])
     if others:
         # Nobody knows when a person resumes that session, so this one goes on; the frequency cannot tell the two apart.
         yield from ask(Count(work.lane, "learns_in_doubt"))
@@ -158,42 +153,42 @@ def _is_open(lane: str, session: str, pattern: str) -> Step[bool]:
     return intent is not None and intent.pattern == pattern
 
 
-def certain_frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:
+def read_certain_frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:
     """How often KATO counts a pattern; its "unknown" is believed only from a KATO whose ClickHouse answers.
 
     A failing ClickHouse looks like a pattern that was never learned (HTTP 200, measured on 3.10.1). A pattern that
     is surely there tells them apart, or predictions, which are 200 only with ClickHouse. Raises OutcomeUnknown when
     neither does.
     """
-    found = yield from kato_api.frequency(binding.url, binding.node, pattern)
+    found = yield from kato_api.read_frequency(binding.url, binding.node, pattern)
     if found:
         return found
     known = yield from ask(KnownPattern(work.lane))
-    if not known or known == pattern or not (yield from kato_api.frequency(binding.url, binding.node, known)):
-        yield from kato_api.predictions(binding.url, binding.kato_session)
-    return (yield from kato_api.frequency(binding.url, binding.node, pattern))
+    if not known or known == pattern or not (yield from kato_api.read_frequency(binding.url, binding.node, known)):
+        yield from kato_api.read_predictions(binding.url, binding.kato_session)
+    return (yield from kato_api.read_frequency(binding.url, binding.node, pattern))
 
 
-def nothing_to_learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
+def refuse_empty_learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     """KATO refuses to learn an empty STM, and going on is right: there was nothing."""
-    return (yield from buried(lane, work, "nothing to learn", "the session's STM is empty at this learn"))
+    return (yield from bury(lane, work, "nothing to learn", "the session's STM is empty at this learn"))
 
 
 def clear_after_learn(lane: LaneContext, work: Work, learned: Intent, park: str = "") -> Step[Proceeded]:
     """The learn is done; empty what it left (emotives, metadata, time), then commit both."""
     assert work.binding is not None
-    intent = yield from about_to_clear(lane, work, learned)
-    binding = yield from cleared(work.binding)
-    return (yield from learn_committed(lane, work, intent, binding, park))
+    intent = yield from write_clear_intent(lane, work, learned)
+    binding = yield from clear_or_delete(work.binding)
+    return (yield from commit_learn(lane, work, intent, binding, park))
 
 
-def about_to_clear(lane: LaneContext, work: Work, learned: Intent) -> Step[Intent]:
+def write_clear_intent(lane: LaneContext, work: Work, learned: Intent) -> Step[Intent]:
     intent = replace(learned, call=new_call_id(), kind="clear_after_learn")
     yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, follows=learned.call))
     return intent
 
 
-def cleared(binding: Binding) -> Step[Binding | None]:
+def clear_or_delete(binding: Binding) -> Step[Binding | None]:
     """clear-stm; where its outcome is unknown a deleted session is as good as a cleared one.
 
     It puts KATO's time back, by which a store that went back tells its session's own KATO session from one that came
@@ -211,16 +206,18 @@ def cleared(binding: Binding) -> Step[Binding | None]:
     return replace(binding, time=0, stm_length=0, before=binding.time, base=0, shared=False)
 
 
-def learn_committed(
+def commit_learn(
     lane: LaneContext, work: Work, intent: Intent, binding: Binding | None, park: str = ""
 ) -> Step[Proceeded]:
     """The learn at the head is in KATO once. ``park``: the session waits for a person after it (why, as JSON)."""
-    return (yield from ask(_learned(lane, work, intent, binding, park)))
+    return (yield from ask(_build_learn_commit(lane, work, intent, binding, park)))
 
 
-def _learned(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None, park: str = "") -> Commit:
+def _build_learn_commit(
+    lane: LaneContext, work: Work, intent: Intent, binding: Binding | None, park: str = ""
+) -> Commit:
     if binding is not None:
-        binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
+        binding = replace(binding, expires_ms=lane.expires(work))
     entry = work.entries[0]
     result = Learned(
         status=Learned.status_of(intent.pattern),
@@ -231,18 +228,15 @@ def _learned(lane: LaneContext, work: Work, intent: Intent, binding: Binding | N
         pattern_name=intent.pattern,
     )
     lately = (intent.pattern, intent.frequency + 1) if intent.pattern and intent.frequency is not None else None
-    return Commit(
-        lane.held,
-        work.session,
-        intent.call,
-        work.cursor,
-        entry.position,
+    return lane.commit(
+        work,
         binding,
+        to=entry.position,
+        call=intent.call,
         mark=entry.position,
         results=[(entry.event_id, result_json(result))] if entry.wanted else (),
         learned=lately,
         park=park,
-        go_on=lane.go_on,
     )
 
 
@@ -250,25 +244,25 @@ def clear(lane: LaneContext, work: Work) -> Step[Proceeded]:
     """clear_stm as an event: the STM is empty afterwards, whatever happens on the way."""
     binding = work.binding
     entry = work.entries[0]
-    known = lane.familiar.take(work.lane)
+    known = lane.known_sessions.take(work.lane)
     intent = Intent(call=new_call_id(), kind="clear", first=entry.position, last=entry.position)
     if binding is not None:
         yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent))
-        binding = yield from cleared(binding)
-    done = _cleared(lane, work, intent, binding)
+        binding = yield from clear_or_delete(binding)
+    done = _build_clear_commit(lane, work, intent, binding)
     proceeded = yield from ask(done)
-    _note(lane, work, known, done.binding)
+    _remember(lane, work, known, done.binding)
     return proceeded
 
 
-def clear_committed(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Step[Proceeded]:
-    return (yield from ask(_cleared(lane, work, intent, binding)))
+def commit_clear(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Step[Proceeded]:
+    return (yield from ask(_build_clear_commit(lane, work, intent, binding)))
 
 
-def _cleared(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Commit:
+def _build_clear_commit(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Commit:
     entry = work.entries[0]
     if binding is not None:
-        binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
+        binding = replace(binding, expires_ms=lane.expires(work))
     result = Applied(
         status="cleared",
         session_id=work.session,
@@ -276,16 +270,13 @@ def _cleared(lane: LaneContext, work: Work, intent: Intent, binding: Binding | N
         event_id=entry.event_id,
         position=entry.position,
     )
-    return Commit(
-        lane.held,
-        work.session,
-        intent.call,
-        work.cursor,
-        entry.position,
+    return lane.commit(
+        work,
         binding,
+        to=entry.position,
+        call=intent.call,
         mark=entry.position,
         results=[(entry.event_id, result_json(result))] if entry.wanted else (),
-        go_on=lane.go_on,
     )
 
 
@@ -294,5 +285,5 @@ def reconcile_clear(lane: LaneContext, work: Work, intent: Intent) -> Step[Proce
     if work.binding is not None:
         yield from kato_api.delete_session(work.binding.url, work.binding.kato_session)
     if intent.kind == "clear_after_learn":
-        return (yield from learn_committed(lane, work, intent, None))
-    return (yield from clear_committed(lane, work, intent, None))
+        return (yield from commit_learn(lane, work, intent, None))
+    return (yield from commit_clear(lane, work, intent, None))

@@ -39,7 +39,7 @@ class Misdirections:
         self._told_at: dict[tuple[str, int], float] = {}
         self._lock = threading.Lock()
 
-    def began(self, url: str, route: str, reply: KatoReply) -> str:
+    def record_wrong_answer(self, url: str, route: str, reply: KatoReply) -> str:
         """A wrong answer: returns the sentence that says what to mend, and logs it if that is new."""
         told, now = f"{route}: {remedy(url, reply)}", time.monotonic()
         with self._lock:
@@ -57,7 +57,7 @@ class Misdirections:
             say(log, logging.ERROR, "kato.misdirected", url=address(url), status=reply.status, mend=told)
         return told
 
-    def ended(self, url: str, route: str) -> None:
+    def record_katos_answer(self, url: str, route: str) -> None:
         """KATO itself answered."""
         if url not in self._episodes:
             return

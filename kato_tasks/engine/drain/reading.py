@@ -19,7 +19,7 @@ def size_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def next_piece(read: Sequence[Logged], count: int) -> int:
+def next_piece_size(read: Sequence[Logged], count: int) -> int:
     """How many entries to ask for after ``count`` brought these: what fits, never over 4 times as many.
 
     So one large event among many small ones is met by pieces that are still short.
@@ -28,7 +28,7 @@ def next_piece(read: Sequence[Logged], count: int) -> int:
     return max(1, min(count * 4, PIECE, PIECE_BYTES // max(1, largest)))
 
 
-def ahead(work: Work, first: int, last: int, most_bytes: int) -> Step[list[Logged]]:
+def read_ahead(work: Work, first: int, last: int, most_bytes: int) -> Step[list[Logged]]:
     """The entries from ``first`` on, up to ``last`` or until they hold so many bytes."""
     found: list[Logged] = []
     count, held = FIRST_PIECE, 0
@@ -38,11 +38,11 @@ def ahead(work: Work, first: int, last: int, most_bytes: int) -> Step[list[Logge
             break
         found += piece
         held += sum(size_of(e.body) for e in piece)
-        first, count = piece[-1].position + 1, next_piece(piece, count)
+        first, count = piece[-1].position + 1, next_piece_size(piece, count)
     return found
 
 
-def batches(bodies: Sequence[str], limit: Batch) -> list[Sequence[str]]:
+def split_into_batches(bodies: Sequence[str], limit: Batch) -> list[Sequence[str]]:
     """Bodies in calls of so many events and bytes at most; one that is larger by itself goes alone."""
     out: list[Sequence[str]] = []
     start, held = 0, 0

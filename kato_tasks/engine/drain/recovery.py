@@ -24,35 +24,35 @@ from kato_tasks.domain.results import Applied, Learned
 from kato_tasks.domain.stm import Stm, Symbols, expected_stm, matches, pattern_name
 from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.drain.context import LaneContext, new_call_id, result_json
-from kato_tasks.engine.drain.familiar import leaves_nothing
-from kato_tasks.engine.drain.kato_session import history
-from kato_tasks.engine.drain.learning import baseline
-from kato_tasks.engine.drain.observing import observed_results
-from kato_tasks.engine.drain.reading import ahead
+from kato_tasks.engine.drain.kato_session import read_history
+from kato_tasks.engine.drain.known_sessions import leaves_nothing
+from kato_tasks.engine.drain.learning import read_baseline
+from kato_tasks.engine.drain.observing import compute_results
+from kato_tasks.engine.drain.reading import read_ahead
 from kato_tasks.engine.drain.settling import settle
 from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Commit, Count, Defer, Proceeded, ReadSymbols, Work, WriteIntent
+from kato_tasks.ports.lanes import Count, Proceeded, ReadSymbols, Work, WriteIntent
 
 LOOK_AHEAD = 2_000
 LOOK_AHEAD_BYTES = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MatchingPosition:
     """A position (the cursor, or a later one) at which KATO would be as it is, and the mark there."""
 
     position: int
     mark: int
 
 
-def places(
+def find_matching_positions(
     earlier: Sequence[Logged],
     following: Sequence[Logged],
     symbols: Symbols,
-    start: Place,
+    start: MatchingPosition,
     time: int,
     seen: kato_api.ReadBack,
-) -> list[Place]:
+) -> list[MatchingPosition]:
     """Every place from ``start`` (the cursor) on whose predicted time and STM are ``seen``. Pure.
 
     ``earlier`` are the entries behind the STM at the cursor, ``time`` KATO's count there.
@@ -64,17 +64,17 @@ def places(
             if entry.kind == "o":
                 run.append(entry)
                 times = {time + 1 for time in times}
-                here = Place(entry.position, here.mark)
+                here = MatchingPosition(entry.position, here.mark)
             else:
                 # Both end with an empty STM; and with time 0, but for a learn that was not followed by clear-stm.
                 times = {0, *times} if entry.kind == "l" and leaves_nothing(run) else {0}
-                run, here = [], Place(entry.position, entry.position)
+                run, here = [], MatchingPosition(entry.position, entry.position)
         if seen.time in times and matches(seen.stm, expected_stm(run, symbols)):
             found.append(here)
     return found
 
 
-def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded | Binding | None]:
+def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded | Binding | None]:
     """Compare KATO with the log after the store's restart.
 
     Returns the binding (as it was, of this run of the store) when KATO is at the cursor; the commit that moved
@@ -82,15 +82,17 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
     old run, until ``suspected`` has seen to it.
     """
     yield from ask(Count(work.lane, "verified"))
-    earlier, symbols = yield from history(work)
+    earlier, symbols = yield from read_history(work)
     seen = yield from kato_api.read_back(binding.url, binding.kato_session)
-    following = yield from _following(work)
-    found = places(earlier, following, symbols, Place(work.cursor, work.mark), binding.time, seen)
+    following = yield from _read_following(work)
+    found = find_matching_positions(
+        earlier, following, symbols, MatchingPosition(work.cursor, work.mark), binding.time, seen
+    )
     current = replace(binding, run=lane.store_run(), shared=False)
     if may_serve_another(binding, earlier, following, seen):
         # It is looked at, and not kept (``drain.attempt``).
         current = binding
-        end = _own_until(binding, following)
+        end = _end_of_own_history(binding, following)
         found = [place for place in found if place.position < end]
     if not found:
         return None
@@ -100,7 +102,8 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
         current = replace(current, run=binding.run)
     passed = [e for e in following if e.position <= place.position]
     if any(e.kind == "l" for e in passed) and (
-        seen.time == binding.before or not (yield from learned_first(work, binding.url, earlier, passed, symbols))
+        seen.time == binding.before
+        or not (yield from may_know_first_learn(work, binding.url, earlier, passed, symbols))
     ):
         # KATO may be behind the cursor instead: the last call was answered 200 and not saved, and by chance (words
         # that come again, an empty session) that looks like a later place. A learn that is done twice is counted;
@@ -111,27 +114,22 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
     if place.position == work.cursor:
         yield from count_in_doubt(work, binding.url, behind, between, symbols)
         if learn_next and work.intent is None and not work.asked:
-            return (yield from suspected(lane, work, binding, following[0], seen.stm))
+            return (yield from settle_suspected_learn(lane, work, binding, following[0], seen.stm))
         return current
     in_doubt = sum(e.kind == "l" for e in between)
     if in_doubt:
         yield from ask(Count(work.lane, "learns_in_doubt", in_doubt))
     yield from ask(Count(work.lane, "caught_up", len(passed)))
+    base = _base(work, binding, passed, place, seen)
     return (
         yield from ask(
-            Commit(
-                lane.held,
-                work.session,
-                work.intent.call if work.intent else new_call_id(),
-                work.cursor,
-                place.position,
-                replace(
-                    current, time=seen.time, stm_length=len(seen.stm), base=_base(work, binding, passed, place, seen)
-                ),
+            lane.commit(
+                work,
+                replace(current, time=seen.time, stm_length=len(seen.stm), base=base),
+                to=place.position,
                 mark=place.mark if place.mark != work.mark else None,
                 results=_results(work, binding, earlier, passed, symbols),
                 symbols=_symbols(passed, place.mark, seen),
-                go_on=lane.go_on,
             )
         )
     )
@@ -157,7 +155,7 @@ def may_serve_another(
     return seen.time > due or (seen.time == due and not seen.stm)
 
 
-def _own_until(binding: Binding, following: Sequence[Logged]) -> float:
+def _end_of_own_history(binding: Binding, following: Sequence[Logged]) -> float:
     """The position of the first learn that KATO's state tells nothing of, where other sessions may have been served.
 
     What looks like this session's later learn may be one of theirs. Only the STM that it had is its own for certain,
@@ -169,7 +167,7 @@ def _own_until(binding: Binding, following: Sequence[Logged]) -> float:
     return next((entry.position for entry in ends if entry.kind == "l"), float("inf"))
 
 
-def suspected(lane: LaneContext, work: Work, binding: Binding, entry: Logged, stm: Stm) -> Step[Proceeded]:
+def settle_suspected_learn(lane: LaneContext, work: Work, binding: Binding, entry: Logged, stm: Stm) -> Step[Proceeded]:
     """The learn that is next may have been sent by a holder whose intent the store forgot: settle it.
 
     It is written down as if it had been sent now. The KATO session is deleted, and once nothing can land any more the
@@ -177,7 +175,7 @@ def suspected(lane: LaneContext, work: Work, binding: Binding, entry: Logged, st
     if KATO knew the pattern before, for it may have been counted by then).
     """
     name = pattern_name(stm)
-    found = yield from baseline(lane, work, binding, name)
+    found = yield from read_baseline(lane, work, binding, name)
     if isinstance(found, Proceeded):
         return found
     before, _ = found
@@ -196,26 +194,22 @@ def suspected(lane: LaneContext, work: Work, binding: Binding, entry: Logged, st
     return (yield from settle(lane, replace(work, binding=now, intent=intent, entries=(entry,)), intent))
 
 
-def awaited(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded | None]:
+def wait_for_late_learns(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded | None]:
     """Where learns follow: delete the KATO session and wait until no learn can land there; the fence stays open."""
-    if all(entry.kind != "l" for entry in (yield from _following(work))):
+    if all(entry.kind != "l" for entry in (yield from _read_following(work))):
         return None
     marker = Intent(call=new_call_id(), kind="fence", first=work.cursor + 1, last=work.cursor)
     follows = work.intent.call if work.intent else ""
     yield from ask(WriteIntent(lane.held, work.session, work.cursor, marker, follows=follows))
     yield from kato_api.delete_session(binding.url, binding.kato_session)
     why = "KATO holds something else than the log says; waiting until nothing can land any more"
-    return (
-        yield from ask(
-            Defer(lane.held, work.session, lane.terms.settle_ms, work.attempts, work.unsent, why, go_on=lane.go_on)
-        )
-    )
+    return (yield from ask(lane.defer(work, lane.options.settle_ms, why)))
 
 
-def noted(lane: LaneContext, work: Work, intent: Intent) -> Step[Work]:
+def note_forgotten_learns(lane: LaneContext, work: Work, intent: Intent) -> Step[Work]:
     """The open intent is older than what the store forgot: learns that follow it may be in KATO's patterns already."""
     assert work.binding is not None
-    later = [entry for entry in (yield from _following(work)) if entry.position > intent.last]
+    later = [entry for entry in (yield from _read_following(work)) if entry.position > intent.last]
     yield from count_in_doubt(work, work.binding.url, [], later, (yield from ask(ReadSymbols(work.lane, work.session))))
     now = replace(work.binding, run=lane.store_run())
     same = replace(intent, call=new_call_id())
@@ -223,18 +217,18 @@ def noted(lane: LaneContext, work: Work, intent: Intent) -> Step[Work]:
     return replace(work, binding=now, intent=same)
 
 
-def _following(work: Work) -> Step[list[Logged]]:
+def _read_following(work: Work) -> Step[list[Logged]]:
     if work.head <= work.cursor:
         return []
     last = min(work.head, work.cursor + LOOK_AHEAD)
-    return (yield from ahead(work, work.cursor + 1, last, LOOK_AHEAD_BYTES))
+    return (yield from read_ahead(work, work.cursor + 1, last, LOOK_AHEAD_BYTES))
 
 
-def lost_track(lane: LaneContext, work: Work) -> Step[None]:
+def count_possible_repeats(lane: LaneContext, work: Work) -> Step[None]:
     """KATO does not say how far the session was: any learn that follows may be in its patterns already."""
-    following = yield from _following(work)
+    following = yield from _read_following(work)
     if any(entry.kind == "l" for entry in following):
-        earlier, symbols = yield from history(work)
+        earlier, symbols = yield from read_history(work)
         yield from count_in_doubt(work, lane.url(work), earlier, following, symbols)
 
 
@@ -246,11 +240,11 @@ def count_in_doubt(
     ``behind``: what the STM holds before them.
     """
     learns = sum(entry.kind == "l" for entry in entries)
-    if learns and (yield from learned_first(work, url, behind, entries, symbols)):
+    if learns and (yield from may_know_first_learn(work, url, behind, entries, symbols)):
         yield from ask(Count(work.lane, "learns_in_doubt", learns))
 
 
-def learned_first(
+def may_know_first_learn(
     work: Work, url: str, behind: Sequence[Logged], entries: Sequence[Logged], symbols: Symbols
 ) -> Step[bool]:
     """Whether the first learn among ``entries`` may be at KATO: its pattern is there.
@@ -265,11 +259,13 @@ def learned_first(
         stm, run = expected_stm(run, symbols), []
         name = "" if entry.kind != "l" or None in stm else pattern_name([event or [] for event in stm])
         if name:
-            return (yield from kato_api.frequency(url, work.node, name)) > 0
+            return (yield from kato_api.read_frequency(url, work.node, name)) > 0
     return True
 
 
-def _base(work: Work, binding: Binding, passed: Sequence[Logged], place: Place, seen: kato_api.ReadBack) -> int:
+def _base(
+    work: Work, binding: Binding, passed: Sequence[Logged], place: MatchingPosition, seen: kato_api.ReadBack
+) -> int:
     """KATO's time when its STM was last emptied, at this place."""
     if place.mark == work.mark:
         return binding.base
@@ -290,7 +286,7 @@ def _results(
     run, at = list(earlier), binding
     for entry in passed:
         if entry.kind == "o":
-            (_, observed), *_ = observed_results(work, at, [entry])
+            (_, observed), *_ = compute_results(work, at, [entry])
             answer: Applied = observed
             at = replace(at, time=at.time + 1, stm_length=observed.stm_length or 0)
             run.append(entry)
@@ -307,8 +303,3 @@ def _results(
         if entry.wanted:
             out.append((entry.event_id, result_json(answer)))
     return out
-
-
-def went_back(lane: LaneContext, work: Work) -> bool:
-    """Whether this session's binding was last confirmed under another run of the store."""
-    return work.binding is not None and work.binding.run != lane.store_run()

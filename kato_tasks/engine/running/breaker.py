@@ -114,7 +114,7 @@ class CircuitBreaker:
             f"it is asked once in {self.interval_seconds:g} s, and this waits"
         )
 
-    def succeeded(self, url: str) -> None:
+    def record_success(self, url: str) -> None:
         """KATO answered a lane's call."""
         view = self._views.get(url)
         if view is None or (not view.failures and not view.is_open and not view.troubled):
@@ -131,7 +131,7 @@ class CircuitBreaker:
         if lasted is not None:
             say(log, logging.WARNING, "kato.recovered", url=url, lasted=f"{lasted:.1f}s")
 
-    def failed(self, url: str, why: str = "", *, unreached: bool = False, misdirected: bool = False) -> None:
+    def record_failure(self, url: str, why: str = "", *, unreached: bool = False, misdirected: bool = False) -> None:
         """A call failed, or a probe; ``why`` is one line for a person.
 
         ``unreached``: there was no connection to be had; ``misdirected``: something else answered.
@@ -152,10 +152,10 @@ class CircuitBreaker:
             say(log, logging.INFO, "breaker.opened", url=url, reason=why)
         self._state.open(url, max(30.0, self.interval_seconds * 10), why[:300])
 
-    def probed(self, url: str, answered: bool, why: str = "") -> None:
+    def record_probe(self, url: str, answered: bool, why: str = "") -> None:
         """What became of a probe. After one that was answered, the next failure opens the circuit again."""
         if not answered:
-            self.failed(url, why)
+            self.record_failure(url, why)
             return
         with self._lock:
             view = self._views.setdefault(url, _View())
@@ -163,7 +163,7 @@ class CircuitBreaker:
             view.troubled = True  # until a lane's call is answered, too
         self._close(url)
 
-    def silent(self, url: str, calls: int, seconds: float) -> None:
+    def record_silence(self, url: str, calls: int, seconds: float) -> None:
         """The instance has answered none of this process's calls for so long."""
         if seconds >= SILENT_SECONDS:
             calls_named = f"{calls} call{'s' * (calls != 1)}"
@@ -205,7 +205,7 @@ class CircuitBreaker:
         return view
 
 
-class GuardedKato:
+class BreakerTransport:
     """A transport behind a breaker, which counts its calls in ``room``."""
 
     def __init__(self, inner: KatoTransport, breaker: CircuitBreaker, room: Room) -> None:
@@ -215,7 +215,7 @@ class GuardedKato:
 
     def calls(self, *, wakeable: bool = False) -> KatoCalls:
         """See ``ports.KatoTransport.calls``."""
-        return _GuardedCalls(self._inner.calls(wakeable=wakeable), self._breaker, self._room)
+        return _BreakerCalls(self._inner.calls(wakeable=wakeable), self._breaker, self._room)
 
     def send(self, request: KatoRequest) -> KatoReply:
         """See ``ports.KatoTransport.send``; not guarded: for a person's single question."""
@@ -230,7 +230,7 @@ _PROBE = _Probe()
 Ended = tuple[Any, KatoReply | None, Exception | None]
 
 
-class _GuardedCalls:
+class _BreakerCalls:
     def __init__(self, inner: KatoCalls, breaker: CircuitBreaker, room: Room) -> None:
         self._inner = inner
         self._breaker = breaker
@@ -255,7 +255,7 @@ class _GuardedCalls:
     def _begin(self, request: KatoRequest, tag: Any) -> None:
         self._inner.begin(request, (tag, request.url))
         self._counted[request.url] += 1
-        self._room.begun(request.url)
+        self._room.record_begin(request.url)
 
     def wait(self, timeout: float | None = None) -> Sequence[Ended]:
         if self._refused:
@@ -263,23 +263,23 @@ class _GuardedCalls:
             return refused
         ended: list[Ended] = []
         for (tag, url), reply, error in self._wait(timeout):
-            congested = isinstance(error, NoConnectionFree) and self._room.answers(url)
+            congested = isinstance(error, NoConnectionFree) and self._room.is_answering(url)
             self._uncount(url, 1, answered=reply is not None)
             if tag is _PROBE:
-                self._breaker.probed(url, reply is not None and answers_probe(reply), _why(reply, error))
+                self._breaker.record_probe(url, reply is not None and answers_probe(reply), _why(reply, error))
                 continue
             if congested:
                 pass  # it answers others of our calls: that there are too many of them is no failure of its
             elif isinstance(error, KatoError) or (reply is not None and counts_as_failure(reply)):
                 other = reply is not None and (reply.status == 200 or meaning(reply) == "misdirected")
                 unreached = isinstance(error, KatoUnavailable) and not isinstance(error, NoConnectionFree)
-                self._breaker.failed(url, _why(reply, error), unreached=unreached, misdirected=other)
+                self._breaker.record_failure(url, _why(reply, error), unreached=unreached, misdirected=other)
                 if self._breaker.is_open(url):
                     # What waits for a connection behind the calls that failed is not sent any more.
                     refusal = self._breaker.refusal(url)
                     ended += [(tag, None, refusal) for tag in self.withdraw(url)]
             elif reply is not None:
-                self._breaker.succeeded(url)
+                self._breaker.record_success(url)
             ended.append((tag, reply, error))
         return ended
 
@@ -293,15 +293,15 @@ class _GuardedCalls:
                 return ended  # perhaps nothing: it was woken
             for url, calls in self._counted.items():
                 if calls > 0:
-                    self._breaker.silent(url, *self._room.silent(url))
+                    self._breaker.record_silence(url, *self._room.silence(url))
             timeout = None if timeout is None else timeout - waited
         return self._inner.wait(timeout)
 
     def _uncount(self, url: str, calls: int, *, answered: bool) -> None:
         self._counted[url] -= calls
-        self._room.ended(url, calls, answered=answered)
+        self._room.record_end(url, calls, answered=answered)
 
-    def adopt(self, other: _GuardedCalls) -> None:
+    def adopt(self, other: _BreakerCalls) -> None:
         self._inner.adopt(other._inner)
         self._counted.update(other._counted)
         other._counted = Counter()
@@ -319,7 +319,7 @@ class _GuardedCalls:
     def close(self) -> None:
         self._inner.close()
         for url, calls in self._counted.items():
-            self._room.ended(url, calls, answered=False)
+            self._room.record_end(url, calls, answered=False)
         self._counted = Counter()
         self._refused = []
 

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from kato_tasks.engine.drain.config_check import ConfigCheck
-from kato_tasks.engine.drain.context import KatoTerms, LaneContext, Policy
-from kato_tasks.engine.drain.drain import Drained, drain
-from kato_tasks.engine.drain.familiar import Familiar
+from kato_tasks.engine.drain.context import KatoSessionOptions, LaneContext, Policy
+from kato_tasks.engine.drain.drain import DrainedLane, drain
+from kato_tasks.engine.drain.known_sessions import KnownSessions
 from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.engine.running.background import Background
 from kato_tasks.engine.running.driver import Driver, Finished
-from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.engine.running.room import Room
-from kato_tasks.engine.store_retry import patiently, raise_errors
+from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
 from kato_tasks.errors import LeaseLost, StoreUnavailable
 from kato_tasks.ports.effects import Step
 from kato_tasks.ports.kato import KatoRequest, KatoTransport
@@ -47,10 +47,10 @@ keep up with what ends there; a task then waits for its own calls, which slows a
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class DrainOptions:
     """How lanes are drained: sizes, times and policies."""
 
-    kato: KatoTerms
+    kato: KatoSessionOptions
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     on_rejected: Policy = "dead_letter"
     on_exhausted: Policy = "park"
@@ -70,7 +70,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class SliceResult:
     """What one slice did: parked tasks whose results are there, and which lanes are due again already, or soon.
 
     ``due_soon``: lane → ms by the store's clock, for a wait that is shorter than the sweep's rounds.
@@ -85,7 +85,7 @@ class Slice:
     """the slice ended before every partition was found empty: there may be more to do"""
 
 
-Later = Callable[[Slice], None]
+Later = Callable[[SliceResult], None]
 """Told, in another thread, what became of the lanes that were left to the background."""
 
 
@@ -96,29 +96,29 @@ class Drainer:
         self,
         store: Store,
         kato: KatoTransport,
-        keeper: LeaseKeeper,
-        terms: Terms,
+        renewer: LeaseRenewer,
+        options: DrainOptions,
         check: ConfigCheck | None = None,
         room: Room | None = None,
     ) -> None:
-        self._room = room or Room(terms.lanes, terms.lanes)
+        self._room = room or Room(options.lanes, options.lanes)
         self._store = store
         self._kato = kato
-        self._keeper = keeper
+        self._renewer = renewer
         self._check = check
-        self._background: Background[Drained] = Background(store, kato)
-        self._familiar = Familiar()
+        self._background: Background[DrainedLane] = Background(store, kato)
+        self._known_sessions = KnownSessions()
         self._delivered: deque[Delivered] = deque(maxlen=10_000)
-        self.terms = terms
+        self.options = options
 
-    def delivered(self, lane: str, session: str, event_id: str) -> None:
+    def note_delivered(self, lane: str, session: str, event_id: str) -> None:
         """A task was told this event's result: the store hears of it with the next claim, at no round trip of its own.
 
         Should there be none, the result expires.
         """
         self._delivered.append(Delivered(lane, session, event_id))
 
-    def _heard(self) -> list[Delivered]:
+    def _take_delivered(self) -> list[Delivered]:
         heard: list[Delivered] = []
         while self._delivered and len(heard) < 100:
             try:
@@ -135,7 +135,7 @@ class Drainer:
     @property
     def has_room(self) -> bool:
         """Whether KATO can be given another lane's call now; else the lane is better left to a wake-up's turn."""
-        return self._room.left() > 0
+        return self._room.calls_left() > 0
 
     def close(self, seconds: float) -> int:
         """Let the background finish what is under way, at most so long; returns how many lanes it had to leave."""
@@ -157,36 +157,36 @@ class Drainer:
         token = uuid.uuid4().hex if lease else ""
         since = time.monotonic()
         operation = Claim(
-            lane, session, event_id, position, task_id, request, token, self.terms.lease_ms, self.terms.batch, kind
+            lane, session, event_id, position, task_id, request, token, self.options.lease_ms, self.options.batch, kind
         )
-        (claimed,) = raise_errors(patiently(self._store, [*self._heard(), operation])[-1:])
+        (claimed,) = raise_errors(execute_with_retry(self._store, [*self._take_delivered(), operation])[-1:])
         return claimed, Token(token, since)
 
     def drain_claimed(
         self, work: Work, token: Token, session: str, event_id: str, later: Later | None = None
-    ) -> tuple[Slice, str | None]:
+    ) -> tuple[SliceResult, str | None]:
         """Drain the lane that a claim took; also the result of the event that it was taken for, if it came up.
 
         With ``later`` a call to KATO that takes long is left to the background; without, it is waited for.
         """
         now = time.monotonic()
         found: list[str] = []
-        stop = now + self.terms.slice_seconds
-        step = self._step(work, token.text, stop, token.since, (session, event_id, found))
-        done = _slice(self._driven([step], None, stop, later))
+        stop = now + self.options.slice_seconds
+        step = self._begin_drain(work, token.text, stop, token.since, (session, event_id, found))
+        done = _summarise(self._drive([step], None, stop, later))
         return done, found[0] if found else None
 
-    def drain_partitions(self, partitions: Sequence[int], later: Later | None = None) -> Slice:
+    def drain_partitions(self, partitions: Sequence[int], later: Later | None = None) -> SliceResult:
         """Drain what is ready in these partitions for one slice. ``later``: see ``drain_claimed``.
 
         Lanes are leased only while KATO has room for their calls.
         """
-        stop = time.monotonic() + self.terms.slice_seconds
+        stop = time.monotonic() + self.options.slice_seconds
         turns = _Turns(partitions)
-        finished: list[Finished[Drained]] = []
+        finished: list[Finished[DrainedLane]] = []
         begun = exhausted = False
 
-        def leased(lanes: int) -> Sequence[tuple[str, Step[Drained]]]:
+        def leased(lanes: int) -> Sequence[tuple[str, Step[DrainedLane]]]:
             nonlocal begun, exhausted
             try:
                 steps = self._lease(turns, stop, lanes)
@@ -199,67 +199,67 @@ class Drainer:
             begun, exhausted = True, not steps
             return steps
 
-        def more(in_flight: int) -> Sequence[tuple[str, Step[Drained]]]:
-            if exhausted or in_flight > self.terms.lanes // 2 or time.monotonic() >= stop:
+        def more(in_flight: int) -> Sequence[tuple[str, Step[DrainedLane]]]:
+            if exhausted or in_flight > self.options.lanes // 2 or time.monotonic() >= stop:
                 return ()
-            lanes = self._room.lanes(self.terms.lanes - in_flight)
+            lanes = self._room.lanes_to_lease(self.options.lanes - in_flight)
             return leased(lanes) if lanes else ()
 
         while not exhausted and (now := time.monotonic()) < stop:
-            lanes = self._room.wait(self.terms.lanes, min(stop, now + ROOM_SECONDS))
+            lanes = self._room.wait_for_lanes(self.options.lanes, min(stop, now + ROOM_SECONDS))
             if not lanes:
                 break
             if steps := leased(lanes):
-                finished += self._driven(steps, more, stop, later)
-        return _slice(finished, over=not exhausted)
+                finished += self._drive(steps, more, stop, later)
+        return _summarise(finished, over=not exhausted)
 
-    def _lease(self, turns: _Turns, stop: float, lanes: int) -> list[tuple[str, Step[Drained]]]:
+    def _lease(self, turns: _Turns, stop: float, lanes: int) -> list[tuple[str, Step[DrainedLane]]]:
         """Lease up to so many lanes that are due; none only when no partition of the wake-up has any."""
         token = uuid.uuid4().hex
         for partitions, share in turns.round(lanes):
             since = time.monotonic()
-            operations = [Lease(p, token, self.terms.lease_ms, share, self.terms.batch) for p in partitions]
-            works = _leased(partitions, patiently(self._store, operations))
+            operations = [Lease(p, token, self.options.lease_ms, share, self.options.batch) for p in partitions]
+            works = _collect_work(partitions, execute_with_retry(self._store, operations))
             if works:
-                return [self._step(work, token, stop, since) for work in works]
+                return [self._begin_drain(work, token, stop, since) for work in works]
         return []
 
-    def _step(
+    def _begin_drain(
         self, work: Work, token: str, stop: float, since: float, wanted: Wanted | None = None
-    ) -> tuple[str, Step[Drained]]:
-        terms = self.terms
-        held = Held(work.lane, token, terms.lease_ms, terms.batch)
+    ) -> tuple[str, Step[DrainedLane]]:
+        options = self.options
+        held = Held(work.lane, token, options.lease_ms, options.batch)
         lane = LaneContext(
             held=held,
-            terms=terms.kato,
-            retry=terms.retry,
-            on_rejected=terms.on_rejected,
-            on_exhausted=terms.on_exhausted,
-            on_unknown_learn=terms.on_unknown_learn,
+            options=options.kato,
+            retry=options.retry,
+            on_rejected=options.on_rejected,
+            on_exhausted=options.on_exhausted,
+            on_unknown_learn=options.on_unknown_learn,
             slice_over=lambda: self._background.closing or time.monotonic() >= stop,
             store_run=self._store.run,
             check=self._check,
-            familiar=self._familiar,
+            known_sessions=self._known_sessions,
         )
-        return work.lane, self._kept(lane, work, since, wanted)
+        return work.lane, self._watch_lease(lane, work, since, wanted)
 
-    def _kept(self, lane: LaneContext, work: Work, leased_at: float, wanted: Wanted | None) -> Step[Drained]:
+    def _watch_lease(self, lane: LaneContext, work: Work, leased_at: float, wanted: Wanted | None) -> Step[DrainedLane]:
         """The lane's drain, with its lease watched: nothing is sent to KATO once the lease can have run out."""
-        step, held, keeper = drain(lane, work), lane.held, self._keeper
+        step, held, renewer = drain(lane, work), lane.held, self._renewer
 
         def still() -> bool:
-            return keeper.sure(held)
+            return renewer.is_live(held)
 
         value: object = None
         error: BaseException | None = None
         # Only now: a drain that is never begun must not have its lease renewed.
-        keeper.hold(held, leased_at)
+        renewer.track(held, leased_at)
         try:
             while True:
                 try:
                     effect = step.throw(error) if error is not None else step.send(value)
                 except StopIteration as stop:
-                    return cast(Drained, stop.value)
+                    return cast(DrainedLane, stop.value)
                 error = None
                 if isinstance(effect, KatoRequest):
                     effect = effect.guarded(still)
@@ -270,26 +270,26 @@ class Drainer:
                     error = exc
                     continue
                 if getattr(effect, "held", None) is held:
-                    keeper.confirm(held, since)
+                    renewer.renewed_at(held, since)
                     if wanted is not None and isinstance(effect, Commit) and effect.session == wanted[0]:
                         wanted[2].extend(result for name, result in effect.results if name == wanted[1])
         finally:
-            keeper.let_go(held)
+            renewer.untrack(held)
 
-    def _driven(
+    def _drive(
         self,
-        steps: Sequence[tuple[str, Step[Drained]]],
-        more: Callable[[int], Sequence[tuple[str, Step[Drained]]]] | None,
+        steps: Sequence[tuple[str, Step[DrainedLane]]],
+        more: Callable[[int], Sequence[tuple[str, Step[DrainedLane]]]] | None,
         stop: float,
         later: Later | None,
-    ) -> list[Finished[Drained]]:
+    ) -> list[Finished[DrainedLane]]:
         """Drive these and ``more``; returns those that ended. With ``later`` the background has the others then."""
-        driver: Driver[Drained] = Driver(self._store, self._kato)
+        driver: Driver[DrainedLane] = Driver(self._store, self._kato)
         if later is None or len(self._background) >= BACKGROUND_LANES:
             return driver.run(steps, more)
         finished = driver.run(steps, more, quiet_seconds=QUIET_SECONDS, until=stop)
         if not driver.idle:
-            self._background.take(driver, lambda ended: later(_slice(ended)))
+            self._background.take(driver, lambda ended: later(_summarise(ended)))
         return finished
 
 
@@ -312,7 +312,7 @@ class _Turns:
             yield group, max(1, lanes // len(group))
 
 
-def _leased(partitions: Sequence[int], answers: Sequence[Any]) -> list[Work]:
+def _collect_work(partitions: Sequence[int], answers: Sequence[Any]) -> list[Work]:
     """What these partitions gave; one that the store refuses does not stop the others."""
     works: list[Work] = []
     for partition, answer in zip(partitions, answers, strict=True):
@@ -325,7 +325,7 @@ def _leased(partitions: Sequence[int], answers: Sequence[Any]) -> list[Work]:
     return works
 
 
-def _slice(finished: Sequence[Finished[Drained]], *, over: bool = False) -> Slice:
+def _summarise(finished: Sequence[Finished[DrainedLane]], *, over: bool = False) -> SliceResult:
     """What became of these lanes, and a line in the log for each that ended otherwise than it should."""
     completed: list[Parked] = []
     lanes: dict[str, str] = {}
@@ -347,4 +347,4 @@ def _slice(finished: Sequence[Finished[Drained]], *, over: bool = False) -> Slic
             say(log, logging.WARNING, "store.unavailable", lane=end.key, error=end.error)
         elif end.error is not None:
             say(log, logging.ERROR, "lane.failed", lane=end.key, error=end.error, exc_info=end.error)
-    return Slice(len(finished), tuple(completed), lanes, frozenset(due), soon, over)
+    return SliceResult(len(finished), tuple(completed), lanes, frozenset(due), soon, over)

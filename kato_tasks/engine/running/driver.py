@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from kato_tasks.engine.store_retry import STORE_PATIENCE_SECONDS, patiently
+from kato_tasks.engine.store_retry import STORE_PATIENCE_SECONDS, execute_with_retry
 from kato_tasks.ports.effects import Effect, Step, Together
 from kato_tasks.ports.kato import KatoRequest, KatoTransport
 from kato_tasks.ports.store import Store
@@ -170,7 +170,7 @@ class Driver(Generic[T]):
         for _, effect in asking:
             operations.extend(effect.operations if isinstance(effect, Together) else (effect,))
         try:
-            answers = iter(patiently(self._store, operations, self._patience))
+            answers = iter(execute_with_retry(self._store, operations, self._patience))
         except Exception as exc:
             for running, _ in asking:
                 self._runnable.append((running, None, exc))

@@ -29,7 +29,7 @@ class _Instance:
     answers_before: int = 0
     """how often it answered in that second, and in the one before"""
 
-    def answered(self, now: float) -> None:
+    def record_answer(self, now: float) -> None:
         self.alive = now
         if int(now) != self.second:
             self.answers_before = self.pace(now)
@@ -56,7 +56,7 @@ class Room:
         self._changed = threading.Condition()
         self._instances: dict[str, _Instance] = {}
 
-    def begun(self, url: str) -> None:
+    def record_begin(self, url: str) -> None:
         """A call to this instance was begun."""
         with self._changed:
             instance = self._instances.setdefault(url, _Instance())
@@ -64,22 +64,22 @@ class Room:
                 instance.alive = self._clock()
             instance.under_way += 1
 
-    def ended(self, url: str, calls: int = 1, *, answered: bool) -> None:
+    def record_end(self, url: str, calls: int = 1, *, answered: bool) -> None:
         """Calls to this instance ended: it answered them, or they were given up."""
         with self._changed:
             instance = self._instances.setdefault(url, _Instance())
             instance.under_way -= calls
             if answered:
-                instance.answered(self._clock())
+                instance.record_answer(self._clock())
             self._changed.notify_all()
 
-    def answers(self, url: str) -> bool:
+    def is_answering(self, url: str) -> bool:
         """Whether this instance answered lately, or has nothing to answer."""
         with self._changed:
             instance = self._instances.get(url)
-            return instance is None or _answers(instance, self._clock(), LATELY_SECONDS)
+            return instance is None or _is_answering(instance, self._clock(), LATELY_SECONDS)
 
-    def silent(self, url: str) -> tuple[int, float]:
+    def silence(self, url: str) -> tuple[int, float]:
         """How many calls this instance has under way, and for how many seconds it has answered none of them."""
         with self._changed:
             instance = self._instances.get(url)
@@ -87,36 +87,36 @@ class Room:
                 return 0, 0.0
             return instance.under_way, self._clock() - instance.alive
 
-    def left(self) -> int:
+    def calls_left(self) -> int:
         """How many calls could be begun at the instances that answer, together; if none does, as many as one takes."""
         with self._changed:
-            return self._left()[0]
+            return self._count_left()[0]
 
-    def lanes(self, most: int) -> int:
+    def lanes_to_lease(self, most: int) -> int:
         """How many lanes to lease now, at most so many. Not a few at a time: none, or half of what may be."""
         with self._changed:
-            return self._lanes(most)
+            return self._count_lanes(most)
 
-    def wait(self, most: int, until: float) -> int:
-        """Wait until there are lanes to lease, or until then (monotonic seconds); how many: see ``lanes``."""
+    def wait_for_lanes(self, most: int, until: float) -> int:
+        """Wait until there are lanes to lease, or until then (monotonic seconds); how many: see ``lanes_to_lease``."""
         with self._changed:
-            while not (lanes := self._lanes(most)) and (seconds := until - time.monotonic()) > 0:
+            while not (lanes := self._count_lanes(most)) and (seconds := until - time.monotonic()) > 0:
                 self._changed.wait(seconds)
             return lanes
 
-    def _lanes(self, most: int) -> int:
-        left, of = self._left()
+    def _count_lanes(self, most: int) -> int:
+        left, of = self._count_left()
         return min(most, left) if left >= max(1, min(most, of) // 2) else 0
 
-    def _left(self) -> tuple[int, int]:
+    def _count_left(self) -> tuple[int, int]:
         """How many calls could be begun, and how many if none were under way."""
         now = self._clock()
-        answering = [instance for instance in self._instances.values() if _answers(instance, now)]
+        answering = [instance for instance in self._instances.values() if _is_answering(instance, now)]
         if not answering:
             return self._most, self._most
         of = sum(min(self._most, self._connections + instance.pace(now)) for instance in answering)
         return of - sum(instance.under_way for instance in answering), of
 
 
-def _answers(instance: _Instance, now: float, lately: float = HANGS_SECONDS) -> bool:
+def _is_answering(instance: _Instance, now: float, lately: float = HANGS_SECONDS) -> bool:
     return instance.under_way <= 0 or now - instance.alive < lately

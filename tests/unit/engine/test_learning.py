@@ -142,7 +142,7 @@ def test_the_frequency_is_asked_again_when_the_lanes_last_learn_is_older_than_a_
 
 
 def test_a_parked_session_with_an_unsettled_learn_holds_nobody_up_and_the_learn_is_counted_as_in_doubt() -> None:
-    """Invariant 5. Falls when `baseline` does not ask whether the other session is parked."""
+    """Invariant 5. Falls when `read_baseline` does not ask whether the other session is parked."""
     world = about_to_learn(unsettled="another", parked=True).kato("cognition-data", holds(stm_of("ab")))
     world.kato("pattern", frequency(4)).kato("learn", learned(NAME)).kato("clear-stm", OK)
     world.turn()

@@ -16,9 +16,10 @@ from kato_tasks import ports
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Entry, Logged, entry_of
-from kato_tasks.engine.drain.context import KatoTerms, LaneContext, Policy
-from kato_tasks.engine.drain.drain import one
+from kato_tasks.engine.drain.context import KatoSessionOptions, LaneContext, Policy
+from kato_tasks.engine.drain.drain import process_piece
 from kato_tasks.engine.drain.retry import RetryPolicy
+from kato_tasks.engine.drain.states import TRANSITIONS, State, state_of
 from kato_tasks.errors import KatoUnavailable, LeaseLost, OutcomeUnknown
 
 T = TypeVar("T")
@@ -26,6 +27,9 @@ URL = "http://kato"
 NOW_MS = 1_800_000_000_000
 RUN = "run-1"
 Stm = list[list[str]]
+WAYS = {(way.state, way.next_state) for way in TRANSITIONS}
+WAYS_TAKEN: set[tuple[State, State]] = set()
+"""The ways between the states of an intent that were taken in this process."""
 
 
 def observed(event_id: str, *strings: str, wanted: bool = False, **more: Any) -> Entry:
@@ -204,7 +208,7 @@ class World:
 
     def turn(self, lane: LaneContext | None = None, last: int | None = None) -> ports.Proceeded:
         """One piece of work of the session, as the store has it now."""
-        return self.run(one(lane or context(), self.work(last)))
+        return self.run(process_piece(lane or context(), self.work(last)))
 
     def _answer(self, effect: ports.Effect[Any]) -> Any:
         self.done.append(effect)
@@ -256,6 +260,15 @@ class World:
         return reply(DONE.get(request.route, {"status": "okay"})) if answer is OK else answer
 
     def _written(self, effect: ports.Effect[Any]) -> Any:
+        before = state_of(self.intent)
+        answer = self._write(effect)
+        after = state_of(self.intent)
+        if after != before:
+            assert (before, after) in WAYS, f"no way from {before} to {after} is drawn (states.TRANSITIONS)"
+            WAYS_TAKEN.add((before, after))
+        return answer
+
+    def _write(self, effect: ports.Effect[Any]) -> Any:
         match effect:
             case ports.WriteIntent(intent=intent):
                 assert effect.cursor == self.cursor
@@ -334,7 +347,7 @@ def context(
 ) -> LaneContext:
     return LaneContext(
         held=ports.Held("n", "token", 5_000, ports.Batch(400, 1_000_000)),
-        terms=KatoTerms(urls, settle_ms=settle_ms, verify_last=verify_last),
+        options=KatoSessionOptions(urls, settle_ms=settle_ms, verify_last=verify_last),
         retry=retry or RetryPolicy(rng=random.Random(1)),
         on_rejected=on_rejected,
         on_exhausted=on_exhausted,

@@ -29,7 +29,7 @@ EXPIRES_SOON_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownSession:
     """A KATO session as it was left: whose it is, and its binding as it was committed.
 
     ``since_ms``: KATO has had it, and so its store, at least since then. ``made_of``: everything that its STM is made
@@ -65,26 +65,26 @@ class Known:
         return replace(old, epoch=1)
 
 
-class Familiar:
+class KnownSessions:
     """What a process knows, one KATO session for each lane. Thread-safe."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, KnownSession] = {}
         self._lock = threading.Lock()
 
-    def take(self, lane: str) -> Known | None:
+    def take(self, lane: str) -> KnownSession | None:
         """What is known of the lane's KATO session; forgotten by this, until what comes next has gone well."""
         with self._lock:
             return self._known.pop(lane, None)
 
-    def note(self, lane: str, known: Known) -> None:
+    def note(self, lane: str, known: KnownSession) -> None:
         with self._lock:
             self._known[lane] = known
             while len(self._known) > LANES:
                 del self._known[next(iter(self._known))]
 
 
-def in_one_call(entries: Sequence[Logged], binding: Binding) -> tuple[Logged, ...]:
+def whole_stm_of_one_call(entries: Sequence[Logged], binding: Binding) -> tuple[Logged, ...]:
     """These observations, if they are all that the STM is made of after a call on ``binding``."""
     events = sum(e.counts for e in entries)
     if binding.stm_length or not 0 < events < STM_CAP or any(e.has_vectors for e in entries):

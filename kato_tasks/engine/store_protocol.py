@@ -14,13 +14,13 @@ from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.store import Store
 
 T = TypeVar("T")
-Asks = Generator[Sequence[Effect[Any]], list[Any], T]
+StoreProtocol = Generator[Sequence[Effect[Any]], list[Any], T]
 BREATH: tuple[Effect[Any], ...] = ()
 BREATH_ENTRIES = 500
 """After so many entries a protocol takes a breath: a few milliseconds."""
 
 
-def carried_out(store: Store, asks: Asks[T]) -> T:
+def carry_out(store: Store, asks: StoreProtocol[T]) -> T:
     """What comes of a protocol whose operations a store carries out, in this thread."""
     try:
         operations = next(asks)
@@ -36,7 +36,9 @@ def carried_out(store: Store, asks: Asks[T]) -> T:
         return result
 
 
-async def awaited(execute: Callable[[Sequence[Effect[Any]]], Awaitable[list[Any]]], asks: Asks[T]) -> T:
+async def carry_out_async(
+    execute: Callable[[Sequence[Effect[Any]]], Awaitable[list[Any]]], asks: StoreProtocol[T]
+) -> T:
     """The same on an event loop; ``execute`` answers as ``Store.execute`` does."""
     try:
         operations = next(asks)

@@ -1,0 +1,111 @@
+"""The intent table has an answer for every state and situation, and no piece of work leaves the drawn ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from typing import get_args
+
+import pytest
+
+from kato_tasks.domain.kato_session import Binding, Intent, IntentKind
+from kato_tasks.engine.drain.intent_table import HANDLERS, Impossible
+from kato_tasks.engine.drain.kato_session import Mismatch, NotLearned, RebuildFailed
+from kato_tasks.engine.drain.states import MEANING, STATES, TRANSITIONS, Situation, State, situation_of, state_of
+from kato_tasks.errors import GatewayAnswered, KatoError, KatoFailed, KatoSessionGone, OutcomeUnknown
+from kato_tasks.ports.lanes import Work
+from tests.unit.engine.world import RUN, World, bound_at, letters, logged
+
+INTENTS: tuple[Intent | None, ...] = (
+    None,
+    *(Intent("call", kind, 1, 1, again=again) for kind in get_args(IntentKind) for again in (False, True)),
+)
+FAILURES: tuple[KatoError | None, ...] = (
+    None,
+    OutcomeUnknown("lost"),
+    KatoFailed("500"),
+    RebuildFailed("rebuild"),
+    NotLearned("500"),
+    GatewayAnswered("502"),
+    Mismatch("other"),
+    KatoSessionGone("404"),
+)
+BINDINGS: tuple[Binding | None, ...] = (None, bound_at(0), bound_at(0, run="earlier"))
+
+
+def works() -> Iterator[Work]:
+    """A session in each state, with each binding, that lent its KATO session or did not."""
+    plain = World(logged(letters("a"))).work()
+    for intent, binding, gave_up_in in product(INTENTS, BINDINGS, ("", RUN, "earlier")):
+        yield replace(plain, intent=intent, binding=binding, gave_up_in=gave_up_in)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_each_state_has_an_answer_to_each_situation(state: State) -> None:
+    assert set(HANDLERS[state]) == set(Situation)
+    assert MEANING[state]
+
+
+def test_there_is_a_state_for_each_kind_of_intent_and_no_other() -> None:
+    assert {state_of(intent) for intent in INTENTS} == set(STATES) == set(HANDLERS)
+
+
+def test_what_the_table_calls_impossible_is_never_named_and_everything_else_is() -> None:
+    """Falls when an entry of the table is called impossible that is not, and when one is never met."""
+    named = {
+        (state_of(work.intent), situation_of(work, RUN, failure, was_open=was_open))
+        for work, failure, was_open in product(works(), FAILURES, (False, True))
+    }
+    met = {(s, why) for s, row in HANDLERS.items() for why, entry in row.items() if not isinstance(entry, Impossible)}
+    assert named == met
+
+
+def test_every_impossible_entry_says_why() -> None:
+    entries = [entry for row in HANDLERS.values() for entry in row.values() if isinstance(entry, Impossible)]
+    assert entries
+    assert all(len(entry.reason) > 20 for entry in entries)
+
+
+@pytest.mark.parametrize(
+    ("failure", "fresh", "open_before"),
+    [
+        (OutcomeUnknown("lost"), Situation.CALL_UNKNOWN, Situation.RECONCILE_UNKNOWN),
+        (
+            GatewayAnswered("502"),
+            Situation.CALL_ANSWERED_BY_GATEWAY,
+            Situation.RECONCILE_ANSWERED_BY_GATEWAY,
+        ),
+        (Mismatch("other"), Situation.CALL_MISMATCH, Situation.RECONCILE_MISMATCH),
+        (KatoSessionGone("404"), Situation.CALL_GONE, Situation.RECONCILE_GONE),
+    ],
+)
+def test_a_failure_is_named_by_whose_call_failed(failure: KatoError, fresh: Situation, open_before: Situation) -> None:
+    work = World(logged(letters("a")), bound_at(0), Intent("call", "observe", 1, 1)).work()
+    assert situation_of(work, RUN, failure) is fresh
+    assert situation_of(work, RUN, failure, was_open=True) is open_before
+    closed = replace(work, intent=None)
+    assert situation_of(closed, RUN, failure, was_open=True) is fresh, "what was open is closed: nothing to reconcile"
+
+
+def test_a_session_is_found_by_the_run_of_the_store_in_which_its_binding_was_confirmed() -> None:
+    work = World(logged(letters("a")), bound_at(0)).work()
+    assert situation_of(work, RUN) is Situation.FOUND
+    assert situation_of(work, "later") is Situation.FOUND_AFTER_RESTORE
+    lent = replace(work, binding=None, gave_up_in=RUN)
+    assert situation_of(lent, RUN) is Situation.FOUND
+    assert situation_of(lent, "later") is Situation.FOUND_WITHOUT_LENT_SESSION
+
+
+def test_every_state_can_be_reached_from_none_and_left_to_none() -> None:
+    ways = {(way.state, way.next_state) for way in TRANSITIONS}
+    assert {s for pair in ways for s in pair} == set(STATES)
+    for steps in (ways, {(after, before) for before, after in ways}):
+        reached = {"none"}
+        for _ in STATES:
+            reached |= {after for before, after in steps if before in reached}
+        assert reached == set(STATES)
+
+
+def test_no_way_is_drawn_twice() -> None:
+    assert len(set(TRANSITIONS)) == len(TRANSITIONS)
