@@ -17,15 +17,11 @@ from kato_tasks.domain.ids import check_event_id, check_node_id, check_text_id
 from kato_tasks.domain.keys import Warn, known_event
 from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Misplaced, Observation, check_json_value
 from kato_tasks.domain.plain import plain
+from kato_tasks.domain.upcasters import SCHEMA_VERSION, upcast
 from kato_tasks.domain.wording import invalid, kind_of, not_text
 from kato_tasks.errors import InvalidEvent
 
-SCHEMA_VERSION = 1
 EventType = Literal["observation", "learn", "clear_stm"]
-
-Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-UPCASTERS: dict[int, Upcaster] = {}
-"""``version → pure step to version + 1``. Version 1 is the current one, so there is none yet."""
 
 
 class Event(BaseModel):
@@ -115,26 +111,6 @@ def check_events(events: object) -> None:
         raise InvalidEvent("events", "must be a list of events, not one event by itself; write [event]")
     if isinstance(events, str | bytes) or not isinstance(events, Iterable):
         raise InvalidEvent("events", f"must be a list of events, not {kind_of(events)}")
-
-
-def upcast(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Lift an event of an older schema version to the current one, step by step."""
-    event = dict(raw)
-    version = event.get("schema_version", 1)
-    if version is None:
-        version = 1
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise InvalidEvent("schema_version", f"must be a whole number from 1, not {version!r}")
-    if version > SCHEMA_VERSION:
-        raise InvalidEvent(
-            "schema_version",
-            f"is {version}, and this kato_tasks knows versions up to {SCHEMA_VERSION}; upgrade kato_tasks first",
-        )
-    while version < SCHEMA_VERSION:
-        event = UPCASTERS[version](event)
-        version += 1
-    event["schema_version"] = SCHEMA_VERSION
-    return event
 
 
 def parse_event(raw: Mapping[str, Any] | Event, limits: Limits = DEFAULT_LIMITS, warn: Warn | None = None) -> Event:

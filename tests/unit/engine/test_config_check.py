@@ -205,7 +205,7 @@ def test_a_kato_that_does_not_answer_is_nobodys_attempt_and_is_asked_again(failu
 def test_a_session_that_only_is_to_be_kept_alive_is_kept_alive() -> None:
     shared = Shared()
     lane = checking(shared, recall_threshold=1.5)
-    world = World(logged(letters("a")), bound_at(1), cursor=1, keep_alive=True).kato("extend", OK)
+    world = World(logged(letters("a")), bound_at(1), cursor=1).kato("extend", OK)
     world.turn(lane)
     assert world.trace == ["extend old", "commit 1"]
 

@@ -238,7 +238,7 @@ def test_only_a_session_all_of_whose_calls_had_known_outcomes_is_known(answer: A
 
 def test_a_kato_session_is_kept_for_its_session_alone_before_it_is_kept_alive() -> None:
     """Its outcome is not kept; falls when the binding is not written first."""
-    world = World(logged(letters("a")), bound_at(1, shared=True), cursor=1, keep_alive=True).kato("extend", LOST)
+    world = World(logged(letters("a")), bound_at(1, shared=True), cursor=1).kato("extend", LOST)
     world.turn()
     assert world.trace == ["bind old", "extend old", "defer"]
     assert world.binding is not None

@@ -151,7 +151,7 @@ def test_a_learn_does_not_wait_for_another_sessions_that_is_only_written_down_as
 
 
 def test_a_kato_session_that_kato_does_not_extend_expires_and_its_session_goes_on() -> None:
-    world = World(logged(letters("a")), bound_at(1, expires_ms=NOW_MS + 1_000), cursor=1, keep_alive=True)
+    world = World(logged(letters("a")), bound_at(1, expires_ms=NOW_MS + 1_000), cursor=1)
     world.kato("extend", BAD).turn(lane())
     assert world.trace[-1] == "commit 1"
     assert world.binding is not None

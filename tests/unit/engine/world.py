@@ -125,7 +125,6 @@ class World:
     asked: str = ""
     create_lost: bool = False
     now_ms: int = NOW_MS
-    keep_alive: bool = False
     learned_ms: int = 0
     first_failed_ms: int = 0
     rebuilds: int = 0
@@ -181,7 +180,6 @@ class World:
             asked=self.asked,
             now_ms=self.now_ms,
             entries=tuple(run),
-            keep_alive=self.keep_alive,
             learned_ms=self.learned_ms,
             first_failed_ms=self.first_failed_ms,
             rebuilds=self.rebuilds,
