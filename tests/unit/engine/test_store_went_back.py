@@ -13,7 +13,7 @@ from kato_tasks.domain.kato_session import Intent, IntentKind
 from kato_tasks.domain.log_entry import Entry, Logged
 from kato_tasks.domain.stm import STM_CAP, expected_stm, pattern_name
 from kato_tasks.engine.drain.kato_api import ReadBack
-from kato_tasks.engine.drain.recovery import MatchingPosition, find_matching_positions
+from kato_tasks.engine.drain.restored_state import MatchingPosition, find_matching_positions
 from tests.unit.engine.world import (
     GONE,
     LOST,
