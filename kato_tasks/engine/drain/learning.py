@@ -1,8 +1,9 @@
-"""learn and clear_stm: a learn acts on the node, so its outcome is settled by its pattern's frequency.
+"""Learns and clears. A learn acts on the node, so only its pattern's frequency tells whether it was carried out.
 
-1. Read time and STM; not what the log says: fence. Intent: the pattern's name and its frequency.
-2. learn; then clear-stm as an intent of its own, so that no emotive leaks into the next pattern.
-3. Outcome unknown: ``settling``.
+1. KATO's time and STM are read; where they are not what the log says the KATO session is fenced. Then the intent is
+   written, with the pattern's name and its frequency.
+2. ``learn`` is sent, and then ``clear-stm`` as an intent of its own, so that no emotive leaks into the next pattern.
+3. Where the outcome of the learn is unknown, ``settling`` finds it out.
 """
 
 from __future__ import annotations
@@ -47,11 +48,15 @@ from kato_tasks.telemetry.log_events import say
 
 log = logging.getLogger(__name__)
 UNSETTLED_WAIT_MS = 500
+"""How long a learn waits before it looks again whether another session's learn of the same pattern is settled."""
 FORBIDDEN = 403
 
 
 def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
-    """Learn the session's STM as a pattern of its node, once."""
+    """Learn the session's STM as a pattern of its node, once.
+
+    Raises OutcomeUnknown or KatoSessionGone with the intent open; ``intent_table`` says what is done then.
+    """
     if work.cursor <= work.mark or (work.binding is None and not (yield from has_stm(work))):
         return (yield from refuse_empty_learn(lane, work))
     known = lane.known_sessions.take(work.lane)
@@ -104,7 +109,7 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     else:
         intent = yield from write_clear_intent(lane, work, intent)
         done = _build_learn_commit(lane, work, intent, (yield from clear_or_delete(binding)))
-    # Of another pattern than the one that was due nobody knows how often it is counted now.
+    # Where KATO learned another pattern than the one that was due, every frequency of the lane is uncertain.
     sure = ALL_UNSURE if learned != name else lane.store_run() if certain else UNSURE
     proceeded = yield from ask(replace(done, certain=sure))
     if learned == name:
@@ -113,7 +118,7 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
 
 
 def _remember(lane: LaneContext, work: Work, known: KnownSession | None, binding: Binding | None) -> None:
-    """What was known of the session's KATO session is known of it still, now that its STM is empty."""
+    """Note that this process still knows the session's KATO session, now that its STM is empty."""
     if known is not None and known.fits(work, lane.store_run()) and binding is not None:
         lane.known_sessions.note(work.lane, KnownSession(work.session, binding, known.since_ms))
 
@@ -121,9 +126,11 @@ def _remember(lane: LaneContext, work: Work, known: KnownSession | None, binding
 def read_baseline(
     lane: LaneContext, work: Work, binding: Binding, pattern: str, since_ms: int = -1
 ) -> Step[tuple[int, bool] | Proceeded]:
-    """How often the pattern was learned before the learn that is next, and whether that is certain.
+    """Return how often the pattern was learned before the learn that is next, and whether that is certain.
 
-    Or this session waits until it can be said. ``since_ms``: KATO has kept its store since then (-1: who knows).
+    Returns a Proceeded where that cannot be said yet, because another session's learn of the same pattern is not
+    settled: this session waits then. ``since_ms`` is since when KATO has kept its store for certain (-1: not known).
+    Raises OutcomeUnknown where KATO's ClickHouse does not answer.
     """
     if not pattern:
         return 0, False
@@ -142,23 +149,23 @@ def read_baseline(
     read = lately is None or work.now_ms - lately[1] >= LEARNED_LATELY_MS
     found = (yield from read_certain_frequency(work, binding, pattern)) if read or lately is None else int(lately[0])
     if others:
-        # Nobody knows when a person resumes that session, so this one goes on; the frequency cannot tell the two apart.
+        # That session is parked and may wait for long, so this one goes on. The frequency cannot tell the two apart.
         yield from ask(Count(work.lane, "learns_in_doubt"))
     return found, read and not others
 
 
 def _is_open(lane: str, session: str, pattern: str) -> Step[bool]:
-    """Whether a session's learn of a pattern is open: what is only left written down of one is nothing to wait for."""
+    """Return whether a session's learn of a pattern is open. A note that was only left behind is no reason to wait."""
     _, intent = yield from ask(ReadSession(lane, session))
     return intent is not None and intent.pattern == pattern
 
 
 def read_certain_frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:
-    """How often KATO counts a pattern; its "unknown" is believed only from a KATO whose ClickHouse answers.
+    """Return how often KATO counts a pattern, and believe a 0 only where KATO's ClickHouse answers.
 
-    A failing ClickHouse looks like a pattern that was never learned (HTTP 200, measured on 3.10.1). A pattern that
-    is surely there tells them apart, or predictions, which are 200 only with ClickHouse. Raises OutcomeUnknown when
-    neither does.
+    A failing ClickHouse looks like a pattern that was never learned (HTTP 200, measured on 3.10.1). What tells them
+    apart is a pattern that is there for certain, or a call for predictions, which is 200 only with ClickHouse. Raises
+    OutcomeUnknown where neither does.
     """
     found = yield from kato_api.read_frequency(binding.url, binding.node, pattern)
     if found:
@@ -170,12 +177,12 @@ def read_certain_frequency(work: Work, binding: Binding, pattern: str) -> Step[i
 
 
 def refuse_empty_learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
-    """KATO refuses to learn an empty STM, and going on is right: there was nothing."""
+    """Make a learn of an empty STM a dead letter, and go on: KATO refuses it, and there was nothing to learn."""
     return (yield from bury(lane, work, "nothing to learn", "the session's STM is empty at this learn"))
 
 
 def clear_after_learn(lane: LaneContext, work: Work, learned: Intent, park: str = "") -> Step[Proceeded]:
-    """The learn is done; empty what it left (emotives, metadata, time), then commit both."""
+    """Empty what a learn left (emotives, metadata, time), then commit both. ``park``: see ``commit_learn``."""
     assert work.binding is not None
     intent = yield from write_clear_intent(lane, work, learned)
     binding = yield from clear_or_delete(work.binding)
@@ -183,17 +190,19 @@ def clear_after_learn(lane: LaneContext, work: Work, learned: Intent, park: str 
 
 
 def write_clear_intent(lane: LaneContext, work: Work, learned: Intent) -> Step[Intent]:
+    """Write the intent of the clear-stm that follows a learn, in the place of the learn's, and return it."""
     intent = replace(learned, call=new_call_id(), kind="clear_after_learn")
     yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, follows=learned.call))
     return intent
 
 
 def clear_or_delete(binding: Binding) -> Step[Binding | None]:
-    """clear-stm; where its outcome is unknown a deleted session is as good as a cleared one.
+    """Send clear-stm, and return the binding afterwards; None: the KATO session was deleted instead.
 
-    It puts KATO's time back, by which a store that went back tells its session's own KATO session from one that came
-    to serve another (``recovery``). So one that may have been passed on is deleted instead, and one that was cleared is
-    not passed on any more.
+    Where the outcome of the clear is unknown, a deleted KATO session is as good as a cleared one. A clear puts KATO's
+    time back. After the store was restored, time is what tells a session's own KATO session from one that came to serve
+    another (``restored_state.may_serve_another``). So one that may have been passed on is deleted instead of cleared,
+    and one that was cleared is not passed on any more.
     """
     if binding.base > 0:
         yield from kato_api.delete_session(binding.url, binding.kato_session)
@@ -209,7 +218,10 @@ def clear_or_delete(binding: Binding) -> Step[Binding | None]:
 def commit_learn(
     lane: LaneContext, work: Work, intent: Intent, binding: Binding | None, park: str = ""
 ) -> Step[Proceeded]:
-    """The learn at the head is in KATO once. ``park``: the session waits for a person after it (why, as JSON)."""
+    """Commit the learn at the head, which is in KATO once, and bind the session to ``binding`` (None: to nothing).
+
+    With ``park``, the JSON record of a refusal, the session waits for a person after it.
+    """
     return (yield from ask(_build_learn_commit(lane, work, intent, binding, park)))
 
 
@@ -241,7 +253,7 @@ def _build_learn_commit(
 
 
 def clear(lane: LaneContext, work: Work) -> Step[Proceeded]:
-    """clear_stm as an event: the STM is empty afterwards, whatever happens on the way."""
+    """Apply a clear_stm of the log: the STM is empty afterwards, whatever happens on the way."""
     binding = work.binding
     entry = work.entries[0]
     known = lane.known_sessions.take(work.lane)
@@ -256,6 +268,7 @@ def clear(lane: LaneContext, work: Work) -> Step[Proceeded]:
 
 
 def commit_clear(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Step[Proceeded]:
+    """Commit the clear at the head, and bind the session to ``binding`` (None: to nothing)."""
     return (yield from ask(_build_clear_commit(lane, work, intent, binding)))
 
 
@@ -281,7 +294,7 @@ def _build_clear_commit(lane: LaneContext, work: Work, intent: Intent, binding: 
 
 
 def reconcile_clear(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
-    """Whatever became of a clear-stm: without its KATO session the STM is empty."""
+    """Delete the KATO session of a clear-stm of unknown outcome, without which the STM is empty, and commit."""
     if work.binding is not None:
         yield from kato_api.delete_session(work.binding.url, work.binding.kato_session)
     if intent.kind == "clear_after_learn":

@@ -1,4 +1,4 @@
-"""predict: KATO's predictions as of every event accepted before it. It changes nothing and is no history."""
+"""Predicts: KATO's predictions as of every event that was accepted before. They change nothing and are no history."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from kato_tasks.ports.effects import Step, ask
 from kato_tasks.ports.lanes import Proceeded, Work
 
 HANDED_OUT_AT_MOST = 5
-"""Workers that may end one after the other while they have a predict, before it counts as what ends them."""
+"""How many workers may end one after the other while they have a predict, before it counts as what ends them."""
 
 
 def predict(lane: LaneContext, work: Work) -> Step[Proceeded]:
-    """Answer the predict that is due at the cursor, or refuse it."""
+    """Answer the predict that is due at the cursor, refuse it, or wait until KATO shows what was learned last.
+
+    Raises KatoError where KATO cannot be asked; ``endings.back_off`` says how long that is tried.
+    """
     if work.asked_until_ms and work.now_ms >= work.asked_until_ms:
         return (yield from refuse(lane, work, "its time to expire passed while it waited"))
     if work.asked_before >= HANDED_OUT_AT_MOST:
@@ -47,14 +50,17 @@ def predict(lane: LaneContext, work: Work) -> Step[Proceeded]:
 
 
 def patience_ms(lane: LaneContext, work: Work) -> int:
-    """How long the events behind a predict that fails are still held up by it."""
+    """Return for how many ms more a predict that fails may hold up the events behind it."""
     since = work.first_failed_ms or work.now_ms
     return since + int(lane.retry.predict_seconds * 1000) - work.now_ms
 
 
 def answer(lane: LaneContext, work: Work, seen: Mapping[str, Any]) -> Step[Proceeded]:
-    # Kept as KATO answered it, for callers that want that; ``domain.predictions`` makes ``Predicted`` of it when it is
-    # told. Not built through a model, for answers of 100 KB are usual.
+    """Give the predict's caller what KATO answered (``seen``), and go on.
+
+    It is kept as KATO answered it, for callers that want that; ``domain.predictions`` makes a ``Predicted`` of it when
+    it is told. It is not built through a model, because answers of 100 KB are usual.
+    """
     answer = {
         "session_id": work.session,
         "node_id": work.node_id,
@@ -67,7 +73,7 @@ def answer(lane: LaneContext, work: Work, seen: Mapping[str, Any]) -> Step[Proce
 
 
 def refuse(lane: LaneContext, work: Work, why: str) -> Step[Proceeded]:
-    """The caller gets an error and the session goes on: nothing in its history depends on a predict."""
+    """Give the predict's caller an error, and go on: nothing in the session's history depends on a predict."""
     return (yield from _commit(lane, work, error_json("EventRefused", f"predict failed: {why}")))
 
 
