@@ -26,9 +26,10 @@ from kato_tasks.engine.drain.config_check import ConfigCheck
 from kato_tasks.engine.drain.context import KatoSessionOptions
 from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.engine.running.breaker import BreakerTransport, CircuitBreaker
-from kato_tasks.engine.running.drainer import Drainer, DrainOptions
+from kato_tasks.engine.running.drainer import Drainer
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.engine.running.room import Room
+from kato_tasks.engine.running.slices import DrainOptions
 from kato_tasks.engine.store_protocol import StoreProtocol, carry_out
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import StoreUnavailable

@@ -20,7 +20,7 @@ from kato_tasks.celery_tasks.answers import Place, is_error
 from kato_tasks.celery_tasks.app.home import home
 from kato_tasks.celery_tasks.wakeups import wake_soon
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.engine.running.drainer import SliceResult
+from kato_tasks.engine.running.slices import SliceResult
 from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.lanes import Parked

@@ -1,4 +1,4 @@
-"""The way in: valid entries to their lanes' logs, one store call per partition."""
+"""Append valid entries to the logs of their lanes, with one store call per partition."""
 
 from __future__ import annotations
 
@@ -23,40 +23,43 @@ from kato_tasks.ports.operating import KeepDeadLetter
 from kato_tasks.ports.store import Store
 
 CHUNK = 1_000
-"""Entries in one script call at most: a longer one would hold Redis up."""
+"""How many entries one script call holds at most: a longer call would hold Redis up."""
 KNOWN_NODES = 100_000
+"""Of how many sessions a process remembers the node."""
 RUNS = 5
-"""How many runs of the store may answer one call, each after the one before: it is restarted, or fails over."""
+"""How many times one call is begun again because the store was restarted, or failed over, in the middle of it."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class AppendedEntry:
-    """An appended entry and the lane that it went to."""
+    """What became of an entry, and its lane."""
 
     appended: Appended
     lane: str
     conflict: bool = False
+    """its event_id is known with another body, so it became a dead letter"""
     too_many: bool = False
-    """so many predicts of its session wait that it was not accepted"""
+    """it was not accepted, because too many predicts of its session wait already"""
 
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """What became of a batch; ``wake``: partitions with a lane that waits for a wake-up."""
+    """What became of a batch: of each entry, in the order of the call."""
 
     placed: tuple[AppendedEntry, ...]
     wake: frozenset[int]
+    """partitions with a lane that waits for a wake-up"""
     shared_names: frozenset[str]
     """lanes that more than one node_id falls on"""
 
 
 class AppendProtocol:
-    """How entries are appended, as protocols for whoever carries them out (``engine.store_protocol``). Thread-safe.
+    """How entries are appended, as protocols for a thread or an event loop (``store_protocol``). Thread-safe.
 
-    Remembers the nodes of the sessions it saw last. They never change, unless the store goes back in time: then they
-    are read (and written down) again, so that no two processes append one session to two lanes.
-    ``current_run``: which run of the store is asked now.
+    It remembers the nodes of the sessions that it saw last. These never change, unless the store is restored to an
+    earlier state: then they are read, and written down, again, so that no two processes append one session to two
+    lanes. ``current_run`` returns which run of the store is asked now.
     """
 
     def __init__(self, current_run: Callable[[], str]) -> None:
@@ -80,7 +83,10 @@ class AppendProtocol:
         return self._on_one_run(lambda run: self._append(entries, source, offsets, run))
 
     def _on_one_run(self, ask: Callable[[str], StoreProtocol[T]]) -> StoreProtocol[T]:
-        """What was asked of one run of the store from its beginning to its end; all of it may be asked again."""
+        """Ask all of it of one run of the store. It is asked again from its beginning where another run answers.
+
+        Raises StoreUnavailable after ``RUNS`` times.
+        """
         for _ in range(RUNS):
             run = self._current_run()
             with self._lock:
@@ -158,8 +164,8 @@ class AppendProtocol:
                 yield BREATH
         placed: list[AppendedEntry | None] = [None] * len(entries)
         wake, shared, conflicts = set(), set(), []
-        # Chunk by chunk, the partitions side by side: a chunk is sent when the one before it is in the log. In one
-        # pipeline each would succeed or fail for itself, and a session's later events could overtake.
+        # The partitions go side by side, and each chunk of one is sent when the chunk before it is in the log. In one
+        # pipeline each would succeed or fail by itself, and later events of a session could overtake earlier ones.
         for calls in _make_rounds(groups, lanes, nodes, entries, offsets, source, run):
             answers = yield [call for _, call in calls]
             raise_errors(answers)
@@ -188,22 +194,25 @@ class Mailbox:
         self.protocol = AppendProtocol(store.run)
 
     def nodes(self, entries: Sequence[Entry]) -> list[str]:
-        """The node of each entry's session for life, as KATO is told it, written down where it is new.
+        """Return the node of each entry's session as KATO is told it, and write it down for life where it is new.
 
-        Raises NodeConflict (naming the index when there are several) before anything is appended.
+        Raises NodeConflict where an entry names another node (with its index where there are several entries), and
+        StoreUnavailable.
         """
         return carry_out(self._store, self.protocol.nodes(entries))
 
     def knows(self, session_id: str) -> bool:
-        """Whether a session exists; asking makes none. Raises StoreUnavailable."""
+        """Return whether a session exists. To ask makes none. Raises StoreUnavailable."""
         return carry_out(self._store, self.protocol.knows(session_id))
 
     def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> AppendResult:
-        """Give each entry its position, once. When this returns, the store has them.
+        """Give each entry its position, once. When this returns, the store has them all.
 
-        ``source`` with rising ``offsets`` is remembered as a high-water mark instead of single ids. An entry
-        whose id is known with another body becomes a dead letter. Raises NodeConflict, StoreUnavailable, StoreFailed;
-        of each session's entries those before some point may then be in the store, and none after it.
+        With ``source``, a name, and one rising offset for each entry, the last offset is remembered as a high-water
+        mark instead of single ids. An entry whose id is known with another body becomes a dead letter.
+
+        Raises NodeConflict before anything is appended; StoreUnavailable and StoreFailed, with which of each session's
+        entries those before some point may be in the store, and none after it.
         """
         return carry_out(self._store, self.protocol.append(entries, source=source, offsets=offsets))
 
@@ -217,7 +226,7 @@ def _make_rounds(
     source: str,
     run: str,
 ) -> Iterator[list[tuple[list[int], Append]]]:
-    """The appends of each round, with the indices of their entries."""
+    """Yield the appends of each round, each with the indices of its entries."""
     longest = max(map(len, groups.values()), default=0)
     for start in range(0, longest, CHUNK):
         calls = []
@@ -229,6 +238,7 @@ def _make_rounds(
 
 
 def _describe(entry: Entry, lane: str, status: str, position: int) -> AppendedEntry:
+    """Say what became of an entry, by its status (see ``ports.AppendStatus``) and position."""
     if status == "c":
         error = (
             f"event_id {entry.event_id!r} is known in session {entry.session_id!r} with another body "
@@ -259,6 +269,7 @@ def _describe(entry: Entry, lane: str, status: str, position: int) -> AppendedEn
 
 
 def _make_dead_letter(entry: Entry, lane: str, node: str, position: int) -> KeepDeadLetter:
+    """Make the dead letter of an entry whose id is known with another body, at ``position``."""
     now_ms = int(time.time() * 1000)
     reason = f"event_id {entry.event_id!r} is known with another body at position {position}"
     refusal = Refusal(reason, None, attempts=0, first_ms=now_ms, last_ms=now_ms)

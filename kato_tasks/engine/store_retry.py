@@ -1,4 +1,4 @@
-"""Asking a store that may be away for a moment. Every store operation may be repeated, so waiting costs time only."""
+"""Ask a store that may be away for a moment. Every store operation may be repeated, so to wait costs time only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.store import Store
 
 STORE_PATIENCE_SECONDS = 3.0
+"""How long a store that does not answer is asked again."""
 
 
 def execute_with_retry(
     store: Store, operations: Sequence[Effect[Any]], seconds: float = STORE_PATIENCE_SECONDS
 ) -> list[Any]:
-    """The answer of each operation, or its own error in its place.
+    """Return the answer of each operation, or its own error in its place.
 
-    What the store could not serve is asked again, alone and for so long; what it refuses for good is not.
+    Operations that end with StoreUnavailable are asked again, by themselves, for at most ``seconds``. What the store
+    refuses for good (StoreFailed) is not.
     """
     deadline = time.monotonic() + seconds
     pause = 0.05
@@ -42,7 +44,7 @@ def _execute(store: Store, operations: Sequence[Effect[Any]]) -> list[Any]:
 
 
 def raise_errors(answers: Sequence[Any]) -> list[Any]:
-    """The same answers, when none is an error; else the first error is raised."""
+    """Return the same answers where none is an error. Raises the first error otherwise."""
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer

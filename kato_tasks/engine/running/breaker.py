@@ -1,9 +1,9 @@
 """A circuit breaker per KATO instance, shared by all workers: while it is open, no lane's call is sent.
 
-It opens after N consecutive failures (refused connections, time-outs, 5xx, answers that are not KATO's). While it is
-open, one worker per interval sends a probe: a cheap read of its own with a short time-out. A probe that KATO answers
-closes the circuit; the first failure after that opens it again. Every caller is told at once to wait, so an outage
-costs KATO one small read per interval, holds no lane, and fails no task.
+It opens after N consecutive failures: refused connections, time-outs, 5xx, answers that are not KATO's. While it is
+open, one worker per interval sends a probe, a cheap read with a short time-out. A probe that KATO answers closes the
+circuit, and the first failure after that opens it again. Every caller is told at once to wait, so an outage costs KATO
+one small read per interval, holds no lane, and fails no task.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 VIEW_SECONDS = 0.5
 """How long a process relies on what it last saw of the shared state."""
 TROUBLE_FAILURES = 2
-"""So many failures in a row are trouble, and are said. A single one is not, unless nobody listens there at all."""
+"""So many failures in a row are trouble, and are logged. A single one is not, unless nothing listens there at all."""
 SILENT_SECONDS = 4.0
-"""An instance that answers none of its calls for so long is in trouble: their time-outs come much later."""
+"""An instance that answers none of its calls for so long is in trouble. Their time-outs come much later."""
 TROUBLE_AGAIN_SECONDS = 1.0
 """How often a process tells the others of trouble that goes on."""
 
@@ -40,28 +40,33 @@ class BreakerState(Protocol):
     """What all workers share about one KATO instance."""
 
     def look(self, url: str) -> tuple[str | None, bool]:
-        """What the last failure was, while the circuit is open (None: it is closed); and whether there is trouble."""
+        """Return what the last failure was (None: the circuit is closed), and whether the instance is in trouble."""
         ...
 
     def open(self, url: str, seconds: float, why: str) -> None:
-        """Open it; the opening expires after ``seconds``."""
+        """Open the circuit because of ``why``. The opening expires after ``seconds``."""
         ...
 
-    def close(self, url: str) -> None: ...
+    def close(self, url: str) -> None:
+        """Close the circuit."""
+        ...
 
     def may_probe(self, url: str, interval_seconds: float) -> bool:
-        """True for exactly one caller per interval, who sends the probe."""
+        """Return True for exactly one caller per interval, which sends the probe."""
         ...
 
     def trouble_goes_on(self, url: str, for_seconds: float, *, told: bool = False) -> bool:
-        """The instance is in trouble, for so long already; True for the one caller who says so in its log.
+        """Record that the instance has been in trouble for so many seconds. Returns True for the caller that logs it.
 
-        ``told``: the caller has said it in words of its own, so somebody says the end as well.
+        ``told`` says that the caller has logged it already, in words of its own; the end is logged as well then.
         """
         ...
 
     def trouble_ended(self, url: str) -> float | None:
-        """It answers again; for one caller how long the trouble was (seconds), if somebody had said that it began."""
+        """Record that the instance answers again. Returns, to one caller, how many seconds the trouble lasted.
+
+        That is None for every other caller, and where the trouble's begin was not logged.
+        """
         ...
 
 
@@ -76,12 +81,16 @@ class _View:
     why: str = ""
     seen_at: float = 0.0
     troubled: bool = False
-    """it was in trouble, as far as this process knows, and nobody may have said yet that this is over"""
+    """it was in trouble, as far as this process knows, and the end of that may not be logged yet"""
     troubled_at: float = -TROUBLE_AGAIN_SECONDS
 
 
 class CircuitBreaker:
-    """One process's side of the breaker. Thread-safe. ``closed`` is told whose circuit this process has closed."""
+    """One process's side of the breaker. Thread-safe.
+
+    ``state`` is what all workers share, ``failures`` how many in a row open the circuit, and ``interval_seconds`` how
+    often a probe is sent. ``closed`` is called with the instance whose circuit this process has closed.
+    """
 
     def __init__(
         self,
@@ -99,15 +108,15 @@ class CircuitBreaker:
         self._lock = threading.Lock()
 
     def is_open(self, url: str) -> bool:
-        """Whether calls to this instance must wait."""
+        """Return whether calls to this instance must wait."""
         return self._view(url).is_open
 
     def may_probe(self, url: str) -> bool:
-        """Whether this caller sends the probe of this interval."""
+        """Return whether this caller sends the probe of this interval."""
         return self._state.may_probe(url, self.interval_seconds)
 
     def refusal(self, url: str) -> KatoCircuitOpen:
-        """What a call that is not sent ends with."""
+        """Return the error with which a call ends that is not sent."""
         why = self._view(url).why
         return KatoCircuitOpen(
             f"KATO at {url} is failing ({why or 'as another worker saw'}); "
@@ -115,14 +124,14 @@ class CircuitBreaker:
         )
 
     def record_success(self, url: str) -> None:
-        """KATO answered a lane's call."""
+        """Record that KATO answered a lane's call."""
         view = self._views.get(url)
         if view is None or (not view.failures and not view.is_open and not view.troubled):
             return
         with self._lock:
             was_open, view.failures, view.is_open = view.is_open, 0, False
             was_troubled = view.troubled or was_open
-            # Something else may still answer on another route. Then the end is said later, or by another process.
+            # Something else may still answer on another route. Then the end is logged later, or by another process.
             view.troubled = was_troubled and bool(MISDIRECTIONS.told(url))
             is_over = was_troubled and not view.troubled
         if was_open:
@@ -132,9 +141,9 @@ class CircuitBreaker:
             say(log, logging.WARNING, "kato.recovered", url=url, lasted=f"{lasted:.1f}s")
 
     def record_failure(self, url: str, why: str = "", *, unreached: bool = False, misdirected: bool = False) -> None:
-        """A call failed, or a probe; ``why`` is one line for a person.
+        """Record a call or a probe that failed; ``why`` is one line for a person.
 
-        ``unreached``: there was no connection to be had; ``misdirected``: something else answered.
+        ``unreached`` says that no connection could be made, ``misdirected`` that something else than KATO answered.
         """
         view = self._view(url)
         with self._lock:
@@ -153,7 +162,7 @@ class CircuitBreaker:
         self._state.open(url, max(30.0, self.interval_seconds * 10), why[:300])
 
     def record_probe(self, url: str, answered: bool, why: str = "") -> None:
-        """What became of a probe. After one that was answered, the next failure opens the circuit again."""
+        """Record what became of a probe. After one that was answered, the next failure opens the circuit again."""
         if not answered:
             self.record_failure(url, why)
             return
@@ -164,14 +173,14 @@ class CircuitBreaker:
         self._close(url)
 
     def record_silence(self, url: str, calls: int, seconds: float) -> None:
-        """The instance has answered none of this process's calls for so long."""
+        """Record that the instance has answered none of this process's ``calls`` for so many seconds."""
         if seconds >= SILENT_SECONDS:
             calls_named = f"{calls} call{'s' * (calls != 1)}"
             why = f"it has not answered for {seconds:.0f} s; {calls_named} under way"
             self._in_trouble(url, self._view(url), why, seconds)
 
     def _in_trouble(self, url: str, view: _View, why: str, for_seconds: float = 0.0, *, silently: bool = False) -> None:
-        """Say so, unless somebody has; ``silently``: whoever reads the answer says so (see ``misdirection``)."""
+        """Log trouble that was not logged yet. ``silently``: ``misdirection`` logs it, with what to mend."""
         now = time.monotonic()
         with self._lock:
             view.troubled = True
@@ -206,7 +215,7 @@ class CircuitBreaker:
 
 
 class BreakerTransport:
-    """A transport behind a breaker, which counts its calls in ``room``."""
+    """A transport whose calls go through a circuit breaker, and are counted in ``room``."""
 
     def __init__(self, inner: KatoTransport, breaker: CircuitBreaker, room: Room) -> None:
         self._inner = inner
@@ -218,12 +227,12 @@ class BreakerTransport:
         return _BreakerCalls(self._inner.calls(wakeable=wakeable), self._breaker, self._room)
 
     def send(self, request: KatoRequest) -> KatoReply:
-        """See ``ports.KatoTransport.send``; not guarded: for a person's single question."""
+        """See ``ports.KatoTransport.send``. It goes past the breaker, for a person's single question."""
         return self._inner.send(request)
 
 
 class _Probe:
-    """The tag of a probe; no lane waits for it."""
+    """The tag of a probe, for which no lane waits."""
 
 
 _PROBE = _Probe()
@@ -284,7 +293,7 @@ class _BreakerCalls:
         return ended
 
     def _wait(self, timeout: float | None) -> Sequence[tuple[Any, KatoReply | None, Exception | None]]:
-        """As asked; meanwhile an instance that answers nothing is noticed long before its calls time out."""
+        """Wait as asked, and notice an instance that answers nothing long before its calls time out."""
         while len(self._inner) and (timeout is None or timeout > SILENT_SECONDS):
             began = time.monotonic()
             ended = self._inner.wait(SILENT_SECONDS)
@@ -325,12 +334,12 @@ class _BreakerCalls:
 
 
 def _why(reply: KatoReply | None, error: Exception | None) -> str:
-    """What went wrong with a call, in one line."""
+    """Return what went wrong with a call, in one line."""
     return str(error) if reply is None else f"it answered {reply.status}"
 
 
 def answers_probe(reply: KatoReply) -> bool:
-    """Whether this is KATO's own answer to the probe, and not that of something before it."""
+    """Return whether this is KATO's own answer to the probe, and not that of something before it."""
     if reply.status != 200:
         return False
     try:

@@ -1,9 +1,9 @@
-"""How much more a KATO instance can be given. Lanes that would only wait for it in a process's hands stay in the store.
+"""How many more calls a KATO instance can be given. Lanes that would only wait for KATO stay in the store.
 
-KATO answers at its own pace. Whoever leases lanes faster than that makes them wait for a connection, holds their leases
-meanwhile, and gives them back unsent in the end. So a process counts the calls that it has under way at each instance,
-and leases further lanes only while there is room. An instance that hangs has no say in that: it would keep the lanes
-of the others waiting.
+KATO answers at its own pace. A process that leases lanes faster than that makes them wait for a connection, holds their
+leases meanwhile, and gives them back unsent in the end. So a process counts the calls that it has under way at each
+instance, and leases more lanes only while there is room. An instance that hangs does not count, because it would keep
+the lanes of the others waiting.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 HANGS_SECONDS = 0.5
-"""An instance that has calls under way and answered none of them for so long hangs, as far as room is concerned."""
+"""An instance that has calls under way, and answered none of them for so long, counts as one that hangs."""
 LATELY_SECONDS = 5.0
-"""An instance that answered since then works; for so long a call waits for a connection."""
+"""An instance that answered within this time works. A call waits so long for a connection."""
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ class _Instance:
     """how often it answered in that second, and in the one before"""
 
     def record_answer(self, now: float) -> None:
+        """Count an answer at ``now``, in monotonic seconds."""
         self.alive = now
         if int(now) != self.second:
             self.answers_before = self.pace(now)
@@ -37,7 +38,7 @@ class _Instance:
         self.answers += 1
 
     def pace(self, now: float) -> int:
-        """Answers in a second, of late."""
+        """Return how many answers it gave in a second of late."""
         age = int(now) - self.second
         return max(self.answers, self.answers_before) if age == 0 else self.answers if age == 1 else 0
 
@@ -45,8 +46,8 @@ class _Instance:
 class Room:
     """The calls that one process has under way at each instance, from all its drivers. Thread-safe.
 
-    An instance has room for as many calls as there are connections, which are in KATO's hands, and for as many more as
-    it answers in a second, which wait for a connection; for ``most`` at all.
+    An instance has room for as many calls as there are ``connections`` to it, for as many more, waiting for a
+    connection, as it answers in a second, and for at most ``most`` in all. ``clock`` returns monotonic seconds.
     """
 
     def __init__(self, most: int, connections: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,7 +58,7 @@ class Room:
         self._instances: dict[str, _Instance] = {}
 
     def record_begin(self, url: str) -> None:
-        """A call to this instance was begun."""
+        """Count a call to this instance that begins."""
         with self._changed:
             instance = self._instances.setdefault(url, _Instance())
             if not instance.under_way:
@@ -65,7 +66,7 @@ class Room:
             instance.under_way += 1
 
     def record_end(self, url: str, calls: int = 1, *, answered: bool) -> None:
-        """Calls to this instance ended: it answered them, or they were given up."""
+        """Count calls to this instance that ended: it answered them, or they were given up."""
         with self._changed:
             instance = self._instances.setdefault(url, _Instance())
             instance.under_way -= calls
@@ -74,13 +75,13 @@ class Room:
             self._changed.notify_all()
 
     def is_answering(self, url: str) -> bool:
-        """Whether this instance answered lately, or has nothing to answer."""
+        """Return whether this instance answered within ``LATELY_SECONDS``, or has nothing to answer."""
         with self._changed:
             instance = self._instances.get(url)
             return instance is None or _is_answering(instance, self._clock(), LATELY_SECONDS)
 
     def silence(self, url: str) -> tuple[int, float]:
-        """How many calls this instance has under way, and for how many seconds it has answered none of them."""
+        """Return how many calls this instance has under way, and for how many seconds it has answered none of them."""
         with self._changed:
             instance = self._instances.get(url)
             if instance is None or instance.under_way <= 0:
@@ -88,17 +89,17 @@ class Room:
             return instance.under_way, self._clock() - instance.alive
 
     def calls_left(self) -> int:
-        """How many calls could be begun at the instances that answer, together; if none does, as many as one takes."""
+        """Return how many calls could begin at the instances that answer, together; ``most`` where none answers."""
         with self._changed:
             return self._count_left()[0]
 
     def lanes_to_lease(self, most: int) -> int:
-        """How many lanes to lease now, at most so many. Not a few at a time: none, or half of what may be."""
+        """Return how many lanes to lease now, at most ``most``: none, or at least half of what fits."""
         with self._changed:
             return self._count_lanes(most)
 
     def wait_for_lanes(self, most: int, until: float) -> int:
-        """Wait until there are lanes to lease, or until then (monotonic seconds); how many: see ``lanes_to_lease``."""
+        """Wait for room until ``until`` (monotonic seconds), and return how many lanes to lease (see above)."""
         with self._changed:
             while not (lanes := self._count_lanes(most)) and (seconds := until - time.monotonic()) > 0:
                 self._changed.wait(seconds)
@@ -109,7 +110,7 @@ class Room:
         return min(most, left) if left >= max(1, min(most, of) // 2) else 0
 
     def _count_left(self) -> tuple[int, int]:
-        """How many calls could be begun, and how many if none were under way."""
+        """Return how many calls could begin, and how many if none were under way."""
         now = self._clock()
         answering = [instance for instance in self._instances.values() if _is_answering(instance, now)]
         if not answering:

@@ -15,8 +15,9 @@ from kato_tasks.domain.log_entry import Logged
 from kato_tasks.engine.drain.context import KatoSessionOptions
 from kato_tasks.engine.running import drainer as running
 from kato_tasks.engine.running import lease_renewal
-from kato_tasks.engine.running.drainer import Drainer, DrainOptions, Token
+from kato_tasks.engine.running.drainer import Drainer, Token
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
+from kato_tasks.engine.running.slices import DrainOptions
 from kato_tasks.errors import LeaseLost
 from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.kato import KatoReply, KatoRequest

@@ -15,9 +15,10 @@ from kato_tasks.domain.log_entry import Logged
 from kato_tasks.engine.drain.context import KatoSessionOptions
 from kato_tasks.engine.running import drainer as module
 from kato_tasks.engine.running.breaker import BreakerTransport, CircuitBreaker
-from kato_tasks.engine.running.drainer import Drainer, DrainOptions, SliceResult
+from kato_tasks.engine.running.drainer import Drainer
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.engine.running.room import Room
+from kato_tasks.engine.running.slices import DrainOptions, SliceResult
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.lanes import Commit, Defer, Lease, Proceeded, Renew, Work, WriteIntent
