@@ -1,7 +1,7 @@
 """The standard KATO event, its schema versions, and how it is read from a mapping.
 
-``parse_event`` is the one door: every source (task call, import, listener, HTTP) goes through it. A key that is not
-known is refused there, told to somebody or left out, as ``Limits.unknown_keys`` says (``keys.py``).
+Every source (task call, import, listener, HTTP) goes through ``parse_event``. A key that is not known is refused there,
+warned of, or left out, as ``Limits.unknown_keys`` says (``keys.py``).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ EventType = Literal["observation", "learn", "clear_stm"]
 class Event(BaseModel):
     """An immutable fact in a session's history, in the form of the standard KATO event.
 
-    ``timestamp`` without an offset is read as UTC (the guide's producers send ``utcnow().isoformat()``).
-    ``event_id`` may be absent: whoever appends gives one.
+    A ``timestamp`` without an offset is read as UTC (the guide's producers send ``utcnow().isoformat()``). ``event_id``
+    may be absent: the append gives one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,14 +99,14 @@ def _checked(check: Callable[[str, str], str], field: str, value: Any) -> str:
 
 
 def check_session_id(value: Any) -> str:
-    """A session_id that the store can carry, or InvalidEvent."""
+    """Return a session_id that the store can carry. Raises InvalidEvent for anything else."""
     if not isinstance(value, str):
         raise InvalidEvent("session_id", not_text(value))
     return check_text_id("session_id", value)
 
 
 def check_events(events: object) -> None:
-    """Raise InvalidEvent for what is no list (or other row) of events."""
+    """Raise InvalidEvent for what is no list, or other iterable, of events."""
     if isinstance(events, Event | Mapping):
         raise InvalidEvent("events", "must be a list of events, not one event by itself; write [event]")
     if isinstance(events, str | bytes) or not isinstance(events, Iterable):
@@ -114,10 +114,10 @@ def check_events(events: object) -> None:
 
 
 def parse_event(raw: Mapping[str, Any] | Event, limits: Limits = DEFAULT_LIMITS, warn: Warn | None = None) -> Event:
-    """A valid event, or InvalidEvent that names the field and what to do about it.
+    """Return a valid event. Raises InvalidEvent, which names the field and what to do about it.
 
-    ``warn`` is told the field and the reason of each key that is not known, where ``limits.unknown_keys`` is "warn".
-    Tuples, read-only mappings and arrays of numbers are taken for what they stand for.
+    Where ``limits.unknown_keys`` is "warn", ``warn`` is called with the field and the reason of each key that is not
+    known. Tuples, read-only mappings and arrays of numbers are taken for what they stand for.
     """
     if isinstance(raw, Event):
         return raw
@@ -138,5 +138,5 @@ def _simplified(raw: Mapping[str, Any], limits: Limits) -> Event:
 
 
 def body_digest(event_type: str, kato_json: str) -> str:
-    """Sixteen hex digits that tell whether two events with one id have the same body."""
+    """Return sixteen hex digits that tell whether two events with one id have the same body."""
     return hashlib.blake2b(f"{event_type}\n{kato_json}".encode(), digest_size=8).hexdigest()
