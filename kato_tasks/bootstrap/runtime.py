@@ -25,7 +25,8 @@ from kato_tasks.engine.append import Mailbox
 from kato_tasks.engine.drain.config_check import ConfigCheck
 from kato_tasks.engine.drain.context import KatoSessionOptions
 from kato_tasks.engine.drain.retry import RetryPolicy
-from kato_tasks.engine.running.breaker import BreakerTransport, CircuitBreaker
+from kato_tasks.engine.running.breaker import CircuitBreaker
+from kato_tasks.engine.running.breaker_transport import BreakerTransport
 from kato_tasks.engine.running.drainer import Drainer
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.engine.running.room import Room

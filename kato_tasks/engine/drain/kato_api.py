@@ -29,7 +29,6 @@ from kato_tasks.ports.effects import Step, ask
 from kato_tasks.ports.kato import KatoRequest
 
 T = TypeVar("T")
-counts_as_failure = kato_answers.counts_as_failure
 PREDICTION_BYTES = 16 * 1024 * 1024
 """How many bytes of an answer to a predict are read at most. It is parsed, kept and sent on, several times its size."""
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.engine.running.breaker import BreakerTransport, CircuitBreaker
+from kato_tasks.engine.running.breaker import CircuitBreaker
+from kato_tasks.engine.running.breaker_transport import BreakerTransport
 from kato_tasks.engine.running.room import Room
 from kato_tasks.errors import KatoCircuitOpen, KatoUnavailable, NoConnectionFree, OutcomeUnknown
 from kato_tasks.ports.kato import KatoCalls, KatoReply, KatoRequest

@@ -14,7 +14,8 @@ from kato_tasks.domain.kato_session import Binding
 from kato_tasks.domain.log_entry import Logged
 from kato_tasks.engine.drain.context import KatoSessionOptions
 from kato_tasks.engine.running import drainer as module
-from kato_tasks.engine.running.breaker import BreakerTransport, CircuitBreaker
+from kato_tasks.engine.running.breaker import CircuitBreaker
+from kato_tasks.engine.running.breaker_transport import BreakerTransport
 from kato_tasks.engine.running.drainer import Drainer
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.engine.running.room import Room
