@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from typing import get_args
 
 import pytest
 
+from kato_tasks import ports
 from kato_tasks.domain.kato_session import Binding, Intent, IntentKind
+from kato_tasks.domain.stm import pattern_name
 from kato_tasks.engine.drain.intent_table import HANDLERS, Impossible
 from kato_tasks.engine.drain.kato_session import Mismatch, NotLearned, RebuildFailed
 from kato_tasks.engine.drain.states import MEANING, STATES, TRANSITIONS, Situation, State, situation_of, state_of
 from kato_tasks.errors import GatewayAnswered, KatoError, KatoFailed, KatoSessionGone, OutcomeUnknown
 from kato_tasks.ports.lanes import Work
-from tests.unit.engine.world import RUN, World, bound_at, letters, logged
+from tests.unit.engine.world import (
+    GONE,
+    LOST,
+    OK,
+    REFUSED,
+    RUN,
+    Answer,
+    World,
+    bound_at,
+    created,
+    frequency,
+    holds,
+    learned,
+    letters,
+    logged,
+    plain,
+    sequence,
+    stm_of,
+)
+
+NAME = pattern_name(stm_of("ab"))
 
 INTENTS: tuple[Intent | None, ...] = (
     None,
@@ -105,6 +127,84 @@ def test_every_state_can_be_reached_from_none_and_left_to_none() -> None:
         for _ in STATES:
             reached |= {after for before, after in steps if before in reached}
         assert reached == set(STATES)
+
+
+def applied() -> World:
+    return World(logged(letters("a")), bound_at(0)).kato("observe-sequence", sequence(1, time=1, stm_length=1))
+
+
+def not_applied() -> World:
+    world = World(logged(letters("a")), bound_at(0)).kato("observe-sequence", LOST)
+    return world.kato("cognition-data", holds([])).kato("delete", OK)
+
+
+def answered_by_gateway() -> World:
+    busy = ports.KatoReply(503, b"gateway")
+    return World(logged(letters("a")), bound_at(0)).kato("observe-sequence", busy).kato("cognition-data", LOST)
+
+
+def learn(answer: Answer) -> World:
+    world = World(logged([*letters("ab"), plain("learn", "e3")]), bound_at(2), cursor=2)
+    return world.kato("cognition-data", holds(stm_of("ab"))).kato("pattern", frequency(4)).kato("learn", answer)
+
+
+def learn_of_a_session_that_is_gone() -> World:
+    return rebuilt(learn(GONE).kato("delete", OK))
+
+
+def something_else() -> World:
+    world = World(logged([*letters("ab"), plain("learn", "e3")]), bound_at(2), cursor=2)
+    return rebuilt(world.kato("cognition-data", holds([])).kato("delete", OK))
+
+
+def open_learn(kind: IntentKind, *, again: bool = False) -> World:
+    log = logged([*letters("ab"), plain("learn", "e3")])
+    return World(log, bound_at(2), Intent("open", kind, 3, 3, 2, 2, NAME, 4, again=again), cursor=2)
+
+
+def rebuilt(world: World) -> World:
+    world.kato("sessions", created()).kato("observe-sequence", sequence(2, time=2, stm_length=2))
+    return world.kato("cognition-data", holds(stm_of("ab")))
+
+
+def clear() -> World:
+    log = logged([*letters("ab"), plain("clear_stm", "e3")])
+    return World(log, bound_at(2), cursor=2).kato("clear-stm", OK)
+
+
+def settle(found: int) -> World:
+    return rebuilt(open_learn("settle")).kato("predictions", OK).kato("pattern", frequency(found))
+
+
+SCENES: dict[str, Callable[[], World]] = {
+    "none observe none": applied,
+    "none observe fence none": not_applied,
+    "none observe observe": answered_by_gateway,
+    "none learn none": lambda: learn(REFUSED),
+    "none learn clear_after_learn none": lambda: learn(learned(NAME)).kato("clear-stm", OK),
+    "none learn settle": lambda: learn(LOST).kato("delete", OK),
+    "none learn fence none": learn_of_a_session_that_is_gone,
+    "none fence none": something_else,
+    "none clear none": clear,
+    "settle none": lambda: settle(5).kato("delete", OK),
+    "settle learn_again verify": lambda: settle(4).kato("learn", learned(NAME)),
+    "learn_again settle": lambda: open_learn("learn", again=True).kato("delete", OK),
+    "verify clear_after_learn none": lambda: open_learn("verify").kato("pattern", frequency(5)).kato("clear-stm", OK),
+}
+"""The states that one piece of work goes through, and the world in which it does."""
+
+
+@pytest.mark.parametrize("states", SCENES)
+def test_a_piece_of_work_goes_the_way_that_is_drawn(states: str) -> None:
+    world = SCENES[states]()
+    world.turn()
+    assert world.ways == list(pairwise(states.split()))
+
+
+def test_every_way_that_is_drawn_is_gone_by_some_piece_of_work() -> None:
+    """Falls when a way is drawn that nothing takes. `World` fails every test of a piece of work that takes another."""
+    gone = {pair for states in SCENES for pair in pairwise(states.split())}
+    assert gone == {(way.state, way.next_state) for way in TRANSITIONS}
 
 
 def test_no_way_is_drawn_twice() -> None:

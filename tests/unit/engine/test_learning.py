@@ -80,7 +80,7 @@ def test_a_learn_is_two_calls_with_an_intent_each_and_one_commit() -> None:
 
 @pytest.mark.parametrize("seen", [holds(stm_of("a"), time=1), holds(stm_of("ab"), time=3), holds([]), GONE])
 def test_kato_is_read_back_before_a_learn_and_fenced_when_it_holds_something_else(seen: ports.KatoReply) -> None:
-    """Invariant 3: KATO can answer 200 and not have saved. Falls without `verified` in learning.learn."""
+    """Invariant 3: KATO can answer 200 and not have saved. Falls without `read_verified_stm` in learning.learn."""
     world = about_to_learn().kato("cognition-data", seen).kato("delete", OK).kato("sessions", created())
     world.kato("observe-sequence", sequence(2, time=2, stm_length=2)).kato("cognition-data", holds(stm_of("ab")))
     world.turn()
