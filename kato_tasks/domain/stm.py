@@ -96,6 +96,7 @@ class Rebuild:
 
     @property
     def time(self) -> int:
+        """KATO's count of observes afterwards, in a new KATO session."""
         return len(self.bodies)
 
     @property

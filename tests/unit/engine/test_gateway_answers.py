@@ -315,7 +315,7 @@ READS = ("cognition-data", "predictions", "pattern")
 def test_a_200_of_another_shape_than_katos_is_neither_a_success_nor_an_exception_out_of_a_lane(
     route: str, body: bytes
 ) -> None:
-    """Invariant 5. Falls when engine.kato._call does not guard the reading of an answer."""
+    """Invariant 5. Falls when kato_api._call does not guard the reading of an answer."""
     step = STEPS[route]()
     assert next(step).route == route
     with pytest.raises(KatoMisdirected if route in READS else GatewayAnswered, match=f"{route}: .* answers 200"):
