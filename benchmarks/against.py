@@ -25,7 +25,10 @@ LOADS = {"100 sessions x 400": (100, 400), "10,000 sessions x 4": (10_000, 4)}
 PROGRAM = """
 import json, sys, time
 from kato_tasks.bootstrap import runtime
-from kato_tasks.domain.entries import entry_of
+try:
+    from kato_tasks.domain.log_entry import entry_of
+except ImportError:  # as it was called until 0.2
+    from kato_tasks.domain.entries import entry_of
 from kato_tasks.domain.events import parse_event
 sessions, each = int(sys.argv[1]), int(sys.argv[2])
 rt = runtime()

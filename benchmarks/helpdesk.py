@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.real import kato_at
 from benchmarks.stack import CHECKOUT, Stack, stack
-from kato_tasks.embedded.tickets import SESSION_CONFIG, questions, read_tickets, split
+from kato_tasks.cli.demo.helpdesk_data import SESSION_CONFIG, questions, read_tickets, split
 
 OUT = Path(__file__).with_name("results") / "helpdesk-real.json"
 AT_ONCE = 50
@@ -56,7 +56,7 @@ def measured(url: str, data: Path, learned: str, times: int) -> dict[str, Any]:
         bench = exits.enter_context(stack(kato_url=url, settings=settings))
         bench.worker(exits, "helpdesk", "kato_tasks", "-P", "prefork", "-c", "2")
         # Late: they take their settings from the environment.
-        from kato_tasks.cli.forecast import learn
+        from kato_tasks.cli.demo.helpdesk import learn
         from kato_tasks.cli.screen import Screen
 
         screen, watch = Screen(quiet=True), Watch(bench)
@@ -74,8 +74,8 @@ def measured(url: str, data: Path, learned: str, times: int) -> dict[str, Any]:
 def asked(watch: Watch, came: dict[tuple[str, ...], Counter[str]], times: int, node: str) -> dict[str, Any]:
     """What KATO expects after each beginning, against what came after it in all tickets."""
     from kato_tasks import append_events, predict
-    from kato_tasks.cli.answers import answer_of
-    from kato_tasks.cli.forecast import TOP, expected_next
+    from kato_tasks.cli.demo.answers import answer_of
+    from kato_tasks.cli.demo.helpdesk import TOP, expected_next
 
     first = top = 0.0
     began = time.monotonic()

@@ -22,8 +22,8 @@ import httpcore
 import httpx
 
 from benchmarks.stack import stack
-from kato_tasks.adapters.http.kato import HttpKato
-from kato_tasks.ports import KatoRequest
+from kato_tasks.adapters.kato_http.pool import HttpKato
+from kato_tasks.ports.kato import KatoRequest
 
 IN_FLIGHT = 16
 BODY = json.dumps(
@@ -92,7 +92,7 @@ def _on_threads(paths: Sequence[str], post: Callable[[str], object]) -> None:
 
 
 def ours(url: str, paths: Sequence[str]) -> None:
-    """The client of kato_tasks.adapters.http: one thread, a selector, httptools' parser."""
+    """The client of kato_tasks.adapters.kato_http: one thread, a selector, httptools' parser."""
     kato = HttpKato(connections=IN_FLIGHT)
     calls = kato.calls()
     waiting = iter(paths)

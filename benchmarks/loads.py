@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 from benchmarks.stack import Stack, stack
 from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.cli.demo.helpdesk_data import read_tickets
 from kato_tasks.domain.ids import PARTITIONS
-from kato_tasks.embedded.tickets import read_tickets
 
 APPEND = 1_000
 CONNECTIONS_BY_HAND = 16

@@ -25,7 +25,7 @@ HISTORY = frozenset({"log", "order", "ids"})
 
 def measure(sessions: int) -> dict[str, Any]:
     with stack() as bench:
-        from kato_tasks.api import append_events
+        from kato_tasks.api.append import append_events
         from kato_tasks.bootstrap import forget_runtime, runtime
 
         forget_runtime(close=True)

@@ -49,7 +49,7 @@ def layer_of(name: tuple[str, int, str]) -> str:
 
 
 def fill(sessions: int, tag: str) -> int:
-    from kato_tasks.api import append_events
+    from kato_tasks.api.append import append_events
 
     events = 0
     for start in range(0, sessions, 250):

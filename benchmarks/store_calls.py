@@ -25,8 +25,12 @@ import redis
 from kato_tasks import ports
 from kato_tasks.adapters.redis.operations import Retention, encode
 from kato_tasks.adapters.redis.store import RedisStore, connect, words
-from kato_tasks.domain.binding import Binding, Intent
-from kato_tasks.domain.entries import entry_of
+try:
+    from kato_tasks.domain.kato_session import Binding, Intent
+    from kato_tasks.domain.log_entry import entry_of
+except ImportError:  # an earlier layout
+    from kato_tasks.domain.binding import Binding, Intent
+    from kato_tasks.domain.entries import entry_of
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import lane_of, partition_of
 
@@ -38,10 +42,8 @@ held = ports.Held(lane, "t" * 32, 600_000, ports.Batch(100, 1_000_000))
 bound = Binding("http://kato:8000", "session-0123456789", "n", 4, 3, 1, 1764000000000, "0123456789ab", 3)
 
 def entries(session, first, count):
-    return [
-        (lane, "n", entry_of(parse_event({"session_id": session, "observation": {"strings": ["a"]}}), event_id=f"{i}"), 0)
-        for i in range(first, first + count)
-    ]
+    event = parse_event({"session_id": session, "observation": {"strings": ["a"]}})
+    return [(lane, "n", entry_of(event, event_id=str(i)), 0) for i in range(first, first + count)]
 
 def measure(name, operations):
     (done,) = store.execute(operations[:1])  # loads the script

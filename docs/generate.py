@@ -57,7 +57,7 @@ def settings_page() -> str:
         "`ConfigurationError`. `UNKNOWN_SETTINGS=pass` lets other names be; those that Kubernetes makes of a service",
         "called `kato-tasks` are never taken for settings.",
         "",
-        "This page is written by `docs/generate.py` from `kato_tasks/settings.py`.",
+        "This page is written by `docs/generate.py` from `kato_tasks/settings/model.py`.",
         "",
         "| variable | default | unit | meaning |",
         "|---|---|---|---|",

@@ -9,11 +9,16 @@ from importlib import import_module
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from kato_tasks.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from kato_tasks.api import append_events, session_status
-    from kato_tasks.api_async import append_events_async
-    from kato_tasks.awaiting import aget
+    from kato_tasks.api.append import append_events
+    from kato_tasks.api.append_async import append_events_async
+    from kato_tasks.api.sessions import session_status
     from kato_tasks.celery_app import app
+    from kato_tasks.celery_tasks.app.hosting import install
+    from kato_tasks.celery_tasks.calling.awaiting import aget
+    from kato_tasks.celery_tasks.tasks import clear_stm, learn, observe, predict, process_observation_async
     from kato_tasks.errors import (
         ConfigurationError,
         EventConflict,
@@ -27,25 +32,22 @@ if TYPE_CHECKING:
         StoreUnavailable,
         TooManyPredicts,
     )
-    from kato_tasks.hosting import install
-    from kato_tasks.tasks import clear_stm, learn, observe, predict, process_observation_async
 
-__version__ = "0.1.0"
 _importing = RLock()
 
 _HOMES = {
     "app": "kato_tasks.celery_app",
     "celery": "kato_tasks.celery_app",
-    "install": "kato_tasks.hosting",
-    "process_observation_async": "kato_tasks.tasks",
-    "observe": "kato_tasks.tasks",
-    "predict": "kato_tasks.tasks",
-    "learn": "kato_tasks.tasks",
-    "clear_stm": "kato_tasks.tasks",
-    "append_events": "kato_tasks.api",
-    "append_events_async": "kato_tasks.api_async",
-    "aget": "kato_tasks.awaiting",
-    "session_status": "kato_tasks.api",
+    "install": "kato_tasks.celery_tasks.app.hosting",
+    "process_observation_async": "kato_tasks.celery_tasks.tasks",
+    "observe": "kato_tasks.celery_tasks.tasks",
+    "predict": "kato_tasks.celery_tasks.tasks",
+    "learn": "kato_tasks.celery_tasks.tasks",
+    "clear_stm": "kato_tasks.celery_tasks.tasks",
+    "append_events": "kato_tasks.api.append",
+    "append_events_async": "kato_tasks.api.append_async",
+    "aget": "kato_tasks.celery_tasks.calling.awaiting",
+    "session_status": "kato_tasks.api.sessions",
     "ConfigurationError": "kato_tasks.errors",
     "EventConflict": "kato_tasks.errors",
     "EventRefused": "kato_tasks.errors",
@@ -93,7 +95,9 @@ def __getattr__(name: str) -> Any:
     with _importing:
         module = import_module(home)
         if home == "kato_tasks.celery_app":
-            return module.home_app()  # another one once it is installed on a host's
+            return import_module(
+                "kato_tasks.celery_tasks.app.home"
+            ).home_app()  # another one once it is installed on a host's
         value = getattr(module, name)
     globals()[name] = value
     return value

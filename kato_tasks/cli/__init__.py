@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import click
 
-from kato_tasks import __version__
 from kato_tasks.cli.lazy import LazyGroup
+from kato_tasks.version import __version__
 
 kato = LazyGroup(
     "kato",

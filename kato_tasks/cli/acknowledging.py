@@ -32,9 +32,9 @@ def acknowledge(ids: tuple[str, ...], everything: bool, note: str, by: str, as_j
     again as soon as it happens anew: KATO loses a node's patterns once more, another learn's outcome is unknown, the
     store is configured otherwise, beat came back and is gone again.
     """
+    from kato_tasks.api.status import acknowledged as known
+    from kato_tasks.api.status.reading import acknowledgeable
     from kato_tasks.bootstrap import runtime
-    from kato_tasks.status import acknowledged as known
-    from kato_tasks.status.reading import acknowledgeable
 
     rt = runtime()
     items = acknowledgeable(rt)

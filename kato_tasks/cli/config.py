@@ -16,7 +16,7 @@ def config(as_json: bool) -> None:
 
     Each is an environment variable KATO_TASKS_<NAME>, or a line of .env in this directory.
     """
-    from kato_tasks.celery_app import addresses, installed
+    from kato_tasks.celery_tasks.app.home import addresses, installed
     from kato_tasks.settings import Settings, settings
 
     effective, of_the_app = settings(), addresses()

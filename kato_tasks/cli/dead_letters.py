@@ -11,7 +11,7 @@ from kato_tasks.cli.lazy import BAD_INPUT, Group
 from kato_tasks.cli.output import count, put, short_id, show_json, show_table, talk
 
 if TYPE_CHECKING:
-    from kato_tasks.dead_letters import Redriven
+    from kato_tasks.api.dead_letters import Redriven
 
 
 @click.group("dead-letters", cls=Group)
@@ -26,7 +26,7 @@ def dead_letters() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(limit: int, as_json: bool) -> None:
     """Print dead letters."""
-    from kato_tasks import dead_letters as letters
+    from kato_tasks.api import dead_letters as letters
     from kato_tasks.bootstrap import runtime
 
     found = list(islice(letters.dead_letters(runtime()), limit + 1))
@@ -60,7 +60,7 @@ def list_(limit: int, as_json: bool) -> None:
 @click.argument("id_", metavar="ID")
 def show(id_: str) -> None:
     """Print one dead letter, as JSON: the event, the reason, KATO's last answer."""
-    from kato_tasks import dead_letters as letters
+    from kato_tasks.api import dead_letters as letters
     from kato_tasks.bootstrap import runtime
 
     show_json(letters.find(runtime(), id_).model_dump(mode="json"))
@@ -76,7 +76,7 @@ def redrive(id_: str | None, everything: bool, as_json: bool) -> None:
     If its session is parked at this event, the session goes on at it: its own place. If the session has
     gone on, the event is appended anew at the end, as <event_id>~redriven-<n>.
     """
-    from kato_tasks import dead_letters as letters
+    from kato_tasks.api import dead_letters as letters
     from kato_tasks.bootstrap import runtime
 
     if everything == (id_ is not None):
@@ -117,7 +117,7 @@ def _sentence(one: Redriven) -> str:
 @click.argument("id_", metavar="ID")
 def discard(id_: str) -> None:
     """Forget a dead letter; its JSON is printed once more."""
-    from kato_tasks import dead_letters as letters
+    from kato_tasks.api import dead_letters as letters
     from kato_tasks.bootstrap import runtime
 
     rt = runtime()

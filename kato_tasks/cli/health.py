@@ -19,7 +19,7 @@ def health() -> None:
 @click.option("--within", type=float, default=5.0, metavar="SECONDS", help="How long to watch (default 5).")
 def worker(within: float) -> None:
     """Are messages that wait taken? A worker can answer pings and yet have stopped taking them."""
-    from kato_tasks.liveness import worker_problem
+    from kato_tasks.celery_tasks.worker.liveness import worker_problem
 
     _end(worker_problem(within))
 
@@ -28,7 +28,7 @@ def worker(within: float) -> None:
 @click.option("--within", type=float, default=30.0, metavar="SECONDS", help="At most how long ago (default 30).")
 def beat(within: float) -> None:
     """Has beat sent its tasks lately? One that hangs still runs."""
-    from kato_tasks.liveness import beat_problem
+    from kato_tasks.celery_tasks.worker.liveness import beat_problem
 
     _end(beat_problem(within))
 

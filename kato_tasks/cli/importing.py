@@ -180,7 +180,7 @@ def _run(order: _Order, rejects_path: Path, summary: Summary) -> None:
     rejects = Rejects(rejects_path)
     with open_source(order.file, complete=order.last_line) as source:
         # After the file: a wrong path need not wait for Redis and Celery.
-        from kato_tasks.api import append_entries
+        from kato_tasks.api.append import append_entries
         from kato_tasks.bootstrap import runtime
 
         rt = runtime()

@@ -19,7 +19,7 @@ from rich.table import Table
 from kato_tasks.cli.layout import fold
 from kato_tasks.cli.output import bar_width, in_colour
 from kato_tasks.domain.visible import visible
-from kato_tasks.embedded.logs import Level, brief
+from kato_tasks.embedded.stack.logs import Level, brief
 
 _COLOURS = {"redis": "red", "kato": "magenta", "worker": "green", "beat": "yellow", "flower": "cyan"}
 _LEVELS = {"info": None, "warning": "yellow", "error": "red"}

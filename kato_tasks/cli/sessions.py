@@ -15,9 +15,9 @@ from kato_tasks.cli.session_fields import fields_of, ms_of, why
 from kato_tasks.domain.visible import shell_word, written_back
 
 if TYPE_CHECKING:
+    from kato_tasks.api.scheduled import Scheduled
+    from kato_tasks.api.session_list import Page, Sort
     from kato_tasks.domain.results import SessionStatus
-    from kato_tasks.postponed import Scheduled
-    from kato_tasks.session_list import Page, Sort
 
 STATES = ("idle", "pending", "running", "waiting", "parked")
 SORTS = ("id", "node", "backlog", "last")
@@ -59,8 +59,8 @@ def list_(
     a million by id or node, a minute or so by backlog or time. --state pending, running, waiting and parked look at
     those with something to do alone. Pages by backlog or time are as of the moment each is read.
     """
+    from kato_tasks.api.session_list import Wanted, list_sessions
     from kato_tasks.bootstrap import runtime
-    from kato_tasks.session_list import Wanted, list_sessions
 
     rt = runtime()
     behind = None if after is None else as_meant(after)
@@ -112,8 +112,8 @@ def _none(state: str | None, node: str | None, prefix: str, after: str | None) -
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with its scheduled events.")
 def show(session_id: str, as_json: bool) -> None:
     """Print one session: its node, how far it is applied, what serves it at KATO, what is scheduled for it."""
+    from kato_tasks.api.scheduled import scheduled_events
     from kato_tasks.bootstrap import runtime
-    from kato_tasks.postponed import scheduled_events
 
     status = known(session_id)
     scheduled = list(islice(scheduled_events(runtime(), status.session_id), SHOWN_SCHEDULED + 1))
@@ -141,8 +141,8 @@ def scheduled(session_id: str | None, limit: int, as_json: bool) -> None:
 
     They have no position yet: each is appended when it is due. Nothing takes one back, a revoke of its task neither.
     """
+    from kato_tasks.api.scheduled import scheduled_events
     from kato_tasks.bootstrap import runtime
-    from kato_tasks.postponed import scheduled_events
 
     rt = runtime()
     session = None if session_id is None else as_meant(session_id)
@@ -176,7 +176,7 @@ def _show_scheduled(found: Sequence[Scheduled]) -> None:
 
 
 def _as_json(one: Scheduled) -> dict[str, str | None]:
-    from kato_tasks.api import iso_time
+    from kato_tasks.api.sessions import iso_time
 
     return {
         "session_id": one.session_id,
@@ -193,11 +193,11 @@ def _as_json(one: Scheduled) -> dict[str, str | None]:
 @click.option("--json", "as_json", is_flag=True, help="The session as it stands then, as `show --json` has it.")
 def park(session_id: str, reason: str, as_json: bool) -> None:
     """Stop applying a session; what is under way is finished. Its new events are kept."""
-    from kato_tasks import dead_letters
+    from kato_tasks.api import parking
     from kato_tasks.bootstrap import runtime
 
     session = known(session_id).session_id
-    if not dead_letters.park(runtime(), session, reason):
+    if not parking.park(runtime(), session, reason):
         raise Failure(f"session {session!r} is parked already", BAD_INPUT)
     if as_json:
         show_json(known(session).model_dump(mode="json"))
@@ -209,11 +209,11 @@ def park(session_id: str, reason: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The session as it stands then, as `show --json` has it.")
 def resume(session_id: str, as_json: bool) -> None:
     """Let a parked session go on at its head event, with new attempts."""
-    from kato_tasks import dead_letters
+    from kato_tasks.api import parking
     from kato_tasks.bootstrap import runtime
 
     session = known(session_id).session_id
-    if not dead_letters.resume(runtime(), session):
+    if not parking.resume(runtime(), session):
         raise Failure(f"session {session!r} is not parked, so there is nothing to resume", BAD_INPUT)
     if as_json:
         show_json(known(session).model_dump(mode="json"))
@@ -232,7 +232,7 @@ def as_meant(session_id: str) -> str:
 
 def known(session_id: str) -> SessionStatus:
     """The status of the session that an argument names; one that is not known ends the command."""
-    from kato_tasks.api import session_status
+    from kato_tasks.api.sessions import session_status
 
     status = session_status(as_meant(session_id))
     if status is None:

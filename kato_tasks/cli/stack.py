@@ -15,12 +15,12 @@ from typing import Any
 
 import click
 
+from kato_tasks.cli.demo.helpdesk_data import SERVER, SESSION_CONFIG, BadData, Ticket, read_tickets
 from kato_tasks.cli.lazy import BAD_INPUT, Failure
 from kato_tasks.cli.output import put, show_json
 from kato_tasks.cli.screen import Screen
 from kato_tasks.domain.visible import shell_word
-from kato_tasks.embedded.stack import Stack, StackFailed
-from kato_tasks.embedded.tickets import SERVER, SESSION_CONFIG, BadData, Ticket, read_tickets
+from kato_tasks.embedded.stack.stack import Stack, StackFailed
 
 CHECK_SECONDS = 0.2
 
@@ -222,10 +222,10 @@ def _tickets(path: Path) -> list[Ticket]:
 def _demonstrate(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[str, Any]:
     # Late: both read the settings, which are those of the stack.
     if tickets:
-        from kato_tasks.cli.forecast import helpdesk_demo
+        from kato_tasks.cli.demo.helpdesk import helpdesk_demo
 
         return helpdesk_demo(stack, screen, tickets)
-    from kato_tasks.cli.demo import sample_demo
+    from kato_tasks.cli.demo.webshop import sample_demo
 
     return sample_demo(stack, screen)
 

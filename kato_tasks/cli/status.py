@@ -12,8 +12,8 @@ from kato_tasks.cli.output import count, seconds, show_fields, show_json, show_t
 from kato_tasks.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from kato_tasks.status import Counts, Reached, Status
-    from kato_tasks.status.presence import BeatStatus, WorkerStatus
+    from kato_tasks.api.status import Counts, Reached, Status
+    from kato_tasks.api.status.presence import BeatStatus, WorkerStatus
 
 POLL_SECONDS = 0.2
 SHOWN = 5
@@ -42,8 +42,8 @@ acknowledged    known by a person, so no reason any more
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for machines.")
 def status(as_json: bool) -> None:
     """See ``HELP``."""
+    from kato_tasks.api.status import read_status
     from kato_tasks.bootstrap import runtime
-    from kato_tasks.status import read_status
 
     try:
         found = read_status(runtime())
@@ -147,8 +147,8 @@ def wait(timeout: float, scheduled: bool, quiet: bool) -> None:
     What waits for a person (parked sessions) cannot be waited for: then it ends at once, with 1. Events that are
     scheduled for later are not waited for, unless --scheduled is given; how many there are is said.
     """
+    from kato_tasks.api.status import read_counts
     from kato_tasks.bootstrap import runtime
-    from kato_tasks.status import read_counts
 
     rt = runtime()
     began = time.monotonic()

@@ -1,6 +1,6 @@
 """What KATO's session config may not hold: what the protocol stands on, and what cannot do what it says. Pure.
 
-What only a running KATO can tell is asked of it: ``engine/config_check.py``.
+What only a running KATO can tell is asked of it: ``engine/drain/config_check.py``.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.json_text import dumps
+from kato_tasks.domain.log_entry import Logged
 
 STM_CAP = 1_000
 Stm = list[list[str]]

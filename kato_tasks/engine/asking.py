@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, TypeVar
 
-from kato_tasks.ports import Effect, Store
+from kato_tasks.ports.effects import Effect
+from kato_tasks.ports.store import Store
 
 T = TypeVar("T")
 Asks = Generator[Sequence[Effect[Any]], list[Any], T]

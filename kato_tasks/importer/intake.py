@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from kato_tasks.domain.entries import Entry, entry_of
 from kato_tasks.domain.events import Event, body_digest, parse_event
 from kato_tasks.domain.ids import belongs, node_id_of
+from kato_tasks.domain.log_entry import Entry, entry_of
 from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.results import Appended
 from kato_tasks.errors import InvalidEvent, NodeConflict

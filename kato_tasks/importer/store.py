@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import redis
 
 from kato_tasks.adapters.redis.keys import prefix
-from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.domain.log_entry import Logged
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.importer.record import SourceRecord
 

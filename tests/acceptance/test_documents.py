@@ -12,7 +12,7 @@ from typing import Any
 import click
 import pytest
 
-from kato_tasks.celery_app import beat_schedule, configuration, transport_options
+from kato_tasks.celery_tasks.app.configuration import beat_schedule, configuration, transport_options
 from kato_tasks.cli import kato
 from kato_tasks.settings import Settings
 from tests.acceptance.documents import CHECKOUT, PAGES, anchors, blocks, links
@@ -210,7 +210,7 @@ def test_the_public_names_are_documented() -> None:
     pages = "\n".join(text_of(page) for page in PAGES)
     for name in kato_tasks.__all__:
         assert name in pages, f"{name} is nowhere in the documentation"
-    from kato_tasks.tasks import clear_stm, learn, predict, process_observation_async
+    from kato_tasks.celery_tasks.tasks import clear_stm, learn, predict, process_observation_async
 
     page = text_of(DOCS / "celery.md")
     for task in (process_observation_async, learn, clear_stm, predict):

@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 from kato_tasks.adapters.redis.keys import BINDING_FIELDS, prefix, text_in
-from kato_tasks.domain.binding import Binding
-from kato_tasks.domain.entries import Logged
 from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.domain.kato_session import Binding
+from kato_tasks.domain.log_entry import Logged
 from tests.chaos.callers import Record
 from tests.chaos.frequencies import Frequencies, Learn, compare, partition_stats
 from tests.chaos.mischief import Loss

@@ -14,8 +14,8 @@ from typing import Any
 import redis
 
 from kato_tasks.adapters.redis.keys import INTENT_FIELDS, prefix, text_in
-from kato_tasks.domain.binding import Intent
 from kato_tasks.domain.ids import PARTITIONS
+from kato_tasks.domain.kato_session import Intent
 from tests.chaos.drained import left
 from tests.chaos.gateway import SPELLS
 from tests.chaos.recovery import Recoveries, Recovery, leases

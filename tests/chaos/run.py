@@ -69,7 +69,7 @@ def run(
         mischief = Mischief(rig, seed, script(seed, scale), slow)
         begin = time.monotonic()
         import kato_tasks.api
-        import kato_tasks.tasks  # noqa: F401  before the threads: Celery's own late imports are not safe among them
+        import kato_tasks.celery_tasks.tasks  # noqa: F401  before the threads: Celery's own late imports are not safe among them
 
         for thread in (*callers, mischief):
             thread.start()

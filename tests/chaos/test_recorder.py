@@ -20,8 +20,8 @@ import pytest
 import redis
 
 from kato_tasks.bootstrap import Runtime, build
-from kato_tasks.domain.entries import entry_of
 from kato_tasks.domain.events import parse_event
+from kato_tasks.domain.log_entry import entry_of
 from kato_tasks.settings import Settings
 from tests.chaos.books import Verdict, judge, read_sessions
 from tests.chaos.callers import Record

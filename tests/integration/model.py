@@ -21,10 +21,10 @@ import redis
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import BINDING_FIELDS, INTENT_FIELDS, prefix, text_in
 from kato_tasks.adapters.redis.store import RedisStore
-from kato_tasks.domain.binding import Binding
-from kato_tasks.domain.entries import Entry, entry_of, predict_entry
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.domain.kato_session import Binding
+from kato_tasks.domain.log_entry import Entry, entry_of, predict_entry
 from kato_tasks.embedded.kato.answers import Answer, gone, server_error
 from kato_tasks.embedded.kato.kato import Kato, Request
 from kato_tasks.embedded.kato.options import Options
@@ -32,10 +32,10 @@ from kato_tasks.embedded.kato.patterns import Patterns
 from kato_tasks.embedded.kato.routes import Found, find
 from kato_tasks.embedded.kato.sessions import Session
 from kato_tasks.embedded.kato.vectors import NEAREST, added, vector_symbol
-from kato_tasks.engine.context import KatoTerms, LaneContext
-from kato_tasks.engine.drain import Drained, drain
-from kato_tasks.engine.familiar import Familiar
-from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.engine.drain.context import KatoTerms, LaneContext
+from kato_tasks.engine.drain.drain import Drained, drain
+from kato_tasks.engine.drain.familiar import Familiar
+from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.errors import KatoError, KatoUnavailable, LeaseLost, OutcomeUnknown, StoreUnavailable
 
 URL = "http://kato"

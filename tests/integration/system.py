@@ -21,7 +21,9 @@ from celery.signals import before_task_publish
 from kombu import pools
 
 from kato_tasks.bootstrap import forget_runtime
-from kato_tasks.celery_app import EXCHANGE, app, configuration
+from kato_tasks.celery_app import app
+from kato_tasks.celery_tasks.app.configuration import configuration
+from kato_tasks.celery_tasks.app.queueing import EXCHANGE
 from kato_tasks.settings import settings
 from tests.services import LOOPBACK, KatoServer, RabbitmqServer, RedisServer, Service
 from tests.waiting import wait_until

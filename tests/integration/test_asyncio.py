@@ -21,9 +21,9 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult as CeleryResult
 
 from kato_tasks import aget, append_events, append_events_async, learn, observe, predict, session_status
+from kato_tasks.bootstrap.loops import CALLS_A_ROUND, _runtimes, loop_runtime
 from kato_tasks.celery_app import app
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict, StoreUnavailable
-from kato_tasks.loops import CALLS_A_ROUND, _runtimes, loop_runtime
 from tests.integration.system import System, configure, drained
 from tests.integration.user_tasks import remember
 from tests.services import KatoServer, RabbitmqServer, RedisServer
@@ -431,7 +431,7 @@ def test_a_forked_child_opens_its_own_and_its_parent_goes_on(system: System, nam
 def test_a_result_of_a_backend_that_can_only_be_asked_is_asked_for(system: System, tmp_path: Path) -> None:
     from celery import Celery
 
-    from kato_tasks.awaiting import AwaitableResult
+    from kato_tasks.celery_tasks.calling.awaiting import AwaitableResult
 
     results = tmp_path / "results"
     results.mkdir()

@@ -14,10 +14,10 @@ import pytest
 from kato_tasks import append_events, session_status
 from kato_tasks.adapters.redis.store import connect
 from kato_tasks.adapters.redis.verdicts import RedisVerdicts
+from kato_tasks.api.status import read_status
 from kato_tasks.bootstrap import runtime
-from kato_tasks.engine.config_check import ConfigCheck
-from kato_tasks.engine.context import KatoTerms
-from kato_tasks.status import read_status
+from kato_tasks.engine.drain.config_check import ConfigCheck
+from kato_tasks.engine.drain.context import KatoTerms
 from tests.integration.recovering import THREADS, a_system, expected, new_name, run_of
 from tests.integration.system import System, Worker, drained
 from tests.services import KatoServer, RedisServer

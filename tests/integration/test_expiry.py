@@ -18,8 +18,8 @@ from kato_tasks import append_events, session_status
 from kato_tasks.bootstrap import Runtime, runtime, terms_of
 from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.domain.results import SessionStatus
-from kato_tasks.engine.keeper import LeaseKeeper
-from kato_tasks.engine.wakeup import Drainer
+from kato_tasks.engine.running.drainer import Drainer
+from kato_tasks.engine.running.lease_renewal import LeaseKeeper
 from tests.integration.system import Json, System, drained
 from tests.services import KatoServer, RedisServer
 from tests.waiting import wait_until

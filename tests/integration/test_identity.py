@@ -17,10 +17,10 @@ from kato_tasks import append_events, clear_stm, learn, observe, predict, proces
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.bootstrap import forget_runtime, runtime
 from kato_tasks.celery_app import app
+from kato_tasks.celery_tasks.sweeping import complete_owed
+from kato_tasks.celery_tasks.waiting import complete
 from kato_tasks.domain.ids import PARTITIONS, partition_of
 from kato_tasks.errors import EventConflict, EventRefused, NotAppliedYet
-from kato_tasks.parking import complete
-from kato_tasks.sweeping import complete_owed
 from tests.integration.system import Json, Redelivery, System, drained
 from tests.integration.user_tasks import remember, remember_failure
 from tests.services import KatoServer, RedisServer
@@ -399,7 +399,7 @@ def test_a_full_store_while_a_chains_next_step_is_appended_in_a_task_does_not_fa
 
 
 def complete_all_owed(system: System) -> None:
-    from kato_tasks.ports import Owed
+    from kato_tasks.ports.waiting_tasks import Owed
 
     rt = runtime()
     for found in rt.store.execute([Owed(p, -1, 50) for p in ALL]):

@@ -16,9 +16,9 @@ import pytest
 from kato_tasks import append_events, session_status
 from kato_tasks.bootstrap import Runtime, runtime, terms_of
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of
-from kato_tasks.engine.keeper import LeaseKeeper
-from kato_tasks.engine.wakeup import Drainer
-from kato_tasks.ports import Batch, KeepAlive, Lease, Release
+from kato_tasks.engine.running.drainer import Drainer
+from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.ports.lanes import Batch, KeepAlive, Lease, Release
 from tests.integration.recovering import a_system, expected, learning, new_name, run_of
 from tests.integration.system import System
 from tests.services import KatoServer, RedisServer

@@ -10,14 +10,14 @@ import pytest
 
 from kato_tasks import append_events, session_status
 from kato_tasks.bootstrap import runtime, terms_of
-from kato_tasks.domain.entries import entry_of
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import PARTITIONS
-from kato_tasks.engine.keeper import LeaseKeeper
-from kato_tasks.engine.mailbox import Mailbox
-from kato_tasks.engine.wakeup import Drainer
+from kato_tasks.domain.log_entry import entry_of
+from kato_tasks.engine.append import Mailbox
+from kato_tasks.engine.running.drainer import Drainer
+from kato_tasks.engine.running.lease_renewal import LeaseKeeper
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.ports import Effect
+from kato_tasks.ports.effects import Effect
 from tests.integration.system import System
 from tests.services import KatoServer, RedisServer
 from tests.waiting import wait_until

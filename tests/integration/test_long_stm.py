@@ -14,16 +14,17 @@ from urllib.parse import quote
 
 import pytest
 
-from kato_tasks.adapters.http.kato import Calls, HttpKato
+from kato_tasks.adapters.kato_http.pool import Calls, HttpKato
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.bootstrap import Runtime, build, terms_of
-from kato_tasks.domain.binding import Binding
-from kato_tasks.domain.entries import Entry
 from kato_tasks.domain.ids import PARTITIONS, lane_of, partition_of
+from kato_tasks.domain.kato_session import Binding
+from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.stm import Stm, pattern_name
-from kato_tasks.engine.keeper import LeaseKeeper
-from kato_tasks.engine.wakeup import Drainer
-from kato_tasks.ports import KatoRequest, ReadSession
+from kato_tasks.engine.running.drainer import Drainer
+from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.ports.kato import KatoRequest
+from kato_tasks.ports.lanes import ReadSession
 from kato_tasks.settings import Settings
 from tests.unit.engine.world import observed, plain
 from tests.waiting import wait_until

@@ -10,17 +10,18 @@ import redis
 
 from kato_tasks import append_events, observe, session_status
 from kato_tasks.adapters.redis.keys import prefix
-from kato_tasks.api import session_events
+from kato_tasks.api.dead_letters import dead_letters, find
+from kato_tasks.api.dead_letters import redrive as redriven
+from kato_tasks.api.sessions import session_events
 from kato_tasks.bootstrap import Runtime, runtime
-from kato_tasks.celery_app import beat_schedule
-from kato_tasks.dead_letters import dead_letters, find
-from kato_tasks.dead_letters import redrive as redriven
+from kato_tasks.celery_tasks.app.configuration import beat_schedule
+from kato_tasks.celery_tasks.postponed import promote, publish_kept
+from kato_tasks.celery_tasks.sweeping import sweep
+from kato_tasks.celery_tasks.wakeups import overtake
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.errors import InvalidEvent
-from kato_tasks.ports import KeepLater, KeepMessage
-from kato_tasks.postponed import promote, publish_kept
-from kato_tasks.sweeping import sweep
-from kato_tasks.waking import overtake
+from kato_tasks.ports.log import KeepLater
+from kato_tasks.ports.waiting_tasks import KeepMessage
 from tests.integration.recovering import a_system, new_name, observation
 from tests.integration.system import System
 from tests.services import KatoServer, RedisServer

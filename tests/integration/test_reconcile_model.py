@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from kato_tasks import ports
 from kato_tasks.adapters.redis.store import connect
 from kato_tasks.embedded.kato.patterns import PERSISTENCE
-from kato_tasks.engine import predicting
+from kato_tasks.engine.drain import predicting
 from kato_tasks.errors import LeaseLost
 from tests.integration.model import CALL_FAULTS, STORE_FAULTS, Lane, ModelKato, Oracle
 from tests.services import IN_CI, RedisServer

@@ -15,9 +15,9 @@ import redis
 from kato_tasks import ports
 from kato_tasks.adapters.redis.persistence import persistence_problem
 from kato_tasks.adapters.redis.store import RedisStore, connect
+from kato_tasks.celery_tasks.sweeping import TURN
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.sweeping import TURN
 from tests.contract.store.log import observation
 from tests.services import LOOPBACK, RedisServer
 from tests.waiting import wait_until

@@ -108,7 +108,7 @@ def test_a_rolling_restart_under_load_is_invisible_to_callers(system: System) ->
 
 @pytest.mark.chaos
 def test_of_two_beats_one_acts_and_the_other_takes_over_when_it_is_killed(system: System) -> None:
-    """redbeat's lock has a time-out of 15 s (celery_app.configuration)."""
+    """redbeat's lock has a time-out of 15 s (``celery_tasks.app.configuration``)."""
 
     def beat(name: str) -> CeleryProcess:
         process = CeleryProcess(

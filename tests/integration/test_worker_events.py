@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from kato_tasks.broker_guard import guard_redis_transport, guard_worker_events
+from kato_tasks.celery_tasks.patches.kombu_redis import guard_redis_transport, guard_worker_events
 from tests.services import RabbitmqServer, RedisServer
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from kato_tasks import append_events, learn, observe
+from kato_tasks.api.status import read_status
 from kato_tasks.bootstrap import runtime
 from kato_tasks.celery_app import app
 from kato_tasks.errors import EventRefused, InvalidEvent
-from kato_tasks.status import read_status
 from tests.gateway import Gateway, Rule
 from tests.integration.recovering import SOLO, THREADS, new_name, observation
 from tests.integration.system import CeleryProcess, System, Worker

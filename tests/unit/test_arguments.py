@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kato_tasks import learn, observe, predict
-from kato_tasks.arguments import as_json
+from kato_tasks.celery_tasks.arguments import as_json
+from kato_tasks.celery_tasks.lane_task import _due_ms
 from kato_tasks.domain.observations import Observation
 from kato_tasks.errors import InvalidEvent
-from kato_tasks.lane_task import _due_ms
 
 SEEN = {"strings": ["a"]}
 

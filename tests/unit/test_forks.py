@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from kato_tasks import sweeping
+from kato_tasks.celery_tasks import sweeping
 
 ROUND_SECONDS = 0.5
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.flower_pages import TASKS_COLUMNS
+from kato_tasks.celery_tasks.worker.flower_pages import TASKS_COLUMNS
 
 CHECKOUT = str(Path(__file__).resolve().parents[2])
 Told = Callable[..., Any]
@@ -156,7 +156,7 @@ def test_our_canvases_need_no_current_app() -> None:
         import json
         from celery import chain, chord, group
         from kato_tasks import observe, predict
-        from kato_tasks.lane_task import _frozen
+        from kato_tasks.celery_tasks.lane_task import _frozen
         from kato_tasks.celery_app import app
         seen = {"strings": ["a"]}
         steps = [observe.s("s", seen), predict.si("s")]
@@ -194,7 +194,7 @@ def test_a_host_that_only_calls_our_tasks_gets_none_of_a_workers_machinery(told:
         observe.name
         from celery.signals import worker_init, worker_ready
         from kombu.transport import redis
-        loaded = "kato_tasks.worker_signals" in sys.modules
+        loaded = "kato_tasks.celery_tasks.worker.worker_signals" in sys.modules
         mine = [r for s in (worker_init, worker_ready) for _, r in s.receivers if "kato" in repr(r)]
         print(json.dumps([loaded, len(mine), hasattr(redis.Channel.QoS, "kato_guarded")]))
     """
@@ -205,7 +205,7 @@ def test_our_workers_signals_do_nothing_in_another_apps_worker(told: Told) -> No
     """They are the process's, so a host that imported them by accident must not be served by them."""
     program = """
         app = host()
-        import kato_tasks.worker_signals as signals
+        import kato_tasks.celery_tasks.worker.worker_signals as signals
         from types import SimpleNamespace
         from kombu.transport import redis
         sender = SimpleNamespace(app=app, pool_cls="gevent")
@@ -296,7 +296,7 @@ def test_a_lazily_configured_app_is_not_read_by_install_and_may_be_configured_af
 def test_install_twice_on_one_app_is_harmless_and_on_another_it_is_refused_once_the_first_is_used(told: Told) -> None:
     program = """
         import kato_tasks
-        from kato_tasks.celery_app import home
+        from kato_tasks.celery_tasks.app.home import home
         first, second, third = host("first"), host("second"), host("third")
         kato_tasks.install(first)
         kato_tasks.install(first)
@@ -315,7 +315,7 @@ def test_install_twice_on_one_app_is_harmless_and_on_another_it_is_refused_once_
 def test_install_after_our_own_app_was_used_is_refused(told: Told) -> None:
     program = """
         import kato_tasks
-        from kato_tasks.celery_app import home
+        from kato_tasks.celery_tasks.app.home import home
         home()
         print(json.dumps([said(kato_tasks.install, host()), said(kato_tasks.install, "proj")]))
     """
@@ -395,7 +395,8 @@ def test_install_from_a_module_that_a_worker_imports_is_in_time(told: Told) -> N
             kato_tasks.install(app)
         import_modules.connect(ready, sender=app, weak=False)
         app.loader.init_worker()
-        print(json.dumps(["kato_tasks.worker_signals" in sys.modules, "kato-sweep" in app.conf.beat_schedule,
+        print(json.dumps(["kato_tasks.celery_tasks.worker.worker_signals" in sys.modules,
+                          "kato-sweep" in app.conf.beat_schedule,
                           "kato.lane.00" in app.amqp.queues.consume_from, app.tasks["kato_tasks.drain"].app.main]))
     """
     assert told(program) == [True, True, True, "host"]
@@ -410,7 +411,7 @@ def test_a_hosts_worker_serves_ours_unless_its_queues_are_chosen_otherwise(
 ) -> None:
     program = f"""
         import kato_tasks
-        from kato_tasks.queueing import serves_lanes
+        from kato_tasks.celery_tasks.app.queueing import serves_lanes
         app = host()
         kato_tasks.install(app)
         app.amqp.queues.select({options[0]!r})
@@ -426,7 +427,7 @@ def test_a_pool_that_cannot_work_is_refused_where_a_hosts_worker_serves_ours_and
         from types import SimpleNamespace
         app = host()
         kato_tasks.install(app)
-        import kato_tasks.worker_signals as signals
+        import kato_tasks.celery_tasks.worker.worker_signals as signals
         def begin():
             sender = SimpleNamespace(app=app, pool_cls="celery.concurrency.base:BasePool")
             signals.serve_or_stand_aside(sender=sender)
@@ -474,7 +475,7 @@ def test_a_worker_that_knows_own_tasks_and_does_not_serve_their_queue_says_so(
     program = f"""
         import logging
         from kato_tasks import app
-        import kato_tasks.worker_signals as signals
+        import kato_tasks.celery_tasks.worker.worker_signals as signals
         said = []
         signals.log.addHandler(type("Kept", (logging.Handler,), {{"emit": lambda _, r: said.append(r.getMessage())}})())
         @app.task(name="shop.notify")
@@ -495,7 +496,7 @@ def test_a_step_of_the_hosts_is_addressed_as_its_own_app_sends_it_at_any_depth(t
     program = """
         from celery import chain, chord, group
         from kato_tasks import observe
-        from kato_tasks.addressing import address
+        from kato_tasks.celery_tasks.calling.addressing import address
         app = host()
         app.conf.task_routes = {"host.urgent": {"queue": "fast"}}
         @app.task(name="host.urgent", serializer="yaml")

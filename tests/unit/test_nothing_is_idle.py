@@ -13,7 +13,7 @@ from kato_tasks.settings import Settings
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGE = CHECKOUT / "kato_tasks"
 EXTRAS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-OF_SETTINGS = {"settings.py", "setting_checks.py", "setting_sources.py"}
+SETTINGS = PACKAGE / "settings"
 CODE = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
 THROUGH_LIMITS = "limits"
 """What the limits of an observation are read by."""
@@ -28,13 +28,13 @@ def test_each_package_of_an_extra_is_used_by_the_package(extra: str) -> None:
 
 
 def test_each_setting_is_read_outside_the_settings_or_says_that_it_cannot_be_set() -> None:
-    elsewhere = "\n".join(text for path, text in CODE.items() if path.name not in OF_SETTINGS)
-    own = CODE[PACKAGE / "settings.py"]
+    elsewhere = "\n".join(text for path, text in CODE.items() if SETTINGS not in path.parents)
+    own = CODE[SETTINGS / "model.py"]
     idle = []
     for name in Settings.model_fields:
         direct = re.search(rf"\.{name}\b", elsewhere)
         behind = re.search(rf"self\.{name}\b", own)  # one of the properties, which are read elsewhere
-        file = name.endswith("_file") and f'"{name}"' in CODE[PACKAGE / "setting_checks.py"]
+        file = name.endswith("_file") and f'"{name}"' in CODE[SETTINGS / "checks.py"]
         if not (direct or behind or file):
             idle.append(name)
     assert idle == ["archive_url", "unknown_settings"], idle

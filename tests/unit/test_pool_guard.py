@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from billiard import pool
 
-from kato_tasks import worker_signals
+from kato_tasks.celery_tasks.worker import worker_signals
 
 
 def test_a_pool_process_whose_parent_reads_no_more_results_ends_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

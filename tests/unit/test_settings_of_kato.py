@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from kato_tasks.adapters.http.access import Access
-from kato_tasks.adapters.http.wire import Origin
-from kato_tasks.bootstrap import access_of, terms_of
-from kato_tasks.domain.binding import Binding
+from kato_tasks.adapters.kato_http.access import Access
+from kato_tasks.adapters.kato_http.connection import Origin
+from kato_tasks.bootstrap.runtime import access_of, terms_of
 from kato_tasks.domain.instance import Instance, instance_name
+from kato_tasks.domain.kato_session import Binding
 from kato_tasks.errors import ConfigurationError
-from kato_tasks.ports import KatoRequest
+from kato_tasks.ports.kato import KatoRequest
 from kato_tasks.settings import Settings, hide_secrets, settings
 
 SECRET = "pw-7f3a"

@@ -12,8 +12,8 @@ from celery import Celery
 from celery.app.trace import TraceInfo
 from celery.exceptions import Ignore
 
-from kato_tasks.lane_task import LaneTask
-from kato_tasks.task_log import CELERYS_LOGGER, GoesBack, OurTasksLines, Told, Waits, waits_where
+from kato_tasks.celery_tasks.lane_task import LaneTask
+from kato_tasks.celery_tasks.task_log import CELERYS_LOGGER, GoesBack, OurTasksLines, Told, Waits, waits_where
 
 
 class Lines(logging.Handler):

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.quiet_tasks import is_news
-from kato_tasks.shards_served import unserved
+from kato_tasks.celery_tasks.worker.quiet_tasks import is_news
+from kato_tasks.celery_tasks.worker.shards_served import unserved
 
 
 def record(level: int, text: str, *args: Any) -> logging.LogRecord:

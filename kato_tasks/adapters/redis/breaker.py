@@ -6,7 +6,7 @@ import logging
 
 import redis
 
-from kato_tasks.instrumentation import say
+from kato_tasks.telemetry.log_events import say
 
 log = logging.getLogger(__name__)
 TROUBLE_MS = 300_000

@@ -9,10 +9,10 @@ from typing import Any
 
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import BINDING_FIELDS
-from kato_tasks.domain.binding import Binding, Intent
-from kato_tasks.domain.entries import Logged
+from kato_tasks.domain.kato_session import Binding, Intent
+from kato_tasks.domain.log_entry import Logged
 from kato_tasks.errors import LeaseLost, UnreadableRow
-from kato_tasks.instrumentation import say
+from kato_tasks.telemetry.log_events import say
 
 log = logging.getLogger(__name__)
 

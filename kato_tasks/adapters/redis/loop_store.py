@@ -28,7 +28,8 @@ from kato_tasks.adapters.redis.store import (
     words,
 )
 from kato_tasks.errors import KatoTasksError, StoreFull, StoreUnavailable, StoreWentBack
-from kato_tasks.ports import Append, BindNodes, Effect
+from kato_tasks.ports.effects import Effect
+from kato_tasks.ports.log import Append, BindNodes
 
 ENTRIES_AT_ONCE = 200
 """Entries in one round trip, unless one operation has more: a few milliseconds of the loop's time."""

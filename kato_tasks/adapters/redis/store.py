@@ -33,7 +33,9 @@ from kato_tasks.errors import (
     StoreWentBack,
     UnreadableRow,
 )
-from kato_tasks.ports import GROWING, Append, BindNodes, Effect
+from kato_tasks.ports.effects import Effect
+from kato_tasks.ports.log import Append, BindNodes
+from kato_tasks.ports.store import GROWING
 
 
 class StoreRun:

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import pytest
 
-from kato_tasks.adapters.http.kato import HttpKato
-from kato_tasks.adapters.http.with_httpx import HttpxKato
-from kato_tasks.ports import KatoTransport
+from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
+from kato_tasks.adapters.kato_http.pool import HttpKato
+from kato_tasks.ports.kato import KatoTransport
 from tests.waiting import wait_until
 
 

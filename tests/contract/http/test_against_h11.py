@@ -13,9 +13,9 @@ import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kato_tasks.adapters.http.wire import Connection, Origin
+from kato_tasks.adapters.kato_http.connection import Connection, Origin
 from kato_tasks.errors import OutcomeUnknown
-from kato_tasks.ports import KatoRequest
+from kato_tasks.ports.kato import KatoRequest
 
 Read = tuple[int, bytes, bool] | None
 """Status, body and whether the connection may carry another request; None: no whole answer."""

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.adapters.http import kato as client_module
-from kato_tasks.adapters.http.access import Access
-from kato_tasks.adapters.http.kato import HttpKato
+from kato_tasks.adapters.kato_http import pool as client_module
+from kato_tasks.adapters.kato_http.access import Access
+from kato_tasks.adapters.kato_http.pool import HttpKato
 from kato_tasks.errors import ConfigurationError, KatoUnavailable, LeaseLost, OutcomeUnknown
-from kato_tasks.ports import KatoReply, KatoRequest
+from kato_tasks.ports.kato import KatoReply, KatoRequest
 from tests.contract.http.conftest import Client, Opens
 from tests.contract.http.raw_server import OK, Peer, RawServer, serving, well
 from tests.services import LOOPBACK, free_port

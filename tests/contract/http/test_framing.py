@@ -15,11 +15,11 @@ from dataclasses import replace
 
 import pytest
 
-from kato_tasks.adapters.http import resolving
-from kato_tasks.adapters.http.answer import Answer
-from kato_tasks.adapters.http.kato import HttpKato
+from kato_tasks.adapters.kato_http import resolving
+from kato_tasks.adapters.kato_http.answer import Answer
+from kato_tasks.adapters.kato_http.pool import HttpKato
 from kato_tasks.errors import ConfigurationError, KatoUnavailable, OutcomeUnknown
-from kato_tasks.ports import KatoReply, KatoRequest
+from kato_tasks.ports.kato import KatoReply, KatoRequest
 from tests.contract.http.conftest import Client
 from tests.contract.http.raw_server import OK, Peer, serving, well
 from tests.services import LOOPBACK, free_port

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.adapters.http.access import Access
-from kato_tasks.adapters.http.with_httpx import HttpxKato
+from kato_tasks.adapters.kato_http.access import Access
+from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
 from kato_tasks.errors import LeaseLost, OutcomeUnknown
-from kato_tasks.ports import KatoRequest
+from kato_tasks.ports.kato import KatoRequest
 from tests.contract.http.test_client import certificate  # noqa: F401
 from tests.services import LOOPBACK
 from tests.waiting import wait_until

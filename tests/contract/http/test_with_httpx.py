@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from kato_tasks.adapters.http.with_httpx import HttpxKato
+from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
 from kato_tasks.errors import KatoUnavailable, OutcomeUnknown
-from kato_tasks.ports import KatoRequest
+from kato_tasks.ports.kato import KatoRequest
 from tests.contract.http.raw_server import OK, Peer, serving, well
 from tests.services import LOOPBACK
 from tests.waiting import wait_until

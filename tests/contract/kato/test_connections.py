@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kato_tasks.adapters.http.kato import HttpKato
-from kato_tasks.adapters.http.with_httpx import HttpxKato
-from kato_tasks.ports import KatoRequest
+from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
+from kato_tasks.adapters.kato_http.pool import HttpKato
+from kato_tasks.ports.kato import KatoRequest
 from tests.contract.kato.client import KatoSession
 
 FAILS = b'{"config":null}'

@@ -12,10 +12,10 @@ from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.store import RedisStore
-from kato_tasks.domain.binding import Binding, Intent
-from kato_tasks.domain.entries import Entry, entry_of, predict_entry
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.domain.kato_session import Binding, Intent
+from kato_tasks.domain.log_entry import Entry, entry_of, predict_entry
 from kato_tasks.errors import KatoTasksError
 from tests.waiting import wait_until
 

@@ -11,8 +11,8 @@ import pytest
 
 from kato_tasks import ports
 from kato_tasks.adapters.redis.store import RedisStore, StoreRun, connect
-from kato_tasks.domain.entries import Entry
-from kato_tasks.engine.mailbox import Mailbox
+from kato_tasks.domain.log_entry import Entry
+from kato_tasks.engine.append import Mailbox
 from kato_tasks.errors import NodeConflict, StoreUnavailable
 from tests.contract.store.log import Log, observation
 from tests.services import RedisServer, redis_program, unreachable

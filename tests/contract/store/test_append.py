@@ -13,9 +13,9 @@ import pytest
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.adapters.redis.operations import Retention
-from kato_tasks.domain.entries import Entry
 from kato_tasks.domain.ids import default_node, lane_of, partition_of
-from kato_tasks.engine.mailbox import Mailbox
+from kato_tasks.domain.log_entry import Entry
+from kato_tasks.engine.append import Mailbox
 from kato_tasks.errors import InvalidEvent, NodeConflict
 from tests.contract.store.conftest import MakeLog
 from tests.contract.store.log import Log, learn, new_token, numbered, observation, predict

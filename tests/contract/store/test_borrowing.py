@@ -9,8 +9,8 @@ import pytest
 
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import prefix
-from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.ids import partition_of
+from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.errors import LeaseLost
 from tests.contract.store.log import Log, binding, learn, new_token, numbered
 

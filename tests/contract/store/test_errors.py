@@ -13,8 +13,8 @@ from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.adapters.redis.store import RedisStore, connect
 from kato_tasks.domain.ids import lane_of, partition_of
-from kato_tasks.engine.mailbox import Mailbox
-from kato_tasks.engine.patience import patiently
+from kato_tasks.engine.append import Mailbox
+from kato_tasks.engine.store_retry import patiently
 from kato_tasks.errors import StoreFailed, StoreUnavailable
 from tests.contract.store.log import Log, new_token, numbered, observation
 

@@ -16,8 +16,8 @@ import redis
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import INTENT_FIELDS, prefix
 from kato_tasks.adapters.redis.operations import Retention
-from kato_tasks.domain.binding import Binding, Intent
 from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.errors import LeaseLost
 from tests.contract.store.log import (
     BATCH,

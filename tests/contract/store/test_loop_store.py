@@ -17,8 +17,8 @@ from kato_tasks.adapters.redis.loop_store import ENTRIES_AT_ONCE, LoopStore
 from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.store import connect
 from kato_tasks.domain.ids import partition_of
+from kato_tasks.engine.append import AppendProtocol, Mailbox
 from kato_tasks.engine.asking import Asks, awaited
-from kato_tasks.engine.mailbox import AppendProtocol, Mailbox
 from kato_tasks.errors import ConfigurationError, NodeConflict, StoreFailed, StoreFull, StoreUnavailable
 from tests.contract.store.log import Log, numbered, observation
 from tests.contract.store.test_another_run import logs, loses_everything, on, opened
@@ -42,7 +42,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Opened:
-    """A store of the running loop and the protocol on it, as `kato_tasks.loops` puts them together."""
+    """A store of the running loop and the protocol on it, as `kato_tasks.bootstrap.loops` puts them together."""
 
     def __init__(self, url: str, kind: type[LoopStore] = LoopStore) -> None:
         self.store = kind(url, Retention(), full_share=0.9)

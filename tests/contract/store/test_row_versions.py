@@ -13,11 +13,11 @@ import pytest
 
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import BINDING_FIELDS, INTENT_FIELDS, prefix, text_in
-from kato_tasks.domain.binding import Binding, Intent
-from kato_tasks.domain.entries import Entry, Logged
+from kato_tasks.api.scheduled import later_payload, read_later
 from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.domain.kato_session import Binding, Intent
+from kato_tasks.domain.log_entry import Entry, Logged
 from kato_tasks.errors import UnreadableRow
-from kato_tasks.postponed import later_payload, read_later
 from tests.contract.store.log import Log, learn, new_token, numbered, observation
 
 S = f"{prefix(partition_of(lane_of('n')))}s:a"

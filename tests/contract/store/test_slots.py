@@ -15,8 +15,8 @@ from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.adapters.redis.scripts import NAMES, script
 from kato_tasks.adapters.redis.store import connect
-from kato_tasks.domain.binding import Intent
 from kato_tasks.domain.ids import partition_of
+from kato_tasks.domain.kato_session import Intent
 from kato_tasks.errors import StoreUnavailable
 from tests.contract.store.conftest import strict
 from tests.contract.store.log import Log, binding, learn, numbered, predict

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from kombu import pools
 
+from kato_tasks.api.signs import AboutWorker, worker_lives
 from kato_tasks.bootstrap import Runtime, build, forget_runtime, runtime
-from kato_tasks.celery_app import app, configuration, queues
+from kato_tasks.celery_app import app
+from kato_tasks.celery_tasks.app.configuration import configuration
+from kato_tasks.celery_tasks.app.queueing import queues
 from kato_tasks.settings import Settings, settings
-from kato_tasks.signs import AboutWorker, worker_lives
 from tests.integration.cli.running import NOWHERE, Cli, Imports, databases
 
 

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.cli import kato
-from kato_tasks.domain.entries import Entry, Logged, entry_of
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import PARTITIONS, partition_of
+from kato_tasks.domain.log_entry import Entry, Logged, entry_of
 from kato_tasks.domain.results import Appended
 from kato_tasks.importer import Changed, Columns, Importer, ImportStore, Progress, Rejects, Summary, open_source
 from kato_tasks.importer.records import Form

@@ -23,7 +23,7 @@ STYLES = re.compile(r"\x1b\[(?!31m)[\d;]*m|\x1b\[\?25[lh]|\r?\x1b\[(?:1A|2K)")
 MARK = "=== next command"
 RUN_ALL = f"""
 import json, sys
-from kato_tasks.cli import kato
+from kato_tasks.cli import kato  # noqa: E402
 for words in json.loads(sys.argv[1]):
     try:
         kato(words, prog_name="kato-tasks")

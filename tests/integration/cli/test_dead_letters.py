@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from kato_tasks import dead_letters
 from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.api import dead_letters, parking
+from kato_tasks.api.status import read_counts
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.domain.entries import entry_of
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.engine.context import Policy
-from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.domain.log_entry import entry_of
+from kato_tasks.engine.drain.context import Policy
+from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.status import read_counts
 from tests.integration.cli.running import Cli, append, drain, post, stm
 from tests.waiting import wait_until
 
@@ -179,7 +179,7 @@ def test_an_event_redriven_goes_to_its_own_place_when_its_session_is_parked_at_i
 
 def test_a_letter_at_whose_event_its_session_is_parked_is_a_resume(cli: Cli, buried: Runtime) -> None:
     (letter,) = dead_letters.dead_letters(buried)
-    dead_letters.park(buried, "x", "for a test")
+    parking.park(buried, "x", "for a test")
     key = f"{prefix(partition_of('x'))}s:x"
     buried.redis.hset(key, "pk", json.dumps({"position": 1, "event_id": "other"}))
     assert dead_letters.redrive(buried, letter).resumed

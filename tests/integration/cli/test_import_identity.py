@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.domain.entries import entry_of
 from kato_tasks.domain.events import parse_event
+from kato_tasks.domain.log_entry import entry_of
 from kato_tasks.importer import Changed, Columns, Summary, Undecided
 from kato_tasks.importer import intake as intake_module
 from tests.integration.cli.running import Imports, Killed

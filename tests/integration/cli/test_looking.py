@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from kato_tasks import dead_letters
+from kato_tasks.api import parking
+from kato_tasks.api.status import read_status
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.domain.entries import entry_of
 from kato_tasks.domain.events import parse_event
-from kato_tasks.status import read_status
+from kato_tasks.domain.log_entry import entry_of
 from tests.integration.cli.running import Cli, append, drain, stm
 from tests.integration.recovering import learning
 from tests.waiting import wait_until
@@ -78,7 +78,7 @@ def test_wait_says_what_is_left_after_its_timeout(cli: Cli, live: Runtime) -> No
 
 def test_wait_does_not_wait_for_a_person(cli: Cli, live: Runtime) -> None:
     append(live, "x", "a", "b")
-    dead_letters.park(live, "x", "for a test")
+    parking.park(live, "x", "for a test")
     ran = cli("wait", "--timeout", "60")
     assert ran.code == 1
     assert "2 events of 1 parked session wait until a person resumes them" in ran.err
@@ -141,7 +141,7 @@ def test_sessions_list_finds_by_state(cli: Cli, live: Runtime) -> None:
     drain(live)
     append(live, "waits", "a")
     append(live, "stuck", "a")
-    dead_letters.park(live, "stuck", "for a test")
+    parking.park(live, "stuck", "for a test")
 
     def listed(*words: str) -> set[str]:
         return {row["session_id"] for row in cli("sessions", "list", "--json", *words).json}
@@ -181,9 +181,9 @@ def test_a_session_parked_by_hand_stands_still_and_goes_on_where_it_was(cli: Cli
 
 def test_an_idle_session_that_is_parked_leaves_no_lane_due(live: Runtime) -> None:
     append(live, "x", "a")
-    dead_letters.park(live, "x", "for a test")
+    parking.park(live, "x", "for a test")
     assert read_status(live).lanes_due == 0
-    assert dead_letters.resume(live, "x")
+    assert parking.resume(live, "x")
     assert read_status(live).lanes_due == 1
 
 

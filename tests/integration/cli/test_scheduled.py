@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kato_tasks import learn, observe
+from kato_tasks.api.scheduled import READ_AT_ONCE, later_payload, scheduled_events
 from kato_tasks.bootstrap import Runtime
+from kato_tasks.celery_tasks.postponed import promote
 from kato_tasks.domain.ids import PARTITIONS
-from kato_tasks.ports import KeepLater
-from kato_tasks.postponed import READ_AT_ONCE, later_payload, promote, scheduled_events
+from kato_tasks.ports.log import KeepLater
 from tests.contract.store.log import observation
 from tests.integration.cli.running import Cli, append, drain
 from tests.waiting import wait_until

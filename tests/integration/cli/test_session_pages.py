@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kato_tasks import dead_letters, session_status
+from kato_tasks import session_status
 from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.api import parking
+from kato_tasks.api.session_list import AT_ONCE, Wanted, list_sessions
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.session_list import AT_ONCE, Wanted, list_sessions
 from tests.integration.cli.running import Cli, append, drain
 from tests.waiting import wait_until
 
@@ -140,7 +141,7 @@ def test_a_session_whose_rows_are_broken_does_not_hide_the_others(cli: Cli, stoc
 
 def test_a_parked_session_is_shown_with_times_and_without_empty_fields(cli: Cli, live: Runtime) -> None:
     append(live, "x", "a")
-    dead_letters.park(live, "x", "looking into it")
+    parking.park(live, "x", "looking into it")
     shown = cli("sessions", "show", "x").out
     assert re.search(r"^parked since +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, \d+ s ago$", shown, re.MULTILINE)
     assert re.search(r"^parked because +looking into it$", shown, re.MULTILINE)

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from kato_tasks.adapters.redis.keys import BEAT_SIGNS, WORKER_SIGNS, prefix
+from kato_tasks.api.signs import AboutWorker, beat_published, worker_ends, worker_lives
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.ports import Count, KeepMessage
-from kato_tasks.signs import AboutWorker, beat_published, worker_ends, worker_lives
+from kato_tasks.ports.lanes import Count
+from kato_tasks.ports.waiting_tasks import KeepMessage
 from tests.gateway import HTML, Gateway, Rule
 from tests.integration.cli.conftest import follow_environment
 from tests.integration.cli.running import Cli, Json, append, drain, post

@@ -12,15 +12,16 @@ from io import StringIO
 import pytest
 from celery.app.log import TaskFormatter
 
-from kato_tasks import dead_letters, ports
+from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.api import dead_letters, parking
+from kato_tasks.api.scheduled import later_payload
 from kato_tasks.bootstrap import Runtime
+from kato_tasks.celery_tasks.worker.worker_signals import log_as_set
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.domain.visible import visible, visible_id
-from kato_tasks.engine.patience import raise_errors
-from kato_tasks.instrumentation import JsonFormatter, VisibleFormatter, say
-from kato_tasks.postponed import later_payload
-from kato_tasks.worker_signals import log_as_set
+from kato_tasks.engine.store_retry import raise_errors
+from kato_tasks.telemetry.log_events import JsonFormatter, VisibleFormatter, say
 from tests.contract.store.log import observation
 from tests.integration.cli.running import Cli, append
 from tests.integration.cli.terminal import on_terminal, screen_of, steering, widest
@@ -35,7 +36,7 @@ def hostile(live: Runtime) -> Runtime:
     """A store in which every text that somebody else chose wants to take over the terminal."""
     append(live, EVIL, "a", "b")
     append(live, "of a node", EVIL, node_id=EVIL_NODE)
-    dead_letters.park(live, EVIL, EVIL)
+    parking.park(live, EVIL, EVIL)
     lane = live.lane_of_session("of a node")
     live.redis.hset(f"{prefix(partition_of(lane))}s:of a node", mapping={"err": EVIL, "att": 1})
     letter = {
@@ -144,7 +145,7 @@ def test_on_a_narrow_terminal_no_cell_loses_its_words(cli: Cli, live: Runtime, c
     append(live, "ann 1", "a", node_id="the web shop")
     append(live, LONG, "a", "b")
     reason = "KATO answered 422: strings must not be empty, whatever stands in the metadata"
-    dead_letters.park(live, LONG, reason)
+    parking.park(live, LONG, reason)
     lane = live.lane_of_session(LONG)
     letter = {"session_id": LONG, "node_id": "", "lane": lane, "position": 1, "event": {"event_id": LONG}}
     letter |= {"reason": reason, "attempts": 3, "first_ms": 1, "last_ms": 2}
@@ -210,8 +211,8 @@ def test_on_a_narrow_terminal_a_line_of_a_log_goes_on_below_and_keeps_its_verb(c
 
 
 TABLES_OF_THE_DEMOS = """
-from kato_tasks.cli.demo import TODAY, _shown
-from kato_tasks.cli.forecast import Score, _table
+from kato_tasks.cli.demo.webshop import TODAY, _shown
+from kato_tasks.cli.demo.helpdesk import Score, _table
 from kato_tasks.cli.screen import Screen
 pages = [["product", "checkout"], ["payment"]]
 answer = {"predictions": [{"future": pages, "similarity": 0.5, "frequency": 12}]}

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kato_tasks.domain import events as events_module
-from kato_tasks.domain.entries import KINDS, Entry, Logged, entry_of, predict_entry
 from kato_tasks.domain.events import Event, body_digest, parse_event
+from kato_tasks.domain.log_entry import KINDS, Entry, Logged, entry_of, predict_entry
 from kato_tasks.domain.observations import Limits, Observation
 from kato_tasks.errors import InvalidEvent
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kato_tasks.domain import stm as module
-from kato_tasks.domain.entries import Entry, Logged, entry_of
 from kato_tasks.domain.events import parse_event
+from kato_tasks.domain.log_entry import Entry, Logged, entry_of
 from kato_tasks.domain.stm import (
     STM_CAP,
     Judged,

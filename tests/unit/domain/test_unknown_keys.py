@@ -14,13 +14,13 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from kato_tasks.domain.entries import entry_of
 from kato_tasks.domain.events import Event, check_events, check_session_id, parse_event
 from kato_tasks.domain.keys import EVENT_KEYS, OBSERVATION_KEYS
 from kato_tasks.domain.known_names import nearest, place
+from kato_tasks.domain.log_entry import entry_of
 from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Observation
 from kato_tasks.errors import InvalidEvent
-from kato_tasks.instrumentation import UnknownKeys
+from kato_tasks.telemetry.log_events import UnknownKeys
 
 Json = dict[str, Any]
 

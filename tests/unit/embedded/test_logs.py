@@ -2,7 +2,7 @@
 
 import pytest
 
-from kato_tasks.embedded.logs import Level, brief, level_of
+from kato_tasks.embedded.stack.logs import Level, brief, level_of
 
 CELERY = "[2026-11-23 14:42:21,409: {}/MainProcess] Task received"
 REDIS = "22:M 23 Nov 2026 14:42:21.123 {} Ready to accept connections"

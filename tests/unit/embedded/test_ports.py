@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kato_tasks.embedded.ports import BELOW_THE_KERNELS, LOOPBACK, Ports, PortTaken
+from kato_tasks.embedded.stack.ports import BELOW_THE_KERNELS, LOOPBACK, Ports, PortTaken
 
 
 def test_a_directory_keeps_its_ports_and_an_option_changes_one_of_them(tmp_path: Path) -> None:

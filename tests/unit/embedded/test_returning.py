@@ -1,6 +1,6 @@
 """When a part that died is started again."""
 
-from kato_tasks.embedded.returning import Deaths
+from kato_tasks.embedded.stack.returning import Deaths
 
 
 def test_each_start_waits_twice_as_long_and_the_fifth_death_in_a_minute_is_the_end() -> None:

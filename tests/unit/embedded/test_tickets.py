@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kato_tasks.embedded.tickets import BadData, Followers, learning_events, questions, read_tickets, split
+from kato_tasks.cli.demo.helpdesk_data import BadData, Followers, learning_events, questions, read_tickets, split
 
 HEADER = "timestamp,case_id,activity,resource\n"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.engine import kato
-from kato_tasks.engine.answers import meaning, remedy
-from kato_tasks.ports import KatoReply
+from kato_tasks.engine.drain import kato_api
+from kato_tasks.engine.drain.kato_answers import meaning, remedy
+from kato_tasks.ports.kato import KatoReply
 
 HTML = b"<html><body>no</body></html>"
 
@@ -66,18 +66,18 @@ def test_only_katos_own_400_413_and_422_speak_of_an_event_and_only_its_own_503_i
 def test_what_does_not_speak_of_an_event_or_a_session_counts_as_a_failure_of_the_instance(
     reply: KatoReply, means: str
 ) -> None:
-    assert kato.counts_as_failure(reply) == (means not in ("refused", "gone"))
+    assert kato_api.counts_as_failure(reply) == (means not in ("refused", "gone"))
 
 
 def test_a_200_that_is_no_json_object_counts_as_a_failure_of_the_instance() -> None:
-    assert not kato.counts_as_failure(said(200, {"status": "okay"}))
+    assert not kato_api.counts_as_failure(said(200, {"status": "okay"}))
     for other in (b"", HTML, b"null", b"[]", b"ok"):
-        assert kato.counts_as_failure(said(200, other))
+        assert kato_api.counts_as_failure(said(200, other))
 
 
 def test_the_remedy_names_the_setting_and_where_a_redirect_leads_and_no_secret() -> None:
-    url = "https://user:secret@kato.example:8443/base?key=secret"
-    at = "https://kato.example:8443/base"
+    url = "https://user:secret@kato_api.example:8443/base?key=secret"
+    at = "https://kato_api.example:8443/base"
     moved = said(308, b"", location="https://user:secret@new.example/kato?token=secret")
     assert remedy(url, moved) == (
         f"{at} answers 308: KATO_TASKS_KATO_URLS redirects to https://new.example/kato; name KATO's own address there"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.engine.breaker import CircuitBreaker, GuardedKato
-from kato_tasks.engine.room import Room
+from kato_tasks.engine.running.breaker import CircuitBreaker, GuardedKato
+from kato_tasks.engine.running.room import Room
 from kato_tasks.errors import KatoCircuitOpen, KatoUnavailable, NoConnectionFree, OutcomeUnknown
-from kato_tasks.ports import KatoCalls, KatoReply, KatoRequest
+from kato_tasks.ports.kato import KatoCalls, KatoReply, KatoRequest
 
 URL, OTHER = "http://one", "http://two"
 
@@ -58,7 +58,7 @@ class Shared:
 def shared(monkeypatch: pytest.MonkeyPatch) -> Shared:
     state = Shared()
     state.now = 1_000.0
-    monkeypatch.setattr("kato_tasks.engine.breaker.time.monotonic", lambda: state.now)
+    monkeypatch.setattr("kato_tasks.engine.running.breaker.time.monotonic", lambda: state.now)
     return state
 
 

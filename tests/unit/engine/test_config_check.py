@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from kato_tasks import ports
-from kato_tasks.engine.breaker import CircuitBreaker
-from kato_tasks.engine.config_check import ConfigCheck, not_taken
-from kato_tasks.engine.context import KatoTerms, LaneContext
+from kato_tasks.engine.drain.config_check import ConfigCheck, not_taken
+from kato_tasks.engine.drain.context import KatoTerms, LaneContext
+from kato_tasks.engine.running.breaker import CircuitBreaker
 from kato_tasks.errors import KatoUnavailable
 from tests.unit.engine.world import (
     ERROR,

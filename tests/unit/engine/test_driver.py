@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.adapters.http.kato import HttpKato
-from kato_tasks.engine.background import Background
-from kato_tasks.engine.driver import Driver, Finished
+from kato_tasks.adapters.kato_http.pool import HttpKato
+from kato_tasks.engine.running.background import Background
+from kato_tasks.engine.running.driver import Driver, Finished
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.ports import Effect, KatoReply, KatoRequest, Step, ask
+from kato_tasks.ports.effects import Effect, Step, ask
+from kato_tasks.ports.kato import KatoReply, KatoRequest
 from tests.contract.http.raw_server import Peer, serving, well
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from kato_tasks import ports
-from kato_tasks.domain.binding import Binding
-from kato_tasks.domain.entries import Entry
+from kato_tasks.domain.kato_session import Binding
+from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.stm import pattern_name
-from kato_tasks.engine import familiar
-from kato_tasks.engine.context import LaneContext
-from kato_tasks.engine.familiar import LANES, Familiar, Known
+from kato_tasks.engine.drain import familiar
+from kato_tasks.engine.drain.context import LaneContext
+from kato_tasks.engine.drain.familiar import LANES, Familiar, Known
 from tests.unit.engine.world import (
     BAD,
     LOST,

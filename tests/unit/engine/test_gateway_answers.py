@@ -11,9 +11,9 @@ import pytest
 
 from kato_tasks import ports
 from kato_tasks.domain.stm import pattern_name
-from kato_tasks.engine import kato, misdirection
-from kato_tasks.engine.misdirection import Misdirections
-from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.engine.drain import kato_api, misdirection
+from kato_tasks.engine.drain.misdirection import Misdirections
+from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.errors import GatewayAnswered, KatoMisdirected
 from tests.unit.engine.world import (
     GONE,
@@ -292,15 +292,15 @@ WRONG: dict[str, list[Any]] = {
     ],
 }
 STEPS: dict[str, Any] = {
-    "sessions": lambda: kato.create_session(URL, "n", 60, {}),
-    "delete": lambda: kato.delete_session(URL, "old"),
-    "extend": lambda: kato.keep_alive(URL, "old", 60),
-    "observe-sequence": lambda: kato.observe_sequence(URL, "old", ["{}"]),
-    "learn": lambda: kato.learn(URL, "old"),
-    "clear-stm": lambda: kato.clear_stm(URL, "old"),
-    "cognition-data": lambda: kato.read_back(URL, "old"),
-    "predictions": lambda: kato.predictions(URL, "old"),
-    "pattern": lambda: kato.frequency(URL, "n", "PTRN|x"),
+    "sessions": lambda: kato_api.create_session(URL, "n", 60, {}),
+    "delete": lambda: kato_api.delete_session(URL, "old"),
+    "extend": lambda: kato_api.keep_alive(URL, "old", 60),
+    "observe-sequence": lambda: kato_api.observe_sequence(URL, "old", ["{}"]),
+    "learn": lambda: kato_api.learn(URL, "old"),
+    "clear-stm": lambda: kato_api.clear_stm(URL, "old"),
+    "cognition-data": lambda: kato_api.read_back(URL, "old"),
+    "predictions": lambda: kato_api.predictions(URL, "old"),
+    "pattern": lambda: kato_api.frequency(URL, "n", "PTRN|x"),
 }
 READS = ("cognition-data", "predictions", "pattern")
 
@@ -337,12 +337,14 @@ def test_one_line_says_what_to_mend_when_it_begins_and_one_that_kato_answers_aga
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    url = "http://user:secret@kato.example:8000"
+    url = "http://user:secret@kato_api.example:8000"
     seen = Misdirections()
     for _ in range(50):
         for route in ("observe-sequence", "cognition-data"):
             seen.began(url, route, ports.KatoReply(401, HTML))
-    assert seen.told(url).startswith("cognition-data: http://kato.example:8000 answers 401: set KATO_TASKS_KATO_TOKEN")
+    assert seen.told(url).startswith(
+        "cognition-data: http://kato_api.example:8000 answers 401: set KATO_TASKS_KATO_TOKEN"
+    )
     seen.ended(url, "cognition-data")
     seen.began(url, "observe-sequence", ports.KatoReply(403, HTML))
     seen.ended(url, "learn")

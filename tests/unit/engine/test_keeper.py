@@ -6,9 +6,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from kato_tasks.engine.keeper import LeaseKeeper
+from kato_tasks.engine.running.lease_renewal import LeaseKeeper
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.ports import Batch, Effect, Held, Renew
+from kato_tasks.ports.effects import Effect
+from kato_tasks.ports.lanes import Batch, Held, Renew
 from tests.waiting import wait_until
 
 

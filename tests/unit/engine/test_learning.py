@@ -7,7 +7,7 @@ import json
 import pytest
 
 from kato_tasks import ports
-from kato_tasks.domain.binding import Intent
+from kato_tasks.domain.kato_session import Intent
 from kato_tasks.domain.stm import pattern_name
 from kato_tasks.errors import KatoCircuitOpen
 from tests.unit.engine.world import (

@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.domain.binding import Binding
-from kato_tasks.domain.entries import Logged
-from kato_tasks.engine import keeper, wakeup
-from kato_tasks.engine.context import KatoTerms
-from kato_tasks.engine.keeper import LeaseKeeper
-from kato_tasks.engine.wakeup import Drainer, Terms, Token
+from kato_tasks.domain.kato_session import Binding
+from kato_tasks.domain.log_entry import Logged
+from kato_tasks.engine.drain.context import KatoTerms
+from kato_tasks.engine.running import drainer as running
+from kato_tasks.engine.running import lease_renewal
+from kato_tasks.engine.running.drainer import Drainer, Terms, Token
+from kato_tasks.engine.running.lease_renewal import LeaseKeeper
 from kato_tasks.errors import LeaseLost
-from kato_tasks.ports import Commit, Effect, KatoReply, KatoRequest, Proceeded, Work, WriteIntent
+from kato_tasks.ports.effects import Effect
+from kato_tasks.ports.kato import KatoReply, KatoRequest
+from kato_tasks.ports.lanes import Commit, Proceeded, Work, WriteIntent
 
 URL = "http://kato"
 BODY = '{"strings":["a"],"vectors":[],"emotives":{},"metadata":{},"unique_id":"e1"}'
@@ -97,7 +100,7 @@ class Kato:
 def drained(monkeypatch: pytest.MonkeyPatch, stopped_seconds: float) -> tuple[Store, Kato]:
     """Drain one observation under a lease of 5 s."""
     clock = Clock()
-    for module in (keeper, wakeup):
+    for module in (lease_renewal, running):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock, time=time.time))
     store, kato = Store(clock, stopped_seconds), Kato()
     drainer = Drainer(store, kato, LeaseKeeper(store, 3_600), Terms(KatoTerms((URL,)), lease_ms=5_000))
@@ -122,7 +125,7 @@ def drained(monkeypatch: pytest.MonkeyPatch, stopped_seconds: float) -> tuple[St
 
 
 def test_nothing_is_sent_to_kato_once_the_lease_can_have_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Invariant 2. Falls when `_kept` in wakeup.py does not hand `still` on with a request to KATO."""
+    """Invariant 2. Falls when `_kept` in drainer.py does not hand `still` on with a request to KATO."""
     store, kato = drained(monkeypatch, stopped_seconds=5.0)
     assert kato.sent == []
     assert store.asked == [WriteIntent]

@@ -6,12 +6,12 @@ import random
 import pytest
 
 from kato_tasks import ports
-from kato_tasks.domain.binding import Intent
+from kato_tasks.domain.kato_session import Intent
 from kato_tasks.domain.stm import pattern_name
-from kato_tasks.engine.binding import UNREAD
-from kato_tasks.engine.context import LaneContext
-from kato_tasks.engine.drain import definite
-from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.engine.drain.context import LaneContext
+from kato_tasks.engine.drain.drain import definite
+from kato_tasks.engine.drain.kato_session import UNREAD
+from kato_tasks.engine.drain.retry import RetryPolicy
 from tests.unit.engine.world import (
     BAD,
     ERROR,

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from kato_tasks import ports
-from kato_tasks.domain.binding import Intent
+from kato_tasks.domain.kato_session import Intent
 from kato_tasks.domain.stm import pattern_name
-from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.errors import KatoCircuitOpen, LeaseLost
 from tests.unit.engine.world import (
     BAD,

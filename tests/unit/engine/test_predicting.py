@@ -8,7 +8,7 @@ import random
 import pytest
 
 from kato_tasks import ports
-from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.errors import KatoCircuitOpen
 from tests.unit.engine.world import (
     BAD,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kato_tasks import ports
-from kato_tasks.domain.binding import Intent
 from kato_tasks.domain.ids import pick_instance
+from kato_tasks.domain.kato_session import Intent
 from tests.unit.engine.world import URL, World, bound_at, context, holds, letters, logged, sequence, stm_of
 
 OTHER = "http://other"
@@ -20,7 +20,7 @@ def asked(world: World) -> list[str]:
 
 
 def test_a_session_of_an_instance_that_is_no_longer_listed_goes_on_at_another() -> None:
-    """Falls when `reachable` is taken out of `engine/drain.py`: the call then goes to the lost instance for ever."""
+    """Falls without `reachable` in `engine/drain/drain.py`: each call then goes to the lost instance."""
     lost = replace(bound_at(0), url="http://lost")
     world = World(logged(letters("ab")), lost).kato("observe-sequence", sequence(2, time=2, stm_length=2))
     world.turn()

@@ -10,10 +10,10 @@ import pytest
 
 from kato_tasks import ports
 from kato_tasks.domain.stm import STM_CAP
-from kato_tasks.engine import binding
-from kato_tasks.engine.binding import history, rebuilt
-from kato_tasks.engine.reading import FIRST_PIECE, PIECE, PIECE_BYTES, ahead, batches, size_of
-from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.engine.drain import kato_session
+from kato_tasks.engine.drain.kato_session import history, rebuilt
+from kato_tasks.engine.drain.reading import FIRST_PIECE, PIECE, PIECE_BYTES, ahead, batches, size_of
+from kato_tasks.engine.drain.retry import RetryPolicy
 from tests.unit.engine.world import (
     BAD,
     BUSY,
@@ -65,7 +65,7 @@ def test_a_short_history_is_one_read() -> None:
 
 
 def test_a_rebuild_goes_back_for_emotives_only_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binding, "WHOLE_BYTES", 100_000)
+    monkeypatch.setattr(kato_session, "WHOLE_BYTES", 100_000)
     world = large(3_000, 0)
     entries, _ = world.run(history(world.work(), whole=True))
     assert STM_CAP <= len(entries) < 3_000

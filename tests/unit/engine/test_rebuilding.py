@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from kato_tasks import ports
-from kato_tasks.engine.binding import VECTORS_FAIL
+from kato_tasks.engine.drain.kato_session import VECTORS_FAIL
 from tests.unit.engine.world import OK, Stm, World, bound_at, created, holds, logged, observed, sequence
 
 HELD: dict[int, list[str] | None] = {1: ["VCTR|a", "7"], 2: ["VCTR|b"], 3: ["x"]}

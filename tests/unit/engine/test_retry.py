@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.engine.drain.retry import RetryPolicy
 
 ATTEMPTS = st.integers(0, 1_000)
 

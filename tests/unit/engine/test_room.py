@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kato_tasks.engine.room import HANGS_SECONDS, LATELY_SECONDS, Room
+from kato_tasks.engine.running.room import HANGS_SECONDS, LATELY_SECONDS, Room
 
 A, B = "http://a", "http://b"
 

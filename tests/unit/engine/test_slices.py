@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.adapters.http.kato import HttpKato
-from kato_tasks.domain.binding import Binding
-from kato_tasks.domain.entries import Logged
-from kato_tasks.engine import wakeup
-from kato_tasks.engine.breaker import CircuitBreaker, GuardedKato
-from kato_tasks.engine.context import KatoTerms
-from kato_tasks.engine.keeper import LeaseKeeper
-from kato_tasks.engine.room import Room
-from kato_tasks.engine.wakeup import Drainer, Slice, Terms
+from kato_tasks.adapters.kato_http.pool import HttpKato
+from kato_tasks.domain.kato_session import Binding
+from kato_tasks.domain.log_entry import Logged
+from kato_tasks.engine.drain.context import KatoTerms
+from kato_tasks.engine.running import drainer as module
+from kato_tasks.engine.running.breaker import CircuitBreaker, GuardedKato
+from kato_tasks.engine.running.drainer import Drainer, Slice, Terms
+from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.engine.running.room import Room
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.ports import Commit, Defer, Effect, Lease, Proceeded, Renew, Work, WriteIntent
+from kato_tasks.ports.effects import Effect
+from kato_tasks.ports.lanes import Commit, Defer, Lease, Proceeded, Renew, Work, WriteIntent
 from tests.contract.http.raw_server import Peer, serving
 from tests.waiting import wait_until
 
@@ -156,7 +157,7 @@ def test_a_wake_up_leases_no_more_lanes_at_once_than_its_setting_says_however_ma
 
 def test_a_background_that_has_as_many_lanes_as_it_may_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Invariant 7: the task waits for its own call then."""
-    monkeypatch.setattr(wakeup, "BACKGROUND_LANES", 0)
+    monkeypatch.setattr(module, "BACKGROUND_LANES", 0)
     kato = HttpKato(connections=4)
 
     def answers(peer: Peer) -> None:

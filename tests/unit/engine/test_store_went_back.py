@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kato_tasks import ports
-from kato_tasks.domain.binding import Intent, IntentKind
-from kato_tasks.domain.entries import Entry, Logged
+from kato_tasks.domain.kato_session import Intent, IntentKind
+from kato_tasks.domain.log_entry import Entry, Logged
 from kato_tasks.domain.stm import STM_CAP, expected_stm, pattern_name
-from kato_tasks.engine.kato import ReadBack
-from kato_tasks.engine.recovery import Place, places
+from kato_tasks.engine.drain.kato_api import ReadBack
+from kato_tasks.engine.drain.recovery import Place, places
 from tests.unit.engine.world import (
     GONE,
     LOST,

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from kato_tasks import ports
-from kato_tasks.engine.drain import one
+from kato_tasks.engine.drain.drain import one
 from kato_tasks.errors import UnreadableRow
 from tests.unit.engine.world import World, bound_at, context, letters, logged
 

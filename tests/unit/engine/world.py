@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from kato_tasks import ports
-from kato_tasks.domain.binding import Binding, Intent
-from kato_tasks.domain.entries import Entry, Logged, entry_of
 from kato_tasks.domain.events import parse_event
-from kato_tasks.engine.context import KatoTerms, LaneContext, Policy
-from kato_tasks.engine.drain import one
-from kato_tasks.engine.retry import RetryPolicy
+from kato_tasks.domain.kato_session import Binding, Intent
+from kato_tasks.domain.log_entry import Entry, Logged, entry_of
+from kato_tasks.engine.drain.context import KatoTerms, LaneContext, Policy
+from kato_tasks.engine.drain.drain import one
+from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.errors import KatoUnavailable, LeaseLost, OutcomeUnknown
 
 T = TypeVar("T")

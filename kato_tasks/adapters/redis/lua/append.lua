@@ -8,7 +8,7 @@
 -- each of events:
 --   lane, session, node, event_id, digest
 --   kind                 as in the entry, which begins with it: p is a predict
---   entry                as it is written to the log (domain/entries.py), without the ms of its append
+--   entry                as it is written to the log (domain/log_entry.py), without the ms of its append
 --   offset               in the source; 0 without one
 -- Returns { 1 when a lane waits for a wake-up, then status and position for each event }:
 --   n new, d duplicate, m at or below the source's mark, c same id with another body,

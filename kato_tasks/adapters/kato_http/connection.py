@@ -1,0 +1,294 @@
+"""One HTTP/1.1 connection to KATO that never blocks, and that knows whether anything was sent.
+
+Order and exactly-once effects hang on telling "never sent" from "may have been applied", and hundreds of
+calls overlap in one thread, so this is our own code: a socket, a selector, and httptools' parser.
+Measured against httpx and httpcore on threads in ``docs/performance.md``.
+"""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Literal
+
+import httptools
+
+from kato_tasks.adapters.kato_http.access import Access
+from kato_tasks.adapters.kato_http.answer import Answer, too_large
+from kato_tasks.adapters.kato_http.resolving import Address, Lookup, Resolver
+from kato_tasks.domain.instance import Instance
+from kato_tasks.errors import ConfigurationError, KatoTasksError, KatoUnavailable, LeaseLost, OutcomeUnknown
+from kato_tasks.ports.kato import KatoReply, KatoRequest
+
+_CHUNK = 262_144
+State = Literal["resolving", "connecting", "handshake", "sending", "reading", "idle", "closed"]
+
+
+class Origin:
+    """One KATO instance as its connections need it: where it is, and what each request to it begins with."""
+
+    def __init__(self, url: str, access: Access | None = None) -> None:
+        access = access or Access()
+        try:
+            self.instance = Instance.parse(url)
+        except ValueError as exc:
+            raise ConfigurationError(f"KATO_TASKS_KATO_URLS: {exc}") from None
+        self.url = url
+        self.name = self.instance.name
+        self.host = self.instance.host
+        self.port = self.instance.port
+        self.base = self.instance.path
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        given = "".join(f"{name}: {value}\r\n" for name, value in access.headers_for(self.instance).items())
+        self.head = f"host: {shown}:{self.port}\r\naccept: application/json\r\naccept-encoding: identity\r\n{given}"
+        self.tls = access.tls() if self.instance.scheme == "https" else None
+        self._resolver = Resolver(self.host, self.port)
+
+    def addresses(self) -> list[Address] | Lookup:
+        """Where to connect to, or the look-up that will say it."""
+        try:
+            return self._resolver.addresses()
+        except OSError as exc:
+            raise self.unresolved(str(exc)) from exc
+
+    def unresolved(self, why: str) -> KatoUnavailable:
+        return KatoUnavailable(f"KATO's address {self.name} cannot be resolved: {why}")
+
+    def request(self, request: KatoRequest) -> bytes:
+        body = request.body
+        length = "" if body is None else f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        text = f"{request.method} {self.base}{request.path} HTTP/1.1\r\n{self.head}{length}\r\n"
+        return text.encode("ascii") + (body or b"")
+
+
+class Connection:
+    """A connection with at most one call on it. ``deadline`` belongs to whoever waits for it."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self._addresses: list[Address] = []
+        self._lookup: Lookup | None = None
+        self._sock: socket.socket | None = None
+        self._state: State = "resolving"
+        self._out = memoryview(b"")
+        self._sent = False
+        self._answer: Answer | None = None
+        self._parser: Any = None
+        self._still: Callable[[], bool] | None = None
+        self._route = ""
+        self.idle_since = 0.0
+        self.deadline = 0.0
+        found = origin.addresses()
+        if isinstance(found, Lookup):
+            self._lookup = found
+            self._sock = found.bell()
+        else:
+            self._addresses = found
+            self._connect()
+
+    # ------------------------------------------------------------ the socket
+
+    @property
+    def socket(self) -> socket.socket:
+        assert self._sock is not None
+        return self._sock
+
+    def _connect(self) -> None:
+        """Begin to connect to the next address that can be tried; raises KatoUnavailable when there is none."""
+        why = ""
+        while self._addresses:
+            family, address = self._addresses.pop(0)
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as exc:  # no descriptor is free, or this machine has no IPv6
+                why = f" ({exc})"
+                continue
+            try:
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                code = sock.connect_ex(address)
+            except (OSError, ValueError, OverflowError) as exc:
+                sock.close()
+                why = f" ({exc})"
+                continue
+            if code in (0, errno.EINPROGRESS):
+                self._sock, self._state = sock, "connecting"
+                return
+            sock.close()
+            why = f" ({errno.errorcode.get(code, code)})"
+        raise KatoUnavailable(f"KATO at {self.origin.name} cannot be reached{why}")
+
+    def _resolved(self) -> bool:
+        """Go on to connect when the name has been looked up; the socket is another one then."""
+        lookup = self._lookup
+        assert lookup is not None
+        if not lookup.done:
+            return False
+        self.close()
+        self._lookup = None
+        if not lookup.addresses:
+            raise self.origin.unresolved(lookup.error or "it has no address")
+        self._addresses = list(lookup.addresses)
+        self._connect()
+        return True
+
+    @property
+    def connecting(self) -> bool:
+        """Whether no request can have been written yet (the name, TCP or TLS is still being seen to)."""
+        return self._state in ("resolving", "connecting", "handshake")
+
+    def try_next_address(self) -> bool:
+        """Give up on this address; False when the host has no other."""
+        self.close()
+        if not self._addresses:
+            return False
+        self._connect()
+        return True
+
+    def _connected(self) -> bool:
+        code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self.close()
+            if self._addresses:
+                self._connect()
+                return False
+            raise KatoUnavailable(f"KATO at {self.origin.name} cannot be reached ({errno.errorcode.get(code, code)})")
+        if self.origin.tls is not None:
+            self._sock = self.origin.tls.wrap_socket(
+                self.socket, server_hostname=self.origin.host, do_handshake_on_connect=False
+            )
+            self._state = "handshake"
+        else:
+            self._state = "sending"
+        return True
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+
+    # --------------------------------------------------------------- a call
+
+    def begin(self, request: KatoRequest) -> None:
+        """Put a call on the connection."""
+        self._out = memoryview(self.origin.request(request))
+        self._sent = False
+        self._still = request.still
+        self._route = request.route
+        answer = self._answer = Answer(request.most_bytes)
+        self._parser = answer.parser = httptools.HttpResponseParser(answer)
+        if self._state == "idle":
+            self._state = "sending"
+
+    def _let_go(self, state: State) -> None:
+        """The call on it is over: keep nothing of it (the parser and its answer refer to each other)."""
+        self._state = state
+        if self._answer is not None:
+            self._answer.parser = None
+        self._answer = self._parser = self._still = None
+        self._out = memoryview(b"")
+
+    def stale(self) -> bool:
+        """Whether the other side closed this idle connection already (nothing was sent: take another)."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK) if self.origin.tls is None else self.socket.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        return True  # EOF, or bytes that nobody asked for
+
+    def proceed(self) -> tuple[int, KatoReply | None]:
+        """Do what can be done without blocking: the selector events to wait for next, and the reply when it is there.
+
+        Raises KatoUnavailable when nothing had been sent, OutcomeUnknown when something had, whatever the reason;
+        LeaseLost and ConfigurationError only when nothing had.
+        """
+        try:
+            return self._proceed()
+        except (ssl.SSLWantReadError, BlockingIOError):
+            return selectors.EVENT_READ, None
+        except ssl.SSLWantWriteError:
+            return selectors.EVENT_WRITE, None
+        except KatoTasksError:
+            raise
+        except ssl.SSLCertVerificationError as exc:
+            raise ConfigurationError(
+                f"KATO_TASKS_KATO_URLS: {self.origin.name} has no certificate that is trusted here ({exc}); "
+                "KATO_TASKS_KATO_CA_FILE names whom to trust"
+            ) from exc
+        except httptools.HttpParserUpgrade as exc:
+            raise self.failure("it changed to another protocol") from exc
+        except httptools.HttpParserError as exc:
+            raise OutcomeUnknown(f"{self._route}: KATO's answer is no HTTP ({exc})") from exc
+        except Exception as exc:
+            raise self.failure(str(exc) or type(exc).__name__) from exc
+
+    def failure(self, why: str) -> KatoUnavailable | OutcomeUnknown:
+        """What the end of this connection means for the call on it."""
+        if self._state == "resolving":
+            return self.origin.unresolved(why)
+        if self._sent:
+            return OutcomeUnknown(f"{self._route}: no answer from KATO at {self.origin.name} ({why})")
+        return KatoUnavailable(f"KATO at {self.origin.name} cannot be reached ({why})")
+
+    def _proceed(self) -> tuple[int, KatoReply | None]:
+        if self._state == "resolving":
+            return (selectors.EVENT_WRITE if self._resolved() else selectors.EVENT_READ), None
+        if self._state == "connecting" and not self._connected():
+            return selectors.EVENT_WRITE, None
+        if self._state == "handshake":
+            sock = self.socket
+            assert isinstance(sock, ssl.SSLSocket)
+            sock.do_handshake()
+            self._state = "sending"
+        if self._state == "sending":
+            if not self._sent and self._still is not None and not self._still():
+                raise LeaseLost("the lease ran out before the call to KATO was sent")
+            while self._out:
+                try:
+                    self._sent = True  # from here on nobody can know
+                    written = self.socket.send(self._out)
+                except (BlockingIOError, ssl.SSLWantWriteError):
+                    return selectors.EVENT_WRITE, None
+                self._out = self._out[written:]
+            self._state = "reading"
+        return self._read()
+
+    def _read(self) -> tuple[int, KatoReply | None]:
+        answer = self._answer
+        assert answer is not None
+        while True:
+            data = self.socket.recv(_CHUNK)
+            # KATO's answers are JSON objects: one that was cut off is none, and is noticed as that.
+            if not data and answer.ended_with_the_connection():
+                break
+            if not data:
+                raise self.failure("the connection was closed")
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserError:
+                if not answer.complete:
+                    raise
+                answer.overrun = True  # what follows a whole answer does not spoil it
+            if answer.complete:
+                break
+            if answer.too_large:
+                raise OutcomeUnknown(f"{self._route}: {too_large(answer.most_bytes)}")
+            if answer.switched:
+                raise self.failure("it changed to another protocol")
+        reply = answer.reply()
+        # KATO closes the connection after an error of its own without saying so.
+        again = answer.keep_alive and not answer.overrun and reply.status < 500
+        self._let_go("idle" if again else "closed")
+        return 0, reply
+
+    def abandon(self) -> None:
+        """The call on it failed: whatever still comes is not to be read."""
+        self._let_go("closed")
+
+    @property
+    def reusable(self) -> bool:
+        return self._state == "idle"

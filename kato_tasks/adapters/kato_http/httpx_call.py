@@ -1,0 +1,247 @@
+"""One call on httpx, in a thread of its own: httpcore's trace tells when the first byte of the request is written."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.util import find_spec
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+import httpx
+
+from kato_tasks.adapters.kato_http import answer
+from kato_tasks.adapters.kato_http import pool as fast
+from kato_tasks.adapters.kato_http.access import Access
+from kato_tasks.domain.instance import Instance
+from kato_tasks.errors import ConfigurationError, KatoTasksError, KatoUnavailable, LeaseLost, OutcomeUnknown
+from kato_tasks.ports.kato import KatoReply, KatoRequest
+
+Tag = TypeVar("Tag")
+HTTP_2 = find_spec("h2") is not None
+SENDING = frozenset({"http11.send_request_headers.started", "http2.send_request_headers.started"})
+"""Right after these comes the first byte of a request (to a proxy: of its CONNECT, too, which is none of ours)."""
+CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
+SLACK_SECONDS = 0.25
+"""By how much httpcore's own time-outs may come first: they know more."""
+
+
+class _TooLate(Exception):
+    """Whoever waited has given up, and was told that nothing was sent."""
+
+
+class Instances:
+    """An httpx client for each instance: its own connections, headers and certificates. Thread-safe."""
+
+    def __init__(self, access: Access, connections: int) -> None:
+        self._access = access
+        self._connections = connections
+        self._lock = threading.Lock()
+        self._clients: dict[str, tuple[Instance, httpx.Client]] = {}
+        # They tell of each request at INFO, and of each answer's headers at DEBUG, in which a gateway may say secrets.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    def client(self, url: str) -> tuple[Instance, httpx.Client]:
+        """Raises ConfigurationError when the address or a certificate cannot work."""
+        with self._lock:
+            found = self._clients.get(url)
+            if found is None:
+                found = self._clients[url] = self._opened(url)
+            return found
+
+    def _opened(self, url: str) -> tuple[Instance, httpx.Client]:
+        try:
+            instance = Instance.parse(url)
+        except ValueError as exc:
+            raise ConfigurationError(f"KATO_TASKS_KATO_URLS: {exc}") from None
+        headers = {"accept": "application/json", "accept-encoding": "identity", **self._access.headers_for(instance)}
+        limits = httpx.Limits(
+            max_connections=self._connections,
+            max_keepalive_connections=self._connections,
+            keepalive_expiry=fast.KEEPALIVE_SECONDS,
+        )
+        # Loading the system's authorities takes a tenth of a second: not where there is no TLS.
+        tls = self._access.tls() if instance.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # a call is not to depend on the one before it
+        try:
+            client = httpx.Client(headers=headers, verify=tls, http2=HTTP_2, limits=limits, cookies=jar)
+        except (ValueError, ImportError, httpx.InvalidURL) as exc:
+            raise ConfigurationError(
+                f"KATO_TASKS_KATO_TRANSPORT=httpx: {exc}; look at the proxies of the environment"
+            ) from exc
+        return instance, client
+
+    def close(self) -> None:
+        with self._lock:
+            for _, client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+
+class Call(Generic[Tag]):
+    """One request and what became of it. ``owner`` gets it when it has ended; ``deadline`` is when it is given up.
+
+    A lock orders the first byte and the giving up: who was told "never sent" can rely on it.
+    """
+
+    def __init__(
+        self, request: KatoRequest, tag: Tag, owner: SimpleQueue[Call[Tag] | None], seconds: tuple[float, float]
+    ) -> None:
+        self.request = request
+        self.tag = tag
+        self.owner = owner
+        self.reply: KatoReply | None = None
+        self.error: KatoTasksError | None = None
+        self._connect_seconds, self._answer_seconds = seconds
+        self.deadline = time.monotonic() + self._connect_seconds + SLACK_SECONDS
+        self._lock = threading.Lock()
+        self._sent = False
+        self._over = False
+        self._stream: Any = None
+        self._name = ""
+        self._outcome: tuple[KatoReply | None, KatoTasksError | None] = (None, None)
+
+    # ------------------------------------------------- in the thread that waits
+
+    def give_up(self, why: str) -> bool:
+        """End it now; False when it has ended already."""
+        with self._lock:
+            if self._over:
+                return False
+            self._over = True
+            self.error = self._failure(why if self._sent else f"connecting {why}")
+        self._break_off()
+        return True
+
+    def hand_over(self, owner: SimpleQueue[Call[Tag] | None]) -> None:
+        with self._lock:
+            self.owner = owner
+
+    def _break_off(self) -> None:
+        """Let the thread that carries it out return, where its socket is known."""
+        if self._stream is not None:
+            sock = self._stream.get_extra_info("socket")
+            with contextlib.suppress(OSError, TypeError, ValueError):  # it may have gone already
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    # ------------------------------------------- in the thread that carries it out
+
+    def carry_out(self, instances: Instances) -> None:
+        """Send it and read the answer; never raises."""
+        reply: KatoReply | None = None
+        error: KatoTasksError | None = None
+        try:
+            instance, client = instances.client(self.request.url)
+            self._name = instance.name
+            reply = self._answered(client)
+        except KatoTasksError as exc:
+            error = exc
+        except Exception as exc:
+            error = self._meant(exc)
+        self._outcome = reply, error
+
+    def tell(self) -> None:
+        """Tell its owner how it ended, unless that has given up."""
+        with self._lock:
+            if not self._over:
+                self._over = True
+                self.reply, self.error = self._outcome
+                self.owner.put(self)
+
+    def _answered(self, client: httpx.Client) -> KatoReply:
+        asked = self.request
+        request = client.build_request(
+            asked.method,
+            self._name + asked.path,
+            content=asked.body,
+            headers={"content-type": "application/json"} if asked.body is not None else None,
+            timeout=httpx.Timeout(self._answer_seconds, connect=self._connect_seconds, pool=None),
+            extensions={"trace": self._trace},
+        )
+        response = client.send(request, stream=True)
+        clean = False
+        try:
+            if response.status_code == 101:
+                raise self._failure("it changed to another protocol")
+            body = b"".join(self._parts(response))
+            clean = response.status_code < 500 and not _left_over(response)
+        finally:
+            if not clean and response.http_version != "HTTP/2":
+                # KATO closes after an error of its own without saying so; what else came is nobody's answer.
+                response.extensions["network_stream"].close()
+            response.close()
+        headers: dict[bytes, bytes] = {}
+        for name, value in response.headers.raw:
+            key = name.lower()
+            headers[key] = headers[key] + b", " + value if key in headers else value
+        return answer.reply(response.status_code, body, headers, self.request.most_bytes)
+
+    def _parts(self, response: httpx.Response) -> Iterator[bytes]:
+        size = 0
+        assert isinstance(response.stream, httpx.SyncByteStream)
+        for part in response.stream:
+            size += len(part)
+            if size > self.request.most_bytes:
+                raise OutcomeUnknown(f"{self.request.route}: {answer.too_large(self.request.most_bytes)}")
+            if self._over:
+                raise _TooLate
+            yield part
+
+    def _trace(self, event: str, info: dict[str, Any]) -> None:
+        if event in SENDING and info["request"].method != b"CONNECT":
+            if event.startswith("http2"):
+                self._stream = None  # it carries others' calls too
+            self._may_send()
+        elif event in CONNECTED:
+            self._stream = info["return_value"]
+            if not self._sent:
+                self.deadline = time.monotonic() + self._connect_seconds + SLACK_SECONDS
+
+    def _may_send(self) -> None:
+        """The last moment before the first byte."""
+        with self._lock:
+            if self._over:
+                raise _TooLate
+            if self.request.still is not None and not self.request.still():
+                raise LeaseLost("the lease ran out before the call to KATO was sent")
+            self._sent = True  # from here on nobody can know
+            self.deadline = time.monotonic() + self._answer_seconds + SLACK_SECONDS
+
+    def _meant(self, exc: Exception) -> KatoTasksError:
+        """What an exception means for the call."""
+        cause: BaseException | None = exc
+        while cause is not None and not self._sent:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return ConfigurationError(
+                    f"KATO_TASKS_KATO_URLS: {self._name} has no certificate that is trusted here ({cause}); "
+                    "KATO_TASKS_KATO_CA_FILE names whom to trust"
+                )
+            if isinstance(cause, socket.gaierror):
+                return KatoUnavailable(f"KATO's address {self._name} cannot be resolved: {cause}")
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(exc, httpx.TimeoutException):
+            return self._failure("timed out" if self._sent else "connecting timed out")
+        return self._failure(str(exc) or type(exc).__name__)
+
+    def _failure(self, why: str) -> KatoUnavailable | OutcomeUnknown:
+        if self._sent:
+            return OutcomeUnknown(f"{self.request.route}: no answer from KATO at {self._name} ({why})")
+        return KatoUnavailable(f"KATO at {self._name} cannot be reached ({why})")
+
+
+def _left_over(response: httpx.Response) -> bool:
+    """Whether more came than was asked for, which the next call would take for its answer.
+
+    Only h11's state knows, and httpx does not show it: where it cannot be found, the connection is not used again.
+    """
+    found: Any = response.stream
+    for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        found = getattr(found, name, None)
+    return response.http_version != "HTTP/2" and (found is None or any(found.trailing_data))

@@ -1,0 +1,1 @@
+"""Plain calls, without Celery and without a framework: append, sessions, dead letters, status."""

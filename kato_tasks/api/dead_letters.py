@@ -1,0 +1,176 @@
+"""Dead letters: read them, put them back in order, discard them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+from pydantic import BaseModel, ConfigDict, Field
+
+from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.api.append import append_entries
+from kato_tasks.api.parking import parked_sessions, resume
+from kato_tasks.api.sessions import session_status
+from kato_tasks.bootstrap import Runtime
+from kato_tasks.domain.events import parse_event
+from kato_tasks.domain.ids import MAX_ID_CHARS, PARTITIONS
+from kato_tasks.domain.log_entry import Logged, entry_of
+from kato_tasks.domain.results import Appended
+from kato_tasks.engine.store_retry import raise_errors
+from kato_tasks.errors import InvalidEvent, KatoTasksError, StoreUnavailable
+from kato_tasks.ports.operating import DropDeadLetter
+
+_REDRIVEN = re.compile(r"^(.*)~redriven-(\d+)$", re.DOTALL)
+_TRIES = 100
+
+
+class NoSuchDeadLetter(KatoTasksError):
+    """No dead letter has this id, or several have."""
+
+
+UNREDRIVABLE = (NoSuchDeadLetter, InvalidEvent)
+"""Why a letter can stay one: its event is over a limit that was lowered, for instance."""
+
+
+class DeadLetter(BaseModel):
+    """An event that was refused for good, with everything that a person needs to decide about it.
+
+    ``id`` is short and made of the place where it is kept. ``position`` is None when it never got one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    session_id: str
+    node_id: str
+    lane: str
+    position: int | None
+    event_id: str
+    reason: str
+    last_answer: str
+    attempts: int
+    first_at: str
+    last_at: str
+    event: dict[str, Any]
+    kept_as: str = Field(exclude=True)
+
+
+class Redriven(BaseModel):
+    """What became of a dead letter: its session goes on at it, or it was appended anew."""
+
+    model_config = ConfigDict(frozen=True)
+
+    session_id: str
+    event_id: str
+    position: int | None
+    resumed: bool
+
+
+def dead_letters(rt: Runtime) -> Iterator[DeadLetter]:
+    """All dead letters, each session's in the order of their positions. Raises StoreUnavailable."""
+    try:
+        for partition in range(PARTITIONS):
+            rows = rt.redis.hscan_iter(f"{prefix(partition)}dead", count=500)
+            letters = [_letter(str(key), json.loads(text)) for key, text in rows]
+            yield from sorted(letters, key=lambda one: (one.session_id, one.position or 0, one.last_at))
+    except redis.RedisError as exc:
+        raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+
+
+def _letter(kept_as: str, kept: dict[str, Any]) -> DeadLetter:
+    event = kept.get("event")
+    if event is None:
+        event = Logged.parse(0, kept["raw"]).event(kept["session_id"], kept["node_id"])
+        event.pop("position")
+
+    return DeadLetter(
+        id=hashlib.sha1(kept_as.encode(), usedforsecurity=False).hexdigest()[:12],
+        session_id=kept["session_id"],
+        node_id=kept["node_id"],
+        lane=kept["lane"],
+        position=kept.get("position"),
+        event_id=event["event_id"],
+        reason=kept["reason"],
+        last_answer=kept.get("last_answer", ""),
+        attempts=kept["attempts"],
+        first_at=_iso(int(kept["first_ms"])),
+        last_at=_iso(int(kept["last_ms"])),
+        event=event,
+        kept_as=kept_as,
+    )
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def find(rt: Runtime, wanted: str) -> DeadLetter:
+    """The dead letter with this id, or this event_id; raises NoSuchDeadLetter."""
+    found = [letter for letter in dead_letters(rt) if wanted in (letter.id, letter.event_id)]
+    exact = [letter for letter in found if letter.id == wanted]
+    if len(exact) == 1:
+        return exact[0]
+    if not found:
+        raise NoSuchDeadLetter(f"no dead letter has the id {wanted!r}; kato-tasks dead-letters list shows them")
+    if len(found) > 1:
+        ids = ", ".join(letter.id for letter in found[:5])
+        raise NoSuchDeadLetter(f"{len(found)} dead letters have the event_id {wanted!r}; say which by id: {ids}")
+    return found[0]
+
+
+def discard(rt: Runtime, letter: DeadLetter) -> None:
+    """Forget a dead letter. Raises StoreUnavailable."""
+    raise_errors(rt.store.execute([DropDeadLetter(letter.lane, letter.kept_as)]))
+
+
+def redrive(rt: Runtime, letter: DeadLetter) -> Redriven:
+    """Give a dead letter another chance, and remove it after that.
+
+    When its session is parked at this very event, the session goes on at it. Otherwise the session has gone
+    on, and the event is appended anew at the end as ``<event_id>~redriven-<n>``. Repeating this after a
+    failure appends nothing twice. Raises InvalidEvent, StoreUnavailable.
+    """
+    status = session_status(letter.session_id)
+    at = (status.parked or {}).get("position") if status is not None else None
+    if letter.position is not None and at == letter.position:
+        resume(rt, letter.session_id)
+        discard(rt, letter)
+        return Redriven(session_id=letter.session_id, event_id=letter.event_id, position=letter.position, resumed=True)
+    appended = _append_anew(rt, letter)
+    discard(rt, letter)
+    return Redriven(
+        session_id=appended.session_id, event_id=appended.event_id, position=appended.position, resumed=False
+    )
+
+
+def redrive_parked(rt: Runtime, event_id: str) -> Redriven | None:
+    """Resume the session that is parked at this event; None when none is."""
+    for session in parked_sessions(rt):
+        status = session_status(session)
+        if status is not None and status.parked is not None and status.parked.get("event_id") == event_id:
+            resume(rt, session)
+            return Redriven(session_id=session, event_id=event_id, position=status.parked.get("position"), resumed=True)
+    return None
+
+
+def _append_anew(rt: Runtime, letter: DeadLetter) -> Appended:
+    # It was accepted once, so a key that is not known is no reason to refuse it now.
+    event = parse_event(letter.event, replace(rt.settings.limits, unknown_keys="pass"))
+    before = _REDRIVEN.match(letter.event_id)
+    base, n = (before[1], int(before[2])) if before else (letter.event_id, 0)
+    for tried in range(n + 1, n + 1 + _TRIES):
+        suffix = f"~redriven-{tried}"
+        entry = entry_of(event, event_id=f"{base[: MAX_ID_CHARS - len(suffix)]}{suffix}", limits=rt.settings.limits)
+        (appended,) = append_entries(rt, [entry])
+        if appended.error is None:
+            return appended
+        # Another body was redriven under this id; the append kept this one as a letter, which is a copy of ours.
+        kept_as = f"{entry.session_id}\n{entry.event_id} {entry.digest}"
+        raise_errors(rt.store.execute([DropDeadLetter(letter.lane, kept_as)]))
+    raise NoSuchDeadLetter(f"{letter.event_id!r} was redriven {_TRIES} times under other bodies; append it by hand")

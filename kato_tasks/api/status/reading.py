@@ -1,0 +1,301 @@
+"""Everything as of now, and why it is degraded: each reason with what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.api.status import acknowledged as known
+from kato_tasks.api.status.acknowledged import Item
+from kato_tasks.api.status.counts import Counts, Partition, ShardStatus, asked, read_partitions, summed
+from kato_tasks.api.status.presence import BeatStatus, Presence, WorkerStatus, ask_for_signs, read_presence
+from kato_tasks.api.status.services import Reached, Services, ask_services
+from kato_tasks.api.status.work import LASTING_SECONDS, SHOWN, UNPUBLISHED_SECONDS, Failing, Waiting, read_waiting
+from kato_tasks.bootstrap import Runtime
+from kato_tasks.domain.ids import queue_of, shard_of
+
+NAMED = 3
+
+
+class Status(Counts):
+    """``health`` is degraded for each of the ``reasons``. ``shards``: those with something to say.
+
+    ``acknowledged``: what a person knows already, and what is therefore no reason; ``failing``: a few of the
+    ``failing_sessions`` whose tries fail.
+    """
+
+    health: Literal["healthy", "degraded"]
+    reasons: list[str]
+    acknowledged: list[Item]
+    ltm_lost_acknowledged: int
+    workers: list[WorkerStatus]
+    beat: BeatStatus | None
+    failing_sessions: int
+    failing: list[Failing]
+    unpublished_seconds: float | None
+    """how long the oldest message waits that could not be published"""
+    kato: list[Reached]
+    broker: Reached
+    shards: list[ShardStatus]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is wrong: reasons, and what a person knows already."""
+
+    reasons: list[str] = field(default_factory=list)
+    acknowledged: list[Item] = field(default_factory=list)
+
+    def add(self, item: Item) -> None:
+        """Something that can be acknowledged, and perhaps is."""
+        if item.is_acknowledged:
+            self.acknowledged.append(item)
+        else:
+            self.reasons.append(f"{item.what}; or say that you know: kato-tasks acknowledge {item.id}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What the store has of the whole, beside the partitions' figures."""
+
+    presence: Presence
+    rows: Mapping[str, str]
+    lost_names: list[str]
+    lost_known: list[Item]
+    lost_known_count: int
+
+
+def read_status(rt: Runtime) -> Status:
+    """Everything as of now: a few round trips to the store, one question to each KATO and the broker.
+
+    Raises StoreUnavailable; KATO and the broker may be away (then the status is degraded).
+    """
+    partitions = read_partitions(rt.redis)
+    waiting = read_waiting(rt, partitions)
+    kept = _read_kept(rt, partitions)
+    services = ask_services(rt)
+    total = summed([part.counts for part in partitions])
+    shards = _shards(rt, partitions)
+    found = _Found()
+    _say_who_works(found, kept, [shard.shard for shard in shards if shard.backlog or shard.lanes_due])
+    _say_what_services_answer(found, services)
+    _say_what_waits(found, total, waiting, sorted({shard_of(p, rt.settings.shards) for p in waiting.stuck_partitions}))
+    _say_what_is_for_a_person(found, total, kept)
+    for item in _items_of_the_whole(total, services, kept):
+        found.add(item)
+    return Status(
+        **total.model_dump(),
+        health="degraded" if found.reasons else "healthy",
+        reasons=found.reasons,
+        acknowledged=found.acknowledged + kept.lost_known,
+        ltm_lost_acknowledged=kept.lost_known_count,
+        workers=kept.presence.workers,
+        beat=kept.presence.beat,
+        failing_sessions=waiting.failing_count,
+        failing=list(waiting.failing[:SHOWN]),
+        unpublished_seconds=waiting.unpublished_seconds,
+        kato=services.kato,
+        broker=services.broker,
+        shards=[shard for shard in shards if _has_something_to_say(shard)],
+    )
+
+
+def acknowledgeable(rt: Runtime) -> list[Item]:
+    """Everything that can be acknowledged now, or is. Raises StoreUnavailable."""
+    partitions = read_partitions(rt.redis)
+    total = summed([part.counts for part in partitions])
+    kept = _read_kept(rt, partitions)
+    return [*_items_of_the_whole(total, ask_services(rt), kept), *known.lost_nodes(rt)]
+
+
+def _read_kept(rt: Runtime, partitions: Sequence[Partition]) -> _Kept:
+    pipe = rt.redis.pipeline(transaction=False)
+    pipe.time()
+    ask_for_signs(pipe)
+    known.ask_for_acknowledgements(pipe)
+    lost = [part.partition for part in partitions if part.counts.ltm_lost]
+    for partition in lost:
+        pipe.srandmember(f"{prefix(partition)}ltm_lost", NAMED)
+    for part in partitions:
+        pipe.hlen(f"{prefix(part.partition)}ltm_known")
+    (now_s, now_us), told, seen, beats, beaten, rows, *rest = asked(pipe)
+    names = sorted(str(lane) for lanes in rest[: len(lost)] for lane in lanes)
+    sizes = [int(size) for size in rest[len(lost) :]]
+    now_ms = int(now_s) * 1000 + int(now_us) // 1000
+    return _Kept(
+        presence=read_presence((told, seen, beats, beaten), now_ms, rt.settings.shards),
+        rows=rows,
+        lost_names=names,
+        lost_known=_lost_known(rt, [part.partition for part, size in zip(partitions, sizes, strict=True) if size]),
+        lost_known_count=sum(sizes),
+    )
+
+
+def _lost_known(rt: Runtime, partitions: Sequence[int]) -> list[Item]:
+    """A few of the lost nodes that a person knows of."""
+    if not partitions:
+        return []
+    pipe = rt.redis.pipeline(transaction=False)
+    for partition in partitions[:SHOWN]:
+        pipe.hscan(f"{prefix(partition)}ltm_known", 0, count=SHOWN)
+    rows: dict[str, Any] = {}
+    for _, some in asked(pipe):
+        rows |= some
+    return [known.lost_item(lane, str(rows[lane])) for lane in sorted(rows)[:SHOWN]]
+
+
+def _shards(rt: Runtime, partitions: Sequence[Partition]) -> list[ShardStatus]:
+    by_shard: dict[int, list[Counts]] = {shard: [] for shard in range(rt.settings.shards)}
+    for part in partitions:
+        by_shard[shard_of(part.partition, rt.settings.shards)].append(part.counts)
+    return [ShardStatus(shard=shard, **summed(counts).model_dump()) for shard, counts in by_shard.items()]
+
+
+def _has_something_to_say(shard: ShardStatus) -> bool:
+    return any(
+        (
+            shard.backlog,
+            shard.lanes_due,
+            shard.dead_letters,
+            shard.parked,
+            shard.scheduled,
+            shard.unpublished,
+            shard.ltm_lost,
+            shard.unreadable_lanes,
+        )
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- reasons
+
+
+def _say_who_works(found: _Found, kept: _Kept, waiting_shards: Sequence[int]) -> None:
+    presence = kept.presence
+    if not presence.live:
+        gone = [worker for worker in presence.workers if worker.state == "gone"]
+        last = min(gone, key=lambda worker: worker.sign_seconds, default=None)
+        since = f" ({last.name} gave its last sign {last.sign_seconds:.0f} s ago)" if last else ""
+        found.reasons.append(f"no worker is running{since}: start one with celery -A kato_tasks worker")
+        return
+    if unserved := presence.unserved(waiting_shards):
+        queues = ",".join(map(queue_of, unserved))
+        found.reasons.append(
+            f"something waits in {_shards_named(unserved)}, which no running worker serves: start one with "
+            f"celery -A kato_tasks worker -Q {queues}, or without -Q for all"
+        )
+    if presence.control_is_unserved:
+        found.reasons.append(
+            "no running worker serves kato.control, so beat's messages wait there: add it to the -Q of one, or start "
+            "one without -Q"
+        )
+
+
+def _say_what_waits(found: _Found, total: Counts, waiting: Waiting, stuck_shards: Sequence[int]) -> None:
+    if waiting.stuck_seconds is not None:
+        found.reasons.append(
+            f"nothing moves in {_shards_named(stuck_shards)}: an event waits for {_duration(waiting.stuck_seconds)} "
+            "and nothing was applied there meanwhile; look into the workers' log, and whether they take messages "
+            "(kato-tasks health worker)"
+        )
+    lasting = [
+        one
+        for one in waiting.failing
+        if one.seconds >= LASTING_SECONDS and not any(reason in one.error for reason in found.reasons)
+    ]
+    if lasting:
+        first = lasting[0]
+        found.reasons.append(
+            f"{_count(waiting.failing_count, 'session')} cannot go on, {first.session_id!r} for "
+            f"{_duration(first.seconds)}: {_short(first.error)}; see kato-tasks sessions show; they go on by "
+            "themselves once that is mended"
+        )
+    age = waiting.unpublished_seconds
+    if total.unpublished and (age is None or age > UNPUBLISHED_SECONDS):
+        since = "" if age is None else f" for {_duration(age)}"
+        found.reasons.append(
+            f"{_count(total.unpublished, 'task message')} could not be published{since}: a running worker publishes "
+            "them once the broker answers; see that both are there"
+        )
+
+
+def _say_what_is_for_a_person(found: _Found, total: Counts, kept: _Kept) -> None:
+    if total.parked:
+        found.reasons.append(f"{total.parked} session(s) parked: kato-tasks sessions list --state parked")
+    if total.dead_letters:
+        found.reasons.append(f"{total.dead_letters} dead letter(s): kato-tasks dead-letters list")
+    if total.ltm_lost:
+        names = ", ".join(map(repr, kept.lost_names[:NAMED])) + (", …" if total.ltm_lost > NAMED else "")
+        found.reasons.append(
+            f"KATO lost the patterns of {total.ltm_lost} node(s) ({names}): restore KATO's "
+            "stores from their backup, or say that you know: kato-tasks acknowledge"
+        )
+    if total.unreadable_lanes:
+        found.reasons.append(
+            f"the rows of {total.unreadable_lanes} lane(s) in the store cannot be read, and their sessions wait: "
+            "the workers' log names them as lane.unreadable; restore these rows"
+        )
+
+
+def _say_what_services_answer(found: _Found, services: Services) -> None:
+    found.reasons += [sentence for one in services.kato if (sentence := one.sentence)]
+    found.reasons += [one.session_config for one in services.kato if one.session_config]
+    broker = services.broker
+    if broker.error:
+        found.reasons.append(
+            f"the broker at {broker.url} does not answer: {broker.error}; start it, or mend KATO_TASKS_BROKER_URL"
+        )
+
+
+def _items_of_the_whole(total: Counts, services: Services, kept: _Kept) -> list[Item]:
+    """What can be acknowledged beside the lost nodes, if there is any."""
+    items = []
+    beat = kept.presence.beat
+    if kept.presence.beat_is_missed:
+        since = f"beat has not published for {_duration(beat.published_seconds)}" if beat else "no beat is running"
+        items.append(
+            Item(
+                id="no-beat",
+                of=str(beat.published_ms) if beat else "never",
+                what=f"{since}, so KATO sessions in use are not kept from expiring (they are rebuilt when needed, "
+                "which is slower): start one with celery -A kato_tasks beat",
+            )
+        )
+    if services.volatile:
+        items.append(Item(id="store-volatile", of=services.volatile, what=f"the store's {services.volatile}"))
+    unknown = total.learns_unknown
+    if unknown:
+        before = known.known_count(kept.rows, "learns-unknown")
+        new = unknown - before if 0 < before < unknown else unknown
+        items.append(
+            Item(
+                id="learns-unknown",
+                of=str(unknown),
+                what=f"the outcome of {_count(new, 'learn')} could not be found out, so a pattern's count may be off "
+                "by one for each: the workers' log names them",
+            )
+        )
+    return [known.known(item, kept.rows) for item in items]
+
+
+def _shards_named(shards: Sequence[int]) -> str:
+    listed = ", ".join(map(str, shards[:8])) + (", …" if len(shards) > 8 else "")
+    return f"shard {listed}" if len(shards) == 1 else f"shards {listed}"
+
+
+def _short(text: str) -> str:
+    one = " ".join(text.split())
+    return one if len(one) <= 300 else f"{one[:299]}…"
+
+
+def _count(number: int, singular: str) -> str:
+    return f"{number:,} {singular}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,0 +1,104 @@
+"""What is asked of the services themselves: each KATO instance, the broker, and whether the store keeps what it has."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from kombu.exceptions import KombuError
+from kombu.exceptions import OperationalError as BrokerError
+from pydantic import BaseModel, ConfigDict
+
+from kato_tasks.bootstrap import Runtime
+from kato_tasks.engine.drain.kato_answers import meaning, remedy
+from kato_tasks.engine.running.breaker import PROBE_PATH, answers_probe
+from kato_tasks.errors import KatoTasksError
+from kato_tasks.ports.kato import KatoReply, KatoRequest, KatoTransport
+
+PROBE_SECONDS = 2.0
+
+
+class Reached(BaseModel):
+    """A service that was asked; ``error`` is None when it answered as it should.
+
+    ``state``: ``ok``; ``away``, it does not answer; ``other``, something that is not KATO answers in its place;
+    ``ill``, it answers that it fails.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    state: Literal["ok", "away", "other", "ill"] = "ok"
+    error: str | None = None
+    session_config: str | None = None
+    """of a KATO instance: why it does not take the session config; empty when it does; None: it was not asked yet"""
+
+    @property
+    def sentence(self) -> str | None:
+        """What is wrong with a KATO instance, and what to do."""
+        if self.state == "away":
+            return f"KATO at {self.url} does not answer: {self.error}; start it, or mend KATO_TASKS_KATO_URLS"
+        if self.state == "other":
+            return f"what answers there is not KATO: {self.error}"
+        return f"KATO at {self.url} fails: {self.error}" if self.error else None
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """``volatile``: what the store would lose when its process ends; None: nothing, or it cannot be asked."""
+
+    kato: list[Reached]
+    broker: Reached
+    volatile: str | None
+
+
+def ask_services(rt: Runtime) -> Services:
+    """Ask all of them side by side. Raises StoreUnavailable; KATO and the broker may be away."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        instances = [pool.submit(ask_kato, rt.kato, url) for url in rt.settings.kato_instances]
+        broker = pool.submit(_ask_broker)
+        volatile = rt.persistence_problem()
+        return Services([_checked(rt, one.result()) for one in instances], broker.result(), volatile)
+
+
+def ask_kato(kato: KatoTransport, url: str) -> Reached:
+    """Ask what only KATO answers: whether it has a KATO session of a made-up name. Changes nothing there."""
+    request = KatoRequest(url, "GET", PROBE_PATH, "exists", timeout_seconds=PROBE_SECONDS)
+    try:
+        reply = kato.send(request)
+    except KatoTasksError as exc:
+        return Reached(url=url, state="away", error=str(exc).rstrip("."))
+    if answers_probe(reply):
+        return Reached(url=url)
+    if is_katos_trouble(reply):
+        return Reached(
+            url=url,
+            state="ill",
+            error=f"it answers {reply.status}; look into the log of KATO, or of what stands before it",
+        )
+    return Reached(url=url, state="other", error=remedy(url, reply))
+
+
+def is_katos_trouble(reply: KatoReply) -> bool:
+    """Whether KATO, or a gateway that cannot reach it, says so: nothing that other settings would mend."""
+    return meaning(reply) in ("unknown", "busy", "gateway") and reply.status >= 429
+
+
+def _checked(rt: Runtime, reached: Reached) -> Reached:
+    return reached.model_copy(update={"session_config": rt.check.told(reached.url)})
+
+
+def _ask_broker() -> Reached:
+    from kato_tasks.celery_tasks.app.home import addresses, home_app
+
+    shown = addresses()["broker_url"]
+    try:
+        with home_app().connection_for_write(connect_timeout=PROBE_SECONDS) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=PROBE_SECONDS)
+    except (KombuError, BrokerError, OSError) as exc:
+        return Reached(url=shown, state="away", error=str(exc) or type(exc).__name__)
+    return Reached(url=shown)
+
+
+__all__ = ["Reached", "Services", "ask_kato", "ask_services"]

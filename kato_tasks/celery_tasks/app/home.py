@@ -1,0 +1,54 @@
+"""The home of our tasks: the Celery app that they are on in this process."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from kato_tasks.celery_tasks.app.host_check import refuse_what_cannot_work
+from kato_tasks.celery_tasks.app.own_app import app
+from kato_tasks.settings import hide_secrets, settings
+
+_home: Celery = app
+_used = False
+
+
+def home_app() -> Celery:
+    """The app that our tasks are on in this process. Whoever sends through it asks ``home``."""
+    return _home
+
+
+def home() -> Celery:
+    """The app that our tasks are on, to be used now: from here on it stays. Raises ConfigurationError."""
+    global _used
+    if not _used:
+        if installed():
+            refuse_what_cannot_work(_home)
+        _used = True
+    return _home
+
+
+def installed() -> bool:
+    """Whether our tasks are on an application's own app."""
+    return _home is not app
+
+
+def used() -> bool:
+    """Whether something was sent through the tasks' home, or taken by it."""
+    return _used
+
+
+def move_home(host: Celery) -> None:
+    """Make ``host`` the tasks' home. ``hosting.install`` does what belongs to it."""
+    global _home, _used
+    _home, _used = host, False
+
+
+def addresses() -> dict[str, str]:
+    """Where the tasks' broker and result backend are, without passwords, named as the settings are."""
+    if not installed():
+        config = settings()
+        return {"broker_url": hide_secrets(config.broker_url), "result_backend": hide_secrets(config.result_backend)}
+    broker = _home.conf.broker_write_url
+    shown = hide_secrets(broker) if isinstance(broker, str) else _home.connection_for_write().as_uri()
+    backend = _home.conf.result_backend
+    return {"broker_url": shown, "result_backend": hide_secrets(backend) if isinstance(backend, str) else ""}

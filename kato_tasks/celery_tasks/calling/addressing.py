@@ -1,0 +1,108 @@
+"""Steps of a canvas that are not ours: sent to the queue where their own app would send them.
+
+A worker that does not know the task of the next step sends it by its name. The application's process knows it, so the
+queue is written into the signature there, before it leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from celery import _state
+from kombu import Queue
+
+from kato_tasks.celery_tasks.app.home import home_app
+from kato_tasks.celery_tasks.app.queueing import CELERYS, OURS
+from kato_tasks.telemetry.log_events import say
+
+log = logging.getLogger(__name__)
+_CARRIED = ("serializer", "compression", "priority", "expires", "time_limit", "soft_time_limit", "ignore_result")
+"""Of a task's own options, those that its message is sent with."""
+_told: set[str] = set()
+
+
+def address(steps: Any) -> None:
+    """Write into each signature, at any depth, where its task's own app sends it; what names a queue stays."""
+    if isinstance(steps, list | tuple):
+        for step in steps:
+            address(step)
+    elif isinstance(steps, MutableMapping) and "task" in steps:
+        _address_one(steps)
+
+
+def _address_one(step: MutableMapping[str, Any]) -> None:
+    options = step.get("options")
+    inner = step.get("kwargs") or {}
+    if step.get("subtask_type"):
+        for name in ("tasks", "header", "body"):
+            address(inner.get(name))
+    if not isinstance(options, MutableMapping):
+        return
+    for name in ("link", "link_error", "chain", "chord"):
+        address(options.get(name))
+    task = step["task"]
+    if task.startswith((OURS, CELERYS)) or "queue" in options or "exchange" in options:
+        return
+    known = _known(step, task)
+    if known is not None:
+        _write(step, options, known)
+
+
+def _known(step: Any, name: str) -> Any:
+    """The task of a signature, where this process knows it on an app that can say where it goes."""
+    known = getattr(step, "_type", None)
+    if known is None:
+        running = _state.get_current_worker_task()
+        app = getattr(step, "_app", None) or (running.app if running is not None else home_app())
+        known = app._tasks.get(name)  # noqa: SLF001  app.tasks would finalize it
+    if known is None:
+        return None
+    return None if _is_fallback(known.app) else known
+
+
+def _is_fallback(app: Any) -> bool:
+    """Whether it is the app that Celery makes where there is none: a shared task of a process without an app."""
+    return app is _state.default_app and app.main == "default" and not app._config_source  # noqa: SLF001  no public name
+
+
+def _write(step: Mapping[str, Any], options: MutableMapping[str, Any], known: Any) -> None:
+    own = {name: value for name, value in known._get_exec_options().items() if value is not None}  # noqa: SLF001
+    carried = {name: own[name] for name in _CARRIED if name in own and _is_json(own[name])}
+    if known.ignore_result:
+        carried["ignore_result"] = True
+    route = known.app.amqp.router.route(dict(own), known.name, step.get("args"), step.get("kwargs"), known)
+    queue = route.get("queue")
+    for name in ("exchange", "routing_key"):
+        if route.get(name):
+            carried[name] = getattr(route[name], "name", route[name])
+    if queue is not None:
+        carried["queue"] = queue.name if isinstance(queue, Queue) else str(queue)
+    for name, value in carried.items():
+        options.setdefault(name, value)
+    _tell_of_another_broker(known)
+
+
+def _tell_of_another_broker(known: Any) -> None:
+    theirs, ours = known.app.conf.broker_write_url, home_app().conf.broker_write_url
+    if theirs == ours or known.name in _told:
+        return
+    _told.add(known.name)
+    meaning = (
+        "its app has another broker than kato_tasks, whose workers send it to theirs; give both the same broker, or "
+        "put our tasks on that app with kato_tasks.install"
+    )
+    say(log, logging.WARNING, "step.elsewhere", task=known.name, meaning=meaning)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+__all__ = ["address"]

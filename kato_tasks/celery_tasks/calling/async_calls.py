@@ -1,0 +1,100 @@
+"""Calling a task from an event loop: ``await observe.adelay(…)``."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from kato_tasks.bootstrap.loops import LoopRuntime, on_this_loop
+from kato_tasks.celery_tasks.answers import Place
+from kato_tasks.celery_tasks.calling.awaiting import (
+    AwaitableEagerResult,
+    AwaitableResult,
+    awaitable,
+    without_subscription,
+)
+from kato_tasks.celery_tasks.calling.publishing import CANNOT_BE_SENT, publisher
+from kato_tasks.engine.store_retry import raise_errors
+from kato_tasks.errors import KatoTasksError
+
+
+class AsyncCalls:
+    """``adelay`` and ``aapply_async`` for a task: ``delay`` and ``apply_async``, and the event loop goes on meanwhile.
+
+    The event goes to the store over the loop's own connection, together with those of other calls under way; its
+    Celery message by the process's one publishing thread. Neither takes a thread for the call.
+    """
+
+    async def adelay(self, *args: Any, **kwargs: Any) -> AwaitableResult | AwaitableEagerResult:
+        """Like ``delay``: when this returns, the event is in the store; ``await result.aget(…)`` gives its result.
+
+        Raises InvalidEvent (the field is named), EventConflict or StoreUnavailable. A call that is cancelled (also by
+        ``asyncio.timeout``) has appended its event or not: repeat it with the same ``event_id``, which makes both one.
+        """
+        return await self.aapply_async(args, kwargs)
+
+    async def aapply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> AwaitableResult | AwaitableEagerResult:
+        """Like ``apply_async`` with its options, except ``producer`` and ``connection``: see ``adelay``."""
+        task: Any = self
+        for name in ("producer", "connection"):
+            if options.get(name) is not None:
+                raise TypeError(f"aapply_async takes no {name}: the message is published in another thread")
+        task_id = task_id or str(uuid.uuid4())
+        options |= {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow}
+        task.send_from_home(options)
+        if task.app.conf.task_always_eager:
+            return AwaitableEagerResult.of(await asyncio.to_thread(task.apply_async, args, kwargs, **options))
+        here = await on_this_loop()
+        await here.turn()
+        call = task.call(args, kwargs)
+        await here.store.checked()
+        due_ms, until = task.times(options)
+        if due_ms is None:
+            place: Place = await here.ask(task.placing(here.protocol, call, task_id, until))
+        else:
+            place = await here.ask(task.keeping_for_later(here.protocol, call, task_id, due_ms, until))
+        await _publish(task, here, call, task.message(place, options, here.settings.shards))
+        return self.AsyncResult(task_id)
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AwaitableResult:  # noqa: N802  Celery's name
+        """The result of a task by its id: Celery's, with ``aget``, whatever app has the task."""
+        task: Any = self
+        made = awaitable(task.app)(task_id, backend=task.backend, task_name=task.name, **kwargs)
+        return cast(AwaitableResult, made)
+
+
+async def _publish(task: Any, here: LoopRuntime, call: dict[str, Any], message: dict[str, Any]) -> None:
+    """Publish a call's task; it is kept in the store while the broker is away."""
+    try:
+        await publisher().submit(_publishing(task, call, message), broker_is_away)
+    except CANNOT_BE_SENT:
+        raise
+    except Exception as exc:
+        raise_errors(await here.store.execute([task.kept(call, message, exc)]))
+
+
+def _publishing(task: Any, call: dict[str, Any], message: dict[str, Any]) -> Callable[[], None]:
+    def publish() -> None:
+        with without_subscription(task.app):
+            task.publish(call, message)
+
+    return publish
+
+
+def broker_is_away(exc: Exception) -> bool:
+    """Whether an error of a publish says something of the broker, and nothing of the message."""
+    return not isinstance(exc, (*CANNOT_BE_SENT, KatoTasksError, ValueError, LookupError))
+
+
+__all__ = ["AsyncCalls", "broker_is_away"]

@@ -1,0 +1,160 @@
+"""Awaiting the results of Celery tasks: ``await result.aget(timeout=…)``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
+
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from celery.result import AsyncResult, EagerResult, ResultSet, assert_will_not_block
+from celery.states import READY_STATES
+
+from kato_tasks.celery_tasks.calling.publishing import publisher
+
+POLL_SECONDS = (0.02, 1.0)
+"""How often a result is looked for that cannot be listened for: at first, and at last."""
+
+
+class AwaitableResult(AsyncResult):
+    """Celery's result of a task, which can be awaited as well."""
+
+    async def aget(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """The task's result, as ``get`` returns it, while the event loop goes on; ``timeout`` in seconds (None: none).
+
+        Raises what ``get`` raises: the task's own error (with ``propagate=False`` it is returned instead), the error
+        of a step before it in its chain, ``celery.exceptions.TimeoutError``. While the result backend is away it goes
+        on waiting. Cancelling it takes nothing back: the result can be awaited again.
+        """
+        return await _result_of(self, timeout, propagate)
+
+
+@cache
+def awaitable(app: Any) -> Any:
+    """The app's class of results, which can be awaited: its own where that is one."""
+    if issubclass(app.AsyncResult, AwaitableResult):
+        return app.AsyncResult
+    return app.subclass_with_self(AwaitableResult, name="AsyncResult")
+
+
+class AwaitableEagerResult(EagerResult):
+    """The result of a task that was carried out by its caller (``task_always_eager``)."""
+
+    @classmethod
+    def of(cls, result: Any) -> AwaitableEagerResult:
+        return cls(result.id, result.result, result.state, traceback=result.traceback, name=result.name)
+
+    async def aget(self, timeout: float | None = None, propagate: bool = True) -> Any:  # noqa: ARG002
+        """The result, or what the task raised; there is nothing to wait for."""
+        return self.get(propagate=propagate)
+
+
+async def aget(result: Any, timeout: float | None = None, propagate: bool = True) -> Any:
+    """Await any Celery result: of a task of yours, of a group (a list of results), of a chain or a chord.
+
+    See ``AwaitableResult.aget``; this serves results of other apps, which have no such method, as well.
+    """
+    if isinstance(result, EagerResult):
+        return result.get(propagate=propagate)
+    if isinstance(result, ResultSet):
+        waiting = [asyncio.ensure_future(aget(one, timeout, propagate)) for one in result.results]
+        try:
+            return list(await asyncio.gather(*waiting))
+        finally:
+            for one in waiting:
+                one.cancel()
+    return await _result_of(result, timeout, propagate)
+
+
+async def _result_of(result: Any, timeout: float | None, propagate: bool) -> Any:
+    if result.ignored:
+        return None
+    assert_will_not_block()
+    if result._cache is None:
+        await _settled(result, timeout, [*_steps_before(result)] if propagate else [])
+    return result.maybe_throw(propagate=propagate)
+
+
+def _steps_before(result: Any) -> Iterator[Any]:
+    """The results of what ran before it in its chain: one that fails is the last that happens."""
+    node = result.parent
+    while node:
+        yield from node.results if isinstance(node, ResultSet) else [node]
+        node = node.parent
+
+
+async def _settled(result: Any, timeout: float | None, before: list[Any]) -> None:
+    """Return when a result is there. Raises the error of a step before it."""
+    loop = asyncio.get_running_loop()
+    deadline = None if timeout is None else loop.time() + timeout
+    look = await _look(result)
+    waiting: dict[asyncio.Future[Any], Any] = {}
+    try:
+        for node in (*reversed(before), result):
+            if node is not result and node._cache is not None:
+                node.maybe_throw()
+                continue
+            waiting[look(node)] = node
+        while result._cache is None:
+            left = None if deadline is None else max(0.0, deadline - loop.time())
+            done, _ = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise CeleryTimeoutError("The operation timed out.")
+            for future in done:
+                node = waiting.pop(future)
+                node._maybe_set_cache(future.result())
+                if node is not result:
+                    node.maybe_throw()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+async def _look(result: Any) -> Callable[[Any], asyncio.Future[Any]]:
+    """How to wait for the end of a task like this: a future of its meta data, for a result."""
+    from kato_tasks.bootstrap.loops import on_this_loop
+    from kato_tasks.celery_tasks.calling.result_watch import ResultWatch, can_be_watched
+
+    backend = result.backend
+    if not can_be_watched(backend):
+        return lambda node: asyncio.ensure_future(_polled(node))
+    here = await on_this_loop()
+    watch = here.part((ResultWatch, backend.url), partial(ResultWatch.of, backend))
+    return lambda node: watch.meta(node.id)
+
+
+async def _polled(result: Any) -> Any:
+    """The meta data of a task that ended, of a backend that can only be asked: by the process's publishing thread."""
+    pause, most = POLL_SECONDS
+    while True:
+        # The thread's own backend: one of RPC's kind has its queue by thread.
+        meta = await publisher().submit(lambda: result.app.backend.get_task_meta(result.id))
+        if meta["status"] in READY_STATES:
+            return meta
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, most)
+
+
+@contextlib.contextmanager
+def without_subscription(app: Any) -> Iterator[None]:
+    """Publish without Celery's own subscription to the result.
+
+    Celery's Redis backend subscribes to the result of each task that is sent, on a connection of the sending thread
+    that nobody reads here, and ends that again with the thread's result object: two commands for nothing.
+    """
+    from celery.backends.redis import RedisBackend
+
+    backend = app.backend
+    if not isinstance(backend, RedisBackend) or backend.thread_safe:
+        yield
+        return
+    backend.on_task_call = lambda producer, task_id: {}
+    try:
+        yield
+    finally:
+        del backend.on_task_call
+
+
+__all__ = ["AwaitableEagerResult", "AwaitableResult", "aget", "awaitable", "without_subscription"]

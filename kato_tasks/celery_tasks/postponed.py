@@ -1,0 +1,168 @@
+"""What waits in the store for its time or for the broker: events with a due time, and task messages.
+
+Each is carried out by itself. One that nobody can carry out becomes a dead letter, and holds up none of the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kombu.exceptions import SerializationError
+
+from kato_tasks.api.scheduled import read_later
+from kato_tasks.bootstrap import Runtime
+from kato_tasks.celery_tasks.app.home import home
+from kato_tasks.celery_tasks.wakeups import wake
+from kato_tasks.domain.ids import default_node, lane_of, partition_of, queue_of, shard_of
+from kato_tasks.domain.log_entry import Entry
+from kato_tasks.engine.store_retry import raise_errors
+from kato_tasks.errors import InvalidEvent, StoreFailed, StoreFull, StoreUnavailable, UnreadableRow
+from kato_tasks.ports.log import DropLater, DueLater
+from kato_tasks.ports.operating import KeepDeadLetter
+from kato_tasks.ports.waiting_tasks import DropMessage, KeptMessages, LookSoon
+from kato_tasks.telemetry.log_events import say
+
+log = logging.getLogger(__name__)
+AT_ONCE = 200
+"""How many of a partition are carried out in one round."""
+_HOPELESS = (SerializationError, TypeError, ValueError, LookupError, AttributeError)
+"""What is wrong with a message itself: no JSON, no such queue (Celery's QueueNotFound is a KeyError) …"""
+
+
+def promote(rt: Runtime, partitions: Sequence[int]) -> int:
+    """Append events that were kept for later and are due; returns how many. Raises StoreUnavailable."""
+    now = rt.now_ms()
+    done = 0
+    for partition, payloads in _each(partitions, rt.store.execute([DueLater(p, now, AT_ONCE) for p in partitions])):
+        try:
+            done += _promoted(rt, partition, payloads)
+        except StoreFull as exc:
+            # They are late rather than lost; what is drained now makes room for them.
+            say(log, logging.WARNING, "later.postponed", partition=partition, error=exc)
+            return done
+        except StoreFailed as exc:
+            say(log, logging.ERROR, "later.postponed", partition=partition, error=exc)
+    return done
+
+
+def _promoted(rt: Runtime, partition: int, payloads: Sequence[str]) -> int:
+    due: list[Entry] = []
+    for payload in payloads:
+        try:
+            due.append(read_later(payload))
+        except UnreadableRow as exc:
+            _bury(rt, "", {"event_id": "", "kept": payload}, str(exc))
+    try:
+        tell = _appended(rt, due)
+    except (InvalidEvent, StoreFailed):
+        tell = _promote_singly(rt, due)
+    raise_errors(rt.store.execute([*tell, *(DropLater(partition, payload) for payload in payloads)]))
+    return len(due)
+
+
+def _appended(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
+    """Append what is due, and wake its lanes; whose tasks are to be told that theirs was not appended.
+
+    Those are the tasks of an entry whose id another event took, and of one that would make a session by itself.
+    """
+    able = [entry for entry in due if entry.kind == "o" or rt.mailbox.knows(entry.session_id)]
+    posted = rt.mailbox.append(able)
+    wake(rt, posted.wake)
+    refused = [entry for entry, placed in zip(able, posted.placed, strict=True) if placed.conflict]
+    refused += [entry for entry, placed in zip(able, posted.placed, strict=True) if placed.too_many]
+    refused += [entry for entry in due if entry not in able]
+    return [look for entry in refused for look in _looks(rt, entry)]
+
+
+def _looks(rt: Runtime, entry: Entry) -> list[LookSoon]:
+    """A look at whoever waits for this: in its session's lane, or in the one that it would have by itself."""
+    lanes = {rt.lane_of_session(entry.session_id), lane_of(entry.node_id or default_node(entry.session_id))}
+    return [LookSoon(lane, entry.session_id, entry.event_id) for lane in lanes]
+
+
+def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
+    """One of these cannot be appended (its session belongs to another node, or its rows are broken): the others are."""
+    tell: list[LookSoon] = []
+    for entry in due:
+        try:
+            tell += _appended(rt, [entry])
+        except (InvalidEvent, StoreFailed) as exc:
+            event = {"event_id": entry.event_id, "session_id": entry.session_id, "kept": entry.text}
+            _bury(rt, lane_of(rt.node_of_session(entry.session_id) or ""), event, str(exc))
+            tell += _looks(rt, entry)
+    return tell
+
+
+def publish_kept(rt: Runtime, partitions: Sequence[int]) -> int:
+    """Publish task messages that could not be published before; returns how many. Raises StoreUnavailable."""
+    done = 0
+    for partition, messages in _each(partitions, rt.store.execute([KeptMessages(p, AT_ONCE) for p in partitions])):
+        for message in messages:
+            try:
+                _publish(rt, message)
+                done += 1
+            except _HOPELESS as exc:
+                # Its event is in the log and is applied; only its caller is told nothing.
+                _bury(rt, "", {"event_id": "", "message": message}, f"a task message cannot be published: {exc!r}")
+            except Exception as exc:
+                # Errors of a dead connection have many classes. The broker is away for all of them.
+                say(log, logging.WARNING, "outbox.postponed", partition=partition, error=exc)
+                return done
+            raise_errors(rt.store.execute([DropMessage(partition, message)]))
+    return done
+
+
+def _publish(rt: Runtime, message: str) -> None:
+    """Publish a message to the queue that serves its lane today: it was kept under another number of shards perhaps."""
+    kept = json.loads(message)
+    options = dict(kept["options"])
+    lane = (options.get("headers") or {}).get("kato", {}).get("lane")
+    if lane is not None:
+        options["queue"] = queue_of(shard_of(partition_of(lane), rt.settings.shards))
+    home().send_task(
+        kept["name"],
+        (),
+        kept["kwargs"],
+        task_id=kept["task_id"],
+        link=kept["link"],
+        link_error=kept["link_error"],
+        **options,
+    )
+
+
+def _each(partitions: Sequence[int], answers: Sequence[Any]) -> list[tuple[int, list[str]]]:
+    """What each partition has; one that the store refuses is left out."""
+    found = []
+    for partition, answer in zip(partitions, answers, strict=True):
+        if isinstance(answer, StoreUnavailable):
+            raise answer
+        if isinstance(answer, Exception):
+            say(log, logging.ERROR, "partition.unread", partition=partition, error=answer)
+        elif answer:
+            found.append((partition, answer))
+    return found
+
+
+def _bury(rt: Runtime, lane: str, event: Mapping[str, Any], reason: str) -> None:
+    """Keep what nobody can carry out as a dead letter, with all that was kept of it."""
+    text = json.dumps(event)
+    now = int(time.time() * 1000)
+    letter = {
+        "session_id": event.get("session_id", ""),
+        "node_id": "",
+        "lane": lane,
+        "position": None,
+        "event": event,
+        "reason": reason,
+        "attempts": 0,
+        "first_ms": now,
+        "last_ms": now,
+    }
+    name = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    say(log, logging.ERROR, "kept.buried", id=event["event_id"], reason=reason)
+    raise_errors(rt.store.execute([KeepDeadLetter(lane, f"kept {name}", json.dumps(letter))]))

@@ -1,0 +1,141 @@
+"""Tasks that wait for their lane: parked requests, and their completion by whoever commits the event."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from celery.app.trace import build_tracer
+from celery.exceptions import BackendError
+from kombu.exceptions import OperationalError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from kato_tasks.bootstrap import Runtime
+from kato_tasks.celery_tasks.answers import Place, is_error
+from kato_tasks.celery_tasks.app.home import home
+from kato_tasks.celery_tasks.wakeups import wake, wake_soon
+from kato_tasks.domain.ids import partition_of
+from kato_tasks.engine.running.drainer import Slice
+from kato_tasks.engine.store_retry import patiently, raise_errors
+from kato_tasks.errors import StoreUnavailable
+from kato_tasks.ports.lanes import Parked
+from kato_tasks.ports.waiting_tasks import Unpark
+from kato_tasks.telemetry.log_events import say
+
+log = logging.getLogger(__name__)
+_answers = threading.local()
+Json = dict[str, Any]
+PASSING = (StoreUnavailable, OperationalError, BackendError, RedisConnectionError, RedisTimeoutError, OSError)
+"""What a store, a broker or a result backend that is away raises: it is worth another try."""
+_NOT_KEPT = frozenset({"_children", "_protected", "called_directly", "args", "kwargs", "kato_told"})
+
+
+@cache
+def _tracer(app: Any, name: str, strict: bool) -> Any:
+    return build_tracer(name, app.tasks[name], app=app, propagate=strict)
+
+
+def _traced(task_id: str, stored: Mapping[str, Any], *, strict: bool) -> Any:
+    return _tracer(home(), stored["task"], strict)(task_id, [], dict(stored["kwargs"]), dict(stored["request"]))
+
+
+def answer_known(task_id: str) -> str | None:
+    """The result with which this very task is being completed, in this thread."""
+    known: tuple[str, str] | None = getattr(_answers, "current", None)
+    return known[1] if known is not None and known[0] == task_id else None
+
+
+def request_of(task: Any, call: Mapping[str, Any]) -> Json:
+    """A task's request as it is kept until its event is applied: what Celery's tracer needs to finish it."""
+    request = {k: v for k, v in vars(task.request).items() if k not in _NOT_KEPT}
+    return {"task": task.name, "kwargs": dict(call), "request": request}
+
+
+def parked_text(stored: Mapping[str, Any], place: Place) -> str:
+    """A request as it waits in the store, with the place at which it looks for its event."""
+    return json.dumps({**stored, "request": {**stored["request"], "kato": place}}, default=str)
+
+
+def slice_done(rt: Runtime, done: Slice) -> None:
+    """After a slice: complete the parked tasks whose results are there, and wake what is due again, now or soon."""
+    complete(rt, ((done.lane_of[parked.session], parked) for parked in done.completed))
+    if done.due_lanes:
+        wake(rt, {partition_of(lane) for lane in done.due_lanes})
+    if done.due_soon:
+        wake_soon(rt, {partition_of(lane): due_ms for lane, due_ms in done.due_soon.items()})
+
+
+def complete(rt: Runtime, parked: Iterable[tuple[str, Parked]]) -> None:
+    """Finish parked tasks with Celery's own tracer: state, result, links, chains, chords.
+
+    A task's parked entry goes only after that, so a death in between repeats it harmlessly. While the store, the
+    broker or the result backend is away they stay parked, and the sweep completes them.
+    """
+    broker_away = False
+    for lane, waiting in parked:
+        for task_id, text in waiting.requests.items():
+            try:
+                stored = json.loads(text)
+                if broker_away and (stored["request"].get("callbacks") or stored["request"].get("chain")):
+                    continue
+                answer = _answer_for(rt, waiting, task_id, stored)
+                if answer is None:
+                    continue
+                finish(task_id, stored, answer)
+                parked_in = (stored["request"].get("kato") or {}).get("lane") or lane
+                raise_errors(patiently(rt.store, [Unpark(parked_in, waiting.session, waiting.event_id, task_id)]))
+            except PASSING as exc:
+                say(log, logging.WARNING, "task.completion_postponed", id=task_id, error=exc)
+                if not isinstance(exc, OperationalError):
+                    return
+                broker_away = True  # the others need no broker
+            except Exception:
+                say(log, logging.ERROR, "task.completion_failed", id=task_id, exc_info=True)
+
+
+def _answer_for(rt: Runtime, waiting: Parked, task_id: str, stored: Mapping[str, Any]) -> str | None:
+    """What a parked task is told; None: it goes on waiting, where its event is now."""
+    task, call = home().tasks[stored["task"]], stored["kwargs"]
+    place = stored["request"].get("kato")
+    if waiting.result:
+        return str(task.own(rt, call, place, waiting.result)) if place else waiting.result
+    sought = task.look_again(rt, call, task_id, stored)
+    if sought.answer is None and place and place["lane"] != sought.place["lane"]:
+        raise_errors(patiently(rt.store, [Unpark(place["lane"], waiting.session, waiting.event_id, task_id)]))
+    answer: str | None = sought.answer
+    return answer
+
+
+def finish(task_id: str, stored: Mapping[str, Any], answer: str) -> None:
+    """End a task with this answer, as a worker would. Raises one of ``PASSING`` while that cannot be told.
+
+    Celery's tracer marks a step as failed whose next one cannot be sent, though its event is in KATO. So an answer
+    that is no error is traced by one that raises, and what passes is left for another time.
+    """
+    outer = getattr(_answers, "current", None)
+    _answers.current = (task_id, answer)
+    try:
+        try:
+            traced = _traced(task_id, stored, strict=not is_error(answer))
+        except PASSING:
+            raise
+        except Exception as exc:
+            say(log, logging.WARNING, "task.next_refused", id=task_id, error=exc)
+            traced = _traced(task_id, stored, strict=False)
+    finally:
+        _answers.current = outer
+    failed = traced.info is not None and traced.info.state == "FAILURE"
+    try:
+        with home().events.default_dispatcher(hostname=stored["request"].get("hostname")) as events:
+            if failed:
+                events.send("task-failed", uuid=task_id, exception=repr(traced.info.retval), traceback="")
+            else:
+                events.send("task-succeeded", uuid=task_id, result=traced.retstr, runtime=traced.runtime)
+    except Exception as exc:
+        # Only Flower misses something: the result is stored, links and chords went out.
+        say(log, logging.WARNING, "task.event_unsent", id=task_id, error=exc)

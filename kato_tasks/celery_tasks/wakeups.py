@@ -1,0 +1,125 @@
+"""Wake-ups: at most one outstanding per shard; losing, repeating or reordering them is harmless."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kato_tasks.bootstrap.runtime import WAKE_SECONDS, Runtime
+from kato_tasks.celery_tasks.app.home import home
+from kato_tasks.celery_tasks.app.queueing import CONTROL_QUEUE
+from kato_tasks.domain.ids import queue_of
+from kato_tasks.errors import StoreUnavailable
+from kato_tasks.telemetry.log_events import say
+
+log = logging.getLogger(__name__)
+DRAIN = "kato_tasks.drain"
+DRAIN_OVERDUE = "kato_tasks.drain_overdue"
+OPTIONS: Any = {"ignore_result": True, "expiration": WAKE_SECONDS}
+"""No `expires`: that is the sender's clock against the worker's, and one that is ahead would discard every wake-up.
+`expiration` is RabbitMQ's own clock. On Redis the mark bounds them: one a minute for a shard that nobody serves."""
+
+
+def wake(rt: Runtime, partitions: Iterable[int]) -> None:
+    """Send a wake-up to each of the partitions' shards that has none outstanding.
+
+    A broker that is away does not raise: the sweep finds what is due.
+    """
+    send_wakeups(rt.marks_set(partitions))
+
+
+def send_wakeups(shards: Iterable[int]) -> None:
+    """Send a wake-up to each of these shards, whose marks are set. A broker that is away does not raise."""
+    for shard in shards:
+        try:
+            home().send_task(DRAIN, (shard,), queue=queue_of(shard), **OPTIONS)
+        except Exception as exc:
+            # OperationalError as a rule, but kombu also lets other errors of a dead connection through.
+            say(log, logging.WARNING, "wakeup.unsent", shard=shard, error=exc)
+            return
+
+
+class _Alarm:
+    """Wake-ups that are to be sent a moment from now, by one thread that ends with the last of them.
+
+    It may forget: what it loses in a process that ends, or by a clock that is off, the sweep finds a second later.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: dict[int, float] = {}
+        self._rings = False
+
+    def set(self, rt: Runtime, due_ms: Mapping[int, int]) -> None:
+        with self._lock:
+            for partition, due in due_ms.items():
+                self._due[partition] = min(due / 1000 + _AFTER_SECONDS, self._due.get(partition, math.inf))
+            if self._rings:
+                return
+            self._rings = True
+        threading.Thread(target=self._ring, args=(rt,), name="kato-alarm", daemon=True).start()
+
+    def _ring(self, rt: Runtime) -> None:
+        while True:
+            with self._lock:
+                now = time.time()
+                ready = [partition for partition, due in self._due.items() if due <= now]
+                for partition in ready:
+                    del self._due[partition]
+                if not ready and not self._due:
+                    self._rings = False
+                    return
+                pause = min(self._due.values(), default=now) - now
+            if ready:
+                try:
+                    wake(rt, ready)
+                except StoreUnavailable as exc:
+                    say(log, logging.WARNING, "wakeup.unsent", error=exc)
+            elif pause > 0:
+                time.sleep(min(pause, _PAUSE_SECONDS))
+
+
+_AFTER_SECONDS = 0.01
+"""A wake-up that comes before its lane is due finds nothing to do."""
+_PAUSE_SECONDS = 0.05
+"""Another lane may be due sooner than the one that the thread sleeps for."""
+_alarm = _Alarm()
+
+
+def _after_fork() -> None:
+    global _alarm
+    _alarm = _Alarm()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def wake_soon(rt: Runtime, due_ms: Mapping[int, int]) -> None:
+    """Wake each of the partitions when it is due (ms by the store's clock), which is within the sweep's second."""
+    _alarm.set(rt, due_ms)
+
+
+def overtake(rt: Runtime, shards: Iterable[int]) -> None:
+    """Send a wake-up of these shards past their own queues, through the control queue, unless one is on its way.
+
+    For queues with a backlog: each of its tasks takes a lane of its own, and a wake-up behind them waits for all.
+    """
+    shards = rt.overdue_marks_set(shards)
+    if not shards:
+        return
+    try:
+        home().send_task(DRAIN_OVERDUE, (shards,), queue=CONTROL_QUEUE, **OPTIONS)
+    except Exception as exc:
+        # As in wake: the next round tries again.
+        say(log, logging.WARNING, "wakeup.unsent", shard=shards, error=exc)
+
+
+def waiting_messages(shard: int) -> int:
+    """How many messages wait in a shard's queue (not counting what a worker holds); raises when the broker is away."""
+    with home().pool.acquire(block=True, timeout=5) as connection, connection.channel() as channel:
+        return int(channel.queue_declare(queue_of(shard), passive=True).message_count)

@@ -1,0 +1,84 @@
+"""Asks KATO at a worker's start whether it takes the session config, and says in the worker's log that it does not."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from kato_tasks.bootstrap import Runtime, runtime
+from kato_tasks.engine.drain.kato_answers import address
+from kato_tasks.errors import KatoTasksError
+from kato_tasks.ports.effects import Step
+from kato_tasks.ports.kato import KatoRequest, KatoTransport
+from kato_tasks.telemetry.log_events import say
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+LOOK_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
+
+
+class ConfigWatch:
+    """A thread of the worker's parent process. A worker starts without KATO: it is asked when it is there."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._told: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._run, name="kato-config-watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """It looks no more (this is called from a signal handler: no waiting)."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        wait = 0.0
+        while not self._stop.wait(wait):
+            wait = LOOK_SECONDS
+            try:
+                rt = runtime()
+                if not rt.settings.kato_session_config:
+                    return
+                for url in rt.settings.kato_instances:
+                    self.look(rt, url)
+            except Exception as exc:
+                # Whatever it was: a thread that ended here would leave the log silent.
+                say(log, logging.WARNING, "session_config.unasked", error=exc)
+
+    def look(self, rt: Runtime, url: str) -> None:
+        """Learn what KATO said, or ask it if nobody has; a sentence that is new is logged."""
+        why = rt.check.verdict(url)
+        if why is None and rt.check.may_ask(url):
+            try:
+                why = carried_out(rt.kato, rt.check.asked(url))
+            except KatoTasksError:
+                return  # KATO does not answer, which others say
+        if why is None:
+            return
+        before, self._told[url] = self._told.get(url, ""), why
+        if why and why != before:
+            say(log, logging.ERROR, "session_config.not_taken", url=address(url), mend=why)
+        elif before and not why:
+            say(log, logging.INFO, "session_config.taken", url=address(url))
+
+
+def carried_out(transport: KatoTransport, step: Step[T]) -> T:
+    """The value of a step that asks KATO alone, one request after another; raises what it raises."""
+    value: Any = None
+    error: Exception | None = None
+    while True:
+        try:
+            effect = step.throw(error) if error is not None else step.send(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        error = None
+        assert isinstance(effect, KatoRequest)
+        try:
+            value = transport.send(replace(effect, timeout_seconds=ANSWER_SECONDS))
+        except KatoTasksError as exc:
+            error = exc

@@ -1,0 +1,85 @@
+"""What Flower's pages show of kato_tasks: arguments in the table of tasks, and the events that wait beside the queues.
+
+Flower imports this with the app's other modules, after it has read its own options. In a process that is not Flower it
+does nothing that anybody sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from kato_tasks.api.status import read_counts
+from kato_tasks.bootstrap import runtime
+from kato_tasks.errors import KatoTasksError
+from kato_tasks.telemetry.log_events import say
+
+log = logging.getLogger(__name__)
+TASKS_COLUMNS = "name,state,kwargs,received,runtime,uuid,worker"
+"""The arguments tell a task's session, so they stand before the ids that nobody reads."""
+WAITING_ROW = "Events that wait in sessions' logs, not in queues (kato-tasks status says more)"
+UNKNOWN_ROW = "Events that wait in sessions' logs: unknown, because the store does not answer"
+
+
+class _BrokerAndLog:
+    """A broker as Flower asks it for its queues; before them stands what waits in the event log."""
+
+    def __init__(self, broker: Any) -> None:
+        self._broker = broker
+
+    async def queues(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        row = await asyncio.get_running_loop().run_in_executor(None, _waiting_row)
+        try:
+            return [row, *(await self._broker.queues(names) or ())]
+        except Exception as exc:
+            # Flower would show nothing then, and what waits in the log does not depend on the broker.
+            say(log, logging.WARNING, "flower.queues_unknown", error=exc)
+            return [row]
+
+
+def _waiting_row() -> dict[str, Any]:
+    try:
+        return {"name": WAITING_ROW, "messages": read_counts(runtime()).backlog}
+    except KatoTasksError as exc:
+        say(log, logging.WARNING, "flower.backlog_unknown", error=exc)
+        return {"name": UNKNOWN_ROW}
+
+
+def prepare_flower() -> None:
+    """Set Flower's columns, unless it was given others, and have its broker page show what waits.
+
+    It depends on names inside Flower, so a Flower that has changed them is left as it is.
+    """
+    options, broker = sys.modules.get("flower.options"), sys.modules.get("flower.views.broker")
+    if options is None or broker is None:
+        return
+    try:
+        _set_columns(options.default_options)
+        _show_the_log(broker.BrokerView)
+    except AttributeError as exc:
+        say(log, logging.WARNING, "flower.unknown", error=exc, meaning="its pages are shown as Flower has them")
+
+
+def _set_columns(options: Any) -> None:
+    # Tornado has no public name for an option's default.
+    (default,) = (one.default for one in options._options.values() if one.name == "tasks_columns")  # noqa: SLF001
+    if options.tasks_columns == default:
+        options.tasks_columns = TASKS_COLUMNS
+
+
+def _show_the_log(view: Any) -> None:
+    get_broker = view.get_broker
+    if getattr(get_broker, "shows_the_log", False):
+        return
+
+    def get_broker_and_log(self: Any) -> _BrokerAndLog:
+        return _BrokerAndLog(get_broker(self))
+
+    get_broker_and_log.shows_the_log = True  # type: ignore[attr-defined]
+    view.get_broker = get_broker_and_log
+
+
+prepare_flower()

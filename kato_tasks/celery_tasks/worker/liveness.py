@@ -1,0 +1,107 @@
+"""Whether workers and beat do what they are there for, asked from outside: what a health check looks at.
+
+Worker: the next messages of the lanes' queues are taken. One can stop consuming and still answer pings (seen after a
+reset of a Redis broker). Only a Redis broker shows which message is next; of RabbitMQ, which feeds whoever is
+subscribed, this asks whether each queue with messages has a consumer. While KATO is down all is well here: a wake-up is
+taken then, and its lanes wait in the store.
+
+Beat: the sweep, which it sends every 5 s, was sent lately, by whichever of several beats has the lock.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import redis
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from kato_tasks.adapters.redis.keys import BEAT_SIGNS
+from kato_tasks.celery_tasks.app.home import home_app, installed
+from kato_tasks.celery_tasks.app.queueing import queues
+from kato_tasks.settings import settings
+
+NextMessages = dict[str, bytes]
+TIMEOUT_SECONDS = 3
+
+
+def worker_problem(within: float) -> str | None:
+    """What is wrong with the workers in one sentence, watched for up to ``within`` seconds; None when all is well."""
+    lanes = [queue for queue in queues(settings().shards) if queue.name.startswith("kato.lane.")]
+    try:
+        stuck = _without_consumer(lanes) if urlsplit(_broker()).scheme.startswith("amqp") else _untouched(lanes, within)
+    except (redis.RedisError, OSError, OperationalError) as exc:
+        return f"cannot ask the broker: {exc}"
+    return f"messages wait and nobody takes them: {', '.join(stuck)}" if stuck else None
+
+
+def beat_problem(within: float) -> str | None:
+    """What is wrong with beat in one sentence: it sent no sweep in the last ``within`` seconds; None when it did."""
+    try:
+        with _client(settings().store_url) as store:
+            sent = _given_sign(store) if installed() else _sent_by_redbeat(store)
+    except (redis.RedisError, OSError) as exc:
+        return f"cannot ask the store: {exc}"
+    if sent is None:
+        return "beat has sent nothing yet; start it with: celery -A kato_tasks beat"
+    ago = (datetime.now(UTC) - sent).total_seconds()
+    if ago > within:
+        return f"beat sent its last task {ago:.0f} s ago; is it running, and does it reach the store?"
+    return None
+
+
+def _sent_by_redbeat(store: redis.Redis) -> datetime | None:
+    """When our own beat last sent the sweep. It writes this down though the broker may be away."""
+    from redbeat import RedBeatSchedulerEntry
+
+    meta = store.hget(f"{home_app().conf.redbeat_key_prefix}kato-sweep", "meta")
+    sent = None if meta is None else RedBeatSchedulerEntry.decode_meta(meta)["last_run_at"]
+    return None if sent is None else sent.astimezone(UTC)
+
+
+def _given_sign(store: redis.Redis) -> datetime | None:
+    """When a host's beat, whose scheduler is its own, last published the sweep."""
+    last = store.zrange(f"{BEAT_SIGNS}seen", -1, -1, withscores=True)
+    return datetime.fromtimestamp(float(last[0][1]) / 1000, UTC) if last else None
+
+
+def _broker() -> str:
+    return str(home_app().conf.broker_read_url)
+
+
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+
+
+def _untouched(lanes: list[Queue], within: float) -> list[str]:
+    """Return the queues with messages if none of their next messages went away within ``within`` seconds.
+
+    One that goes is enough: with more queues than processes some wait while others are served.
+    """
+    with _client(_broker()) as broker:
+
+        def next_messages() -> NextMessages:
+            pipe = broker.pipeline(transaction=False)
+            for queue in lanes:
+                pipe.lindex(queue.name, -1)
+            return {queue.name: head for queue, head in zip(lanes, pipe.execute(), strict=True) if head}
+
+        before = next_messages()
+        deadline = time.monotonic() + within
+        while before:
+            now = next_messages()
+            if any(now.get(name) != head for name, head in before.items()):
+                return []
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.1)
+    return list(before)
+
+
+def _without_consumer(lanes: list[Queue]) -> list[str]:
+    """Return the queues that hold messages and have no consumer."""
+    with home_app().connection_for_read() as connection, connection.channel() as channel:
+        counts = {queue.name: queue(channel).queue_declare(passive=True) for queue in lanes}
+    return [name for name, count in counts.items() if count.message_count and not count.consumer_count]

@@ -1,0 +1,50 @@
+"""Says at a worker's start that it serves only some of the queues, which somebody else must then serve."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from celery.signals import worker_ready
+
+from kato_tasks.celery_tasks.app.queueing import CONTROL_QUEUE, serves_lanes
+from kato_tasks.domain.ids import queue_of
+from kato_tasks.settings import settings
+from kato_tasks.telemetry.log_events import say
+
+log = logging.getLogger(__name__)
+
+
+def unserved(consumed: Collection[str], shards: int) -> list[str]:
+    """The queues that must be served and are not among those ``consumed``, runs of shards as one word."""
+    missing = [shard for shard in range(shards) if queue_of(shard) not in consumed]
+    return [*_runs(missing), *([] if CONTROL_QUEUE in consumed else [CONTROL_QUEUE])]
+
+
+def _runs(shards: Iterable[int]) -> list[str]:
+    runs: list[list[int]] = []
+    for shard in shards:
+        if runs and shard == runs[-1][-1] + 1:
+            runs[-1].append(shard)
+        else:
+            runs.append([shard])
+    return [queue_of(run[0]) if len(run) == 1 else f"{queue_of(run[0])}..{run[-1]:02}" for run in runs]
+
+
+@worker_ready.connect(weak=False)
+def say_which_shards_are_served(sender: Any, **_: Any) -> None:
+    """One line, where ``-Q`` or ``-X`` leaves something out. Of a worker that serves no queue of ours, none."""
+    if not serves_lanes(sender.app):
+        return
+    consumed = sender.app.amqp.queues.consume_from
+    others = unserved(consumed, settings().shards)
+    if others:
+        say(
+            log,
+            logging.WARNING,
+            "worker.serves",
+            queues=",".join(sorted(consumed)),
+            not_served=",".join(others),
+            meaning="another worker must serve these, or their events wait",
+        )

@@ -1,0 +1,154 @@
+"""Gives the signs of life (``signs``) in workers and in beat, from a thread that nothing else waits for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from typing import Any
+
+from celery.signals import (
+    after_task_publish,
+    beat_embedded_init,
+    beat_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
+
+from kato_tasks.api import signs
+from kato_tasks.bootstrap import runtime
+from kato_tasks.celery_tasks.app.queueing import serves_lanes
+from kato_tasks.errors import KatoTasksError
+from kato_tasks.telemetry.log_events import say
+from kato_tasks.version import __version__
+
+log = logging.getLogger(__name__)
+BEATS_TASK = "kato_tasks.sweep"
+
+
+class WorkerSigns:
+    """A thread of the worker's parent process."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self._started_ms = 0
+        self._stopping = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kato-signs", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stopping(self) -> None:
+        """It takes no new messages (this is called from a signal handler: no waiting)."""
+        self._stopping = True
+
+    def stop(self) -> None:
+        """Take the sign back. A store that is away keeps it until it is forgotten."""
+        self._stop.set()
+        self._thread.join(5)
+        try:
+            signs.worker_ends(runtime().store, self.about())
+        except KatoTasksError as exc:
+            say(log, logging.DEBUG, "sign.not_given", error=exc)
+
+    def about(self) -> signs.AboutWorker:
+        """What this worker is now: its queues and its size may be changed while it runs."""
+        worker = self._consumer.controller
+        pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
+        kind = pool.rpartition(".")[2].partition(":")[0]
+        return signs.AboutWorker(
+            name=str(self._consumer.hostname),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            pool="threads" if kind == "thread" else kind,
+            concurrency=1 if kind == "solo" else int(worker.concurrency or 0),
+            queues=sorted(str(name) for name in list(self._consumer.app.amqp.queues.consume_from)),
+            version=__version__,
+            started_ms=self._started_ms,
+            stopping=self._stopping,
+        )
+
+    def _run(self) -> None:
+        wait = 0.0
+        while not self._stop.wait(wait):
+            wait = signs.EVERY_SECONDS
+            try:
+                rt = runtime()
+                self._started_ms = self._started_ms or rt.now_ms()
+                signs.worker_lives(rt.store, self.about())
+            except KatoTasksError as exc:
+                say(log, logging.DEBUG, "sign.not_given", error=exc)  # others say that the store is away
+            except Exception:
+                say(log, logging.ERROR, "sign.not_given", exc_info=True)
+
+
+class BeatSigns:
+    """A thread of beat's process: beat publishes on time though the store may be away or hang."""
+
+    def __init__(self) -> None:
+        self._published = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def published(self) -> None:
+        """Beat has published."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="kato-beat-signs", daemon=True)
+            self._thread.start()
+        self._published.set()
+
+    def _run(self) -> None:
+        while True:
+            self._published.wait()
+            self._published.clear()
+            try:
+                signs.beat_published(runtime().store, __version__)
+            except KatoTasksError as exc:
+                say(log, logging.DEBUG, "sign.not_given", error=exc)
+            except Exception:
+                say(log, logging.ERROR, "sign.not_given", exc_info=True)
+
+
+_worker: list[WorkerSigns] = []
+_beat = BeatSigns()
+
+
+@worker_ready.connect(weak=False)
+def begin_signs(sender: Any, **_: Any) -> None:
+    """From now on the worker says that it lives. A worker that begins again after a lost broker goes on.
+
+    A host's worker that takes no messages of ours gives no sign: nothing of ours depends on it.
+    """
+    if _worker or not serves_lanes(sender.app):
+        return
+    given = WorkerSigns(sender)
+    _worker.append(given)
+    given.start()
+
+
+@worker_shutting_down.connect(weak=False)
+def say_that_it_stops(**_: Any) -> None:
+    """A worker that finishes what it has is not one that serves its queues."""
+    for given in _worker:
+        given.stopping()
+
+
+@worker_shutdown.connect(weak=False)
+def take_the_sign_back(**_: Any) -> None:
+    """A worker that stopped well is not missed."""
+    while _worker:
+        _worker.pop().stop()
+
+
+@beat_init.connect(weak=False)
+@beat_embedded_init.connect(weak=False)
+def watch_beat(**_: Any) -> None:
+    """In beat's process alone: whoever else publishes a sweep is no beat."""
+    after_task_publish.connect(note_that_beat_published, sender=BEATS_TASK, weak=False)
+
+
+def note_that_beat_published(**_: Any) -> None:
+    """Called by Celery right after beat sent our sweep, whichever scheduler it has."""
+    _beat.published()

@@ -1,0 +1,1 @@
+"""The embedded stack: real processes on this machine, started, watched and stopped together."""

@@ -1,0 +1,111 @@
+"""What an answer means: whether it speaks of an event, of KATO, or of what stands before KATO. Pure.
+
+Measured on KATO 3.10.1: what KATO refuses it refuses in one form, ``{"detail": …}``; a session that is gone as
+``{"error": {"code": "SESSION_NOT_FOUND", …}}`` or, where the session itself is asked for, as ``{"detail": …}``; and its
+server answers 503 at its connection limit before KATO sees anything. Everything else comes from a proxy, a gateway, a
+firewall, or another program.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from kato_tasks.ports.kato import KatoReply
+
+Meaning = Literal["answer", "gone", "refused", "busy", "unknown", "gateway", "misdirected"]
+"""An answer of KATO's (to be read yet); 404 of KATO's; refused by KATO; never applied, says KATO's server; anything
+may have happened (its fault or the event's); the same, and a gateway said so; never let through by a gateway."""
+
+NEVER_PASSED_ON = frozenset(
+    {*range(300, 400), *range(400, 408), *range(410, 425), 425, 426, 428, 431, 451},
+)
+"""Refused before it reached KATO. Not among them: 408, 409, 429, 499 and 5xx, which some gateways answer afterwards."""
+
+
+def meaning(reply: KatoReply) -> Meaning:
+    """What a reply is, by its status and form alone; a 200 is looked into by whoever asked."""
+    status = reply.status
+    if status == 200:
+        return "answer"
+    if status == 404 and _is_gone(reply):
+        return "gone"
+    if status in (400, 413, 422) and "detail" in _only_member(reply):
+        return "refused"
+    if status == 503 and _is_connection_limit(reply):
+        return "busy"
+    if status in NEVER_PASSED_ON:
+        return "misdirected"
+    if status >= 500 and status != 503:
+        return "unknown"
+    return "gateway"
+
+
+def is_katos_500(reply: KatoReply) -> bool:
+    """Whether KATO itself failed in the middle of the call, and not something that waited for it in vain."""
+    return reply.status == 500 and reply.body == b"Internal Server Error"
+
+
+def counts_as_failure(reply: KatoReply) -> bool:
+    """Whether an answer says that its KATO instance cannot be used now: it fails, or something else stands there."""
+    if reply.status == 200:
+        # Every answer of KATO's is a JSON object.
+        return reply.body[:64].lstrip()[:1] != b"{"
+    return meaning(reply) not in ("gone", "refused")
+
+
+def _is_gone(reply: KatoReply) -> bool:
+    member = _only_member(reply)
+    error = member.get("error")
+    if isinstance(error, dict):
+        return bool(error.get("code") == "SESSION_NOT_FOUND")
+    # "Not Found" alone is a path that KATO's server has no route for: another program, or KATO_URLS names a wrong path.
+    return bool(member.get("detail", "Not Found") != "Not Found")
+
+
+def _is_connection_limit(reply: KatoReply) -> bool:
+    """KATO's server, uvicorn, at KATO_LIMIT_CONCURRENCY; a gateway that passes it on takes ``connection`` out."""
+    if reply.server.lower() != "uvicorn" or reply.connection.lower() != "close":
+        return False
+    return reply.body == b"Service Unavailable" and reply.content_type.lower().startswith("text/plain")
+
+
+def _only_member(reply: KatoReply) -> dict[str, Any]:
+    """The JSON object of an error if it has one member, else {}: gateways' problem documents have more."""
+    try:
+        found = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) and len(found) == 1 else {}
+
+
+def address(url: str) -> str:
+    """An address without user, password and query: what may stand in a log."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" if host else parts.path
+
+
+def remedy(url: str, reply: KatoReply) -> str:
+    """One sentence for whoever runs this: what stands in the way to KATO, and what to mend. No secrets."""
+    status = reply.status
+    at = f"{address(url)} answers {status}"
+    if 300 <= status < 400:
+        to = address(reply.location) if reply.location else "another address"
+        return f"{at}: KATO_TASKS_KATO_URLS redirects to {to}; name KATO's own address there"
+    advice = {
+        200: "that is no answer of KATO's (a maintenance page, or another program); mend the gateway or "
+        "KATO_TASKS_KATO_URLS",
+        400: "that is not KATO's form of a refusal; something before KATO refuses the request",
+        401: "set KATO_TASKS_KATO_TOKEN or KATO_TASKS_KATO_HEADERS",
+        403: "something before KATO forbids the call; mend its rules, KATO_TASKS_KATO_TOKEN or KATO_TASKS_KATO_HEADERS",
+        404: "that is not KATO's; check the host and the path in KATO_TASKS_KATO_URLS",
+        405: "something before KATO does not let this method through; check the path in KATO_TASKS_KATO_URLS",
+        407: "a proxy before KATO asks for credentials",
+        413: "something before KATO limits the size of a request; raise its limit above KATO_TASKS_BATCH_BYTES and "
+        "KATO_TASKS_MAX_EVENT_BYTES, or lower those",
+        414: "something before KATO limits the length of an address; raise its limit",
+        431: "something before KATO limits the size of headers; raise its limit, or shorten KATO_TASKS_KATO_HEADERS",
+    }
+    return f"{at}: {advice.get(status, 'that is no answer of KATO; something stands before it')}"

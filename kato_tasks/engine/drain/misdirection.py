@@ -1,0 +1,89 @@
+"""Says once, when it begins, that what answers at an address is not KATO, and once that KATO answers there again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+
+from kato_tasks.engine.drain.kato_answers import address, remedy
+from kato_tasks.ports.kato import KatoReply
+from kato_tasks.telemetry.log_events import say
+
+log = logging.getLogger(__name__)
+FORGET_SECONDS = 300.0
+"""A wrong answer after so long without one is told anew."""
+AGAIN_SECONDS = 30.0
+"""Where right and wrong answers alternate, one line for each status in this time."""
+
+
+@dataclass(slots=True)
+class _Episode:
+    began: float
+    last: float
+    told: str = ""
+    statuses: set[int] = field(default_factory=set)
+    routes: set[str] = field(default_factory=set)
+
+
+class Misdirections:
+    """What this process has seen of answers that are not KATO's. Thread-safe.
+
+    A gateway may treat routes differently, so an episode ends when KATO has answered on each route that it began with.
+    """
+
+    def __init__(self) -> None:
+        self._episodes: dict[str, _Episode] = {}
+        self._told_at: dict[tuple[str, int], float] = {}
+        self._lock = threading.Lock()
+
+    def began(self, url: str, route: str, reply: KatoReply) -> str:
+        """A wrong answer: returns the sentence that says what to mend, and logs it if that is new."""
+        told, now = f"{route}: {remedy(url, reply)}", time.monotonic()
+        with self._lock:
+            episode = self._episodes.get(url)
+            if episode is None or now - episode.last > FORGET_SECONDS:
+                episode = self._episodes[url] = _Episode(now, now)
+            episode.last, episode.told = now, told
+            episode.routes.add(route)
+            key = url, reply.status
+            new = reply.status not in episode.statuses and now - self._told_at.get(key, -AGAIN_SECONDS) >= AGAIN_SECONDS
+            if new:
+                episode.statuses.add(reply.status)
+                self._told_at[key] = now
+        if new:
+            say(log, logging.ERROR, "kato.misdirected", url=address(url), status=reply.status, mend=told)
+        return told
+
+    def ended(self, url: str, route: str) -> None:
+        """KATO itself answered."""
+        if url not in self._episodes:
+            return
+        with self._lock:
+            episode = self._episodes.get(url)
+            if episode is None:
+                return
+            episode.routes.discard(route)
+            if episode.routes:
+                return
+            del self._episodes[url]
+        if not episode.statuses:
+            return
+        lasted = f"{time.monotonic() - episode.began:.1f}s"
+        say(log, logging.INFO, "kato.found", url=address(url), lasted=lasted)
+
+    def forget(self) -> None:
+        """Begin anew: a child of a fork has seen nothing, and another thread of its parent's may hold the lock."""
+        self._episodes, self._told_at, self._lock = {}, {}, threading.Lock()
+
+    def told(self, url: str) -> str:
+        """What was said of this address, while it lasts; else ''."""
+        episode = self._episodes.get(url)
+        return episode.told if episode is not None else ""
+
+
+MISDIRECTIONS = Misdirections()
+"""This process's."""
+os.register_at_fork(after_in_child=MISDIRECTIONS.forget)

@@ -1,0 +1,1 @@
+"""Running drains: leases, the driver that overlaps calls, the circuit breaker, and the loop of a wake-up."""

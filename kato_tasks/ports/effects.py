@@ -1,0 +1,34 @@
+"""What the engine asks of the world, as plain values.
+
+The engine is written as generators that yield these values and are sent the answers (or have the errors
+thrown in), so it has no input or output of its own: a driver may run one lane alone or hundreds side by
+side, put all pending store operations into one round trip and overlap the calls to KATO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Effect(Generic[T]):
+    """Something to be done outside; ``T`` is its answer."""
+
+
+Step = Generator[Effect[Any], Any, T]
+
+
+def ask(effect: Effect[T]) -> Step[T]:
+    """Yield an effect, return its answer: ``yield from`` with a type."""
+    return cast(T, (yield effect))
+
+
+@dataclass(frozen=True, slots=True)
+class Together(Effect[list[Any]]):
+    """Several store operations in one round trip; fails as a whole when one fails."""
+
+    operations: tuple[Effect[Any], ...]

@@ -1,0 +1,8 @@
+"""The settings of a process: where they come from, what each may say, and the one frozen object that holds them."""
+
+from __future__ import annotations
+
+from kato_tasks.settings.checks import hidden, hide_secrets
+from kato_tasks.settings.model import Settings, settings, use
+
+__all__ = ["Settings", "hidden", "hide_secrets", "settings", "use"]
