@@ -6,16 +6,16 @@ For each slot of the card, in its order, the encoder is told where its value com
 * a function of the operation and the Retention;
 * nothing: then it is the operation's field of the slot's name.
 
-A slot that nothing fills, a source that fills no slot, and a path to a field that does not exist are a SlotError when
-this is compiled, which is when the module of the operations is imported. The list is built by generated code, as
-dataclasses build their methods, so that names cost nothing when a call is encoded.
+A slot that nothing fills, a source that fills no slot, and a path to a field that does not exist or is neither text nor
+a number are a SlotError when this is compiled, which is when the modules of the operations are imported. The list is
+built by generated code, as dataclasses build their methods, so that names cost nothing when a call is encoded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from kato_tasks.adapters.redis.calls import Decode, ScriptCall
 from kato_tasks.adapters.redis.cards import Card, Rows, SlotError
@@ -69,7 +69,7 @@ class _Encoder:
             several = self._sources.pop(kind.name, None)
             if not isinstance(several, Each):
                 raise SlotError(f"{self._card.script}.lua has rows of {kind.name}, which {self._name} does not fill")
-            rows.append(f"    rows_of_{kind.name} = {self._value(kind.name, several.source)}\n")
+            rows.append(f"    rows_of_{kind.name} = {self._source(kind.name, several.source)}\n")
             extends.append(self._extend(kind, several))
             if self._card.counted:
                 arguments.append(f"len(rows_of_{kind.name})")
@@ -96,15 +96,26 @@ class _Encoder:
         return self._operation.__name__
 
     def _value(self, slot: str, source: str | Fill | Each) -> str:
+        """The code of what fills a slot."""
         if isinstance(source, Each):
             raise SlotError(f"{self._name} fills `{slot}` with rows, but in {self._card.script}.lua it is one value")
         if isinstance(source, str):
-            root, path = ("keep", source[5:]) if source.startswith("keep.") else ("op", source)
-            self._check_path(slot, self._roots[root], path)
+            root, path = self._rooted(source)
+            self._check_sent(slot, source, self._check_path(slot, self._roots[root], path))
+        return self._source(slot, source)
+
+    def _source(self, name: str, source: str | Fill) -> str:
+        """The code of a source."""
+        if isinstance(source, str):
+            root, path = self._rooted(source)
+            self._check_path(name, self._roots[root], path)
             return f"{root}.{path}"
-        name = f"{slot}_of"
-        self._globals[name] = source
-        return f"{name}(op, keep)"
+        self._globals[f"{name}_of"] = source
+        return f"{name}_of(op, keep)"
+
+    @staticmethod
+    def _rooted(source: str) -> tuple[str, str]:
+        return ("keep", source[5:]) if source.startswith("keep.") else ("op", source)
 
     def _check_path(self, slot: str, root: Any, path: str) -> Any:
         """The type at the end of the path."""
@@ -121,6 +132,14 @@ class _Encoder:
             # X | None: the path is followed as if it were there.
             at = next((one for one in get_args(at) if is_dataclass(one)), at)
         return at
+
+    def _check_sent(self, slot: str, path: str, kind: Any) -> None:
+        """Whether values of this type can be sent as they are: Redis is given text and numbers."""
+        if kind not in (str, int) and get_origin(kind) is not Literal:
+            raise SlotError(
+                f"{self._card.script}.lua has the slot `{slot}`, which {self._name} cannot fill with `{path}`: "
+                "it is neither text nor a whole number"
+            )
 
     def _extend(self, kind: Rows, several: Each) -> str:
         """The code that appends the rows of one kind."""
@@ -147,7 +166,7 @@ class _Encoder:
         return f"    for {', '.join(several.names)} in rows_of_{kind.name}: extend(({', '.join(values)}))\n"
 
     def _check_rows(self, kind: Rows, several: Each) -> None:
-        """Whether the operation's rows have as many values as there are names for them, and those the fields named."""
+        """Whether a row of the operation has the values that are named, and these the fields that are sent."""
         if not isinstance(several.source, str) or len(several.names) == 1:
             return
         (row,) = get_args(get_type_hints(self._operation)[several.source])[:1]
@@ -158,7 +177,7 @@ class _Encoder:
                 f"for each of {kind.name} of {self._card.script}.lua"
             )
         named = dict(zip(several.names, types, strict=True))
-        for slot, path in several.paths.items():
+        for slot in kind.slots:
+            path = several.paths.get(slot.name, slot.name)
             name, _, rest = path.partition(".")
-            if rest:
-                self._check_path(slot, named[name], rest)
+            self._check_sent(slot.name, path, self._check_path(slot.name, named[name], rest) if rest else named[name])

@@ -5,7 +5,7 @@
 --   wait_ms: number
 --   attempts
 --   unsent        calls never sent in a row
---   error         text, or ''
+--   error_text    what its last try met, or ''
 --   withdraw      call id of an intent that was certainly never sent, or ''
 --   halve         how many events the session's next call holds at most; 0: as many as ever
 --   rebuilds      how often in a row its KATO session could not be rebuilt; 0: as before
@@ -15,8 +15,8 @@
 local now = now_ms()
 if not holds(lane, token, lease_ms, now) then return { 0 } end
 local s = P .. 's:' .. session
-call('HSET', s, 'att', attempts, 'un', unsent, 'err', error)
-if error ~= '' then call('ZADD', P .. 'failing', 'NX', now, session) end
+call('HSET', s, 'att', attempts, 'un', unsent, 'err', error_text)
+if error_text ~= '' then call('ZADD', P .. 'failing', 'NX', now, session) end
 if attempts ~= '0' then call('HSETNX', s, 'ft', now) end
 call('HDEL', s, 'cr', 'pa')
 if rebuilds ~= '0' then call('HSET', s, 'rf', rebuilds) end

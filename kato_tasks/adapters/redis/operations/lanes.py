@@ -51,10 +51,6 @@ def _intent(op: ports.WriteIntent, _keep: Retention) -> str:
     return op.intent.dump()
 
 
-def _lender(op: ports.WriteIntent, _keep: Retention) -> str:
-    return op.lender if op.binding else ""
-
-
 def _lent_in(op: ports.WriteIntent, _keep: Retention) -> str:
     return op.binding.run if op.binding else ""
 
@@ -115,7 +111,6 @@ ENCODERS: dict[type, Encode] = {
         intent=_intent,
         binding=_binding,
         pattern="intent.pattern",
-        lender=_lender,
         lent_in=_lent_in,
     ),
     ports.Bind: call_of(
@@ -151,7 +146,7 @@ ENCODERS: dict[type, Encode] = {
         symbols=each("symbols", "position names"),
         letters=each("dead", "id letter"),
     ),
-    ports.Defer: call_of(ports.Defer, "defer", of_held, proceeded, **HELD, **NEXT, mode=_mode),
+    ports.Defer: call_of(ports.Defer, "defer", of_held, proceeded, **HELD, **NEXT, error_text="error", mode=_mode),
     ports.Park: call_of(ports.Park, "park", of_held, proceeded, **HELD, **NEXT, mode=_mode),
     # What a drain looks up, and what it writes down beside its steps.
     ports.ReadLog: command_of(
