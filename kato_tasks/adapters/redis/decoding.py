@@ -56,16 +56,40 @@ def work_of(raw: Any) -> ports.Work | None:
     """A piece of work; one that cannot be read says so, and only its own session is stopped by it."""
     if not raw:
         return None
-    lane, session, node, head, cursor, mark, binding, intent, attempts, unsent, creating, asked, now = raw[:13]
-    entries, keep_alive, first_failed, learned, rebuilds, until, before, gave_up = raw[13:21]
-    # The script's own account of a row that it could not read follows at the end.
-    unreadable = str(raw[21]) if len(raw) > 21 else ""
+    return unreadable_work(*raw) if len(raw) == 4 else readable_work(*raw)
+
+
+def readable_work(
+    lane: str,
+    session: str,
+    node: str,
+    head: int,
+    cur: int,
+    mark: int,
+    binding: str,
+    intent: str,
+    attempts: int,
+    unsent: int,
+    creating: str,
+    asked: str,
+    now: int,
+    entries: list[str],
+    keep_alive: int,
+    first_failed: int,
+    learned: int,
+    rebuilds: int,
+    till: int,
+    before: int,
+    gave_up: str,
+) -> ports.Work:
+    """What ``piece`` in _lib.lua returns: its parameters are the names there, in the same order; a test compares."""
     bound: Binding | None = None
     opened: Intent | None = None
     read: tuple[Logged, ...] = ()
+    unreadable = ""
     try:
         bound, opened = Binding.load(binding), Intent.load(intent)
-        read = tuple(Logged.parse(cursor + 1 + i, text) for i, text in enumerate(entries))
+        read = tuple(Logged.parse(cur + 1 + i, text) for i, text in enumerate(entries))
     except UnreadableRow as exc:
         unreadable = str(exc)
     return ports.Work(
@@ -73,7 +97,7 @@ def work_of(raw: Any) -> ports.Work | None:
         session=session,
         node=node,
         head=head,
-        cursor=cursor,
+        cursor=cur,
         mark=mark,
         binding=bound,
         intent=opened,
@@ -87,10 +111,31 @@ def work_of(raw: Any) -> ports.Work | None:
         first_failed_ms=first_failed,
         learned_ms=learned,
         rebuilds=rebuilds,
-        asked_until_ms=until,
+        asked_until_ms=till,
         asked_before=before,
         gave_up_in=gave_up,
         unreadable=unreadable,
+    )
+
+
+def unreadable_work(lane: str, session: str, now: int, why: str) -> ports.Work:
+    """What ``next_work`` in _lib.lua returns of a session whose rows it cannot read."""
+    return ports.Work(
+        lane=lane,
+        session=session,
+        node="",
+        head=0,
+        cursor=0,
+        mark=0,
+        binding=None,
+        intent=None,
+        attempts=0,
+        unsent=0,
+        create_lost=False,
+        asked="",
+        now_ms=now,
+        entries=(),
+        unreadable=why,
     )
 
 

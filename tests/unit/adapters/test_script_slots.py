@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import runpy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kato_tasks import ports
+from kato_tasks.adapters.redis import decoding
 from kato_tasks.adapters.redis.calls import ScriptCall
 from kato_tasks.adapters.redis.cards import PREFIX, Card, Rows, SlotError, read_card
 from kato_tasks.adapters.redis.encoding import Each, Encode, compile_encoder, each
@@ -130,7 +131,7 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> list[Declared]:
 
     monkeypatch.setattr(building, "compile_encoder", note)
     for table in (appending, lanes, waiting_tasks, looking):
-        runpy.run_path(str(Path(table.__file__)))
+        runpy.run_path(str(table.__file__))
     return found
 
 
@@ -287,6 +288,17 @@ def test_a_plain_write_is_a_command_a_key_and_the_words_behind_it() -> None:
     assert isinstance(call, ScriptCall)
     assert call.key.endswith(":stats")
     assert sent(ports.Count("lane", "rebuilt", 2)) == ({"command": "HINCRBY"}, {"words": [("rebuilt",), (2,)]})
+
+
+@pytest.mark.parametrize(
+    ("function", "decoder"), [("piece", decoding.readable_work), ("next_work", decoding.unreadable_work)]
+)
+def test_a_piece_of_work_is_taken_apart_by_the_names_by_which_the_script_made_it(
+    function: str, decoder: Callable[..., ports.Work]
+) -> None:
+    body = source_of("_lib").split(f"local function {function}(")[1].split("\nend\n")[0]
+    (returned,) = re.findall(r"return \{([^}]+)\}", body)
+    assert re.findall(r"[^\s,]+", returned) == list(inspect.signature(decoder).parameters)
 
 
 # --------------------------------------------------------------------------------------------- the card itself
