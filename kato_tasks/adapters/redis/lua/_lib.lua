@@ -1,4 +1,5 @@
--- Shared by every script of a lane's partition; put in front of each when it is loaded.
+-- Shared by every script; put in front of each when it is loaded, and behind it the names of the script's slots, as
+-- they stand on its calling card (adapters/redis/cards.py).
 -- KEYS[1] is the partition's prefix, kt:{pNNN}: . Its hash tag decides the Cluster slot, and every key
 -- that a script touches begins with it, so all of them are in that slot.
 --
