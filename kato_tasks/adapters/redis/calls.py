@@ -29,10 +29,6 @@ class ScriptCall:
         """How an error names it."""
         return self.script
 
-    def answer(self, raw: Any) -> Any:
-        """The operation's answer. Raises what the decoder raises."""
-        return self.decode(self.operation, raw)
-
 
 @dataclass(slots=True)
 class Command:
@@ -46,10 +42,6 @@ class Command:
     def name(self) -> str:
         """How an error names it."""
         return str(self.words[0])
-
-    def answer(self, raw: Any) -> Any:
-        """The operation's answer. Raises what the decoder raises."""
-        return self.decode(self.operation, raw)
 
 
 Call = ScriptCall | Command

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from kato_tasks.adapters.redis.calls import Decode, ScriptCall
@@ -52,6 +53,12 @@ def compile_encoder(
 ) -> Encode:
     """Return the function that makes a call of this operation. Raises SlotError as the module says."""
     return _Encoder(card, operation, retention, sources).compile(key, decode)
+
+
+@cache
+def _fields_of(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields; of anything else, none."""
+    return get_type_hints(kind) if is_dataclass(kind) else {}
 
 
 class _Encoder:
@@ -121,7 +128,7 @@ class _Encoder:
         """The type at the end of the path."""
         at = root
         for name in path.split("."):
-            fields = get_type_hints(at) if is_dataclass(at) else {}
+            fields = _fields_of(at)
             if name not in fields:
                 kind = getattr(at, "__name__", str(at))
                 raise SlotError(
@@ -169,7 +176,7 @@ class _Encoder:
         """Whether a row of the operation has the values that are named, and these the fields that are sent."""
         if not isinstance(several.source, str) or len(several.names) == 1:
             return
-        (row,) = get_args(get_type_hints(self._operation)[several.source])[:1]
+        (row,) = get_args(_fields_of(self._operation)[several.source])[:1]
         types = get_args(row)
         if len(types) != len(several.names):
             raise SlotError(

@@ -241,7 +241,7 @@ def answer_of(call: Call, raw: Any) -> Any:
             return StoreUnavailable(f"Redis cannot serve {name} now: {raw}")
         return StoreFailed(f"Redis refused {name}: {raw}")
     try:
-        return call.answer(raw)
+        return call.decode(call.operation, raw)
     except KatoTasksError as exc:
         return exc
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as exc:
