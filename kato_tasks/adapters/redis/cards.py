@@ -12,9 +12,10 @@ with what the script returns:
     --   event_id, result    a row that is sent for each result, behind the single slots
     -- Returns …
 
-In the script each single slot is a local variable of its name. Rows are not copied: `results.first`, `results.last`
-and `results.step` say where they lie in ARGV. So `for at = results.first, results.last, results.step` goes through
-them, and `ARGV[at + results.event_id]` is a value of the row at `at`.
+In the script each single slot is a local variable of its name. Rows are not copied: `results_first`, `results_last`
+and `results_step` say where they lie in ARGV. So `for at = results_first, results_last, results_step` goes through
+them, and `ARGV[at + results_event_id]` is a value of the row at `at`. These are local variables as well and no table,
+for making a table in each call is what a small script would notice.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from dataclasses import dataclass
 
 PREFIX = "prefix"
 """The key of a script whose card names none."""
+PLACES = ("first", "last", "step")
+"""Where rows lie in ARGV."""
 _HEADING = re.compile(r"-- (?:(KEYS|ARGV)|each of ([a-z_]+)):$")
 _SLOTS = re.compile(r"--   (?! )((?:[a-z_]+(?:: number)?(?:, )?)+)(?:  .*)?$")
 _MORE_PROSE = re.compile(r"--    +\S")
@@ -48,6 +51,10 @@ class Rows:
 
     name: str
     slots: tuple[Slot, ...]
+
+    def in_lua(self) -> list[str]:
+        """The local variables of the script that say where the rows lie, then where each value lies in one."""
+        return [f"{self.name}_{part}" for part in (*PLACES, *(slot.name for slot in self.slots))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +89,9 @@ class Card:
         for number, rows in enumerate(self.rows, 1):
             step = len(rows.slots)
             last = f"{first} + {step} * ARGV[{single + number}] - 1" if self.counted else "#ARGV"
-            offsets = ", ".join(f"{slot.name} = {offset}" for offset, slot in enumerate(rows.slots))
-            yield f"local {rows.name} = {{ first = {first}, last = {last}, step = {step}, {offsets} }}; "
-            first = f"{rows.name}.last + 1"
+            offsets = ", ".join(str(offset) for offset in range(step))
+            yield f"local {', '.join(rows.in_lua())} = {first}, {last}, {step}, {offsets}; "
+            first = f"{rows.name}_last + 1"
 
 
 def read_card(script: str, text: str) -> Card:
@@ -129,14 +136,13 @@ def _name_and_kind(slot: str) -> tuple[str, bool]:
 
 
 def _check(card: Card) -> None:
-    single = [card.key, *(slot.name for slot in card.arguments), *(rows.name for rows in card.rows)]
-    for names in (single, *([slot.name for slot in rows.slots] for rows in card.rows)):
-        for name in names:
-            if names.count(name) > 1:
-                raise SlotError(f"{card.script}.lua: its card names `{name}` twice")
     for rows in card.rows:
         if not rows.slots:
             raise SlotError(f"{card.script}.lua: its card says nothing of what is sent for each of {rows.name}")
         for slot in rows.slots:
-            if slot.number or slot.name in ("first", "last", "step"):
+            if slot.number or slot.name in PLACES:
                 raise SlotError(f"{card.script}.lua: a row of {rows.name} cannot have the slot `{slot.name}`")
+    names = [card.key, *(slot.name for slot in card.arguments), *(name for rows in card.rows for name in rows.in_lua())]
+    for name in names:
+        if names.count(name) > 1:
+            raise SlotError(f"{card.script}.lua: its card names `{name}` twice")

@@ -43,11 +43,6 @@ def read_names(source: str) -> set[str]:
     }
 
 
-def fields_of(source: str, table: str) -> set[str]:
-    """The fields of this table that are read."""
-    return set(re.findall(rf"(?<![\w.]){table}\.(\w+)", code_of(source)))
-
-
 def _names(source: str) -> Iterator[tuple[str, str, str, int]]:
     """Each name with the token before and after it, and in how many braces it stands."""
     tokens = ["", *_TOKEN.findall(code_of(source)), ""]

@@ -20,7 +20,7 @@ from kato_tasks.adapters.redis.operations import Retention, appending, building,
 from kato_tasks.adapters.redis.scripts import NAMES, script, source_of
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Entry
-from tests.unit.adapters.lua_names import OF_REDIS, code_of, fields_of, made_names, read_names
+from tests.unit.adapters.lua_names import OF_REDIS, code_of, made_names, read_names
 
 SHARED = set(re.findall(r"^local (?:function )?(\w+)", source_of("_lib"), re.MULTILINE))
 """What _lib.lua gives every script."""
@@ -30,20 +30,16 @@ KEEP = Retention(dedupe_ms=1, source_mark_ms=2, result_ms=30, prediction_ms=20, 
 def disagreements(source: str, card: Card) -> list[str]:
     """What a Lua file reads and its card does not list, and the other way round, as sentences."""
     file = f"{card.script}.lua"
-    single = [slot.name for slot in card.arguments] + ([] if card.key == PREFIX else [card.key])
-    listed = {*single, *(rows.name for rows in card.rows)}
-    known = listed | made_names(source) | SHARED | OF_REDIS
+    single = {slot.name for slot in card.arguments} | ({card.key} - {PREFIX})
+    in_rows = {name for rows in card.rows for name in rows.in_lua()}
+    # A row of one value is that value, and goes on by one.
+    needed = {name for rows in card.rows if len(rows.slots) > 1 for name in rows.in_lua()}
+    needed |= {f"{rows.name}_{place}" for rows in card.rows for place in ("first", "last")}
     read = read_names(source)
-    found = [f"{file} reads `{name}`, which is not on its card" for name in sorted(read - known)]
-    found += [f"{file} lists `{name}` on its card and does not read it" for name in sorted(listed - read)]
-    for rows in card.rows:
-        inside, places = fields_of(source, rows.name), {slot.name for slot in rows.slots}
-        strange = inside - places - {"first", "last", "step"}
-        found += [f"{file} reads `{name}` of {rows.name}, which is not on its card" for name in sorted(strange)]
-        # A row of one value is that value.
-        unread = places - inside if len(places) > 1 else set()
-        found += [f"{file} lists `{name}` for {rows.name} on its card and does not read it" for name in sorted(unread)]
-    return found
+    strange = read - single - in_rows - made_names(source) - SHARED - OF_REDIS
+    found = [f"{file} reads `{name}`, which is not on its card" for name in sorted(strange)]
+    unread = (single | needed) - read
+    return found + [f"{file} lists `{name}` on its card and does not read it" for name in sorted(unread)]
 
 
 # ------------------------------------------------------------------------------------------------ the Lua side
@@ -65,7 +61,7 @@ def test_a_script_counts_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_slot_hides_what_all_scripts_share(name: str) -> None:
     card = script(name).card
-    listed = {slot.name for slot in card.arguments} | {rows.name for rows in card.rows}
+    listed = {slot.name for slot in card.arguments} | {name for rows in card.rows for name in rows.in_lua()}
     assert listed & (SHARED | OF_REDIS) == set()
 
 
@@ -94,8 +90,8 @@ def test_a_slot_that_is_taken_off_a_card_is_missed_by_its_script(name: str) -> N
     source = source_of(name)
     for slot, less in without(script(name).card):
         if all(rows.slots for rows in less.rows):
-            (sentence,) = disagreements(source, less)
-            assert re.match(rf"{name}\.lua reads `{slot}`", sentence)
+            sentence = disagreements(source, less)[0]
+            assert re.fullmatch(rf"{name}\.lua reads `(\w+_)?{slot}`, which is not on its card", sentence)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -322,9 +318,9 @@ local x = 1
 def test_a_card_gives_its_slots_their_names_in_lua() -> None:
     assert read_card("one", CARD).prologue() == (
         "local place, first_one, ms = KEYS[1], ARGV[1], tonumber(ARGV[2]); "
-        "local results = { first = 5, last = 5 + 2 * ARGV[3] - 1, step = 2, id = 0, text = 1 }; "
-        "local letters = { first = results.last + 1, last = results.last + 1 + 2 * ARGV[4] - 1, step = 2, "
-        "id = 0, letter = 1 }; \n"
+        "local results_first, results_last, results_step, results_id, results_text = 5, 5 + 2 * ARGV[3] - 1, 2, 0, 1; "
+        "local letters_first, letters_last, letters_step, letters_id, letters_letter = "
+        "results_last + 1, results_last + 1 + 2 * ARGV[4] - 1, 2, 0, 1; \n"
     )
 
 

@@ -5,7 +5,7 @@
 --   lane
 -- Returns how many of them were there. Runs again harmlessly.
 local known = 0
-for at = lanes.first, lanes.last do
+for at = lanes_first, lanes_last do
   local lane = ARGV[at]
   if call('SREM', P .. 'ltm_lost', lane) == 1 then
     call('HSET', P .. 'ltm_known', lane, how)

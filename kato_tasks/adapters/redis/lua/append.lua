@@ -1,6 +1,6 @@
 -- append: give each event its position, once; put its lane into the ready set.
 -- ARGV:
---   dedupe_ms: number    how long ids are remembered at least
+--   dedupe_ms            how long ids are remembered at least
 --   source               '' or the source whose offsets only rise, and which has a mark for that reason
 --   source_mark_ms       for how long the source's mark is kept
 --   partition: number    spreads the moments at which partitions change buckets
@@ -17,22 +17,23 @@
 --   e not appended, because its session's rows are broken.
 -- Runs again harmlessly: every event is then a duplicate at its own position.
 local now = now_ms()
+local window = tonumber(dedupe_ms)
 -- Buckets of one window each, looked up in the current and the previous one: an id is remembered for at
 -- least one window. Partitions change buckets at different times.
 local function bucket_of(ms)
   return math.floor((now + partition * ms / 256) / ms)
 end
-local bucket = bucket_of(dedupe_ms)
+local bucket = bucket_of(window)
 local ids = P .. 'ids:' .. bucket
 local places = { ids, P .. 'ids:' .. (bucket - 1) }
 -- Ids that were written under another setting, or by a clock that was ahead, lie in other buckets.
 local mine, live = dedupe_ms .. ':' .. bucket, {}
 local windows = call('GET', P .. 'windows')
 if windows ~= mine then
-  if not windows then windows = dedupe_ms == 604800000 and '' or '604800000:' .. bucket_of(604800000) end
+  if not windows then windows = window == 604800000 and '' or '604800000:' .. bucket_of(604800000) end
   for ms, newest in string.gmatch(windows, '(%d+):(%d+)') do
     if (newest + 3) * ms > now and ms .. ':' .. newest ~= mine then
-      if tonumber(ms) ~= dedupe_ms then live[#live + 1] = ms .. ':' .. newest end
+      if ms ~= dedupe_ms then live[#live + 1] = ms .. ':' .. newest end
       places[#places + 1] = P .. 'ids:' .. newest
       places[#places + 1] = P .. 'ids:' .. (newest - 1)
     end
@@ -65,10 +66,10 @@ if source ~= '' then mark = tonumber(call('GET', P .. 'mark:' .. source) or -1) 
 local highest = mark
 local out, wake, sessions, fresh, news, stopped = { 0 }, 0, {}, false, 0, false
 
-for at = events.first, events.last, events.step do
-  local lane, session, node = ARGV[at + events.lane], ARGV[at + events.session], ARGV[at + events.node]
-  local event_id, digest = ARGV[at + events.event_id], ARGV[at + events.digest]
-  local kind, entry, offset = ARGV[at + events.kind], ARGV[at + events.entry], tonumber(ARGV[at + events.offset])
+for at = events_first, events_last, events_step do
+  local lane, session, node = ARGV[at + events_lane], ARGV[at + events_session], ARGV[at + events_node]
+  local event_id, digest = ARGV[at + events_event_id], ARGV[at + events_digest]
+  local kind, entry, offset = ARGV[at + events_kind], ARGV[at + events_entry], tonumber(ARGV[at + events_offset])
   local status, position = 'n', 0
   local field = event_id .. '\n' .. session
   local known = (offset > mark or source == '') and known_at(field)
@@ -138,7 +139,7 @@ end
 if fresh and not recorded then
   table.insert(live, 1, mine)
   call('SET', P .. 'windows', table.concat(live, ' '))
-  call('PEXPIRE', ids, 2 * dedupe_ms)
+  call('PEXPIRE', ids, 2 * window)
 end
 if news > 0 then redis.pcall('HINCRBY', P .. 'stats', 'appended', news) end
 if highest > mark then call('SET', P .. 'mark:' .. source, highest, 'PX', source_mark_ms) end

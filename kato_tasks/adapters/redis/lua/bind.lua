@@ -28,8 +28,8 @@ end
 call('HDEL', s, 'gr')
 set_binding(session, binding)
 if reordered ~= '0' then call('HSET', s, 'ro', reordered) else call('HDEL', s, 'ro') end
-for at = symbols.first, symbols.last, symbols.step do
-  call('HSET', P .. 'vec:' .. session, ARGV[at + symbols.position], ARGV[at + symbols.names])
+for at = symbols_first, symbols_last, symbols_step do
+  call('HSET', P .. 'vec:' .. session, ARGV[at + symbols_position], ARGV[at + symbols_names])
 end
 if leftovers ~= '0' then call('HINCRBY', P .. 'stats', 'leftovers', leftovers) end
 if halve ~= '0' then call('HSET', s, 'lm', halve) end

@@ -6,9 +6,9 @@
 --   default    node
 -- Returns the node that each session belongs to. Runs again harmlessly.
 local out = {}
-for at = sessions.first, sessions.last, sessions.step do
-  local session, node = ARGV[at + sessions.session], ARGV[at + sessions.wanted]
-  if node == '' then node = ARGV[at + sessions.default] end
+for at = sessions_first, sessions_last, sessions_step do
+  local session, node = ARGV[at + sessions_session], ARGV[at + sessions_wanted]
+  if node == '' then node = ARGV[at + sessions_default] end
   call('HSETNX', P .. 'nodes', session, node)
   out[#out + 1] = call('HGET', P .. 'nodes', session)
 end

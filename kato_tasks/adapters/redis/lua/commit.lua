@@ -105,17 +105,17 @@ local function answer(event_id, result)
     waiters[#waiters + 1] = { event_id, result, parked }
   end
 end
-for at = results.first, results.last, results.step do
-  local event_id = ARGV[at + results.event_id]
+for at = results_first, results_last, results_step do
+  local event_id = ARGV[at + results_event_id]
   late[event_id] = nil
-  answer(event_id, ARGV[at + results.result])
+  answer(event_id, ARGV[at + results_result])
 end
 for event_id, result in pairs(late) do answer(event_id, result) end
-for at = symbols.first, symbols.last, symbols.step do
-  call('HSET', P .. 'vec:' .. session, ARGV[at + symbols.position], ARGV[at + symbols.names])
+for at = symbols_first, symbols_last, symbols_step do
+  call('HSET', P .. 'vec:' .. session, ARGV[at + symbols_position], ARGV[at + symbols_names])
 end
-for at = letters.first, letters.last, letters.step do
-  call('HSET', P .. 'dead', ARGV[at + letters.id], ARGV[at + letters.letter])
+for at = letters_first, letters_last, letters_step do
+  call('HSET', P .. 'dead', ARGV[at + letters_id], ARGV[at + letters_letter])
 end
 local nearly = requeue(lane, session, now)
 local tail = proceed(lane, token, mode, max_events, max_bytes, now, nearly and session)

@@ -7,4 +7,4 @@
 --   word       of what follows the key in the command
 -- Returns what the command answers.
 even_if_full()
-return call(command, key, unpack(ARGV, words.first, words.last))
+return call(command, key, unpack(ARGV, words_first, words_last))
