@@ -6,8 +6,8 @@
 --   says             what it says of itself (JSON), or ''
 --   keep_ms: number    for how long it is kept after its last sign
 --   most: number     how many are kept at most
--- After that the keys are `about`, hash: id -> what it said; `seen`, zset: id -> ms of its last sign. Returns the ms of this one.
--- Runs again harmlessly.
+-- Behind that the keys are `about`, hash: id -> what it said; and `seen`, zset: id -> ms of its last sign.
+-- Returns the ms of this sign. Runs again harmlessly.
 local now = now_ms()
 even_if_full()
 local about, seen = kind .. 'about', kind .. 'seen'
