@@ -32,7 +32,7 @@ LAYERS = (
     ("Redis client", ("/redis/", "hiredis")),
     ("JSON, dataclasses", ("/json/", "_json", "scanstring", "c_make_encoder", "dataclasses.py", "<string>:__init__")),
     ("entries and domain", ("kato_tasks/domain/",)),
-    ("driver, lease keeper", ("engine/running/lease", "engine/running/dr", "engine/running/slices", "threading.py", "_thread")),
+    ("driver, lease keeper", ("running/lease", "running/dr", "running/slices", "threading.py", "_thread")),
     ("engine", ("kato_tasks/engine/", "kato_tasks/ports", "kato_tasks/errors")),
     ("ids (uuid, random)", ("uuid.py", "posix.urandom", "random.py", "binascii", "urandom")),
 )
