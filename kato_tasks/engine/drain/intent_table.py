@@ -199,8 +199,16 @@ def finish_fence(lane: LaneContext, case: Case) -> Step[Proceeded]:
 # ------------------------------------------------------------------------------------------------- learn and clear
 
 
+def delete_and_settle(lane: LaneContext, case: Case) -> Step[Proceeded]:
+    """Delete the KATO session of a learn, and wait until nothing can land any more.
+
+    Where the store was restored, learns that may be repeated are counted at the next step (``settle``).
+    """
+    return (yield from settling.settle(lane, case.work, case.intent))
+
+
 def settle(lane: LaneContext, case: Case) -> Step[Proceeded]:
-    """Take the learn at the head one step further: delete, rebuild and read, learn again, or verify."""
+    """Take the learn at the head one step further: rebuild and read, learn again, or verify."""
     work, intent = yield from _note_what_was_forgotten(lane, case)
     return (yield from settling.settle(lane, work, intent))
 
@@ -257,7 +265,7 @@ def _all(situations: Iterable[Situation], handler: Handler | Impossible) -> dict
 
 
 _TAKEN_UP: dict[State, Handler] = {
-    "learn_again": settle,
+    "learn_again": delete_and_settle,
     "settle": settle,
     "verify": settle,
     "clear_after_learn": finish_clear,
@@ -289,10 +297,10 @@ HANDLERS: dict[State, dict[Situation, Handler | Impossible]] = {
         Situation.RECONCILE_GONE: fence_gone,
     },
     "learn": {
-        Situation.FOUND: settle,
-        Situation.FOUND_AFTER_RESTORE: settle,
+        Situation.FOUND: delete_and_settle,
+        Situation.FOUND_AFTER_RESTORE: delete_and_settle,
         Situation.FOUND_WITHOUT_LENT_SESSION: LENT_WITH_AN_INTENT,
-        **_all(CALL, settle),
+        **_all(CALL, delete_and_settle),
         **_all(RECONCILE, leave_open),
         # KATO reads the session before it learns, so a 404 says that nothing was learned.
         Situation.CALL_GONE: fence_gone,

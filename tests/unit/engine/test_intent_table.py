@@ -26,6 +26,7 @@ from tests.unit.engine.world import (
     Answer,
     World,
     bound_at,
+    context,
     created,
     frequency,
     holds,
@@ -205,6 +206,20 @@ def test_every_way_that_is_drawn_is_gone_by_some_piece_of_work() -> None:
     """Falls when a way is drawn that nothing takes. `World` fails every test of a piece of work that takes another."""
     gone = {pair for states in SCENES for pair in pairwise(states.split())}
     assert gone == {(way.state, way.next_state) for way in TRANSITIONS}
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_learns_that_the_store_forgot_are_counted_when_a_learn_is_settled_and_not_before(again: bool) -> None:
+    """KATO is asked for nothing between a learn of unknown outcome and the deletion of its KATO session."""
+    world = open_learn("learn", again=again)
+    world.log = logged([*letters("ab"), plain("learn", "e3"), *letters("c"), plain("learn", "e5")])
+    world.kato("delete", OK)
+    world.turn(context(run="later"))
+    assert world.trace == ["delete old", "intent settle", "defer"]
+    world = rebuilt(world).kato("predictions", OK).kato("pattern", frequency(5)).kato("delete", OK)
+    world.turn(context(run="later"))
+    assert world.trace[3] == "intent settle", "written again, as one that was compared under this run of the store"
+    assert world.counts["learns_in_doubt"] == 1
 
 
 def test_no_way_is_drawn_twice() -> None:
