@@ -256,8 +256,8 @@ TRACK_LOST = frozenset(
 )
 """KATO does not say how far the session is. Where the store was restored, too, learns that follow may be repeated, and
 ``handle`` counts them first (a fence has counted them already)."""
-NO_INTENT_TO_RECONCILE = Impossible("to reconcile takes an open intent, and its last write closes that")
-LENT_WITH_AN_INTENT = Impossible("the intent names the KATO session that it is about, so the session has one")
+NO_INTENT_TO_RECONCILE = Impossible("to reconcile takes an open intent, and the write that closes it is the last step")
+LENT_WITH_AN_INTENT = Impossible("only an idle session lends its KATO session; its next intent binds another one")
 
 
 def _all(situations: Iterable[Situation], handler: Handler | Impossible) -> dict[Situation, Handler | Impossible]:
