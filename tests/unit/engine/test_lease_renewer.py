@@ -39,7 +39,7 @@ def held(token: str) -> Held:
     return Held("lane", token, 4_000, Batch(1, 1_000))
 
 
-def test_a_keeper_survives_any_error_and_goes_on_renewing() -> None:
+def test_a_renewer_survives_any_error_and_goes_on_renewing() -> None:
     """Falls when only the errors that it knows are caught: the thread would end, and every later lease run out."""
     store = Store(AttributeError("nobody expected this"), StoreUnavailable("away"), True)
     renewer = LeaseRenewer(store, 0.01)
