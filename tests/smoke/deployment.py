@@ -100,7 +100,8 @@ class Worker(CeleryWorkerContainer):
 
     @classmethod
     def initial_env(cls, celery_worker_cluster_config: Json, initial: Json | None = None) -> Json:
-        return settings_from(celery_worker_cluster_config, "urls") | (initial or {})
+        deployed = composed("worker")["environment"]
+        return deployed | settings_from(celery_worker_cluster_config, "urls") | (initial or {})
 
 
 def settings_from(clusters: Json, seen: str) -> Json:
