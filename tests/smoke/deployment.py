@@ -208,11 +208,20 @@ def default_worker_container_cls() -> type[Worker]:
 
 
 @pytest.fixture
+def worker_settings() -> dict[str, str]:
+    """What a test would have otherwise than the deployment; it says so by `parametrize`."""
+    return {}
+
+
+@pytest.fixture
 def default_worker_env(
-    default_worker_container_cls: type[Worker], celery_worker_cluster_config: Json, deployed_kato: Kato
+    default_worker_container_cls: type[Worker],
+    celery_worker_cluster_config: Json,
+    deployed_kato: Kato,
+    worker_settings: dict[str, str],
 ) -> Json:
     kato = {"KATO_TASKS_KATO_URLS": deployed_kato.inner_url}
-    return default_worker_container_cls.initial_env(celery_worker_cluster_config, kato)
+    return default_worker_container_cls.initial_env(celery_worker_cluster_config, kato | worker_settings)
 
 
 @pytest.fixture
