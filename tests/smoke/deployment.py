@@ -100,7 +100,7 @@ class Worker(CeleryWorkerContainer):
 
     @classmethod
     def initial_env(cls, celery_worker_cluster_config: Json, initial: Json | None = None) -> Json:
-        deployed = composed("worker")["environment"]
+        deployed: Json = composed("worker")["environment"]
         return deployed | settings_from(celery_worker_cluster_config, "urls") | (initial or {})
 
 
