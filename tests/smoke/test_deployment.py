@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kato_tasks import SessionStatus
     from tests.smoke.deployment import Kato
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 LATE_ANSWER = {"kind": "delay_after", "route": "observe-sequence"}
 """KATO applies observations at once and answers late: a worker that dies meanwhile leaves an unknown outcome."""
