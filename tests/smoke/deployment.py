@@ -29,6 +29,7 @@ from kato_tasks import app
 from tests.docker import compose, composed
 from tests.integration.system import configure
 from tests.services import LOOPBACK, free_port
+from tests.waiting import wait_until
 
 Json = dict[str, Any]
 
@@ -45,9 +46,16 @@ class Published:
     """
 
     ports: Any
+    _container: Any
+    ready: Any
 
     def get_addr(self, port: str) -> tuple[str, int]:
         return LOOPBACK, self.ports[port][0]
+
+    def restart(self, timeout: int = 10) -> None:
+        """Start it again, and wait until it is ready. pytest-docker-tools waits 30 s: a RabbitMQ can take longer."""
+        self._container.restart(timeout=timeout)
+        wait_until(self.ready, 120, f"{type(self).__name__} is ready again", every=0.2)
 
 
 class RedisBroker(Published, RedisContainer):
