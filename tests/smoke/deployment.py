@@ -243,4 +243,7 @@ def celery_setup_app(
             environment.setenv(name, value)
         configure()
         yield app
+        # What is left to the garbage collector may close its sockets in an order that Python warns of.
+        app.backend.result_consumer.stop()
+        app.backend.client.connection_pool.disconnect()
     configure()
