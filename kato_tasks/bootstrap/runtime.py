@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,16 @@ import redis
 from kato_tasks.adapters.kato_http.access import Access
 from kato_tasks.adapters.kato_http.pool import HttpKato
 from kato_tasks.adapters.redis.breaker import RedisBreakerState
-from kato_tasks.adapters.redis.keys import overdue_mark, prefix, wake_mark
+from kato_tasks.adapters.redis.dead_letters import RedisDeadLetters
+from kato_tasks.adapters.redis.figures import RedisFigures
+from kato_tasks.adapters.redis.import_checkpoints import RedisImports
 from kato_tasks.adapters.redis.operations import Retention
-from kato_tasks.adapters.redis.persistence import persistence_problem
+from kato_tasks.adapters.redis.sessions import RedisSessions
 from kato_tasks.adapters.redis.store import RedisStore, StoreRun, check_store, connect
 from kato_tasks.adapters.redis.verdicts import RedisVerdicts
 from kato_tasks.bootstrap.waking import waker
-from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, shard_of
+from kato_tasks.domain.ids import PARTITIONS, shard_of
 from kato_tasks.engine.append import Mailbox
-from kato_tasks.engine.asking import Asks, carried_out
 from kato_tasks.engine.drain.config_check import ConfigCheck
 from kato_tasks.engine.drain.context import KatoTerms
 from kato_tasks.engine.drain.retry import RetryPolicy
@@ -30,10 +31,14 @@ from kato_tasks.engine.running.breaker import CircuitBreaker, GuardedKato
 from kato_tasks.engine.running.drainer import Drainer, Terms
 from kato_tasks.engine.running.lease_renewal import LeaseKeeper
 from kato_tasks.engine.running.room import Room
-from kato_tasks.engine.store_retry import raise_errors
+from kato_tasks.engine.wakeup_marks import WakeupMarks
 from kato_tasks.errors import StoreUnavailable
+from kato_tasks.ports.dead_letters import DeadLetters
+from kato_tasks.ports.figures import Figures
+from kato_tasks.ports.imports import Imports
 from kato_tasks.ports.lanes import Batch
-from kato_tasks.ports.waiting_tasks import Mark
+from kato_tasks.ports.sessions import Sessions
+from kato_tasks.ports.store import Store
 from kato_tasks.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -41,20 +46,25 @@ if TYPE_CHECKING:
 
 PREDICTION_TIMEOUTS = 10
 """For so many visibility timeouts the store keeps a prediction that nobody was told."""
-WAKE_SECONDS = 60
-"""How long a wake-up waits in its queue at most, and its mark stands; the sweep notices earlier that it is lost."""
-OVERDUE_SECONDS = 1
-"""How long the mark of a wake-up stands that overtakes a queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The pieces of one process: opened after a fork, shared by its threads."""
+    """The pieces of one process: opened after a fork, shared by its threads.
+
+    ``redis`` is the client that the adapters share. It is here for tests and benchmarks; in the package nothing but
+    the adapters uses it.
+    """
 
     settings: Settings
     redis: redis.Redis
-    store: RedisStore
+    store: Store
     mailbox: Mailbox
+    marks: WakeupMarks
+    sessions: Sessions
+    dead_letters: DeadLetters
+    figures: Figures
+    imports: Imports
     kato: HttpKato | HttpxKato
     drainer: Drainer
     check: ConfigCheck
@@ -63,71 +73,19 @@ class Runtime:
         """The partitions that a shard serves."""
         return [p for p in range(PARTITIONS) if shard_of(p, self.settings.shards) == shard]
 
-    def marks_set(self, partitions: Iterable[int]) -> list[int]:
-        """The shards of these partitions that had no wake-up outstanding and are now marked as having one."""
-        return carried_out(self.store, setting_marks(partitions, self.settings.shards))
-
     def wake(self, partitions: Iterable[int]) -> None:
         """Send a wake-up to each of the partitions' shards that has none outstanding. Raises StoreUnavailable.
 
         A broker that is away does not raise: the sweep finds what is due.
         """
-        if shards := self.marks_set(partitions):
+        if shards := self.marks.set(partitions):
             waker().wake(shards)
-
-    def overdue_marks_set(self, shards: Iterable[int]) -> list[int]:
-        """Those of the shards that no overtaking wake-up is on its way to, now marked as having one."""
-        return carried_out(self.store, _marked(sorted(shards), overdue_mark, OVERDUE_SECONDS))
-
-    def mark_cleared(self, shard: int) -> None:
-        """A wake-up of the shard starts, or counts as lost: the next append sends another."""
-        try:
-            self.redis.delete(wake_mark(shard))
-        except redis.RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-
-    def now_ms(self) -> int:
-        """The store's clock: the one that due times are compared with."""
-        try:
-            seconds, micros = self.redis.time()
-        except redis.RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-        return int(seconds) * 1000 + int(micros) // 1000
-
-    def persistence_problem(self) -> str | None:
-        """What the store would lose when its process ends, and what to set; None when it keeps everything."""
-        return persistence_problem(self.redis)
-
-    def node_of_session(self, session_id: str) -> str | None:
-        """The node that a session belongs to for life, as KATO is told it; None when it is not known."""
-        try:
-            node = self.redis.hget(f"{prefix(partition_of(session_id))}nodes", session_id)
-        except redis.RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-        return None if node is None else str(node)
-
-    def lane_of_session(self, session_id: str) -> str:
-        """The lane of a session that is known."""
-        node = self.node_of_session(session_id)
-        return lane_of(node if node is not None else default_node(session_id))
 
     def close(self) -> None:
         """Let what is under way in the background end for a moment, and close the connections."""
         self.drainer.close(1.0)
         self.kato.close()
         self.redis.close()
-
-
-def setting_marks(partitions: Iterable[int], shards: int) -> Asks[list[int]]:
-    """See ``Runtime.marks_set``."""
-    return _marked(sorted({shard_of(p, shards) for p in partitions}), wake_mark, WAKE_SECONDS)
-
-
-def _marked(shards: Sequence[int], mark: Callable[[int], str], seconds: int) -> Asks[list[int]]:
-    if not shards:
-        return []
-    new = raise_errors((yield [Mark(mark(shard), seconds * 1000) for shard in shards]))
-    return [shard for shard, is_new in zip(shards, new, strict=True) if is_new]
 
 
 def build(config: Settings) -> Runtime:
@@ -151,6 +109,11 @@ def build(config: Settings) -> Runtime:
         redis=client,
         store=store,
         mailbox=Mailbox(store),
+        marks=WakeupMarks(store, config.shards),
+        sessions=RedisSessions(store),
+        dead_letters=RedisDeadLetters(client),
+        figures=RedisFigures(client),
+        imports=RedisImports(client),
         kato=kato,
         drainer=Drainer(
             store,

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from kato_tasks import ports
-from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, BINDING_FIELDS, INTENT_FIELDS, prefix
+from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, BINDING_FIELDS, INTENT_FIELDS, SIGNS, mark, prefix
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Logged
@@ -385,8 +385,9 @@ _ENCODERS: dict[type, Callable[[Any, Retention], ScriptCall]] = {
     ports.KeepAlive: lambda op, keep: ScriptCall(
         "touch", prefix(op.partition), [op.soon_ms, op.used_ms, op.limit], int
     ),
-    ports.Mark: lambda op, keep: ScriptCall("mark", op.key, [op.ms], bool),
-    ports.Sign: lambda op, keep: ScriptCall("sign", op.key, [op.id, op.about, op.keep_ms, op.most], int),
+    ports.Mark: lambda op, keep: ScriptCall("mark", mark(op.of, op.shard), [op.ms], bool),
+    ports.ClearMark: lambda op, keep: _plain("DEL", mark(op.of, op.shard), decode=_nothing),
+    ports.Sign: lambda op, keep: ScriptCall("sign", SIGNS[op.of], [op.id, op.about, op.keep_ms, op.most], int),
     ports.AcknowledgeLost: lambda op, keep: ScriptCall("acknowledge", prefix(op.partition), [op.how, *op.lanes], int),
     ports.KeepAcknowledgement: lambda op, keep: _write("HSET", ACKNOWLEDGED, op.id, op.how),
     ports.MarkNode: lambda op, keep: _write("HSET", f"{lane_prefix(op.lane)}lane:{op.lane}", "rebuild_wanted", "1"),
