@@ -168,7 +168,7 @@ class Figures(Protocol):
         ...
 
     def whole(self, lost: Sequence[int], most: int) -> WholeFigures:
-        """What is kept of the whole, in one round trip; of each partition in ``lost``, up to ``most`` lanes are named."""
+        """What is kept of the whole, in one round trip; up to ``most`` lanes are named of each partition ``lost``."""
         ...
 
     def acknowledged_losses(self, partitions: Sequence[int], most: int) -> dict[str, str]:

@@ -59,7 +59,11 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class KeptForLater:
-    """An event that waits for its time: when it is due (milliseconds since 1970), and the text that was kept of it."""
+    """An event that waits for its time.
+
+    ``due_ms`` is when it is due, in milliseconds since 1970. ``payload`` is the text that was kept of it, before which
+    white space may come.
+    """
 
     due_ms: int
     payload: str

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from kato_tasks.adapters.redis.asking import redis_errors
+from kato_tasks.adapters.redis.answers import redis_errors
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.domain.log_entry import Logged

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from kato_tasks.adapters.redis.asking import answers_of, ms_of, redis_errors
+from kato_tasks.adapters.redis.answers import answers_of, ms_of, redis_errors
 from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, SIGNS, prefix
 from kato_tasks.adapters.redis.persistence import persistence_problem
 from kato_tasks.domain.ids import PARTITIONS

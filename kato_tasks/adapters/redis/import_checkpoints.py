@@ -24,7 +24,7 @@ from typing import Any
 
 import redis
 
-from kato_tasks.adapters.redis.asking import answers_of, redis_errors
+from kato_tasks.adapters.redis.answers import answers_of, redis_errors
 from kato_tasks.adapters.redis.keys import IMPORTS
 from kato_tasks.ports.imports import About, Checkpoint, Chunk, Kept, Row
 

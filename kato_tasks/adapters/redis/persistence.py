@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis
 from redis.exceptions import RedisError
 
-from kato_tasks.adapters.redis.asking import redis_errors
+from kato_tasks.adapters.redis.answers import redis_errors
 
 
 def persistence_problem(client: redis.Redis) -> str | None:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from kato_tasks.adapters.redis.asking import all_answered, answers_of, chunks, ms_of, redis_errors
+from kato_tasks.adapters.redis.answers import all_answered, answers_of, chunks, ms_of, redis_errors
 from kato_tasks.adapters.redis.keys import BINDING_FIELDS, prefix, prefix_of_node, text_in
 from kato_tasks.adapters.redis.store import RedisStore
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of

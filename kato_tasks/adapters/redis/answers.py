@@ -1,4 +1,4 @@
-"""Reads that are no operation of ``ports.Store``: plain commands, sent together, whose errors become ours."""
+"""Answers of Redis to plain commands, and what its errors become."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ T = TypeVar("T")
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Whatever Redis or the way to it answers instead of what was asked becomes StoreUnavailable."""
+    """Make StoreUnavailable of whatever Redis, or the way to it, answers instead of what was asked."""
     try:
         yield
     except RedisError as exc:
-        raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+        raise no_answer(exc) from exc
+
+
+def no_answer(exc: RedisError) -> StoreUnavailable:
+    """The error that says that the store could not be asked."""
+    return StoreUnavailable(f"Redis does not answer: {exc}")
 
 
 def answers_of(pipe: redis.client.Pipeline, *, raise_on_error: bool = True) -> list[Any]:
