@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "kato_tasks"
-KNOW_REDIS = ("adapters", "bootstrap")
-"""The rooms that hold Redis clients: those that speak to it, and the one that puts them together."""
+KNOW_REDIS = ("adapters", "bootstrap", "testing")
+"""The rooms that hold Redis clients: those that speak to it, the one that puts them together, and test doubles of it."""
 LOOK_AT_CELERYS_OWN = {
     "celery_tasks/worker/liveness.py": "a Redis broker's queues and RedBeat's entry, which Celery's programs write",
     "celery_tasks/calling/result_watch.py": "Celery's result backend, whose results an event loop listens for",

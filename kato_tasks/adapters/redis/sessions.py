@@ -48,6 +48,12 @@ class RedisSessions(Sessions):
             if node is not None
         }
 
+    def node_of(self, session: str) -> str | None:
+        """See ``Sessions.node_of``; a single command, which is asked often."""
+        with redis_errors():
+            node = self._redis.hget(f"{prefix(partition_of(session))}nodes", session)
+        return None if node is None else str(node)
+
     def pages(self, which: Which = "all", prefix: str = "", at_most: int = 500) -> Iterator[dict[str, str]]:
         """See ``Sessions.pages``."""
         with redis_errors():
