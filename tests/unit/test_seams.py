@@ -8,7 +8,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "kato_tasks"
 KNOW_REDIS = ("adapters", "bootstrap", "testing")
-"""The rooms that hold Redis clients: those that speak to it, the one that puts them together, and test doubles of it."""
+"""The rooms that hold Redis clients: what speaks to it, what puts the pieces together, and doubles of it for tests."""
 LOOK_AT_CELERYS_OWN = {
     "celery_tasks/worker/liveness.py": "a Redis broker's queues and RedBeat's entry, which Celery's programs write",
     "celery_tasks/calling/result_watch.py": "Celery's result backend, whose results an event loop listens for",
