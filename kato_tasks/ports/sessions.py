@@ -89,8 +89,8 @@ class Sessions(Protocol):
     def pages(self, which: Which = "all", prefix: str = "", at_most: int = 500) -> Iterator[dict[str, str]]:
         """Go through the sessions with their nodes, up to ``at_most`` at a time, in no order.
 
-        ``prefix``: what their ids begin with. A session that changes meanwhile may be met twice; one that stays as it
-        is is met. Pages are read as they are asked for.
+        ``prefix``: what their ids begin with. Every session that is there from the first page to the last is met,
+        perhaps twice. Pages are read as they are asked for.
         """
 
     @abstractmethod
@@ -125,4 +125,7 @@ class Sessions(Protocol):
 
     @abstractmethod
     def remembers(self, session: str, event_id: str) -> bool:
-        """Whether an event with this id would be known as a duplicate, which ids are for DEDUPE_DAYS at least."""
+        """Whether this session knows the event id, so that appending it again would be a duplicate.
+
+        Ids are known for DEDUPE_DAYS at least. Takes three round trips.
+        """
