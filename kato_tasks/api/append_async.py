@@ -8,11 +8,11 @@ from typing import Any
 
 from kato_tasks.api.append import read_event, warn_of_shared_names
 from kato_tasks.bootstrap.loops import loop_runtime
-from kato_tasks.bootstrap.runtime import setting_marks
 from kato_tasks.bootstrap.waking import waker
 from kato_tasks.domain.events import Event, check_events
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.results import Appended
+from kato_tasks.engine.wakeup_marks import setting_marks
 
 READ_AT_ONCE = 100
 """After so many events the loop's other tasks get a turn: a few milliseconds."""

@@ -36,7 +36,7 @@ _HOPELESS = (SerializationError, TypeError, ValueError, LookupError, AttributeEr
 
 def promote(rt: Runtime, partitions: Sequence[int]) -> int:
     """Append events that were kept for later and are due; returns how many. Raises StoreUnavailable."""
-    now = rt.now_ms()
+    now = rt.figures.now_ms()
     done = 0
     for partition, payloads in _each(partitions, rt.store.execute([DueLater(p, now, AT_ONCE) for p in partitions])):
         try:
@@ -81,7 +81,7 @@ def _appended(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
 
 def _looks(rt: Runtime, entry: Entry) -> list[LookSoon]:
     """A look at whoever waits for this: in its session's lane, or in the one that it would have by itself."""
-    lanes = {rt.lane_of_session(entry.session_id), lane_of(entry.node_id or default_node(entry.session_id))}
+    lanes = {rt.sessions.lane_of(entry.session_id), lane_of(entry.node_id or default_node(entry.session_id))}
     return [LookSoon(lane, entry.session_id, entry.event_id) for lane in lanes]
 
 
@@ -93,7 +93,7 @@ def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
             tell += _appended(rt, [entry])
         except (InvalidEvent, StoreFailed) as exc:
             event = {"event_id": entry.event_id, "session_id": entry.session_id, "kept": entry.text}
-            _bury(rt, lane_of(rt.node_of_session(entry.session_id) or ""), event, str(exc))
+            _bury(rt, lane_of(rt.sessions.node_of(entry.session_id) or ""), event, str(exc))
             tell += _looks(rt, entry)
     return tell
 

@@ -104,7 +104,7 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
     try:
         rt = runtime()
         for shard in shards if clear_marks else ():
-            rt.mark_cleared(shard)
+            rt.marks.clear(shard)
         partitions = [partition for shard in shards for partition in rt.partitions_of(shard)]
         postponed.promote(rt, partitions)
         done = rt.drainer.drain_partitions(partitions, later=partial(slice_done, rt))

@@ -14,11 +14,12 @@ from typing import Any
 from kombu.exceptions import KombuError
 from kombu.exceptions import OperationalError as BrokerError
 
-from kato_tasks.bootstrap.runtime import WAKE_SECONDS, Runtime
+from kato_tasks.bootstrap.runtime import Runtime
 from kato_tasks.bootstrap.waking import fill_waker
 from kato_tasks.celery_tasks.app.home import addresses, home, home_app
 from kato_tasks.celery_tasks.calling.publishing import publisher
 from kato_tasks.domain.ids import CONTROL_QUEUE, queue_of
+from kato_tasks.engine.wakeup_marks import WAKE_SECONDS
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.telemetry.log_events import say
 
@@ -126,7 +127,7 @@ def overtake(rt: Runtime, shards: Iterable[int]) -> None:
 
     For queues with a backlog: each of its tasks takes a lane of its own, and a wake-up behind them waits for all.
     """
-    shards = rt.overdue_marks_set(shards)
+    shards = rt.marks.set_overtaking(shards)
     if not shards:
         return
     try:

@@ -23,7 +23,6 @@ from kato_tasks.importer import (
     Changed,
     Columns,
     Importer,
-    ImportStore,
     MendedImporter,
     Progress,
     Rejects,
@@ -184,13 +183,14 @@ def _run(order: _Order, rejects_path: Path, summary: Summary) -> None:
         from kato_tasks.bootstrap import runtime
 
         rt = runtime()
-        store, interrupts = ImportStore(rt.redis), Interrupts()
+        interrupts = Interrupts()
         with _progress(order.file) as progress, interrupts:
             try:
                 if order.of_rejects:
                     MendedImporter(
                         append=lambda entries: append_entries(rt, entries),
-                        store=store,
+                        imports=rt.imports,
+                        sessions=rt.sessions,
                         rejects=rejects,
                         limits=rt.settings.limits,
                         learn=order.learn,
@@ -201,7 +201,8 @@ def _run(order: _Order, rejects_path: Path, summary: Summary) -> None:
                 else:
                     Importer(
                         append=lambda entries: append_entries(rt, entries),
-                        store=store,
+                        imports=rt.imports,
+                        sessions=rt.sessions,
                         rejects=rejects,
                         limits=rt.settings.limits,
                         columns=columns,

@@ -225,7 +225,7 @@ def as_meant(session_id: str) -> str:
     from kato_tasks.bootstrap import runtime
 
     written = written_back(session_id)
-    if written is None or runtime().node_of_session(session_id) is not None:
+    if written is None or runtime().sessions.node_of(session_id) is not None:
         return session_id
     return written
 

@@ -15,13 +15,11 @@ from kato_tasks.importer.mapping import Columns
 from kato_tasks.importer.mending import MendedImporter
 from kato_tasks.importer.rejects import Rejects, is_rejects
 from kato_tasks.importer.source import Source, open_source
-from kato_tasks.importer.store import ImportStore
 
 __all__ = [
     "BadInput",
     "Changed",
     "Columns",
-    "ImportStore",
     "Importer",
     "MendedImporter",
     "Progress",

@@ -1,67 +1,15 @@
-"""What the store remembers of a source: which of its rows are events, in about 12 bytes each, for as long as it lives.
-
-    kt:{import}:source:<digest>    hash   about the source, see ``About``
-    kt:{import}:rows:<digest>      list   chunks of rows, in the order in which they were appended
-    kt:{import}:pending:<digest>   hash   run -> chunk of rows that are about to be appended
-    kt:{import}:begins:<content>   hash   digest of a source that begins with this content -> its name
-    kt:{import}:adopted:<chain>    string the source that took over a checkpoint of the version before
-
-A chunk is text: a letter for the kind of its rows, a mark whether they were learned after, the number of the import,
-a colon, their numbers of 64 bits, a colon, and packed: their checks of 32 bits and line numbers. A later chunk's word
-about a row is the one that counts.
-"""
+"""The record of a source, as an import knows it: which of its rows are events, and which of them it has met."""
 
 from __future__ import annotations
 
-import zlib
 from array import array
-from base64 import b64decode, b64encode
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from struct import pack, unpack
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
 
-import redis
-
-from kato_tasks.errors import StoreUnavailable
 from kato_tasks.importer.identity import EventIds, mended_key, source_digest
 from kato_tasks.importer.keys import KeyTable
+from kato_tasks.ports.imports import About, Chunk, Imports, Kind, Row
 
-Kind = Literal["r", "i", "m", "g"]
-"""r a row by its content; i by an id of its own; m from a rejects file, mended; g no longer in its file, as decided.
-
-Of those that are known by content, ``r`` must be in the file when it is imported again.
-"""
-PAGE_CHUNKS = 50
 LEARNED, EXPECTED, MET = 1, 2, 4
-_ROOT = "kt:{import}:"
-
-
-class Row(NamedTuple):
-    """One row of a record: its number of 64 bits, its check, the line on which it begins."""
-
-    key: int
-    check: int
-    line: int
-
-
-@dataclass(slots=True)
-class About:
-    """``metadata`` names the metadata columns of the first import, with which the checks were made.
-
-    ``rows`` rows had the contents whose sum is ``total`` (mod 2**64), the first one ``first``, when the source was
-    last read. ``learned`` chunks are learned after. ``runs`` counts imports. ``before``: begun by the version before,
-    and not yet read to its end by this one.
-    """
-
-    name: str
-    metadata: str = ""
-    first: int = 0
-    rows: int = 0
-    total: int = 0
-    learned: int = 0
-    runs: int = 0
-    before: bool = False
 
 
 class KnownRows:
@@ -155,195 +103,58 @@ class KnownRows:
 
 
 class SourceRecord:
-    """The record of one source in the store. Raises StoreUnavailable."""
+    """The record of one source, which is read when it is made. Raises StoreUnavailable."""
 
-    def __init__(self, client: redis.Redis, name: str, run: str) -> None:
+    def __init__(self, imports: Imports, name: str) -> None:
         self.name = name
         self.digest = source_digest(name)
         self.event_id = EventIds(name)
-        self.known = KnownRows()
-        self.about = About(name)
-        self.exists = False
-        self._redis = client
-        self._run = run
-        self._left: list[str] = []
-        self._intended: tuple[str, list[Row], str] = ("", [], "")
-
-    def load(self) -> None:
-        """Read what is known of the source."""
-        try:
-            fields = self._hash(self._key("source"))
-            pending = self._hash(self._key("pending"))
-            chunks = int(self._redis.llen(self._key("rows")))
-            self.exists = bool(fields)
-            self.about = _about(self.name, fields)
-            self._left = list(pending)
-            sizes = int(fields.get("kept", 0)) + sum(_size(text) for text in pending.values())
-            self.known = KnownRows(sizes)
-            # Of these it is not sure that they are events; the store knows, by their ids.
-            waiting = KnownRows(sum(_size(text) for text in pending.values()))
-            for index, text in enumerate(self._chunks(chunks)):
-                kind, learned, run, rows = _read(text)
-                for row in rows:
-                    self.known.put(kind, row, learned=learned or index < self.about.learned, run=run)
-            for text in pending.values():
-                kind, _, run, rows = _read(text)
-                for row in rows:
-                    if self.known.find(row.key) < 0:
-                        waiting.put(kind, row, learned=False, run=run)
-            self.pending = waiting
-        except redis.RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-
-    pending: KnownRows = KnownRows()
+        self._imports = imports
+        self._source = imports.source(name, self.digest)
+        kept = self._source.load()
+        self.exists = kept.exists
+        self.about = kept.about
+        self.known = KnownRows(kept.count)
+        for index, chunk in enumerate(kept.chunks):
+            for row in chunk.rows:
+                self.known.put(chunk.kind, row, learned=chunk.learned or index < self.about.learned, run=chunk.run)
+        self._left = list(kept.pending)
+        self.pending = KnownRows(sum(len(chunk.rows) for chunk in kept.pending.values()))
+        """Of these it is not sure that they are events; the store knows, by their ids."""
+        for chunk in kept.pending.values():
+            for row in chunk.rows:
+                if self.known.find(row.key) < 0:
+                    self.pending.put(chunk.kind, row, learned=False, run=chunk.run)
 
     def begin(self, metadata: str, *, before: bool = False, counted: bool = True) -> None:
         """An import of the source begins; one of its rejects is not ``counted``."""
-        fields: dict[str, Any] = {"name": self.name}
-        if not self.exists:
+        first = not self.exists
+        if first:
             self.about.metadata = metadata
-            fields["metadata"] = metadata
-        if before:
-            fields["before"] = 1
         self.exists = True
-
-        def write(pipe: redis.client.Pipeline) -> None:
-            for field, value in fields.items():
-                pipe.hset(self._key("source"), field, value)
-            pipe.hincrby(self._key("source"), "runs", int(counted))
-
-        self.about.runs = int(self._write(write)[-1])
+        self.about.runs = self._source.begin(metadata=metadata if first else None, before=before, counted=counted)
 
     def intend(self, kind: Kind, rows: Sequence[Row]) -> None:
         """These rows are about to be appended."""
-        text = _chunk(kind, rows, learned=False, run=self.about.runs)
-        self._intended = (kind, list(rows), text)
-        self._write(lambda pipe: pipe.hset(self._key("pending"), self._run, text))
+        self._source.intend(Chunk(kind, rows, learned=False, run=self.about.runs))
 
     def keep(self, chunks: Sequence[tuple[Kind, Sequence[Row], bool]], read: tuple[int, int, int] | None) -> None:
         """These rows are events: (kind, rows, whether learned after). ``read``: see ``About``: first, rows, total."""
-
-        def write(pipe: redis.client.Pipeline) -> None:
-            kept = 0
-            for kind, rows, learned in chunks:
-                if rows:
-                    kept += len(rows)
-                    pipe.rpush(self._key("rows"), self._text(kind, rows, learned=learned))
-            pipe.hdel(self._key("pending"), self._run)
-            if kept:
-                pipe.hincrby(self._key("source"), "kept", kept)
-            if read is not None:
-                first, count, total = read
-                pipe.hset(self._key("source"), mapping={"first": f"{first:x}", "rows": count, "total": f"{total:x}"})
-                pipe.hset(f"{_ROOT}begins:{first:016x}", self.digest, self.name)
-
-        self._write(write)
-
-    def _text(self, kind: Kind, rows: Sequence[Row], *, learned: bool) -> str:
-        """A chunk; where all rows that were intended are kept, theirs."""
-        if not learned and (kind, rows) == self._intended[:2]:
-            return self._intended[2]
-        return _chunk(kind, rows, learned=learned, run=self.about.runs)
+        run = self.about.runs
+        self._source.keep([Chunk(kind, rows, learned, run) for kind, rows, learned in chunks], read)
 
     def end(self, *, learned: bool) -> None:
         """The source was read to its end; ``learned``: each session with rows got its learn."""
-        try:
-            chunks = int(self._redis.llen(self._key("rows")))
-        except redis.RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-
-        def write(pipe: redis.client.Pipeline) -> None:
-            pipe.hdel(self._key("source"), "before")
-            if self._left:
-                pipe.hdel(self._key("pending"), *self._left)
-            if learned:
-                pipe.hset(self._key("source"), "learned", chunks)
-
-        self._write(write)
+        self._source.end(self._left, learned=learned)
 
     def others_that_begin(self, first: int) -> list[About]:
         """The other sources that were imported and begin with this content."""
-        try:
-            names = self._hash(f"{_ROOT}begins:{first:016x}")
-            found = []
-            for digest, name in names.items():
-                about = _about(name, self._hash(f"{_ROOT}source:{digest}"))
-                if digest != self.digest and about.first == first:
-                    found.append(about)
-        except redis.RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-        return found
+        return self._imports.others_that_begin(first, self.digest)
 
     def adopter(self, chain: str) -> str | None:
         """Which source took over a checkpoint of the version before."""
-        try:
-            found = self._redis.get(f"{_ROOT}adopted:{chain}")
-            return str(found) if found is not None else None
-        except redis.RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+        return self._imports.adopter(chain)
 
     def adopt(self, chain: str) -> None:
         """This source takes it over."""
-        self._write(lambda pipe: pipe.set(f"{_ROOT}adopted:{chain}", self.digest))
-
-    def _chunks(self, count: int) -> Iterator[str]:
-        for start in range(0, count, PAGE_CHUNKS):
-            yield from map(str, self._redis.lrange(self._key("rows"), start, min(count, start + PAGE_CHUNKS) - 1))
-
-    def _hash(self, key: str) -> dict[str, str]:
-        return {str(name): str(value) for name, value in self._redis.hgetall(key).items()}
-
-    def _key(self, kind: str) -> str:
-        return f"{_ROOT}{kind}:{self.digest}"
-
-    def _write(self, write: Any) -> list[Any]:
-        pipe = self._redis.pipeline(transaction=True)
-        write(pipe)
-        try:
-            return list(pipe.execute())
-        except redis.RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-
-
-def _about(name: str, fields: dict[str, str]) -> About:
-    return About(
-        name=fields.get("name", name),
-        metadata=fields.get("metadata", ""),
-        first=int(fields.get("first", "0"), 16),
-        rows=int(fields.get("rows", 0)),
-        total=int(fields.get("total", "0"), 16),
-        learned=int(fields.get("learned", 0)),
-        runs=int(fields.get("runs", 0)),
-        before="before" in fields,
-    )
-
-
-def _chunk(kind: Kind, rows: Sequence[Row], *, learned: bool, run: int) -> str:
-    keys = pack(f"<{len(rows)}Q", *(row.key for row in rows))
-    rest = pack(f"<{len(rows)}I", *(row.check for row in rows))
-    # Differences, because they are mostly 1 and take next to nothing packed.
-    line, steps = 0, []
-    for row in rows:
-        steps.append((row.line - line) & 0xFFFFFFFF)
-        line = row.line
-    packed = zlib.compress(rest + pack(f"<{len(rows)}I", *steps), 1)
-    return f"{kind}{int(learned)}{run}:{b64encode(keys).decode()}:{b64encode(packed).decode()}"
-
-
-def _read(text: str) -> tuple[Kind, bool, int, Iterator[Row]]:
-    head, keys, packed = text.split(":")
-    numbers = b64decode(keys)
-    count = len(numbers) // 8
-    rest = unpack(f"<{2 * count}I", zlib.decompress(b64decode(packed)))
-
-    def rows() -> Iterator[Row]:
-        line = 0
-        for key, check, step in zip(unpack(f"<{count}Q", numbers), rest[:count], rest[count:], strict=True):
-            line = (line + step) & 0xFFFFFFFF
-            yield Row(key, check, line)
-
-    return head[0], head[1] == "1", int(head[2:] or 0), rows()  # type: ignore[return-value]
-
-
-def _size(text: str) -> int:
-    return len(text.split(":", 2)[1]) * 3 // 32 + 1
+        self._source.adopt(chain)

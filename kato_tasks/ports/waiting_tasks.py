@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.lanes import Batch, Parked, Work
 
 PARKED_AT_MOST = 100
 """Requests that may wait for one event."""
+MarkOf = Literal["wake-up", "overtaking", "sweep"]
+"""What a mark says: a wake-up of the shard is outstanding; so is one that overtakes its queue; a sweep had its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,19 @@ class Claim(Effect[Claimed]):
 
 @dataclass(frozen=True, slots=True)
 class Mark(Effect[bool]):
-    """Set a mark that expires; False: it stands already."""
+    """Set a mark that expires after ``ms``; False: it stands already."""
 
-    key: str
+    of: MarkOf
+    shard: int
     ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClearMark(Effect[None]):
+    """Take a mark away before it expires."""
+
+    of: MarkOf
+    shard: int
 
 
 @dataclass(frozen=True, slots=True)

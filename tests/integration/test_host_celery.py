@@ -9,7 +9,7 @@ import pytest
 from celery import chain, chord
 
 from kato_tasks import app, learn, observe
-from kato_tasks.adapters.redis.keys import BEAT_SIGNS
+from kato_tasks.adapters.redis.keys import SIGNS
 from tests.integration.hosts import APPLICATION, Host, run
 from tests.integration.recovering import SOLO, a_system, new_name
 from tests.integration.system import System, drained
@@ -127,7 +127,7 @@ def test_a_hosts_installed_worker_serves_both_and_its_beat_sends_both(
                 session,
             )
             drained([session])
-            signs = f"{BEAT_SIGNS}seen"
+            signs = f"{SIGNS['beat']}seen"
             wait_until(lambda: system.redis.zcard(signs), PATIENCE, "the host's beat sends our sweep, and says so")
             wait_until(lambda: host.noted("counted"), PATIENCE, "and its own task")
             assert "host.setting meaning=broker_transport_options has no visibility_timeout" in worker.text()

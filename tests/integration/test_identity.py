@@ -403,7 +403,7 @@ def complete_all_owed(system: System) -> None:
 
     rt = runtime()
     for found in rt.store.execute([Owed(p, -1, 50) for p in ALL]):
-        complete(rt, [(rt.lane_of_session(parked.session), parked) for parked in found])
+        complete(rt, [(rt.sessions.lane_of(parked.session), parked) for parked in found])
 
 
 # ------------------------------------------------------------------ sessions that do not exist
@@ -462,7 +462,7 @@ def test_the_lane_of_a_parked_request_is_the_one_of_its_event(system: System, na
     waiting = observe.delay(name, seen("x"))
     with parked(system, waiting):
         (key,) = system.redis.scan_iter("*:w:*")
-        assert key.startswith(prefix(partition_of(runtime().lane_of_session(name))))
+        assert key.startswith(prefix(partition_of(runtime().sessions.lane_of(name))))
         (text,) = system.redis.hvals(key)
         place = json.loads(text)["request"]["kato"]
         assert (place["position"], place["event_id"]) == (1, waiting.id)

@@ -56,7 +56,7 @@ def later(session: str, event_id: str, due_ms: int, **more: object) -> None:
 
 
 def test_calls_with_one_eta_are_appended_in_their_order(rt: Runtime) -> None:
-    session, due = new_name("s"), rt.now_ms() - 1_000
+    session, due = new_name("s"), rt.figures.now_ms() - 1_000
     sent = [f"{(i * 7919) % 1000}" for i in range(60)]
     for event_id in sent:
         later(session, event_id, due)
@@ -79,7 +79,7 @@ def test_what_was_kept_for_later_and_cannot_be_read_is_a_dead_letter_and_the_oth
     rt: Runtime, payload: str
 ) -> None:
     session = new_name("s")
-    due = rt.now_ms() - 1_000
+    due = rt.figures.now_ms() - 1_000
     lane = lane_of(default_node(session))
     later(session, "first", due)
     text = BROKEN[payload]
@@ -103,7 +103,7 @@ def test_what_was_kept_for_later_and_cannot_be_read_is_a_dead_letter_and_the_oth
 
 
 def test_an_event_kept_for_later_whose_session_cannot_take_it_holds_up_none_of_the_others(rt: Runtime) -> None:
-    session, broken, due = new_name("s"), new_name("broken"), rt.now_ms() - 1_000
+    session, broken, due = new_name("s"), new_name("broken"), rt.figures.now_ms() - 1_000
     append_events([observation(broken, "1", "a")])
     p = prefix(partition_of(lane_of(default_node(broken))))
     later(broken, "2", due)
@@ -190,7 +190,7 @@ def test_a_sweep_brings_back_the_lanes_that_a_clock_which_went_back_left_ahead(r
     session = new_name("s")
     append_events([observation(session, "1", "a")])
     lane = lane_of(default_node(session))
-    p, ahead = prefix(partition_of(lane)), rt.now_ms() + 3_600_000
+    p, ahead = prefix(partition_of(lane)), rt.figures.now_ms() + 3_600_000
     rt.redis.zadd(f"{p}pend:{lane}", {session: ahead})
     rt.redis.zadd(f"{p}ready", {lane: ahead})
     assert sweep(rt) == 1

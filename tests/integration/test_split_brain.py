@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from kato_tasks import ports
+from kato_tasks.adapters.redis.keys import mark
 from kato_tasks.adapters.redis.persistence import persistence_problem
 from kato_tasks.adapters.redis.store import RedisStore, connect
-from kato_tasks.celery_tasks.sweeping import TURN
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.errors import StoreUnavailable
 from tests.contract.store.log import observation
@@ -81,7 +81,7 @@ def worker_log(server: RedisServer, directory: Path) -> str:
         try:
             # The first round of the sweep comes after whatever is said at the start.
             with redis.Redis.from_url(f"{at}/2") as client:
-                wait_until(lambda: b" ready." in path.read_bytes() and client.exists(TURN), 60)
+                wait_until(lambda: b" ready." in path.read_bytes() and client.exists(mark("sweep", 0)), 60)
         finally:
             worker.terminate()
             worker.wait(60)

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from kato_tasks.adapters.redis.answers import no_answer
 from kato_tasks.adapters.redis.operations import Call, Retention
 from kato_tasks.adapters.redis.room import Share
 from kato_tasks.adapters.redis.scripts import NAMES, script
@@ -27,7 +28,7 @@ from kato_tasks.adapters.redis.store import (
     prepared,
     words,
 )
-from kato_tasks.errors import KatoTasksError, StoreFull, StoreUnavailable, StoreWentBack
+from kato_tasks.errors import KatoTasksError, StoreFull, StoreWentBack
 from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.log import Append, BindNodes
 
@@ -178,7 +179,7 @@ class LoopStore:
                     await self._redis.script_load(script(name).text)
                 raw |= await self._piped(operations, again)
         except RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+            raise no_answer(exc) from exc
         if any(isinstance(answer, ReadOnlyError) for answer in raw.values()):
             # Its server is a replica now; see RedisStore.
             await self._redis.connection_pool.disconnect(inuse_connections=False)

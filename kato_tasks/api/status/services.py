@@ -56,7 +56,7 @@ def ask_services(rt: Runtime) -> Services:
     with ThreadPoolExecutor(max_workers=8) as pool:
         instances = [pool.submit(ask_kato, rt.kato, url) for url in rt.settings.kato_instances]
         broker = pool.submit(_ask_broker)
-        volatile = rt.persistence_problem()
+        volatile = rt.figures.persistence_problem()
         return Services([_checked(rt, one.result()) for one in instances], broker.result(), volatile)
 
 

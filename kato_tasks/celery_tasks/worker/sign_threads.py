@@ -77,7 +77,7 @@ class WorkerSigns:
             wait = signs.EVERY_SECONDS
             try:
                 rt = runtime()
-                self._started_ms = self._started_ms or rt.now_ms()
+                self._started_ms = self._started_ms or rt.figures.now_ms()
                 signs.worker_lives(rt.store, self.about())
             except KatoTasksError as exc:
                 say(log, logging.DEBUG, "sign.not_given", error=exc)  # others say that the store is away

@@ -110,7 +110,7 @@ def warn_of_a_store_that_keeps_nothing(**_: Any) -> None:
     if not _serving:
         return
     try:
-        problem = runtime().persistence_problem()
+        problem = runtime().figures.persistence_problem()
     except StoreUnavailable:
         return  # said already
     if problem is not None:

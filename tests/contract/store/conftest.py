@@ -13,6 +13,7 @@ from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.scripts import Script, script
 from kato_tasks.adapters.redis.store import connect
 from tests.contract.store.log import Log
+from tests.contract.store.pieces import Pieces, pieces_of
 from tests.services import RedisServer, free_port, redis_program, unreachable
 from tests.waiting import wait_until
 
@@ -108,3 +109,8 @@ def log(client: redis.Redis) -> Log:
 def remembering(client: redis.Redis) -> MakeLog:
     """Makes a log whose memory is as short as the test needs."""
     return lambda retention: Log(client, retention)
+
+
+@pytest.fixture
+def pieces(client: redis.Redis) -> Pieces:
+    return pieces_of(client)

@@ -84,8 +84,8 @@ def test_a_task_takes_its_lane_and_another_one_waits_in_a_full_store(log: Log, f
 def test_wake_ups_and_people_go_on_in_a_full_store(log: Log, fill: Fill) -> None:
     log.append("n", *numbered("a", 1, 1))
     fill()
-    assert log.do(ports.Mark("kt:{w000}:wake", 60_000)) is True
-    assert log.do(ports.Mark("kt:{w000}:wake", 60_000)) is False
+    assert log.do(ports.Mark("wake-up", 0, 60_000)) is True
+    assert log.do(ports.Mark("wake-up", 0, 60_000)) is False
     assert 0 < log.redis.pttl("kt:{w000}:wake") <= 60_000
     assert log.do(ports.SetAside(lane_of("n"), "a", json.dumps({"reason": "a person"}))) is True
     assert log.do(ports.Resume(lane_of("n"), "a")) is True

@@ -86,9 +86,7 @@ def test_an_operation_that_is_refused_takes_nobody_elses_answer_and_its_script_i
 
     async def main() -> list[Any]:
         async with Opened(redis_url) as here:
-            many: list[ports.Effect[Any]] = [
-                ports.Mark(f"kt:{{w{i:03d}}}:wake", 60_000) for i in range(ENTRIES_AT_ONCE)
-            ]
+            many: list[ports.Effect[Any]] = [ports.Mark("wake-up", i, 60_000) for i in range(ENTRIES_AT_ONCE)]
             return await here.store.execute([*many, ports.DueLater(7, 1, 1), ports.KeepMessage("\ud800", "x"), *many])
 
     answers = run(main())
@@ -186,8 +184,8 @@ def test_a_caller_that_is_cancelled_while_its_operations_wait_has_none_of_them_s
     async def main() -> None:
         store = LoopStore(redis_url, Retention())
         await store.checked()
-        gone = asyncio.ensure_future(store.execute([ports.Mark("kt:{w001}:wake", 60_000)]))
-        stays = asyncio.ensure_future(store.execute([ports.Mark("kt:{w002}:wake", 60_000)]))
+        gone = asyncio.ensure_future(store.execute([ports.Mark("wake-up", 1, 60_000)]))
+        stays = asyncio.ensure_future(store.execute([ports.Mark("wake-up", 2, 60_000)]))
         asyncio.get_running_loop().call_soon(gone.cancel)
         assert await stays == [True]
         assert gone.cancelled()

@@ -31,19 +31,19 @@ def lost(log: Log, node: str) -> tuple[set[str], dict[str, str]]:
 
 def test_a_sign_has_the_stores_time_is_taken_back_and_forgotten_after_a_while(log: Log) -> None:
     before = int(time.time() * 1000) - 1_000
-    assert log.do(ports.Sign(WORKERS, "a", '{"pid":1}', 60_000)) > before
-    log.do(ports.Sign(WORKERS, "b", '{"pid":2}', 60_000))
+    assert log.do(ports.Sign("worker", "a", '{"pid":1}', 60_000)) > before
+    log.do(ports.Sign("worker", "b", '{"pid":2}', 60_000))
     assert names(log) == ["a", "b"]
-    log.do(ports.Sign(WORKERS, "b", "", 60_000))
+    log.do(ports.Sign("worker", "b", "", 60_000))
     assert names(log) == ["a"]
     log.redis.zadd(f"{WORKERS}seen", {"a": before - 100_000})
-    log.do(ports.Sign(WORKERS, "c", "{}", 60_000))
+    log.do(ports.Sign("worker", "c", "{}", 60_000))
     assert names(log) == ["c"]
 
 
 def test_so_many_signs_are_kept_at_most_however_many_processes_come_and_go(log: Log) -> None:
     for i in range(6):
-        log.do(ports.Sign(WORKERS, f"w{i}", "{}", 60_000, most=3))
+        log.do(ports.Sign("worker", f"w{i}", "{}", 60_000, most=3))
         log.redis.zadd(f"{WORKERS}seen", {f"w{i}": int(time.time() * 1000) - 1_000 + i})
     assert names(log) == ["w3", "w4", "w5"]
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kato_tasks import learn, observe
-from kato_tasks.api.scheduled import READ_AT_ONCE, later_payload, scheduled_events
+from kato_tasks.adapters.redis.sessions import LATER_AT_ONCE
+from kato_tasks.api.scheduled import later_payload, scheduled_events
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.celery_tasks.postponed import promote
 from kato_tasks.domain.ids import PARTITIONS
@@ -61,7 +62,7 @@ def test_scheduled_events_of_one_session(cli: Cli, live: Runtime, planned: list[
 def test_what_another_version_kept_is_listed_without_its_task_and_what_is_broken_is_left_out(
     cli: Cli, live: Runtime
 ) -> None:
-    due = live.now_ms() + 60_000
+    due = live.figures.now_ms() + 60_000
     live.store.execute([KeepLater("old", due, later_payload(observation("old", "e")))])
     live.store.execute([KeepLater("old", due, "{oops")])
     (row,) = cli("sessions", "scheduled", "--json").json
@@ -69,13 +70,13 @@ def test_what_another_version_kept_is_listed_without_its_task_and_what_is_broken
 
 
 def test_very_many_scheduled_events_are_read_a_few_at_a_time(live: Runtime) -> None:
-    due = live.now_ms() + 60_000
-    many = [KeepLater("one", due + i, later_payload(observation("one", f"e{i}"))) for i in range(5 * READ_AT_ONCE)]
+    due = live.figures.now_ms() + 60_000
+    many = [KeepLater("one", due + i, later_payload(observation("one", f"e{i}"))) for i in range(5 * LATER_AT_ONCE)]
     live.store.execute(many)
     before = live.redis.info("commandstats")["cmdstat_zrange"]["calls"] if _asked(live) else 0
     assert next(scheduled_events(live)).event_id == "e0"
     assert live.redis.info("commandstats")["cmdstat_zrange"]["calls"] - before == 1
-    assert [event.event_id for event in scheduled_events(live, "one")] == [f"e{i}" for i in range(5 * READ_AT_ONCE)]
+    assert [event.event_id for event in scheduled_events(live, "one")] == [f"e{i}" for i in range(5 * LATER_AT_ONCE)]
 
 
 def _asked(live: Runtime) -> bool:

@@ -65,6 +65,7 @@ def dump_of(store: redis.Redis) -> str:
             "list": lambda key: store.lrange(key, 0, -1),
             "set": store.smembers,
             "zset": lambda key: store.zrange(key, 0, -1, withscores=True),
+            "none": lambda _: "expired since it was listed",
         }
         found.append((key, read[str(store.type(key))](key)))
     return repr(found)

@@ -37,7 +37,8 @@ def hostile(live: Runtime) -> Runtime:
     append(live, EVIL, "a", "b")
     append(live, "of a node", EVIL, node_id=EVIL_NODE)
     parking.park(live, EVIL, EVIL)
-    lane = live.lane_of_session("of a node")
+    lane = live.sessions.lane_of("of a node")
+    due = live.figures.now_ms() + 3_600_000
     live.redis.hset(f"{prefix(partition_of(lane))}s:of a node", mapping={"err": EVIL, "att": 1})
     letter = {
         "session_id": EVIL,
@@ -55,7 +56,7 @@ def hostile(live: Runtime) -> Runtime:
         live.store.execute(
             [
                 ports.KeepDeadLetter(lane, EVIL, json.dumps(letter)),
-                ports.KeepLater(lane, live.now_ms() + 3_600_000, later_payload(observation(EVIL, EVIL_ID), EVIL)),
+                ports.KeepLater(lane, due, later_payload(observation(EVIL, EVIL_ID), EVIL)),
             ]
         )
     )
@@ -146,14 +147,15 @@ def test_on_a_narrow_terminal_no_cell_loses_its_words(cli: Cli, live: Runtime, c
     append(live, LONG, "a", "b")
     reason = "KATO answered 422: strings must not be empty, whatever stands in the metadata"
     parking.park(live, LONG, reason)
-    lane = live.lane_of_session(LONG)
+    lane = live.sessions.lane_of(LONG)
+    due = live.figures.now_ms() + 3_600_000
     letter = {"session_id": LONG, "node_id": "", "lane": lane, "position": 1, "event": {"event_id": LONG}}
     letter |= {"reason": reason, "attempts": 3, "first_ms": 1, "last_ms": 2}
     raise_errors(
         live.store.execute(
             [
                 ports.KeepDeadLetter(lane, "x", json.dumps(letter)),
-                ports.KeepLater(lane, live.now_ms() + 3_600_000, later_payload(observation("ann 1", "e"), "task-1")),
+                ports.KeepLater(lane, due, later_payload(observation("ann 1", "e"), "task-1")),
             ]
         )
     )

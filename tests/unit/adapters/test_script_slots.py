@@ -170,7 +170,8 @@ def test_a_slot_that_is_taken_off_a_card_is_missed_by_what_fills_it(declared: li
 def test_every_field_of_an_operation_reaches_its_script(declared: list[Declared]) -> None:
     """Or what fills a slot reads it. `run` is for the store: which run of the server may be asked."""
     for one in declared:
-        read = {slot.name for slot in one.card.arguments} | {"held", "run", "partition", "key"}
+        # Of the last three the key is made.
+        read = {slot.name for slot in one.card.arguments} | {"held", "run", "partition", "of", "shard"}
         for source in one.sources.values():
             inner = source.source if isinstance(source, Each) else source
             if isinstance(inner, str):
