@@ -72,7 +72,8 @@ class OwnApp(Celery):
         pool, self._pool = self._pool, None
         if pool is not None:
             with contextlib.suppress(KombuError, RedisError, OSError):  # a broker that is away
-                pool.force_close_all(close_pool=False)  # kombu has one pool for everybody at this broker
+                pool.force_close_all(close_pool=False)
+                pool.setup()  # kombu has one pool for everybody at this broker, and emptied it
         self._backend_cache = None
         self._local = type(self._local)()
         for made in ("amqp", "control", "events", "timezone"):

@@ -12,6 +12,7 @@ import redis
 from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.scripts import Script, script
 from kato_tasks.adapters.redis.store import connect
+from kato_tasks.testing.fake_store import FakeStoreServer
 from tests.contract.store.log import Log
 from tests.services import RedisServer, free_port, redis_program, unreachable
 from tests.waiting import wait_until
@@ -79,11 +80,14 @@ def cluster_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     yield from _running(ClusterNode(tmp_path_factory.mktemp("cluster")))
 
 
-@pytest.fixture(scope="session", params=[*SERVERS, "cluster"])
+@pytest.fixture(scope="session", params=[*SERVERS, "cluster", "fakeredis"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     if request.param == "cluster":
         node: RedisServer = request.getfixturevalue("cluster_node")
         yield node
+        return
+    if request.param == "fakeredis":
+        yield FakeStoreServer()
         return
     if request.param == "redis" and redis_program() is None:
         unreachable("redis")
@@ -94,7 +98,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def client(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
     if isinstance(server, ClusterNode):
         monkeypatch.setattr("kato_tasks.adapters.redis.store.script", strict)
-    with connect(server.url) as client:
+    with server.connect() if isinstance(server, FakeStoreServer) else connect(server.url) as client:
         client.flushall()
         yield client
 
