@@ -42,7 +42,8 @@ def _tracer(app: Any, name: str, strict: bool, backend: Any) -> Any:  # noqa: AR
 
 def _traced(task_id: str, stored: Mapping[str, Any], *, strict: bool) -> Any:
     app = home()
-    return _tracer(app, stored["task"], strict, app.backend)(task_id, [], dict(stored["kwargs"]), dict(stored["request"]))
+    trace = _tracer(app, stored["task"], strict, app.backend)
+    return trace(task_id, [], dict(stored["kwargs"]), dict(stored["request"]))
 
 
 def answer_known(task_id: str) -> str | None:

@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
-from fakeredis import FakeServer
-from fakeredis._clients._async import FakeAsyncRedisConnection
-from fakeredis._clients._sync import FakeRedisConnection
+from fakeredis import FakeAsyncRedisConnection, FakeRedisConnection, FakeServer
 from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry as LoopRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from kato_tasks.adapters.redis.store import StoreRun, options
-
 
 _OPTIONS = {**options(5.0), "health_check_interval": 0}
 
@@ -109,4 +106,5 @@ class _LoopConnection(FakeAsyncRedisConnection):
             return
         if self._sock is None:
             await self.connect()
+        assert self._sock is not None
         self._sock.put_response(answer)

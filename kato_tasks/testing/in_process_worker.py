@@ -1,4 +1,4 @@
-"""A worker inside the process that sends: it takes each message when it is published, and runs its task as a worker does.
+"""A worker inside the process that sends: it runs each task when its message is published, as a worker does.
 
 The broker is kombu's ``memory``, so messages are made, serialized and addressed as ever. The task runs in Celery's own
 tracer before the call that published its message returns; what it publishes itself is taken when it has ended. One

@@ -36,9 +36,7 @@ def make_app(settings: Settings | None = None) -> OwnApp:
     if before is not None and same(before, settings):
         return app
     if app.used and not same(settings_of_the_process(), settings):
-        raise ConfigurationError(
-            f"kato_tasks.app was used under other settings in this process; {_ADVICE}"
-        )
+        raise ConfigurationError(f"kato_tasks.app was used under other settings in this process; {_ADVICE}")
     if take_settings(settings, _ADVICE) and not app.used:
         app.forget_configuration()
     return app

@@ -34,6 +34,11 @@ class OwnApp(Celery):
     What an application sets on ``conf`` itself stays, whichever settings come.
     """
 
+    # Celery's own, which has no types.
+    configured: bool
+    _pool: Any
+    _local: Any
+
     def __init__(self, *args: Any, **options: Any) -> None:
         self.used = False
         """whether something was sent through this app, or taken by it, under the settings that it has"""
