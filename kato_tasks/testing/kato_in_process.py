@@ -115,14 +115,14 @@ class _Call:
         self._lock = threading.Lock()
 
     def end(self, answer: KatoReply | None, error: Exception | None) -> None:
-        """It has ended, if nobody ended it before."""
+        """End the call with this, unless it has ended before."""
         with self._lock:
             if not self._over:
                 self._over, self.reply, self.error = True, answer, error
                 self._owner.put(self)
 
     def hand_over(self, owner: SimpleQueue[_Call | None]) -> None:
-        """Tell somebody else from now on, who is told at once if it has ended."""
+        """Tell another owner from now on; it is told at once if the call has ended."""
         with self._lock:
             self._owner = owner
             if self._over:
@@ -169,7 +169,7 @@ class CallsInProcess:
         return done
 
     def _collect(self, seconds: float | None) -> bool:
-        """Take what has ended, after waiting so long for the first; True when somebody wakes us."""
+        """Take what has ended, after waiting so many seconds for the first; True when ``wake`` was called."""
         woken = False
         with suppress(Empty):
             ended = self._ended.get_nowait() if seconds == 0.0 else self._ended.get(timeout=seconds)

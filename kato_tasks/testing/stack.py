@@ -22,7 +22,7 @@ _PREFIX = "KATO_TASKS_"
 
 
 class _Stack(Stack):
-    """Without Flower, which nobody looks at, and without beat, whose rounds a worker does itself."""
+    """Without Flower, which tests do not look at, and without beat, whose rounds a worker does itself."""
 
     def _clients(self) -> list[Part]:
         return [part for part in super()._clients() if part.name == "worker"]

@@ -1,4 +1,4 @@
-"""Our own app takes its settings from whoever makes it, else from the environment when it is first used."""
+"""Our own app has the settings that it is made with, else those of the environment when it is first used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ELSEWHERE = "redis://127.0.0.1:1/5"
 
 @pytest.fixture(autouse=True)
 def closed() -> Iterator[None]:
-    """The app as it is when nobody has used it."""
+    """The app as it is before its first use."""
     app.close()
     yield
     app.close()

@@ -42,7 +42,7 @@ def positions(answers: list[Json]) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is called, whatever address it is."""
+    """A call to any address fails the test."""
 
     def refused(_: socket.socket, address: object) -> None:
         raise AssertionError(f"called {address}")
