@@ -39,7 +39,7 @@ class Inline:
         self._worker = worker
 
     def faults(self, *rules: dict[str, Any]) -> None:
-        """Have KATO fail as these rules say (``docs/embedded.md``); without any it is well again."""
+        """Have KATO fail as these rules say (``embedded.kato.faults``); without any it is well again."""
         self._control("POST", "faults", {"rules": list(rules), "seed": 1})
 
     def stats(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class RunningStack:
         return f"{name} {uuid.uuid4().hex[:8]}"
 
     def faults(self, *rules: dict[str, Any]) -> None:
-        """Have KATO fail as these rules say (``docs/embedded.md``); without any it is well again."""
+        """Have KATO fail as these rules say (``embedded.kato.faults``); without any it is well again."""
         self._control("faults", {"rules": list(rules), "seed": 1})
 
     def stats(self) -> dict[str, Any]:

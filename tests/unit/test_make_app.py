@@ -165,3 +165,11 @@ def test_what_an_application_sets_on_the_app_stays_whichever_settings_come() -> 
         for name in ("task_ignore_result", "worker_max_tasks_per_child", "beat_schedule"):
             app.conf.changes.pop(name, None)
             app._preconf.pop(name, None)
+
+
+def test_a_closed_app_publishes_again_at_the_same_broker() -> None:
+    """kombu keeps one pool of connections for each broker, which closing the app empties."""
+    for _ in range(3):
+        with make_app(Settings(broker_url="memory://", result_backend="cache+memory://")):
+            for _ in range(12):
+                app.send_task("kato_tasks.drain", (0,), queue="kato.lane.00")

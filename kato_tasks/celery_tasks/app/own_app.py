@@ -78,7 +78,8 @@ class OwnApp(Celery):
         if pool is not None:
             with contextlib.suppress(KombuError, RedisError, OSError):  # a broker that is away
                 pool.force_close_all(close_pool=False)
-                pool.setup()  # kombu has one pool for everybody at this broker, and emptied it
+            # kombu has one pool of a process for each broker, and has emptied it: without this the next use would hang.
+            pool.setup()
         self._backend_cache = None
         self._local = type(self._local)()
         for made in ("amqp", "control", "events", "timezone"):
@@ -89,7 +90,7 @@ class OwnApp(Celery):
         own = {name: value for name, value in self.conf.changes.items() if not self._is_from_settings(name, value)}
         self._preconf = own
         pending = PendingConfiguration(own, self._finalize_pending_conf)
-        # In place, as Celery does: somebody may have kept ``app.conf``.
+        # In place, as Celery does: an application may have kept ``app.conf``.
         self.conf.swap_with(ConfigurationView(pending, keys=self.conf._keys))  # noqa: SLF001  as Celery makes it
         self.configured = False
 

@@ -15,10 +15,12 @@ from kato_tasks import (
     EventRefused,
     InvalidEvent,
     NodeConflict,
+    Settings,
     append_events,
     append_events_async,
     clear_stm,
     learn,
+    make_app,
     observe,
     predict,
     session_status,
@@ -161,6 +163,14 @@ def test_each_use_begins_with_nothing_and_leaves_nothing_behind() -> None:
             assert observe.delay("ann", seen("a")).get()["position"] == 1
     assert not app.used
     assert not app.configured
+
+
+def test_what_an_earlier_test_left_in_the_brokers_memory_is_not_run() -> None:
+    with make_app(Settings(broker_url="memory://", result_backend="cache+memory://")):
+        app.send_task("kato_tasks.observe", ("ann", seen("left over")), queue="kato.lane.00")
+    with inline():
+        append_events([{"session_id": f"s{i}", "observation": seen("x")} for i in range(40)])
+        assert session_status("ann") is None
 
 
 def test_a_fixture_whose_extra_is_missing_fails_with_one_sentence() -> None:
