@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kato_tasks.api.sessions import session_status
     from kato_tasks.celery_app import app
     from kato_tasks.celery_tasks.app.hosting import install
+    from kato_tasks.celery_tasks.app.making import make_app
     from kato_tasks.celery_tasks.calling.awaiting import aget
     from kato_tasks.celery_tasks.tasks import clear_stm, learn, observe, predict, process_observation_async
     from kato_tasks.errors import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         StoreUnavailable,
         TooManyPredicts,
     )
+    from kato_tasks.settings import Settings
 
 _importing = RLock()
 
@@ -39,6 +41,8 @@ _HOMES = {
     "app": "kato_tasks.celery_app",
     "celery": "kato_tasks.celery_app",
     "install": "kato_tasks.celery_tasks.app.hosting",
+    "make_app": "kato_tasks.celery_tasks.app.making",
+    "Settings": "kato_tasks.settings",
     "process_observation_async": "kato_tasks.celery_tasks.tasks",
     "observe": "kato_tasks.celery_tasks.tasks",
     "predict": "kato_tasks.celery_tasks.tasks",
@@ -69,6 +73,7 @@ __all__ = [
     "KatoTasksError",
     "NodeConflict",
     "NotAppliedYet",
+    "Settings",
     "StoreFailed",
     "StoreFull",
     "StoreUnavailable",
@@ -80,6 +85,7 @@ __all__ = [
     "clear_stm",
     "install",
     "learn",
+    "make_app",
     "observe",
     "predict",
     "process_observation_async",

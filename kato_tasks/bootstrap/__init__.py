@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from kato_tasks.bootstrap.outside import Outside, stand_on
 from kato_tasks.bootstrap.process import forget_runtime, opened_runtime, runtime
 from kato_tasks.bootstrap.runtime import Runtime, build, terms_of
 from kato_tasks.bootstrap.waking import fill_waker, waker
 
-__all__ = ["Runtime", "build", "fill_waker", "forget_runtime", "opened_runtime", "runtime", "terms_of", "waker"]
+__all__ = [
+    "Outside",
+    "Runtime",
+    "build",
+    "fill_waker",
+    "forget_runtime",
+    "opened_runtime",
+    "runtime",
+    "stand_on",
+    "terms_of",
+    "waker",
+]

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar
 
 from kato_tasks.adapters.redis.loop_store import LoopStore
+from kato_tasks.bootstrap.outside import doubles
 from kato_tasks.bootstrap.runtime import retention_of
 from kato_tasks.engine.append import AppendProtocol
 from kato_tasks.engine.store_protocol import StoreProtocol, carry_out_async
@@ -27,7 +28,13 @@ class LoopRuntime:
 
     def __init__(self, config: Settings) -> None:
         self.settings = config
-        self.store = LoopStore(config.store_url, retention_of(config), full_share=config.store_full_share)
+        outside = doubles()
+        self.store = LoopStore(
+            config.store_url,
+            retention_of(config),
+            full_share=config.store_full_share,
+            connect=outside.loop_store if outside is not None else None,
+        )
         self.protocol = AppendProtocol(self.store.run)
         self._parts: dict[Any, Any] = {}
         self._begun = 0

@@ -18,6 +18,7 @@ from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.sessions import RedisSessions
 from kato_tasks.adapters.redis.store import RedisStore, StoreRun, check_store, connect
 from kato_tasks.adapters.redis.verdicts import RedisVerdicts
+from kato_tasks.bootstrap.outside import doubles
 from kato_tasks.bootstrap.waking import waker
 from kato_tasks.domain.ids import PARTITIONS, shard_of
 from kato_tasks.engine.append import Mailbox
@@ -89,7 +90,8 @@ class Runtime:
 def build(config: Settings) -> Runtime:
     """Open the pieces; raises StoreUnavailable or ConfigurationError when the store cannot be used."""
     run = StoreRun()
-    client = connect(config.store_url, run=run)
+    outside = doubles()
+    client = outside.store(run) if outside is not None else connect(config.store_url, run=run)
     check_store(client)
     store = RedisStore(client, retention_of(config), run, full_share=config.store_full_share)
     terms = terms_of(config)
@@ -100,7 +102,7 @@ def build(config: Settings) -> Runtime:
         interval_seconds=config.breaker_interval_seconds,
         closed=check.forget,  # it may be another KATO that answers again
     )
-    kato = transport_of(config)
+    kato = outside.kato(config) if outside is not None else transport_of(config)
     room = Room(config.lanes_per_wakeup, config.kato_connections)
     return Runtime(
         settings=config,

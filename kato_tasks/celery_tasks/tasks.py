@@ -18,7 +18,7 @@ from kato_tasks.celery_tasks.lane_task import LaneTask
 from kato_tasks.celery_tasks.waiting import slice_done
 from kato_tasks.celery_tasks.wakeups import DRAIN, DRAIN_OVERDUE
 from kato_tasks.domain.predictions import in_one_form
-from kato_tasks.errors import StoreUnavailable
+from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.telemetry.log_events import say
 
 log = logging.getLogger(__name__)
@@ -142,6 +142,10 @@ def all_tasks() -> list[HomeTask]:
 def _known_to(other: Celery) -> None:
     """An app of the host's knows our public tasks, on their own app: its workers send them from there as next steps."""
     if other is not app and other is not home_app():
+        try:
+            app.finalize()
+        except ConfigurationError:
+            return  # the host's app is none the worse for settings of ours; who calls a task of ours is told
         for name in PUBLIC:
             other._tasks.setdefault(OURS + name, app.tasks[OURS + name])  # noqa: SLF001  app.tasks would finalize it
 

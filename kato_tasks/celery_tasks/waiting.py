@@ -36,12 +36,14 @@ _NOT_KEPT = frozenset({"_children", "_protected", "called_directly", "args", "kw
 
 
 @cache
-def _tracer(app: Any, name: str, strict: bool) -> Any:
+def _tracer(app: Any, name: str, strict: bool, backend: Any) -> Any:  # noqa: ARG001  Celery's tracer keeps it
     return build_tracer(name, app.tasks[name], app=app, propagate=strict)
 
 
 def _traced(task_id: str, stored: Mapping[str, Any], *, strict: bool) -> Any:
-    return _tracer(home(), stored["task"], strict)(task_id, [], dict(stored["kwargs"]), dict(stored["request"]))
+    app = home()
+    trace = _tracer(app, stored["task"], strict, app.backend)
+    return trace(task_id, [], dict(stored["kwargs"]), dict(stored["request"]))
 
 
 def answer_known(task_id: str) -> str | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from kombu import pools
 
 from kato_tasks import append_events, session_status
 from kato_tasks.adapters.redis.keys import prefix
@@ -48,8 +47,6 @@ def a_system(broker: Service, directory: Path, kato: KatoServer, **more: str) ->
         broker.start()
         kato.start()
         system = System(broker, store, kato, directory, **{**QUICK, **more})
-        # Systems may share a broker, and so kombu's pools of its connections, which leaving a system closes.
-        stack.callback(pools.reset)
         stack.enter_context(system.here())
         yield system
 

@@ -24,7 +24,7 @@ from kato_tasks import aget, append_events, append_events_async, learn, observe,
 from kato_tasks.bootstrap.loops import CALLS_A_ROUND, _runtimes, loop_runtime
 from kato_tasks.celery_app import app
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict, StoreUnavailable
-from tests.integration.system import System, configure, drained
+from tests.integration.system import System, drained
 from tests.integration.user_tasks import remember
 from tests.services import KatoServer, RabbitmqServer, RedisServer
 from tests.waiting import wait_until
@@ -519,7 +519,6 @@ def test_an_eager_call_can_be_awaited_like_any_other(system: System, name: str) 
         assert run(main())["position"] == 1
     finally:
         app.conf.task_always_eager = False
-        configure()
 
 
 def test_rabbitmq_as_broker_is_called_from_a_loop_as_well(

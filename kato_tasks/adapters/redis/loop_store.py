@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -66,19 +66,17 @@ class LoopStore:
     breaks no connection: what it asked was sent whole, or is not sent at all.
     """
 
-    def __init__(self, url: str, retention: Retention, *, full_share: float = 1.0, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        retention: Retention,
+        *,
+        full_share: float = 1.0,
+        timeout: float = 5.0,
+        connect: Callable[[StoreRun], Redis] | None = None,
+    ) -> None:
         self._run = StoreRun()
-        try:
-            self._redis: Redis = Redis.from_url(
-                url,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,  # by 3 its pool hands out connections that the server has closed (redis-py 8.1)
-                max_connections=CONNECTIONS,
-                redis_connect_func=self._run.on_loop_connect,
-                **options(timeout),
-            )
-        except ValueError as exc:
-            raise not_an_address(exc) from None
+        self._redis: Redis = connect(self._run) if connect is not None else _connected(url, self._run, timeout)
         self._retention = retention
         self._share = Share(full_share)
         self._waiting: deque[_Asked] = deque()
@@ -236,6 +234,20 @@ class LoopStore:
             for i in sent:
                 raw |= await self._piped(operations, {i: calls[i]})
             return raw
+
+
+def _connected(url: str, run: StoreRun, timeout: float) -> Redis:
+    try:
+        return Redis.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,  # by 3 its pool hands out connections that the server has closed (redis-py 8.1)
+            max_connections=CONNECTIONS,
+            redis_connect_func=run.on_loop_connect,
+            **options(timeout),
+        )
+    except ValueError as exc:
+        raise not_an_address(exc) from None
 
 
 def _weight(operation: Effect[Any]) -> int:

@@ -6,24 +6,24 @@ import sys
 from types import FrameType
 
 from kato_tasks.errors import ConfigurationError
-from kato_tasks.settings import Settings, settings
+from kato_tasks.settings import settings
 
 UNUSABLE = 2
 """The exit code of ``kato-tasks`` for a setting that cannot be used."""
 _DEPLOYED = ("workers.", "beat.")
 
 
-def settings_of_the_process() -> Settings:
-    """The settings, as ``settings`` has them.
+def end_with_a_bad_setting() -> None:
+    """End the process with a bad setting's sentence on stderr, where a command line was told to run this package.
 
-    Where this package is what a command line was told to run (``celery -A kato_tasks …``, ``python -m workers.lanes``),
-    a bad one ends the process with its sentence on stderr. An application gets ConfigurationError, whatever runs it.
+    That is ``celery -A kato_tasks …`` and ``python -m workers.lanes``, which need the settings at once. An application
+    gets ConfigurationError instead, when it uses them, whatever runs it.
     """
+    if not _is_what_runs(sys._getframe()):  # noqa: SLF001  there is no other way to know who imports
+        return
     try:
-        return settings()
+        settings()
     except ConfigurationError as exc:
-        if not _is_what_runs(sys._getframe()):  # noqa: SLF001  there is no other way to know who imports
-            raise
         sys.stderr.write(f"kato_tasks: {exc}\n")
         raise SystemExit(UNUSABLE) from None
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
+from kato_tasks import app
 from kato_tasks.bootstrap import Runtime, runtime
 from tests.gateway import Gateway, Received, Rule
-from tests.integration.cli.conftest import follow_environment
 from tests.integration.cli.running import Cli, append, drain, stm
 from tests.services import LOOPBACK, free_port
 from tests.waiting import wait_until
@@ -88,7 +88,7 @@ def test_credentials_are_sent_and_stand_in_no_key_error_log_or_output(
     cli.settings |= {**set_up(way, gateway, transport), "BREAKER_FAILURES": "2", "BACKOFF_BASE_SECONDS": "0.01"}
     for name, value in cli.settings.items():
         monkeypatch.setenv(f"KATO_TASKS_{name}", value)
-    follow_environment()
+    app.close()
     rt = runtime()
     seen = []
 

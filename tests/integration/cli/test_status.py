@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kato_tasks import app
 from kato_tasks.adapters.redis.keys import SIGNS, prefix
 from kato_tasks.api.signs import AboutWorker, beat_published, worker_ends, worker_lives
 from kato_tasks.bootstrap import Runtime
@@ -15,7 +16,6 @@ from kato_tasks.domain.ids import partition_of
 from kato_tasks.ports.lanes import Count
 from kato_tasks.ports.waiting_tasks import KeepMessage
 from tests.gateway import HTML, Gateway, Rule
-from tests.integration.cli.conftest import follow_environment
 from tests.integration.cli.running import Cli, Json, append, drain, post
 
 HERE = "here here 1"
@@ -174,7 +174,7 @@ def test_what_answers_at_katos_address_and_is_not_kato_degrades_with_what_to_men
     healthy = Rule("health", 200, b'{"status":"healthy"}', JSON)
     other.rules([healthy, Rule(status=status, body=body, headers=headers)])
     monkeypatch.setenv("KATO_TASKS_KATO_URLS", other.url)
-    follow_environment()
+    app.close()
     assert reason(cli, told_is).startswith(f"what answers there is not KATO: {other.url} answers {status}: ")
     assert f"{other.url} is not KATO" in cli("status").out
 
@@ -184,7 +184,7 @@ def test_a_kato_that_fails_is_told_apart_from_one_that_is_away_and_from_another_
 ) -> None:
     other.rules([Rule(status=500, body=b"Internal Server Error", headers={"content-type": "text/plain"})])
     monkeypatch.setenv("KATO_TASKS_KATO_URLS", other.url)
-    follow_environment()
+    app.close()
     reason(cli, f"KATO at {other.url} fails: it answers 500")
     other.stop()
     reason(cli, f"KATO at {other.url} does not answer: ")
