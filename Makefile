@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := http,http2,embedded,dev
+EXTRAS := all,dev
 # Tests that kill and restart for longer have the mark chaos; `make test TEST_ARGS="-m chaos"` runs them.
 TEST_ARGS ?= -m "not chaos"
 # How many test files run side by side, each process with services of its own; 0: one after another.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from kato_tasks.adapters.kato_http.absent import AbsentKato
 from kato_tasks.adapters.kato_http.access import Access
-from kato_tasks.adapters.kato_http.pool import HttpKato
 from kato_tasks.adapters.redis.breaker import RedisBreakerState
 from kato_tasks.adapters.redis.keys import overdue_mark, prefix, wake_mark
 from kato_tasks.adapters.redis.operations import Retention
@@ -31,13 +31,14 @@ from kato_tasks.engine.running.drainer import Drainer, Terms
 from kato_tasks.engine.running.lease_renewal import LeaseKeeper
 from kato_tasks.engine.running.room import Room
 from kato_tasks.engine.store_retry import raise_errors
-from kato_tasks.errors import StoreUnavailable
+from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.ports.lanes import Batch
 from kato_tasks.ports.waiting_tasks import Mark
-from kato_tasks.settings import Settings, settings
+from kato_tasks.settings import Settings, extras, settings
 
 if TYPE_CHECKING:
     from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
+    from kato_tasks.adapters.kato_http.pool import HttpKato
 
 PREDICTION_TIMEOUTS = 10
 """For so many visibility timeouts the store keeps a prediction that nobody was told."""
@@ -55,7 +56,7 @@ class Runtime:
     redis: redis.Redis
     store: RedisStore
     mailbox: Mailbox
-    kato: HttpKato | HttpxKato
+    kato: HttpKato | HttpxKato | AbsentKato
     drainer: Drainer
     check: ConfigCheck
 
@@ -189,13 +190,29 @@ def access_of(config: Settings) -> Access:
     return access
 
 
-def transport_of(config: Settings) -> HttpKato | HttpxKato:
-    """The client of KATO: ``KATO_TRANSPORT`` says which."""
+def require_client(config: Settings) -> None:
+    """Return if what asks KATO is installed; raises ConfigurationError, which names what is missing."""
+    extras.require("a process that asks KATO", "worker")
+    if config.kato_transport == "httpx":
+        extras.require("KATO_TASKS_KATO_TRANSPORT=httpx", "httpx")
+
+
+def transport_of(config: Settings) -> HttpKato | HttpxKato | AbsentKato:
+    """The client of KATO: ``KATO_TRANSPORT`` says which.
+
+    Where its packages are not installed, as in an application that only calls tasks, each use of it says so.
+    """
+    try:
+        require_client(config)
+    except ConfigurationError as exc:
+        return AbsentKato(str(exc))
     given = (config.kato_connections, config.kato_timeout_seconds, access_of(config))
     if config.kato_transport == "httpx":
         from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
 
         return HttpxKato(connections=given[0], timeout_seconds=given[1], access=given[2])
+    from kato_tasks.adapters.kato_http.pool import HttpKato
+
     return HttpKato(connections=given[0], timeout_seconds=given[1], access=given[2])
 
 
@@ -284,4 +301,12 @@ def _after_fork() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 
-__all__: Sequence[str] = ("Runtime", "build", "forget_runtime", "opened_runtime", "runtime", "terms_of")
+__all__: Sequence[str] = (
+    "Runtime",
+    "build",
+    "forget_runtime",
+    "opened_runtime",
+    "require_client",
+    "runtime",
+    "terms_of",
+)

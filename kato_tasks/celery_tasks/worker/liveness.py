@@ -21,7 +21,7 @@ from kombu.exceptions import OperationalError
 from kato_tasks.adapters.redis.keys import BEAT_SIGNS
 from kato_tasks.celery_tasks.app.home import home_app, installed
 from kato_tasks.celery_tasks.app.queueing import queues
-from kato_tasks.settings import settings
+from kato_tasks.settings import extras, settings
 
 NextMessages = dict[str, bytes]
 TIMEOUT_SECONDS = 3
@@ -54,6 +54,7 @@ def beat_problem(within: float) -> str | None:
 
 def _sent_by_redbeat(store: redis.Redis) -> datetime | None:
     """When our own beat last sent the sweep. It writes this down though the broker may be away."""
+    extras.require("kato-tasks health beat", "worker")
     from redbeat import RedBeatSchedulerEntry
 
     meta = store.hget(f"{home_app().conf.redbeat_key_prefix}kato-sweep", "meta")
