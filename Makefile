@@ -20,7 +20,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 help:
 	@echo "make demo [DATA=file.csv]  the whole stack on this machine, with real or made-up data"
 	@echo "make test [TEST_ARGS=...]  every suite whose services are here; names those that are not"
-	@echo "make lint                  ruff, mypy --strict, import contracts"
+	@echo "make lint                  ruff, mypy --strict, pyright on tests/typing, import contracts"
 	@echo "make bench                 throughput beside plain Celery tasks"
 	@echo "make chaos | chaos-long    kills, restarts and faults under load, then the books are checked"
 	@echo "make mutants               takes each guard of docs/invariants.md out, and sees its test fall"
@@ -48,6 +48,7 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	@PYTHONPATH=. $(BIN)/lint-imports
 
 bench: $(READY)

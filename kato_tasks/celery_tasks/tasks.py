@@ -82,6 +82,7 @@ def _observe(
     Raises, from ``get`` and ``aget`` of its result:
         EventRefused: KATO definitely refused the observation, which is now a dead letter.
         EventConflict: As above, of a call that was kept for later by ``countdown`` or ``eta``.
+        NotAppliedYet: 100 tasks wait for this event already. It stays in the log and is applied in its turn.
         celery.exceptions.TimeoutError: It was not applied in time. It stays in the log and is applied in its turn.
     """
     call: Json = {"session_id": session_id, "observation": observation, "node_id": node_id}
@@ -132,12 +133,13 @@ def predict(self: LaneTask, session_id: str, *, raw: bool = False) -> Json:
         TypeError: An argument is missing, unknown or one too many.
         InvalidEvent: ``session_id`` is no text that can name a session.
         StoreUnavailable: The store cannot be reached, or has no room. Ask again later.
+        TooManyPredicts: 100 predicts (``MAX_WAITING_PREDICTS``) of this session wait already. Ask again later.
         ConfigurationError: A setting cannot work.
 
     Raises, from ``get`` and ``aget`` of its result:
         EventRefused: KATO failed the predict for longer than 5 s (``PREDICT_PATIENCE_SECONDS``) or refused it, or its
             answer has expired. Ask again.
-        TooManyPredicts: 100 predicts (``MAX_WAITING_PREDICTS``) of this session wait already. Ask again later.
+        TooManyPredicts: As above, of a call that was kept for later by ``countdown`` or ``eta``.
         celery.exceptions.TimeoutError: It was not answered in time.
     """
     answer: Json = self.perform({"session_id": session_id})
@@ -168,6 +170,7 @@ def learn(self: LaneTask, session_id: str, *, event_id: str | None = None) -> Le
         EventRefused: There is nothing to learn, or KATO refused it; the learn is now a dead letter, unless the
             session has no events at all.
         EventConflict: As above, of a call that was kept for later by ``countdown`` or ``eta``.
+        NotAppliedYet: 100 tasks wait for this event already. It stays in the log and is applied in its turn.
         celery.exceptions.TimeoutError: It was not applied in time. It stays in the log and is applied in its turn.
     """
     call = {"session_id": session_id, "event_id": event_id}
@@ -196,6 +199,7 @@ def clear_stm(self: LaneTask, session_id: str, *, event_id: str | None = None) -
     Raises, from ``get`` and ``aget`` of its result:
         EventRefused: KATO definitely refused it; it is now a dead letter.
         EventConflict: As above, of a call that was kept for later by ``countdown`` or ``eta``.
+        NotAppliedYet: 100 tasks wait for this event already. It stays in the log and is applied in its turn.
         celery.exceptions.TimeoutError: It was not applied in time. It stays in the log and is applied in its turn.
     """
     call = {"session_id": session_id, "event_id": event_id}

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from kato_tasks.errors import ConfigurationError
 
-_MODULES = {
+BROUGHT_BY = {
     "worker": {"redbeat": "celery-redbeat", "httptools": "httptools"},
     "httpx": {"httpx": "httpx"},
     "flower": {"flower": "Flower"},
@@ -23,7 +23,7 @@ _MODULES = {
 Without ``hiredis`` the answers of Redis are read more slowly, and without ``uvloop`` the embedded KATO is slower.
 Everything works all the same, so they are not asked for here.
 """
-_MODULES["embedded"] = _MODULES["worker"] | _MODULES["flower"] | _MODULES["cli"] | _MODULES["http"]
+BROUGHT_BY["embedded"] = BROUGHT_BY["worker"] | BROUGHT_BY["flower"] | BROUGHT_BY["cli"] | BROUGHT_BY["http"]
 
 
 @cache
@@ -34,7 +34,7 @@ def has_module(name: str) -> bool:
 
 def missing(extra: str) -> list[str]:
     """The names of the packages of an extra that it cannot do without and that are not installed."""
-    return [package for module, package in _MODULES[extra].items() if not has_module(module)]
+    return [package for module, package in BROUGHT_BY[extra].items() if not has_module(module)]
 
 
 def sentence(what: str, packages: list[str], extra: str) -> str:
@@ -55,4 +55,4 @@ def require(what: str, extra: str) -> None:
         raise ConfigurationError(sentence(what, packages, extra))
 
 
-__all__ = ["has_module", "missing", "require", "sentence"]
+__all__ = ["BROUGHT_BY", "has_module", "missing", "require", "sentence"]

@@ -24,21 +24,6 @@ def end_without_extra(check: Callable[[], object]) -> None:
         raise SystemExit(UNUSABLE) from None
 
 
-def refuse_flower_without_flower() -> None:
-    """End ``celery -A kato_tasks flower`` with one sentence where Flower is not installed.
-
-    Celery would say that there is no such command. It imports the app while it reads its own options, which is before
-    it looks for the command.
-    """
-    words = sys.argv[1:]
-    if "flower" not in words or extras.has_module("flower") or not _is_what_runs(sys._getframe()):  # noqa: SLF001
-        return
-    from celery.bin.celery import celery
-
-    if next(word for word in words if word == "flower" or word in celery.commands) == "flower":
-        end_without_extra(lambda: extras.require("celery flower", "flower"))
-
-
 def scheduler_is_missing(*_: Any, **__: Any) -> NoReturn:
     """Stand in for beat's scheduler where it is not installed: end beat with exit code 2 and one sentence."""
     end_without_extra(lambda: extras.require("beat", "worker"))

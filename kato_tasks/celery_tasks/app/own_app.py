@@ -10,7 +10,7 @@ from celery import Celery
 from celery.signals import import_modules
 from celery.utils.imports import symbol_by_name
 
-from kato_tasks.celery_tasks.app.command_line import refuse_flower_without_flower, settings_of_the_process
+from kato_tasks.celery_tasks.app.command_line import settings_of_the_process
 from kato_tasks.celery_tasks.app.configuration import configuration
 from kato_tasks.celery_tasks.app.queueing import OwnAMQP
 from kato_tasks.celery_tasks.calling.awaiting import AwaitableResult
@@ -26,7 +26,6 @@ def task_class() -> str | None:
 # @shared_task goes to the host's.
 app = Celery("kato_tasks", amqp=OwnAMQP, task_cls=task_class(), set_as_current=False, fixups=[])
 app.AsyncResult = app.subclass_with_self(AwaitableResult, name="AsyncResult")  # chains and chords end in one, too
-refuse_flower_without_flower()
 app.conf.update(configuration(settings_of_the_process()))
 
 

@@ -26,7 +26,9 @@ class AwaitableResult(AsyncResult):
     """Celery's result of a task, which can be awaited as well."""
 
     async def aget(self, timeout: float | None = None, propagate: bool = True) -> Any:
-        """The task's result, as ``get`` returns it, while the event loop goes on; ``timeout`` in seconds (None: none).
+        """Return what ``get`` returns, and let the event loop go on meanwhile.
+
+        ``timeout`` is how many seconds to wait at most; without it, as long as it takes.
 
         Raises what ``get`` raises: the task's own error (with ``propagate=False`` it is returned instead), the error
         of a step before it in its chain, ``celery.exceptions.TimeoutError``. While the result backend is away it goes
