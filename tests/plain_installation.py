@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
@@ -32,13 +33,33 @@ class PlainInstallation:
         """Run this interpreter with that directory in the place of its installed packages."""
         return subprocess.run(
             [sys.executable, "-S", *arguments],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(self.site), "C_FORCE_ROOT": "1", **(settings or {})},
+            env=self._environment(settings),
             cwd=self.site.parent,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
+
+    @contextlib.contextmanager
+    def running(self, *arguments: str, settings: Mapping[str, str]) -> Iterator[None]:
+        """Run the same until the end of the block; what it prints goes to the file ``output`` beside the links."""
+        with (self.site.parent / "output").open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-S", *arguments],
+                env=self._environment(settings),
+                cwd=self.site.parent,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
+
+    def _environment(self, settings: Mapping[str, str] | None) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(self.site), "C_FORCE_ROOT": "1", **(settings or {})}
 
     def _bring(self, name: str, extras: frozenset[str]) -> None:
         found = distribution(name)

@@ -27,6 +27,19 @@ print(json.dumps({"head": session_status("visit").head, "node": session_status("
 """
 
 
+ASK = """
+import asyncio, json
+from kato_tasks import aget, learn, observe, predict
+
+async def ask():
+    predicted = await (await predict.adelay("ask")).aget(timeout=60)
+    observed = await aget(await observe.adelay("ask", {"strings": ["b"]}), timeout=60)
+    return [predicted["after"], observed["status"]]
+
+print(json.dumps([observe.delay("ask", {"strings": ["a"]}).get(timeout=60)["status"], *asyncio.run(ask())]))
+"""
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> PlainInstallation:
     return PlainInstallation(tmp_path_factory.mktemp("plain"))
@@ -75,6 +88,16 @@ def test_a_plain_installation_imports_a_file_waits_and_shows_sessions(
     ):
         done = plain.run("-m", "kato_tasks.cli", *arguments, settings=settings)
         assert (done.returncode, said in done.stdout) == (0, True), (arguments, done.stdout, done.stderr)
+
+
+def test_a_worker_with_its_extra_alone_answers_a_plain_installation(
+    plain: PlainInstallation, settings: dict[str, str], kato_url: str, tmp_path: Path
+) -> None:
+    settings |= {"KATO_TASKS_KATO_URLS": kato_url}
+    worker = PlainInstallation(tmp_path, ["worker"])
+    with worker.running(*CELERY, "worker", "--pool", "threads", "--concurrency", "2", settings=settings):
+        done = plain.run("-c", ASK, settings=settings)
+    assert done.stdout.strip() == '["okay", 1, "okay"]', (done.stderr, (tmp_path / "output").read_text())
 
 
 CELERY = ["-m", "celery", "-A", "kato_tasks"]
