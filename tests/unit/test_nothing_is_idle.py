@@ -24,7 +24,7 @@ THROUGH_LIMITS = "limits"
 """What the limits of an observation are read by."""
 
 
-@pytest.mark.parametrize("extra", sorted(EXTRAS.keys() - {"dev"}))
+@pytest.mark.parametrize("extra", sorted(EXTRAS.keys() - {"dev", "smoke"}))
 def test_each_package_of_an_extra_is_used_by_the_package(extra: str) -> None:
     for requirement in EXTRAS[extra]:
         package = re.split(r"[\[<>=~]", requirement)[0]
@@ -43,7 +43,7 @@ def test_what_a_missing_extra_is_said_to_lack_is_what_the_extra_brings(extra: st
 
 
 def test_all_brings_every_extra_but_what_developers_need() -> None:
-    named = {package for extra in EXTRAS.keys() - {"dev", "all"} for package in packages_of(extra)}
+    named = {package for extra in EXTRAS.keys() - {"dev", "smoke", "all"} for package in packages_of(extra)}
     assert packages_of("all") == named
 
 
