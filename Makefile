@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := http,http2,embedded,testing,dev
+EXTRAS := all,testing,dev
 # Tests that kill and restart for longer have the mark chaos; `make test TEST_ARGS="-m chaos"` runs them.
 TEST_ARGS ?= -m "not chaos"
 # How many test files run side by side, each process with services of its own; 0: one after another.
@@ -23,7 +23,7 @@ help:
 	@echo "make demo [DATA=file.csv]  the whole stack on this machine, with real or made-up data"
 	@echo "make test [TEST_ARGS=...]  every suite whose services are here; names those that are not"
 	@echo "make smoke                 the stack in containers, which are killed and started again; needs Docker"
-	@echo "make lint                  ruff, mypy --strict, import contracts"
+	@echo "make lint                  ruff, mypy --strict, pyright on tests/typing, import contracts"
 	@echo "make bench                 throughput beside plain Celery tasks"
 	@echo "make chaos | chaos-long    kills, restarts and faults under load, then the books are checked"
 	@echo "make mutants               takes each guard of docs/invariants.md out, and sees its test fall"
@@ -59,6 +59,7 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	@PYTHONPATH=. $(BIN)/lint-imports
 
 bench: $(READY)

@@ -19,12 +19,18 @@ READ_AT_ONCE = 100
 
 
 async def append_events_async(events: Iterable[Event | Mapping[str, Any]]) -> list[Appended]:
-    """Append standard events in their order, as ``append_events`` does; the event loop goes on meanwhile.
+    """Append events in their order, as ``append_events`` does, and let the event loop go on meanwhile.
 
-    Returns what became of each, when the store has them all. Raises InvalidEvent or NodeConflict (the field is named,
-    with the event's index) before anything is appended; StoreUnavailable when nothing is known to be accepted. A call
-    that is cancelled has appended of each session's events those before some point: repeat it with the same
-    ``event_id``s.
+    Args:
+        events: As for ``append_events``.
+
+    Returns:
+        For each event, in order, an ``Appended``, once the store has them all.
+
+    Raises:
+        What ``append_events`` raises.
+
+    A call that is cancelled has appended of each session the events before some point. Repeat it with the same ids.
     """
     check_events(events)
     here = await loop_runtime()

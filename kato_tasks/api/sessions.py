@@ -13,7 +13,20 @@ from kato_tasks.ports.sessions import Nodes, SessionRow, Sessions
 
 
 def session_status(session_id: str) -> SessionStatus | None:
-    """A session as it stands now; None when it is not known. Raises InvalidEvent for what is no session_id."""
+    """Return how a session stands now.
+
+    Args:
+        session_id: Your own name for the session.
+
+    Returns:
+        A ``SessionStatus``: its node, how many events it has (``head``), how many of them are applied (``cursor``),
+        its ``state`` and its session at KATO (``binding``). None if it has had no event.
+
+    Raises:
+        InvalidEvent: ``session_id`` is no text that can name a session.
+        StoreUnavailable: The store cannot be reached.
+        ConfigurationError: A setting cannot work.
+    """
     sessions = runtime().sessions
     node = sessions.node_of(check_session_id(session_id))
     return None if node is None else session_statuses(sessions, {session_id: node})[0]

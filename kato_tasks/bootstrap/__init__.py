@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kato_tasks.bootstrap.outside import Outside, stand_on
 from kato_tasks.bootstrap.process import forget_runtime, opened_runtime, runtime
-from kato_tasks.bootstrap.runtime import Runtime, build, terms_of
+from kato_tasks.bootstrap.runtime import Runtime, build, require_client, terms_of
 from kato_tasks.bootstrap.waking import fill_waker, waker
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "fill_waker",
     "forget_runtime",
     "opened_runtime",
+    "require_client",
     "runtime",
     "stand_on",
     "terms_of",

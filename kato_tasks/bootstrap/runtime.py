@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from kato_tasks.adapters.kato_http.absent import AbsentKato
 from kato_tasks.adapters.kato_http.access import Access
-from kato_tasks.adapters.kato_http.pool import HttpKato
 from kato_tasks.adapters.redis.breaker import RedisBreakerState
 from kato_tasks.adapters.redis.dead_letters import RedisDeadLetters
 from kato_tasks.adapters.redis.figures import RedisFigures
@@ -32,16 +32,18 @@ from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.engine.running.room import Room
 from kato_tasks.engine.running.slices import DrainOptions
 from kato_tasks.engine.wakeup_marks import WakeupMarks
+from kato_tasks.errors import ConfigurationError
 from kato_tasks.ports.dead_letters import DeadLetters
 from kato_tasks.ports.figures import Figures
 from kato_tasks.ports.imports import Imports
 from kato_tasks.ports.lanes import Batch
 from kato_tasks.ports.sessions import Sessions
 from kato_tasks.ports.store import Store
-from kato_tasks.settings import Settings
+from kato_tasks.settings import Settings, extras
 
 if TYPE_CHECKING:
     from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
+    from kato_tasks.adapters.kato_http.pool import HttpKato
 
 PREDICTION_TIMEOUTS = 10
 """For so many visibility timeouts the store keeps a prediction that nobody was told."""
@@ -64,7 +66,7 @@ class Runtime:
     dead_letters: DeadLetters
     figures: Figures
     imports: Imports
-    kato: HttpKato | HttpxKato
+    kato: HttpKato | HttpxKato | AbsentKato
     drainer: Drainer
     check: ConfigCheck
 
@@ -152,13 +154,29 @@ def access_of(config: Settings) -> Access:
     return access
 
 
-def transport_of(config: Settings) -> HttpKato | HttpxKato:
-    """The client of KATO: ``KATO_TRANSPORT`` says which."""
+def require_client(config: Settings) -> None:
+    """Return if what asks KATO is installed; raises ConfigurationError, which names what is missing."""
+    extras.require("a process that asks KATO", "worker")
+    if config.kato_transport == "httpx":
+        extras.require("KATO_TASKS_KATO_TRANSPORT=httpx", "httpx")
+
+
+def transport_of(config: Settings) -> HttpKato | HttpxKato | AbsentKato:
+    """The client of KATO: ``KATO_TRANSPORT`` says which.
+
+    Where its packages are not installed, as in an application that only calls tasks, each use of it says so.
+    """
+    try:
+        require_client(config)
+    except ConfigurationError as exc:
+        return AbsentKato(str(exc))
     given = (config.kato_connections, config.kato_timeout_seconds, access_of(config))
     if config.kato_transport == "httpx":
         from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
 
         return HttpxKato(connections=given[0], timeout_seconds=given[1], access=given[2])
+    from kato_tasks.adapters.kato_http.pool import HttpKato
+
     return HttpKato(connections=given[0], timeout_seconds=given[1], access=given[2])
 
 
@@ -190,4 +208,4 @@ def terms_of(config: Settings) -> DrainOptions:
     )
 
 
-__all__ = ["Runtime", "access_of", "build", "retention_of", "terms_of", "transport_of"]
+__all__ = ["Runtime", "access_of", "build", "require_client", "retention_of", "terms_of", "transport_of"]

@@ -16,7 +16,7 @@ from typing import Any
 from celery.app.task import get_actual_ignore_result
 from celery.states import READY_STATES
 
-from kato_tasks.bootstrap import Runtime, runtime
+from kato_tasks.bootstrap import Runtime, require_client, runtime
 from kato_tasks.celery_tasks.answers import (
     Place,
     Sought,
@@ -86,6 +86,8 @@ class LaneTask(Sending):
         if known is not None:
             return delivered(known)
         rt = runtime()
+        if direct:
+            require_client(rt.settings)
         place = None if direct else request.get("kato")
         # A message without a place was sent by name, or this is a call like a function's: nobody has looked at it yet.
         place = place or self.placed(rt, call, task_id, expires_ms(request.expires), door=True)

@@ -32,6 +32,7 @@ from kato_tasks.importer import (
     open_source,
 )
 from kato_tasks.importer.records import Form
+from kato_tasks.settings import extras
 
 SOME_REJECTED = 3
 TALK_SECONDS = 5.0
@@ -308,7 +309,8 @@ class _Shown(Protocol):
 
 
 def _progress(file: str) -> _Shown:
-    return _Bar(visible_id(Path(file).name, room_beside_bar())) if sys.stderr.isatty() else _Lines()
+    drawn = sys.stderr.isatty() and extras.has_module("rich")
+    return _Bar(visible_id(Path(file).name, room_beside_bar())) if drawn else _Lines()
 
 
 class _Lines:

@@ -213,7 +213,8 @@ def test_the_public_names_are_documented() -> None:
     from kato_tasks.celery_tasks.tasks import clear_stm, learn, predict, process_observation_async
 
     page = text_of(DOCS / "celery.md")
-    for task in (process_observation_async, learn, clear_stm, predict):
+    tasks: tuple[Any, ...] = (process_observation_async, learn, clear_stm, predict)
+    for task in tasks:
         name = task.name.split(".")[1]
         row = re.search(rf"^\| `{name}\((.*?)\)`", page, re.MULTILINE)
         assert row, f"docs/celery.md has no row for {name}"

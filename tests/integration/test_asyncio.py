@@ -484,7 +484,7 @@ def test_of_many_calls_at_once_only_so_many_begin_in_a_round_of_the_loop(
     system: System, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: Counter[int] = Counter()
-    call = observe.call
+    call = observe.call  # type: ignore[attr-defined]
 
     async def main() -> None:
         loop, rounds = asyncio.get_running_loop(), 0

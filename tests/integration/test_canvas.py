@@ -143,7 +143,7 @@ def test_a_predict_of_one_symbol_is_told_in_events_and_raw_as_kato_answered_it(s
     assert (given["present"], given["future"]) == (["a"], ["x", "b", "c"])
     assert given["pattern_data"] == prediction.sequence == [["a", "x"], ["b"], ["c"]]
     observe.delay(name, seen("b"))
-    both = [predict.delay(name, raw=raw).get(timeout=PATIENCE)["predictions"][0] for raw in (True, False)]
+    both: list[Any] = [predict.delay(name, raw=raw).get(timeout=PATIENCE)["predictions"][0] for raw in (True, False)]
     assert both[0] == {field: both[1][field] for field in both[0]}
     assert set(both[1]) == set(told["predictions"][0])
 
@@ -311,7 +311,7 @@ def test_the_same_task_id_again_is_the_same_event(system: System, name: str) -> 
         (lambda s: observe.delay(s, {"strings": ["x"]}, timestamp="yesterday"), "timestamp"),
         (lambda s: observe.s(s, {}), "observation"),
         (lambda s: observe.si(s, {"vectors": [[1.0], [1.0, 2.0]]}), "observation.vectors"),
-        (lambda s: predict.delay(7), "session_id"),
+        (lambda s: predict.delay(7), "session_id"),  # type: ignore[call-overload]
         (lambda s: learn.delay(s, event_id="a\nb"), "event_id"),
         (lambda s: group(observe.s(s, {"strings": [1]})), "observation.strings"),
         (lambda s: observe.delay(s, {"strings": ["x"], "emotive": {"joy": 1.0}}), "observation.emotive"),

@@ -326,7 +326,7 @@ def test_every_caller_of_one_event_repeated_4200_times_is_told_and_so_is_the_nex
         wait_until(lambda: not list(system.redis.scan_iter("*:w:*")), 30, "nobody waits")
         told: dict[str, int] = {}
         for one in same:
-            result = one.get(timeout=PATIENCE, propagate=False)
+            result: Any = one.get(timeout=PATIENCE, propagate=False)
             kind = "told to look later" if isinstance(result, NotAppliedYet) else result["event_id"]
             told[kind] = told.get(kind, 0) + 1
     assert sum(told.values()) == 4_200

@@ -22,12 +22,20 @@ from kato_tasks.settings import Settings
 def install(app: Celery, *, settings: Settings | None = None) -> Celery:
     """Put our tasks on ``app``: one broker, one result backend, one worker and one beat for both.
 
-    ``app`` is a Celery app, configured already or later. ``settings`` are this process's settings (store, KATO, …)
-    in place of those of the environment; broker and result backend are the app's in either case. Returns ``app``.
-    Call it where the app is made, in every process of the application; a second call with the same app changes nothing.
+    Call it where the app is made, in every process of the application. A second call with the same app changes
+    nothing.
 
-    Raises ConfigurationError for what is no Celery app, and when tasks of ours were sent through another app, or the
-    store was used under other settings, in this process before.
+    Args:
+        app: Your Celery app. It may be configured before this call or after it.
+        settings: This process's settings (store, KATO, …) in place of those of the environment. Broker and result
+            backend are the app's in either case.
+
+    Returns:
+        ``app``.
+
+    Raises:
+        ConfigurationError: ``app`` is no Celery app, or in this process tasks of ours were already sent through
+            another app, or the store was already used under other settings.
     """
     if not isinstance(app, Celery):
         raise ConfigurationError(f"kato_tasks.install takes a Celery app, not {type(app).__name__}")

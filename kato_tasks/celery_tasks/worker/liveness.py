@@ -22,7 +22,7 @@ from kato_tasks.bootstrap.looking import figures_of
 from kato_tasks.celery_tasks.app.home import home_app, installed
 from kato_tasks.celery_tasks.app.queueing import queues
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.settings import settings
+from kato_tasks.settings import extras, settings
 
 NextMessages = dict[str, bytes]
 TIMEOUT_SECONDS = 3
@@ -54,6 +54,7 @@ def beat_problem(within: float) -> str | None:
 
 def _sent_by_redbeat() -> datetime | None:
     """When our own beat last sent the sweep. Its scheduler writes this down though the broker may be away."""
+    extras.require("kato-tasks health beat", "worker")
     from redbeat import RedBeatSchedulerEntry
 
     with _client(settings().store_url) as scheduler:

@@ -23,8 +23,9 @@ from celery.signals import (
 )
 
 import kato_tasks.celery_tasks.worker.sign_threads  # noqa: F401  it connects itself to Celery's signals
-from kato_tasks.bootstrap import opened_runtime, runtime
+from kato_tasks.bootstrap import opened_runtime, require_client, runtime
 from kato_tasks.celery_tasks.app import home, host_check
+from kato_tasks.celery_tasks.app.command_line import end_without_extra
 from kato_tasks.celery_tasks.app.queueing import CELERYS, OURS, serves_lanes
 from kato_tasks.celery_tasks.patches.billiard_pool import guard_pool_process, refuse_other_pools
 from kato_tasks.celery_tasks.patches.kombu_redis import guard_redis_transport, guard_worker_events
@@ -60,6 +61,7 @@ def serve_or_stand_aside(sender: Any, **_: Any) -> None:
         _end_on_a_bad_configuration(home.home)
         host_check.set_where_unset(app)
     _serving = True
+    end_without_extra(lambda: require_client(settings()))
 
 
 @worker_init.connect(weak=False)

@@ -122,7 +122,7 @@ def test_an_event_loop_finds_the_same(kato_tasks_inline: Inline) -> None:
     async def main() -> Json:
         results = await asyncio.gather(*(observe.adelay(f"loop {i % 3}", seen(str(i))) for i in range(9)))
         await append_events_async([{"session_id": "loop 0", "observation": seen("x")}])
-        answer: Json = await (await observe.adelay("loop 0", seen("y"))).aget(timeout=5)
+        answer = await (await observe.adelay("loop 0", seen("y"))).aget(timeout=5)
         return {**answer, "sent": len(results)}
 
     answer = asyncio.run(main())
