@@ -4,9 +4,9 @@
 
 Without a revision it reads the working tree. Each REVISION is read from git into a temporary folder, so trees of any
 age can be compared. A *room* is a direct child of ``kato_tasks/``, a file or a folder (``--depth 2`` looks one step
-deeper). An *arrow* leads from a room to another one that it imports, inside functions too. *Floors* are the rooms of the
-longest chain of arrows. A *circle* is a group of rooms that reach each other; it counts as one floor. Imports that only
-a type checker carries out are left out, as the contracts leave them out, and counted in a line of their own.
+deeper). An *arrow* leads from a room to another one that it imports, inside functions too. *Floors* are the rooms of
+the longest chain of arrows. A *circle* is a group of rooms that reach each other; it counts as one floor. Imports that
+only a type checker carries out are left out, as the contracts leave them out, and counted in a line of their own.
 """
 
 from __future__ import annotations
