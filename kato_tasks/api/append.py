@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kato_tasks.bootstrap import Runtime, runtime
-from kato_tasks.celery_tasks.lane_task import warn_of_shared_names
-from kato_tasks.celery_tasks.wakeups import wake
 from kato_tasks.domain.events import Event, check_events, parse_event
 from kato_tasks.domain.log_entry import Entry, entry_of
 from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.results import Appended
 from kato_tasks.errors import InvalidEvent
+from kato_tasks.telemetry.log_events import say
+
+log = logging.getLogger(__name__)
 
 
 def append_events(events: Iterable[Event | Mapping[str, Any]]) -> list[Appended]:
@@ -44,5 +46,11 @@ def append_entries(
     """Append entries that are valid already, and wake their lanes. ``source``: see ``Mailbox.append``."""
     posted = rt.mailbox.append(entries, source=source, offsets=offsets)
     warn_of_shared_names(posted.shared_names)
-    wake(rt, posted.wake)
+    rt.wake(posted.wake)
     return [placed.appended for placed in posted.placed]
+
+
+def warn_of_shared_names(lanes: frozenset[str]) -> None:
+    """Log a warning for each of these lanes, in which two node ids are one node to KATO."""
+    for lane in lanes:
+        say(log, logging.WARNING, "node.shared", lane=lane, meaning="KATO gives these node ids one memory")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
-from kato_tasks.api.append import read_event
+from kato_tasks.api.append import read_event, warn_of_shared_names
 from kato_tasks.bootstrap.loops import loop_runtime
 from kato_tasks.bootstrap.runtime import setting_marks
-from kato_tasks.celery_tasks.calling.publishing import publisher
-from kato_tasks.celery_tasks.lane_task import warn_of_shared_names
-from kato_tasks.celery_tasks.wakeups import send_wakeups
+from kato_tasks.bootstrap.waking import waker
 from kato_tasks.domain.events import Event, check_events
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.results import Appended
@@ -42,7 +39,7 @@ async def append_events_async(events: Iterable[Event | Mapping[str, Any]]) -> li
     posted = await here.ask(here.protocol.append(entries))
     warn_of_shared_names(posted.shared_names)
     if shards := await here.ask(setting_marks(posted.wake, here.settings.shards)):
-        await publisher().submit(partial(send_wakeups, shards))
+        await waker().wake_from_loop(shards)
     return [placed.appended for placed in posted.placed]
 
 

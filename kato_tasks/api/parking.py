@@ -9,7 +9,6 @@ import redis
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.api.sessions import session_status
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.celery_tasks.wakeups import wake
 from kato_tasks.domain.ids import PARTITIONS, partition_of
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import StoreUnavailable
@@ -32,7 +31,7 @@ def resume(rt: Runtime, session_id: str) -> bool:
     lane = rt.lane_of_session(session_id)
     (resumed,) = raise_errors(rt.store.execute([Resume(lane, session_id)]))
     if resumed:
-        wake(rt, {partition_of(lane)})
+        rt.wake({partition_of(lane)})
     return bool(resumed)
 
 

@@ -19,6 +19,7 @@ from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.persistence import persistence_problem
 from kato_tasks.adapters.redis.store import RedisStore, StoreRun, check_store, connect
 from kato_tasks.adapters.redis.verdicts import RedisVerdicts
+from kato_tasks.bootstrap.waking import waker
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, shard_of
 from kato_tasks.engine.append import Mailbox
 from kato_tasks.engine.asking import Asks, carried_out
@@ -65,6 +66,14 @@ class Runtime:
     def marks_set(self, partitions: Iterable[int]) -> list[int]:
         """The shards of these partitions that had no wake-up outstanding and are now marked as having one."""
         return carried_out(self.store, setting_marks(partitions, self.settings.shards))
+
+    def wake(self, partitions: Iterable[int]) -> None:
+        """Send a wake-up to each of the partitions' shards that has none outstanding. Raises StoreUnavailable.
+
+        A broker that is away does not raise: the sweep finds what is due.
+        """
+        if shards := self.marks_set(partitions):
+            waker().wake(shards)
 
     def overdue_marks_set(self, shards: Iterable[int]) -> list[int]:
         """Those of the shards that no overtaking wake-up is on its way to, now marked as having one."""

@@ -23,6 +23,7 @@ from celery.canvas import Signature, maybe_signature
 from celery.result import AsyncResult
 from celery.states import READY_STATES
 
+from kato_tasks.api.append import warn_of_shared_names
 from kato_tasks.api.scheduled import later_payload
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.celery_tasks.answers import (
@@ -48,7 +49,6 @@ from kato_tasks.celery_tasks.calling.publishing import CANNOT_BE_SENT
 from kato_tasks.celery_tasks.home_task import HomeTask
 from kato_tasks.celery_tasks.task_log import GoesBack, Told, Waits, waits_where
 from kato_tasks.celery_tasks.waiting import PASSING, answer_known, finish, parked_text, request_of, slice_done
-from kato_tasks.celery_tasks.wakeups import wake
 from kato_tasks.domain.events import check_session_id, parse_event
 from kato_tasks.domain.ids import check_event_id, default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.domain.known_names import shown
@@ -288,7 +288,7 @@ class LaneTask(OnCommit, AsyncCalls, HomeTask):
             sought = self.seek(rt, call, sought.place, task_id=task_id, stored=request_of(self, call))
         if sought.answer is None:
             if not room:
-                wake(rt, [partition_of(str(sought.place["lane"]))])
+                rt.wake([partition_of(str(sought.place["lane"]))])
             where = waits_where(str(call["session_id"]), sought.place, self.event_type)
             raise Waits(f"{where}: {why}" if why else where)
         told = (str(sought.place["lane"]), str(call["session_id"]), str(sought.place["event_id"]))
@@ -439,11 +439,6 @@ def append_one(protocol: AppendProtocol, entry: Entry) -> Asks[Place]:
     if entry.kind == "p":
         return {**place, "position": 0, "known": placed.appended.duplicate}
     return place
-
-
-def warn_of_shared_names(lanes: frozenset[str]) -> None:
-    for lane in lanes:
-        say(log, logging.WARNING, "node.shared", lane=lane, meaning="KATO gives these node ids one memory")
 
 
 def runtime_limits() -> Any:

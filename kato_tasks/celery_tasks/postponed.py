@@ -17,7 +17,6 @@ from kombu.exceptions import SerializationError
 from kato_tasks.api.scheduled import read_later
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.celery_tasks.app.home import home
-from kato_tasks.celery_tasks.wakeups import wake
 from kato_tasks.domain.ids import default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.engine.store_retry import raise_errors
@@ -72,7 +71,7 @@ def _appended(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
     """
     able = [entry for entry in due if entry.kind == "o" or rt.mailbox.knows(entry.session_id)]
     posted = rt.mailbox.append(able)
-    wake(rt, posted.wake)
+    rt.wake(posted.wake)
     refused = [entry for entry, placed in zip(able, posted.placed, strict=True) if placed.conflict]
     refused += [entry for entry, placed in zip(able, posted.placed, strict=True) if placed.too_many]
     refused += [entry for entry in due if entry not in able]

@@ -17,7 +17,7 @@ from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.celery_tasks.postponed import publish_kept
 from kato_tasks.celery_tasks.waiting import complete
-from kato_tasks.celery_tasks.wakeups import overtake, waiting_messages, wake
+from kato_tasks.celery_tasks.wakeups import overtake, waiting_messages
 from kato_tasks.domain.ids import PARTITIONS, shard_of
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import KatoTasksError, StoreUnavailable
@@ -59,7 +59,7 @@ def keep_alive(rt: Runtime) -> int:
     found = {p: count for p, count in enumerate(answers) if not isinstance(count, Exception)}
     for error in {str(answer) for answer in answers if isinstance(answer, Exception)}:
         say(log, logging.ERROR, "sweep.failed", error=error)
-    wake(rt, [p for p, count in found.items() if count])
+    rt.wake([p for p, count in found.items() if count])
     return sum(found.values())
 
 
@@ -120,7 +120,7 @@ def sweep(rt: Runtime) -> int:
     due = [p for p, (ready, owed, later, _, _, waiting, _) in enumerate(rows) if ready or owed or later or waiting]
     due += bring_back(rt, [p for p, row in enumerate(rows) if row[6]], ahead)
     hasten(rt, {shard_of(p, rt.settings.shards) for p, row in enumerate(rows) if row[4]})
-    wake(rt, due)
+    rt.wake(due)
     unpublished = [p for p, row in enumerate(rows) if row[3]]
     if unpublished:
         publish_kept(rt, unpublished)

@@ -16,7 +16,7 @@ from kato_tasks.celery_tasks.app.queueing import OURS
 from kato_tasks.celery_tasks.home_task import HomeTask
 from kato_tasks.celery_tasks.lane_task import LaneTask
 from kato_tasks.celery_tasks.waiting import slice_done
-from kato_tasks.celery_tasks.wakeups import DRAIN, DRAIN_OVERDUE, wake
+from kato_tasks.celery_tasks.wakeups import DRAIN, DRAIN_OVERDUE
 from kato_tasks.domain.predictions import in_one_form
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.telemetry.log_events import say
@@ -111,7 +111,7 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
         slice_done(rt, done)
         sweeping.complete_owed(rt, partitions)
         if done.over:
-            wake(rt, partitions)
+            rt.wake(partitions)
     except StoreUnavailable as exc:
         # Losing a wake-up is harmless: the sweep sends another once the store is back.
         say(log, logging.WARNING, "drain.postponed", shards=shards, error=exc)

@@ -18,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.celery_tasks.answers import Place, is_error
 from kato_tasks.celery_tasks.app.home import home
-from kato_tasks.celery_tasks.wakeups import wake, wake_soon
+from kato_tasks.celery_tasks.wakeups import wake_soon
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.engine.running.drainer import Slice
 from kato_tasks.engine.store_retry import patiently, raise_errors
@@ -65,7 +65,7 @@ def slice_done(rt: Runtime, done: Slice) -> None:
     """After a slice: complete the parked tasks whose results are there, and wake what is due again, now or soon."""
     complete(rt, ((done.lane_of[parked.session], parked) for parked in done.completed))
     if done.due_lanes:
-        wake(rt, {partition_of(lane) for lane in done.due_lanes})
+        rt.wake({partition_of(lane) for lane in done.due_lanes})
     if done.due_soon:
         wake_soon(rt, {partition_of(lane): due_ms for lane, due_ms in done.due_soon.items()})
 

@@ -7,13 +7,18 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
+from kombu.exceptions import KombuError
+from kombu.exceptions import OperationalError as BrokerError
+
 from kato_tasks.bootstrap.runtime import WAKE_SECONDS, Runtime
-from kato_tasks.celery_tasks.app.home import home
-from kato_tasks.celery_tasks.app.queueing import CONTROL_QUEUE
-from kato_tasks.domain.ids import queue_of
+from kato_tasks.bootstrap.waking import fill_waker
+from kato_tasks.celery_tasks.app.home import addresses, home, home_app
+from kato_tasks.celery_tasks.calling.publishing import publisher
+from kato_tasks.domain.ids import CONTROL_QUEUE, queue_of
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.telemetry.log_events import say
 
@@ -25,23 +30,35 @@ OPTIONS: Any = {"ignore_result": True, "expiration": WAKE_SECONDS}
 `expiration` is RabbitMQ's own clock. On Redis the mark bounds them: one a minute for a shard that nobody serves."""
 
 
-def wake(rt: Runtime, partitions: Iterable[int]) -> None:
-    """Send a wake-up to each of the partitions' shards that has none outstanding.
+class CeleryWaker:
+    """The port ``Waker``, on the Celery app that our tasks are on."""
 
-    A broker that is away does not raise: the sweep finds what is due.
-    """
-    send_wakeups(rt.marks_set(partitions))
+    def wake(self, shards: Iterable[int]) -> None:
+        """Send a wake-up to each of these shards, whose marks are set. A broker that is away does not raise."""
+        for shard in shards:
+            try:
+                home().send_task(DRAIN, (shard,), queue=queue_of(shard), **OPTIONS)
+            except Exception as exc:
+                # OperationalError as a rule, but kombu also lets other errors of a dead connection through.
+                say(log, logging.WARNING, "wakeup.unsent", shard=shard, error=exc)
+                return
 
+    def wake_from_loop(self, shards: Iterable[int]) -> Awaitable[None]:
+        """Send them from the thread that publishes for this process's event loops."""
+        return publisher().submit(partial(self.wake, shards))
 
-def send_wakeups(shards: Iterable[int]) -> None:
-    """Send a wake-up to each of these shards, whose marks are set. A broker that is away does not raise."""
-    for shard in shards:
+    def try_broker(self, seconds: float) -> tuple[str, str]:
+        """Connect to the tasks' broker once; see ``Waker.try_broker``."""
+        shown = addresses()["broker_url"]
         try:
-            home().send_task(DRAIN, (shard,), queue=queue_of(shard), **OPTIONS)
-        except Exception as exc:
-            # OperationalError as a rule, but kombu also lets other errors of a dead connection through.
-            say(log, logging.WARNING, "wakeup.unsent", shard=shard, error=exc)
-            return
+            with home_app().connection_for_write(connect_timeout=seconds) as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=seconds)
+        except (KombuError, BrokerError, OSError) as exc:
+            return shown, str(exc) or type(exc).__name__
+        return shown, ""
+
+
+fill_waker(CeleryWaker())
 
 
 class _Alarm:
@@ -77,7 +94,7 @@ class _Alarm:
                 pause = min(self._due.values(), default=now) - now
             if ready:
                 try:
-                    wake(rt, ready)
+                    rt.wake(ready)
                 except StoreUnavailable as exc:
                     say(log, logging.WARNING, "wakeup.unsent", error=exc)
             elif pause > 0:

@@ -41,6 +41,12 @@ def shard_of(partition: int, shards: int) -> int:
     return partition % shards
 
 
+CONTROL_QUEUE = "kato.control"
+"""The Celery queue of sweeps, keep-alives and wake-ups that overtake a shard's own queue."""
+REPLAY_QUEUE = "kato.replay"
+"""The Celery queue of replays."""
+
+
 def queue_of(shard: int) -> str:
     """The Celery queue of a shard, ``kato.lane.00`` and so on."""
     return f"kato.lane.{shard:02d}"

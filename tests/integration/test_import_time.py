@@ -37,8 +37,11 @@ def test_an_error_to_catch_costs_nothing_either() -> None:
     assert loaded_after("from kato_tasks import KatoTasksError") & set(HEAVY) == set()
 
 
-def test_a_bulk_append_needs_no_kato_client() -> None:
-    assert "httpx" not in loaded_after("from kato_tasks import append_events")
+def test_the_plain_calls_need_neither_celery_nor_a_kato_client() -> None:
+    """Celery is loaded when the first wake-up must be sent, by the port that `kato_tasks.celery_tasks` fills."""
+    plain = "from kato_tasks import append_events, append_events_async, session_status"
+    rooms = "from kato_tasks.api import dead_letters, parking, scheduled, session_list, status"
+    assert {"celery", "kombu", "amqp", "httpx"} & loaded_after(f"{plain}\n{rooms}") == set()
 
 
 def test_every_public_name_is_there() -> None:

@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kato_tasks.adapters.redis.keys import BEAT_SIGNS, WORKER_SIGNS
 from kato_tasks.api.signs import BEAT_GONE_SECONDS, GONE_SECONDS, AboutBeat, AboutWorker
-from kato_tasks.celery_tasks.app.queueing import CONTROL_QUEUE
-from kato_tasks.domain.ids import queue_of
+from kato_tasks.domain.ids import CONTROL_QUEUE, queue_of
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -6,11 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from kombu.exceptions import KombuError
-from kombu.exceptions import OperationalError as BrokerError
 from pydantic import BaseModel, ConfigDict
 
-from kato_tasks.bootstrap import Runtime
+from kato_tasks.bootstrap import Runtime, waker
 from kato_tasks.engine.drain.kato_answers import meaning, remedy
 from kato_tasks.engine.running.breaker import PROBE_PATH, answers_probe
 from kato_tasks.errors import KatoTasksError
@@ -90,15 +88,8 @@ def _checked(rt: Runtime, reached: Reached) -> Reached:
 
 
 def _ask_broker() -> Reached:
-    from kato_tasks.celery_tasks.app.home import addresses, home_app
-
-    shown = addresses()["broker_url"]
-    try:
-        with home_app().connection_for_write(connect_timeout=PROBE_SECONDS) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=PROBE_SECONDS)
-    except (KombuError, BrokerError, OSError) as exc:
-        return Reached(url=shown, state="away", error=str(exc) or type(exc).__name__)
-    return Reached(url=shown)
+    url, error = waker().try_broker(PROBE_SECONDS)
+    return Reached(url=url, state="away", error=error) if error else Reached(url=url)
 
 
 __all__ = ["Reached", "Services", "ask_kato", "ask_services"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from kato_tasks.celery_tasks.app.queueing import CONTROL_QUEUE, EXCHANGE, queues
+from kato_tasks.celery_tasks.app.queueing import EXCHANGE, queues
+from kato_tasks.domain.ids import CONTROL_QUEUE
 from kato_tasks.settings import Settings
 
 PUBLISH_POLICY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2}

@@ -15,12 +15,10 @@ from celery.app.routes import Router
 from kombu import Exchange, Queue
 
 from kato_tasks.celery_tasks.patches.quiet_messages import QuietMessages
-from kato_tasks.domain.ids import queue_of
+from kato_tasks.domain.ids import CONTROL_QUEUE, REPLAY_QUEUE, queue_of
 from kato_tasks.settings import settings
 
 EXCHANGE = Exchange("kato", type="direct", durable=True)
-CONTROL_QUEUE = "kato.control"
-REPLAY_QUEUE = "kato.replay"
 OURS = "kato_tasks."
 """How the names of our tasks begin."""
 CELERYS = "celery."

@@ -8,8 +8,8 @@ from typing import Any
 
 from celery.signals import worker_ready
 
-from kato_tasks.celery_tasks.app.queueing import CONTROL_QUEUE, serves_lanes
-from kato_tasks.domain.ids import queue_of
+from kato_tasks.celery_tasks.app.queueing import serves_lanes
+from kato_tasks.domain.ids import CONTROL_QUEUE, queue_of
 from kato_tasks.settings import settings
 from kato_tasks.telemetry.log_events import say
 
