@@ -1,7 +1,8 @@
 """The drawings of docs/architecture.md: the layers, from the import contracts; the states of an intent, from its table.
 
-They are plain text: it shows in an editor, in a terminal and in the package's files as well as on a website, a test can
-compare it word by word, and a change of the layers shows in its diff as a line that moved.
+The layers are plain text. They are a list by nature, and plain text shows in an editor, in a terminal and on a website;
+a change of the layers shows in a diff as a line that moved. The states lead back to one another, which a list shows
+badly, so they are a Mermaid diagram: GitHub draws it, and its source, one line for each way, reads well anywhere else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 from docs.contracts import Layers, read_layers
+from kato_tasks.engine.drain.states import MEANING, TRANSITIONS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WIDTH = 118
@@ -21,7 +23,17 @@ def architecture_page(page: str) -> str:
     """docs/architecture.md with its drawings in their marked places."""
     for layers in read_layers(CHECKOUT / "pyproject.toml"):
         page = _placed(page, f"layers:{layers.container or 'kato_tasks'}", layers_drawing(layers))
-    return page
+    return _placed(page, "states", states_drawing())
+
+
+def states_drawing() -> str:
+    """The states of an intent with the ways between them, and below the drawing what each state means."""
+    lines = ["```mermaid", "stateDiagram-v2", "    direction LR", "    [*] --> none"]
+    # A label ends at a colon or a semicolon, by Mermaid's grammar.
+    lines += [f"    {way.state} --> {way.next_state}: {re.sub('[:;]', ',', way.event)}" for way in TRANSITIONS]
+    lines += ["```", "", "| state | meaning |", "|---|---|"]
+    lines += [f"| `{state}` | {meaning} |" for state, meaning in MEANING.items()]
+    return "\n".join(lines)
 
 
 def layers_drawing(layers: Layers) -> str:
