@@ -27,7 +27,7 @@ MEANING: dict[State, str] = {
     "observe": "An observe-sequence is about to be sent, or its outcome is unknown.",
     "learn": "A learn is about to be sent, or its outcome is unknown.",
     "learn_again": "A learn that left no trace is about to be sent again, or its outcome is unknown.",
-    "settle": "The KATO session of a learn was deleted. Its pattern's frequency is read when nothing can land any more.",
+    "settle": "The KATO session of a learn was deleted; its pattern's frequency is read when no call can land.",
     "verify": "A second learn was answered. Its pattern's frequency is read when KATO shows it for certain.",
     "clear_after_learn": "The learn is done, and the clear-stm that follows it is about to be sent.",
     "clear": "A clear-stm that the log asks for is about to be sent, or its outcome is unknown.",
