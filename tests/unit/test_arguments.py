@@ -10,7 +10,7 @@ import pytest
 
 from kato_tasks import learn, observe, predict
 from kato_tasks.celery_tasks.arguments import as_json
-from kato_tasks.celery_tasks.lane_task import _due_ms
+from kato_tasks.celery_tasks.call_times import due_ms_of
 from kato_tasks.domain.observations import Observation
 from kato_tasks.errors import InvalidEvent
 
@@ -76,5 +76,5 @@ def test_arguments_become_plain_json() -> None:
 )
 def test_a_time_that_is_none_is_refused_before_anything_is_appended(options: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidEvent) as caught:
-        _due_ms(options.get("countdown"), options.get("eta"))
+        due_ms_of(options.get("countdown"), options.get("eta"))
     assert str(caught.value) == told

@@ -156,7 +156,7 @@ def test_our_canvases_need_no_current_app() -> None:
         import json
         from celery import chain, chord, group
         from kato_tasks import observe, predict
-        from kato_tasks.celery_tasks.lane_task import _frozen
+        from kato_tasks.celery_tasks.sending import _frozen
         from kato_tasks.celery_app import app
         seen = {"strings": ["a"]}
         steps = [observe.s("s", seen), predict.si("s")]
