@@ -89,7 +89,12 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
         assert any(one.exists() for one in here), f"{page.name} names {path}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    # That page names constants of the code, which test_doors.py looks up.
+    "page",
+    [page for page in PAGES if page.name != "where-do-i-change.md"],
+    ids=lambda page: page.name,
+)
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     named = set(re.findall(r"KATO_TASKS_([A-Z][A-Z_]*[A-Z])\b", text_of(page)))
     named |= set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", text_of(page)))
