@@ -20,4 +20,3 @@ def test_every_operation_of_the_ports_is_carried_out() -> None:
 def test_every_lua_file_is_a_script_that_is_named() -> None:
     folder = Path(str(operations.__file__)).parents[1] / "lua"
     assert {path.stem for path in folder.glob("*.lua")} - {"_lib"} == set(NAMES)
-    assert list(NAMES) == sorted(NAMES)
