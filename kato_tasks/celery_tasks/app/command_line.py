@@ -1,4 +1,4 @@
-"""Bad settings under somebody else's command line: one sentence and the end, where Celery would print a traceback."""
+"""Settings that cannot work, under ``celery -A``: one sentence and the end, where Celery would print a traceback."""
 
 from __future__ import annotations
 
