@@ -1,4 +1,4 @@
-"""Tasks that wait for their lane: parked requests, and their completion by whoever commits the event."""
+"""Tasks that wait for their lane: their requests, and their completion by the worker that commits the event."""
 
 from __future__ import annotations
 

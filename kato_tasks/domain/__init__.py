@@ -1,1 +1,1 @@
-"""What the words of the glossary mean, as pure code: nothing here does input or output."""
+"""What an event, a log entry, a binding and the STM are: pure code, without input or output."""

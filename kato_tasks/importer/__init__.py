@@ -1,4 +1,4 @@
-"""Files of events (CSV, JSONL) into the log: resumable, and adding each row once.
+"""Files of events (CSV, JSON lines) into the log. An import can be resumed, and adds each row once.
 
 A row is known by an id of its own, if its file has ids; else by its source (the file's path or a given name), its
 content and, among equal rows, its number (``identity.py``). The store keeps a record of each source (``record.py``).

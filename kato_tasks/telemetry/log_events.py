@@ -7,12 +7,14 @@
 | partition.unleased | the store refused to lease out one partition; the others went on | partition, error |
 | partition.unread | the store refused to read one partition in a sweep; the others went on | partition, error |
 | kept.buried | what was kept for later cannot be carried out; it became a dead letter | id, reason |
+| later.postponed | a scheduled event could not be appended when it was due; it is tried again | partition, error |
 | outbox.postponed | the broker is away; kept messages are published later | partition, error |
 | clock.went_back | lanes were due further ahead than any is set to be; they are due now | lanes |
 | session.reordered | a rebuilt STM has events with vectors in another order | session, lane, events, first, reason |
 | lane.unreadable | a lane's own rows in the store cannot be read; it is tried again after a minute | lane |
 | session.unreadable | what the store holds of a session cannot be read; the session is parked | session, lane, reason |
 | lease.renewal_failed | leases could not be renewed in this round | lanes, error |
+| store.volatile | the store keeps nothing over a restart of Redis, or may lose the last writes | meaning |
 | store.unavailable | Redis did not answer | error, lane |
 | background.failed | the background driver met an error that nobody expected; the sweep finds what it left | |
 | background.left | a process ended before KATO answered; the next holder of those lanes reconciles | lanes |
@@ -34,13 +36,21 @@
 | task.kept | a message could not be published and was kept | id, error |
 | task.requeued | the store is away; the message went back to its queue | id, error |
 | task.waiting_unseen, task.event_unsent | Flower or the result backend was not told, no more | id, error |
+| task.state_unseen | the result backend did not say how a task stands; the task goes on as if it were new | id, error |
 | task.completion_failed | a parked task could not be completed; the sweep repeats it | id, error |
+| task.completion_postponed | the store, the broker or the results are away; it is completed later | id, error |
+| task.next_refused | the next step of a task's chain cannot be sent at all; the task itself is completed | id, error |
+| results.unseen | results are awaited and their backend does not answer; it is asked again | error |
 | key.unknown | a source sends a key that nobody knows, which is left out; once for each key | key, meaning |
 | node.shared | several node ids fall on one KATO name | lane |
 | host.setting | a setting of a host's app that our tasks would have otherwise | meaning |
 | own_queue.unserved | a worker knows tasks of an application's and does not serve their queue | queue, tasks, meaning |
 | step.elsewhere | the next step of a canvas is on an app with another broker | task, meaning |
 | worker.serves | a worker was started for some queues only (`-Q`) | queues, not_served, meaning |
+| flower.queues_unknown | the broker did not tell Flower's broker page what waits in its queues | error |
+| flower.backlog_unknown | the store did not tell Flower's broker page what waits in the log | error |
+| flower.unknown | Flower has changed inside; its pages are shown as Flower has them | error, meaning |
+| sweep.queue_unseen | whether a shard's wake-up still waits in its queue could not be found out | shard, error |
 | sweep.failed | a round of the sweep ended with an error | error |
 """
 

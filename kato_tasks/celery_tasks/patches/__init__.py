@@ -1,1 +1,1 @@
-"""Corrections of what Celery and its libraries do, each with the reason; all are undone by an upgrade that mends it."""
+"""Corrections of what Celery and its libraries do, each with its reason; one goes when an upgrade mends its cause."""
