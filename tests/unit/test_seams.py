@@ -11,7 +11,7 @@ KNOW_REDIS = ("adapters", "bootstrap", "testing")
 """The rooms that hold Redis clients: what speaks to it, what puts the pieces together, and doubles of it for tests."""
 LOOK_AT_CELERYS_OWN = {
     "celery_tasks/worker/liveness.py": "a Redis broker's queues and RedBeat's entry, which Celery's programs write",
-    "celery_tasks/app/own_app.py": "errors of the result backend's client, met while the app is closed",
+    "celery_tasks/app/own_app.py": "errors of a Redis broker's client, met while the app is closed",
     "celery_tasks/calling/result_watch.py": "Celery's result backend, whose results an event loop listens for",
     "celery_tasks/waiting.py": "errors of Celery's result backend, which say that a result is to be stored later",
     "celery_tasks/patches/kombu_redis.py": "errors of kombu's Redis transport, which the patch mends",
