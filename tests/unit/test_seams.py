@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "kato_tasks"
 KNOW_REDIS = ("adapters", "bootstrap", "testing")
 """The rooms that hold Redis clients: what speaks to it, what puts the pieces together, and doubles of it for tests."""
 LOOK_AT_CELERYS_OWN = {
+    "celery_tasks/app/own_app.py": "errors of a Redis broker that is away while its connections are closed",
     "celery_tasks/worker/liveness.py": "a Redis broker's queues and RedBeat's entry, which Celery's programs write",
     "celery_tasks/app/own_app.py": "errors of a Redis broker's client, met while the app is closed",
     "celery_tasks/calling/result_watch.py": "Celery's result backend, whose results an event loop listens for",
