@@ -48,5 +48,8 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if count := config.stash[_left_out]:
-        words = f"LEFT OUT: {count} variants of rules that were proven once; `make test VARIANTS=all` runs them, too"
-        terminalreporter.write_line(words, yellow=True)
+        if count == 1:
+            words = "1 variant of a rule that was proven once; `make test VARIANTS=all` runs it, too"
+        else:
+            words = f"{count} variants of rules that were proven once; `make test VARIANTS=all` runs them, too"
+        terminalreporter.write_line(f"LEFT OUT: {words}", yellow=True)
