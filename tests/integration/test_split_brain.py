@@ -131,4 +131,6 @@ def test_a_store_that_became_a_replica_is_left_for_the_primary_at_the_next_call(
         assert store.execute([count]) == [None]
         store.redis.close()
     finally:
-        other.stop()
+        # Told to stop, each would first wait for what the other has begun to copy.
+        other.kill()
+        own_redis.kill()
