@@ -11,6 +11,8 @@ TEST_ARGS ?= -m "not chaos"
 TEST_JOBS ?= 6
 # once: leaves out the further variants of rules that are proven once (the mark variant); all: the default where CI=true.
 VARIANTS ?=
+# How many of compose, RabbitMQ and Redis `make smoke` has up side by side; mostly they wait for each other's start.
+SMOKE_JOBS ?= 3
 DATA ?=
 
 # Images and CI machines set it, and then each of the many processes that a run starts compiles the whole package again.
@@ -21,11 +23,12 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench chaos chaos-long mutants clean constraints venv
+.PHONY: help demo test smoke lint bench chaos chaos-long mutants clean constraints venv
 
 help:
 	@echo "make demo [DATA=file.csv]  the whole stack on this machine, with real or made-up data"
 	@echo "make test [TEST_ARGS=...]  every suite whose services are here; names those that are not"
+	@echo "make smoke                 the stack in containers, which are killed and started again; needs Docker"
 	@echo "make lint                  ruff, mypy --strict, import contracts"
 	@echo "make bench                 throughput beside plain Celery tasks"
 	@echo "make chaos | chaos-long    kills, restarts and faults under load, then the books are checked"
@@ -49,6 +52,14 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m tests.services run pytest -n $(TEST_JOBS) $(if $(VARIANTS),--variants $(VARIANTS)) $(TEST_ARGS)
+
+smoke: $(VENV)/.smoke
+	@$(BIN)/python -m pytest -p pytest_celery.plugin -p pytest_docker_tools.plugin -n $(SMOKE_JOBS) --dist loadscope \
+		-m docker $(SMOKE_ARGS) tests/acceptance tests/smoke
+
+$(VENV)/.smoke: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[smoke]' -c constraints.txt
+	@touch $@
 
 lint: $(READY)
 	@$(BIN)/ruff check .
@@ -77,7 +88,7 @@ constraints:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	$(PYTHON) -m venv "$$tmp/venv"; \
-	"$$tmp/venv/bin/pip" install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' $(OLDEST); \
+	"$$tmp/venv/bin/pip" install --quiet --disable-pip-version-check -e '.[$(EXTRAS),smoke]' $(OLDEST); \
 	"$$tmp/venv/bin/pip" freeze --disable-pip-version-check --exclude-editable >"$$tmp/frozen"; \
 	if grep -vE '^[A-Za-z0-9._-]+==[^ @]+$$' "$$tmp/frozen"; then echo "these are no name==version lines: left constraints.txt alone" >&2; exit 1; fi; \
 	cp "$$tmp/frozen" constraints.txt; echo "constraints.txt: $$(wc -l <constraints.txt) pins"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +20,7 @@ from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import MAX_ID_CHARS, PARTITIONS
 from kato_tasks.domain.log_entry import Logged, entry_of
+from kato_tasks.domain.refusals import BuriedEvent
 from kato_tasks.domain.results import Appended
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import InvalidEvent, KatoTasksError, StoreUnavailable
@@ -77,31 +77,32 @@ def dead_letters(rt: Runtime) -> Iterator[DeadLetter]:
     try:
         for partition in range(PARTITIONS):
             rows = rt.redis.hscan_iter(f"{prefix(partition)}dead", count=500)
-            letters = [_letter(str(key), json.loads(text)) for key, text in rows]
+            letters = [_letter(str(key), text) for key, text in rows]
             yield from sorted(letters, key=lambda one: (one.session_id, one.position or 0, one.last_at))
     except redis.RedisError as exc:
         raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
 
 
-def _letter(kept_as: str, kept: dict[str, Any]) -> DeadLetter:
-    event = kept.get("event")
+def _letter(kept_as: str, text: str) -> DeadLetter:
+    kept = BuriedEvent.load(text)
+    event, refusal = kept.event, kept.refusal
     if event is None:
-        event = Logged.parse(0, kept["raw"]).event(kept["session_id"], kept["node_id"])
+        event = Logged.parse(0, kept.raw).event(kept.session_id, kept.node_id)
         event.pop("position")
 
     return DeadLetter(
         id=hashlib.sha1(kept_as.encode(), usedforsecurity=False).hexdigest()[:12],
-        session_id=kept["session_id"],
-        node_id=kept["node_id"],
-        lane=kept["lane"],
-        position=kept.get("position"),
+        session_id=kept.session_id,
+        node_id=kept.node_id,
+        lane=kept.lane,
+        position=refusal.position,
         event_id=event["event_id"],
-        reason=kept["reason"],
-        last_answer=kept.get("last_answer", ""),
-        attempts=kept["attempts"],
-        first_at=_iso(int(kept["first_ms"])),
-        last_at=_iso(int(kept["last_ms"])),
-        event=event,
+        reason=refusal.reason,
+        last_answer=refusal.last_answer,
+        attempts=refusal.attempts,
+        first_at=_iso(refusal.first_ms),
+        last_at=_iso(refusal.last_ms),
+        event=dict(event),
         kept_as=kept_as,
     )
 

@@ -10,6 +10,7 @@ from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.api.sessions import session_status
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import PARTITIONS, partition_of
+from kato_tasks.domain.refusals import Refusal
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.operating import Resume, SetAside
@@ -40,14 +41,6 @@ def park(rt: Runtime, session_id: str, reason: str) -> bool:
     status = session_status(session_id)
     position = status.cursor + 1 if status is not None else 1
     now = rt.now_ms()
-    why = {
-        "reason": reason,
-        "last_answer": "",
-        "position": position,
-        "event_id": "",
-        "attempts": 0,
-        "first_ms": now,
-        "last_ms": now,
-    }
-    (parked,) = raise_errors(rt.store.execute([SetAside(rt.lane_of_session(session_id), session_id, json.dumps(why))]))
+    why = json.dumps(Refusal(reason, position, attempts=0, first_ms=now, last_ms=now).as_parked())
+    (parked,) = raise_errors(rt.store.execute([SetAside(rt.lane_of_session(session_id), session_id, why)]))
     return bool(parked)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from kato_tasks.adapters.redis.loop_store import LoopStore
 from kato_tasks.bootstrap.runtime import retention_of
 from kato_tasks.engine.append import AppendProtocol
-from kato_tasks.engine.asking import Asks, awaited
+from kato_tasks.engine.store_protocol import StoreProtocol, carry_out_async
 from kato_tasks.settings import Settings, settings
 
 CALLS_A_ROUND = 20
@@ -46,9 +46,9 @@ class LoopRuntime:
     def _next_round(self) -> None:
         self._begun = 0
 
-    async def ask(self, asks: Asks[T]) -> T:
+    async def ask(self, asks: StoreProtocol[T]) -> T:
         """What comes of a protocol that asks the store."""
-        return await awaited(self.store.execute, asks)
+        return await carry_out_async(self.store.execute, asks)
 
     def part(self, name: Any, make: Callable[[], T]) -> T:
         """Something else that this loop has one of, made when it is first asked for; it has ``aclose``."""

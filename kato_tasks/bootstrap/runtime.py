@@ -22,14 +22,16 @@ from kato_tasks.adapters.redis.verdicts import RedisVerdicts
 from kato_tasks.bootstrap.waking import waker
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, shard_of
 from kato_tasks.engine.append import Mailbox
-from kato_tasks.engine.asking import Asks, carried_out
 from kato_tasks.engine.drain.config_check import ConfigCheck
-from kato_tasks.engine.drain.context import KatoTerms
+from kato_tasks.engine.drain.context import KatoSessionOptions
 from kato_tasks.engine.drain.retry import RetryPolicy
-from kato_tasks.engine.running.breaker import CircuitBreaker, GuardedKato
-from kato_tasks.engine.running.drainer import Drainer, Terms
-from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.engine.running.breaker import CircuitBreaker
+from kato_tasks.engine.running.breaker_transport import BreakerTransport
+from kato_tasks.engine.running.drainer import Drainer
+from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.engine.running.room import Room
+from kato_tasks.engine.running.slices import DrainOptions
+from kato_tasks.engine.store_protocol import StoreProtocol, carry_out
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.lanes import Batch
@@ -65,7 +67,7 @@ class Runtime:
 
     def marks_set(self, partitions: Iterable[int]) -> list[int]:
         """The shards of these partitions that had no wake-up outstanding and are now marked as having one."""
-        return carried_out(self.store, setting_marks(partitions, self.settings.shards))
+        return carry_out(self.store, setting_marks(partitions, self.settings.shards))
 
     def wake(self, partitions: Iterable[int]) -> None:
         """Send a wake-up to each of the partitions' shards that has none outstanding. Raises StoreUnavailable.
@@ -77,7 +79,7 @@ class Runtime:
 
     def overdue_marks_set(self, shards: Iterable[int]) -> list[int]:
         """Those of the shards that no overtaking wake-up is on its way to, now marked as having one."""
-        return carried_out(self.store, _marked(sorted(shards), overdue_mark, OVERDUE_SECONDS))
+        return carry_out(self.store, _marked(sorted(shards), overdue_mark, OVERDUE_SECONDS))
 
     def mark_cleared(self, shard: int) -> None:
         """A wake-up of the shard starts, or counts as lost: the next append sends another."""
@@ -118,12 +120,12 @@ class Runtime:
         self.redis.close()
 
 
-def setting_marks(partitions: Iterable[int], shards: int) -> Asks[list[int]]:
+def setting_marks(partitions: Iterable[int], shards: int) -> StoreProtocol[list[int]]:
     """See ``Runtime.marks_set``."""
     return _marked(sorted({shard_of(p, shards) for p in partitions}), wake_mark, WAKE_SECONDS)
 
 
-def _marked(shards: Sequence[int], mark: Callable[[int], str], seconds: int) -> Asks[list[int]]:
+def _marked(shards: Sequence[int], mark: Callable[[int], str], seconds: int) -> StoreProtocol[list[int]]:
     if not shards:
         return []
     new = raise_errors((yield [Mark(mark(shard), seconds * 1000) for shard in shards]))
@@ -154,8 +156,8 @@ def build(config: Settings) -> Runtime:
         kato=kato,
         drainer=Drainer(
             store,
-            GuardedKato(kato, breaker, room),
-            LeaseKeeper(store, config.renew_seconds),
+            BreakerTransport(kato, breaker, room),
+            LeaseRenewer(store, config.renew_seconds),
             terms,
             check=check,
             room=room,
@@ -199,10 +201,10 @@ def transport_of(config: Settings) -> HttpKato | HttpxKato:
     return HttpKato(connections=given[0], timeout_seconds=given[1], access=given[2])
 
 
-def terms_of(config: Settings) -> Terms:
+def terms_of(config: Settings) -> DrainOptions:
     """How lanes are drained, as the settings say."""
-    return Terms(
-        kato=KatoTerms(
+    return DrainOptions(
+        kato=KatoSessionOptions(
             urls=config.kato_instances,
             ttl_seconds=config.kato_session_ttl_seconds,
             config=config.kato_session_config,

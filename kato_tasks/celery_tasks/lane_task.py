@@ -36,7 +36,7 @@ from kato_tasks.celery_tasks.sending import Sending
 from kato_tasks.celery_tasks.task_log import GoesBack, Told, Waits, waits_where
 from kato_tasks.celery_tasks.waiting import PASSING, answer_known, finish, parked_text, request_of, slice_done
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.engine.asking import carried_out
+from kato_tasks.engine.store_protocol import carry_out
 from kato_tasks.errors import (
     EventConflict,
     EventRefused,
@@ -113,14 +113,14 @@ class LaneTask(Sending):
             raise Waits(f"{where}: {why}" if why else where)
         told = (str(sought.place["lane"]), str(call["session_id"]), str(sought.place["event_id"]))
         if direct:
-            rt.drainer.delivered(*told)
+            rt.drainer.note_delivered(*told)
             return delivered(sought.answer)
         if sought.late and told_before(self, task_id):
             raise Told
         if (request.callbacks or request.chain) and not is_error(sought.answer):
             # Celery would fail this step if its next one cannot be sent for a moment.
             finish(task_id, request_of(self, call), sought.answer)
-            rt.drainer.delivered(*told)
+            rt.drainer.note_delivered(*told)
             raise Told
         request.kato_told = told
         return delivered(sought.answer)
@@ -129,7 +129,7 @@ class LaneTask(Sending):
         """Celery has stored what the task returned or raised, so the store need not keep it."""
         told = getattr(self.request, "kato_told", None)
         if told is not None and status in READY_STATES:
-            runtime().drainer.delivered(*told)
+            runtime().drainer.note_delivered(*told)
 
     def seek(
         self,
@@ -199,7 +199,7 @@ class LaneTask(Sending):
         if place["position"] or self.event_type == "predict":
             return answer
         try:
-            carried_out(rt.store, append_one(rt.mailbox.protocol, self.entry(call, place["event_id"])))
+            carry_out(rt.store, append_one(rt.mailbox.protocol, self.entry(call, place["event_id"])))
         except EventConflict as exc:
             return failed(exc)
         return answer

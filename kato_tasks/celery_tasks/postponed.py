@@ -19,6 +19,7 @@ from kato_tasks.bootstrap import Runtime
 from kato_tasks.celery_tasks.app.home import home
 from kato_tasks.domain.ids import default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.domain.log_entry import Entry
+from kato_tasks.domain.refusals import BuriedEvent, Refusal
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import InvalidEvent, StoreFailed, StoreFull, StoreUnavailable, UnreadableRow
 from kato_tasks.ports.log import DropLater, DueLater
@@ -151,17 +152,8 @@ def _bury(rt: Runtime, lane: str, event: Mapping[str, Any], reason: str) -> None
     """Keep what nobody can carry out as a dead letter, with all that was kept of it."""
     text = json.dumps(event)
     now = int(time.time() * 1000)
-    letter = {
-        "session_id": event.get("session_id", ""),
-        "node_id": "",
-        "lane": lane,
-        "position": None,
-        "event": event,
-        "reason": reason,
-        "attempts": 0,
-        "first_ms": now,
-        "last_ms": now,
-    }
+    refusal = Refusal(reason, None, attempts=0, first_ms=now, last_ms=now)
+    letter = json.dumps(BuriedEvent(event.get("session_id", ""), "", lane, refusal, event).as_letter())
     name = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     say(log, logging.ERROR, "kept.buried", id=event["event_id"], reason=reason)
-    raise_errors(rt.store.execute([KeepDeadLetter(lane, f"kept {name}", json.dumps(letter))]))
+    raise_errors(rt.store.execute([KeepDeadLetter(lane, f"kept {name}", letter)]))

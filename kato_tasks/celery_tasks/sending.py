@@ -36,7 +36,7 @@ from kato_tasks.domain.events import check_session_id, parse_event
 from kato_tasks.domain.ids import check_event_id, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.domain.log_entry import Entry, entry_of, predict_entry
 from kato_tasks.engine.append import AppendProtocol
-from kato_tasks.engine.asking import Asks, carried_out
+from kato_tasks.engine.store_protocol import StoreProtocol, carry_out
 from kato_tasks.engine.store_retry import STORE_PATIENCE_SECONDS, raise_errors
 from kato_tasks.errors import (
     StoreUnavailable,
@@ -124,7 +124,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         if due_ms is None:
             place = self.placed(rt, call, task_id, until)
         else:
-            place = carried_out(rt.store, self.keeping_for_later(rt.mailbox.protocol, call, task_id, due_ms, until))
+            place = carry_out(rt.store, self.keeping_for_later(rt.mailbox.protocol, call, task_id, due_ms, until))
         options |= {"task_id": task_id, "producer": producer, "link": link, "link_error": link_error, "shadow": shadow}
         message = self.message(place, options, rt.settings.shards)
         try:
@@ -182,7 +182,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         deadline = time.monotonic() + (STORE_PATIENCE_SECONDS if get_current_worker_task() is not None else 0.0)
         while True:
             try:
-                return carried_out(rt.store, self.placing(rt.mailbox.protocol, call, event_id, until_ms, door=door))
+                return carry_out(rt.store, self.placing(rt.mailbox.protocol, call, event_id, until_ms, door=door))
             except StoreUnavailable:
                 if time.monotonic() >= deadline:
                     raise
@@ -190,7 +190,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
 
     def placing(
         self, protocol: AppendProtocol, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
-    ) -> Asks[Place]:
+    ) -> StoreProtocol[Place]:
         """Append a call's event; its place. An observation makes its session, and nothing else does."""
         entry = self.entry(call, event_id, until_ms, door=door)
         if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
@@ -199,7 +199,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
 
     def keeping_for_later(
         self, protocol: AppendProtocol, call: Mapping[str, Any], task_id: str, due_ms: int, until_ms: int
-    ) -> Asks[Place]:
+    ) -> StoreProtocol[Place]:
         """Keep a call's event until it is due; its place."""
         entry = self.entry(call, task_id, until_ms)
         place = nowhere(entry)

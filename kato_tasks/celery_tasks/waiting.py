@@ -20,8 +20,8 @@ from kato_tasks.celery_tasks.answers import Place, is_error
 from kato_tasks.celery_tasks.app.home import home
 from kato_tasks.celery_tasks.wakeups import wake_soon
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.engine.running.drainer import Slice
-from kato_tasks.engine.store_retry import patiently, raise_errors
+from kato_tasks.engine.running.slices import SliceResult
+from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.lanes import Parked
 from kato_tasks.ports.waiting_tasks import Unpark
@@ -61,7 +61,7 @@ def parked_text(stored: Mapping[str, Any], place: Place) -> str:
     return json.dumps({**stored, "request": {**stored["request"], "kato": place}}, default=str)
 
 
-def slice_done(rt: Runtime, done: Slice) -> None:
+def slice_done(rt: Runtime, done: SliceResult) -> None:
     """After a slice: complete the parked tasks whose results are there, and wake what is due again, now or soon."""
     complete(rt, ((done.lane_of[parked.session], parked) for parked in done.completed))
     if done.due_lanes:
@@ -88,7 +88,9 @@ def complete(rt: Runtime, parked: Iterable[tuple[str, Parked]]) -> None:
                     continue
                 finish(task_id, stored, answer)
                 parked_in = (stored["request"].get("kato") or {}).get("lane") or lane
-                raise_errors(patiently(rt.store, [Unpark(parked_in, waiting.session, waiting.event_id, task_id)]))
+                raise_errors(
+                    execute_with_retry(rt.store, [Unpark(parked_in, waiting.session, waiting.event_id, task_id)])
+                )
             except PASSING as exc:
                 say(log, logging.WARNING, "task.completion_postponed", id=task_id, error=exc)
                 if not isinstance(exc, OperationalError):
@@ -106,7 +108,7 @@ def _answer_for(rt: Runtime, waiting: Parked, task_id: str, stored: Mapping[str,
         return str(task.own(rt, call, place, waiting.result)) if place else waiting.result
     sought = task.look_again(rt, call, task_id, stored)
     if sought.answer is None and place and place["lane"] != sought.place["lane"]:
-        raise_errors(patiently(rt.store, [Unpark(place["lane"], waiting.session, waiting.event_id, task_id)]))
+        raise_errors(execute_with_retry(rt.store, [Unpark(place["lane"], waiting.session, waiting.event_id, task_id)]))
     answer: str | None = sought.answer
     return answer
 

@@ -1,1 +1,1 @@
-"""What the words of the design mean: pure code, no input or output."""
+"""What the words of the glossary mean, as pure code: nothing here does input or output."""

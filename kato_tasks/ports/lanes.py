@@ -131,7 +131,7 @@ class Bind(Effect[None]):
 
     ``halve``: how many events the session's next call holds at most (0: no limit of its own).
     ``ltm_lost``: KATO lost its store, so the node's patterns are gone or in doubt.
-    ``symbols``: what it holds for observations with vectors; ``reordered``: see ``engine.binding.Rebuilt``.
+    ``symbols``: what it holds for observations with vectors; ``reordered``: see ``kato_session.RebuiltSession``.
     """
 
     held: Held

@@ -2,19 +2,17 @@
 
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.services import free_port, unreachable
+from tests.docker import compose as docker_compose
+from tests.docker import require_engine
+from tests.services import free_port
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PROCESSES = {"redis", "kato", "worker", "beat", "flower"}
 
 # Run inside the worker's container, as an application beside it would: a session is learned, begun again, and
@@ -56,17 +54,7 @@ class Compose:
 
     def __call__(self, *arguments: str, timeout: float = 300) -> str:
         """Return what it printed on stdout; raises AssertionError with everything when it fails."""
-        done = subprocess.run(
-            ["docker", "compose", "--progress", "plain", *arguments],
-            cwd=CHECKOUT,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        assert done.returncode == 0, f"docker compose {' '.join(arguments)}\n{done.stdout}{done.stderr}"[-6000:]
-        return done.stdout
+        return docker_compose(*arguments, environment=self._environment, timeout=timeout)
 
     def services(self) -> dict[str, str]:
         """Return each running service's health (empty where it has no check)."""
@@ -76,11 +64,7 @@ class Compose:
 
 @pytest.fixture(scope="module")
 def compose() -> Iterator[Compose]:
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
-    ):
-        unreachable("docker", "no engine answers")
+    require_engine()
     compose = Compose()
     try:
         compose("build")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -288,9 +289,9 @@ def test_every_caller_of_one_event_repeated_4200_times_is_told_and_so_is_the_nex
 ) -> None:
     system.faults({"kind": "unavailable"})
     with system.workers(PROCESSES):
-        with app.producer_pool.acquire(block=True) as producer:
+        with ThreadPoolExecutor(8) as threads:
             call = {"event_id": "x"}
-            same = [observe.apply_async((name, seen("x")), call, producer=producer) for _ in range(4_200)]
+            same = list(threads.map(lambda _: observe.apply_async((name, seen("x")), call), range(4_200)))
         wait_until(lambda: all_taken(system), 90, "all were taken", every=0.2)
         system.faults()
         assert observe.delay(name, seen("y"), event_id="y").get(timeout=PATIENCE)["position"] == 2

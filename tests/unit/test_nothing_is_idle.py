@@ -19,7 +19,7 @@ THROUGH_LIMITS = "limits"
 """What the limits of an observation are read by."""
 
 
-@pytest.mark.parametrize("extra", sorted(EXTRAS.keys() - {"dev"}))
+@pytest.mark.parametrize("extra", sorted(EXTRAS.keys() - {"dev", "smoke"}))
 def test_each_package_of_an_extra_is_used_by_the_package(extra: str) -> None:
     for requirement in EXTRAS[extra]:
         module = re.split(r"[\[<>=~]", requirement)[0].replace("-", "_")

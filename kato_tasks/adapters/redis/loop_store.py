@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from kato_tasks.adapters.redis.operations import Retention, ScriptCall
+from kato_tasks.adapters.redis.operations import Call, Retention
 from kato_tasks.adapters.redis.room import Share
 from kato_tasks.adapters.redis.scripts import NAMES, script
 from kato_tasks.adapters.redis.store import (
@@ -210,7 +210,7 @@ class LoopStore:
             await connection.disconnect()  # a server that is master no more
             await pool.release(connection)
 
-    async def _piped(self, operations: Sequence[Effect[Any]], calls: Mapping[int, ScriptCall]) -> dict[int, Any]:
+    async def _piped(self, operations: Sequence[Effect[Any]], calls: Mapping[int, Call]) -> dict[int, Any]:
         """What Redis says to each; an error is in its place. What is meant for another run of the store is not sent."""
         pipe: Any = self._redis.pipeline(transaction=False)
         pipe.connection = connection = await self._connection()

@@ -1,4 +1,4 @@
-"""The Lua scripts: one file per operation, each with the shared prelude in front."""
+"""The Lua scripts: one file per operation, each with the shared functions and the names of its slots in front."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+from kato_tasks.adapters.redis.cards import Card, read_card
 
 NAMES = (
     "acknowledge",
@@ -39,14 +41,23 @@ NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Script:
+    """A script as Redis is given it (``text``), the name by which Redis knows it (``sha``), and its calling card."""
+
     name: str
     text: str
     sha: str
+    card: Card
 
 
 @cache
 def script(name: str) -> Script:
-    """A script by its file's name, without ``.lua``."""
-    lua = files(__package__) / "lua"
-    text = (lua / "_lib.lua").read_text("utf-8") + (lua / f"{name}.lua").read_text("utf-8")
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    """A script by its file's name, without ``.lua``. Raises SlotError when its card cannot be read."""
+    source = source_of(name)
+    card = read_card(name, source)
+    text = source_of("_lib") + card.prologue() + source
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), card)
+
+
+def source_of(name: str) -> str:
+    """The text of a Lua file as it is read and edited."""
+    return (files(__package__) / "lua" / f"{name}.lua").read_text("utf-8")

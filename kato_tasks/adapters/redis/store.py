@@ -21,7 +21,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from kato_tasks.adapters.redis.operations import Retention, ScriptCall, encode
+from kato_tasks.adapters.redis.operations import Call, Command, Retention, ScriptCall, encode
 from kato_tasks.adapters.redis.room import Room
 from kato_tasks.adapters.redis.scripts import NAMES, script
 from kato_tasks.errors import (
@@ -131,7 +131,7 @@ class RedisStore:
             again = {i: calls[i] for i, error in errors.items() if isinstance(error, NoScriptError)}
             if again:
                 # These alone: whoever flushes the scripts meanwhile must not be ahead of us for ever.
-                for name in {call.script for call in again.values() if call.script is not None}:
+                for name in {call.script for call in again.values() if isinstance(call, ScriptCall)}:
                     self.redis.script_load(script(name).text)
                 errors = self._run(again, run)
                 raw |= errors
@@ -164,7 +164,7 @@ class RedisStore:
         pool.release(connection)
         raise StoreWentBack("the store was restarted or failed over meanwhile; nothing was written")
 
-    def _run(self, calls: Mapping[int, ScriptCall], run: str = "") -> dict[int, Any]:
+    def _run(self, calls: Mapping[int, Call], run: str = "") -> dict[int, Any]:
         """What Redis says to each, in one round trip; an error is in its place. ``run``: no other run is asked."""
         if not calls:
             return {}
@@ -192,13 +192,13 @@ def grow(operations: Sequence[Effect[Any]]) -> bool:
 
 def prepared(
     operations: Sequence[Effect[Any]], retention: Retention, full: StoreFull | None
-) -> tuple[list[Any], dict[int, ScriptCall]]:
+) -> tuple[list[Any], dict[int, Call]]:
     """What is to be sent for each operation, by its index, and the answers of those that are not sent at all.
 
     ``full``: why nothing more may be kept, if so.
     """
     answers: list[Any] = [None] * len(operations)
-    calls: dict[int, ScriptCall] = {}
+    calls: dict[int, Call] = {}
     for i, operation in enumerate(operations):
         if full is not None and isinstance(operation, GROWING):
             answers[i] = full
@@ -210,10 +210,10 @@ def prepared(
     return answers, calls
 
 
-def words(call: ScriptCall) -> tuple[Any, ...]:
+def words(call: Call) -> Sequence[Any]:
     """The command that a call is sent as."""
-    if call.script is None:
-        return (call.key, *call.args)
+    if isinstance(call, Command):
+        return call.words
     return ("EVALSHA", script(call.script).sha, 1, call.key, *call.args)
 
 
@@ -231,21 +231,21 @@ _PASSING = re.compile(
 """Redis 6.2 puts the code of a script's error into the middle of its text."""
 
 
-def answer_of(call: ScriptCall, raw: Any) -> Any:
+def answer_of(call: Call, raw: Any) -> Any:
     """An operation's answer as a value, or its error."""
     if isinstance(raw, Exception):
-        name = call.script or call.key
+        name = call.name
         if isinstance(raw, OutOfMemoryError) or "OOM command not allowed" in str(raw):
             return StoreFull(f"Redis has no memory left for {name}: {raw}")
         if isinstance(raw, _PASSING_ERRORS) or _PASSING.search(str(raw)):
             return StoreUnavailable(f"Redis cannot serve {name} now: {raw}")
         return StoreFailed(f"Redis refused {name}: {raw}")
     try:
-        return call.decode(raw)
+        return call.decode(call.operation, raw)
     except KatoTasksError as exc:
         return exc
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as exc:
-        return UnreadableRow(f"the answer of {call.script or call.key} cannot be read: {type(exc).__name__}: {exc}")
+        return UnreadableRow(f"the answer of {call.name} cannot be read: {type(exc).__name__}: {exc}")
 
 
 def check_store(client: redis.Redis) -> None:

@@ -1,4 +1,4 @@
-"""What all workers share about session configs: a few keys per KATO instance, all of which expire."""
+"""What all workers share about session configs: a few keys for each KATO instance, all of which expire."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class RedisVerdicts:
-    """See ``engine.config_check.Verdicts``. A store that does not answer knows of none, and lets nobody ask."""
+    """See ``engine.config_check.Verdicts``. While the store does not answer there is no verdict, and no worker asks."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kato_tasks.bootstrap import Runtime, waker
 from kato_tasks.engine.drain.kato_answers import meaning, remedy
-from kato_tasks.engine.running.breaker import PROBE_PATH, answers_probe
+from kato_tasks.engine.running.breaker_transport import PROBE_PATH, answers_probe
 from kato_tasks.errors import KatoTasksError
 from kato_tasks.ports.kato import KatoReply, KatoRequest, KatoTransport
 

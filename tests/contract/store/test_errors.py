@@ -14,7 +14,7 @@ from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.adapters.redis.store import RedisStore, connect
 from kato_tasks.domain.ids import lane_of, partition_of
 from kato_tasks.engine.append import Mailbox
-from kato_tasks.engine.store_retry import patiently
+from kato_tasks.engine.store_retry import execute_with_retry
 from kato_tasks.errors import StoreFailed, StoreUnavailable
 from tests.contract.store.log import Log, new_token, numbered, observation
 
@@ -139,7 +139,7 @@ class Counting:
 
 def test_only_what_is_unavailable_is_asked_again() -> None:
     store = Counting()
-    answers = patiently(store, [ports.Owed(p, 0, 1) for p in (0, 1, 2)], 10.0)
+    answers = execute_with_retry(store, [ports.Owed(p, 0, 1) for p in (0, 1, 2)], 10.0)
     assert answers[:2] == [[], []]
     assert isinstance(answers[2], StoreFailed)
     assert [store.asked.count(p) for p in (0, 1, 2)] == [1, 3, 1]
@@ -147,7 +147,7 @@ def test_only_what_is_unavailable_is_asked_again() -> None:
 
 def test_what_stays_unavailable_is_an_error_in_its_place() -> None:
     store = Counting()
-    kept, away = patiently(store, [ports.Owed(p, 0, 1) for p in (0, 1)], 0.0)
+    kept, away = execute_with_retry(store, [ports.Owed(p, 0, 1) for p in (0, 1)], 0.0)
     assert kept == []
     assert isinstance(away, StoreUnavailable)
 

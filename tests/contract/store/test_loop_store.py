@@ -17,7 +17,7 @@ from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.store import connect
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.engine.append import AppendProtocol, Mailbox
-from kato_tasks.engine.asking import Asks, awaited
+from kato_tasks.engine.store_protocol import StoreProtocol, carry_out_async
 from kato_tasks.errors import ConfigurationError, NodeConflict, StoreFailed, StoreFull, StoreUnavailable
 from tests.contract.store.log import Log, numbered, observation
 from tests.contract.store.test_another_run import logs, loses_everything, on, opened
@@ -44,8 +44,8 @@ class Opened:
     async def __aexit__(self, *_: object) -> None:
         await self.store.aclose()
 
-    async def ask(self, asks: Asks[T]) -> T:
-        return await awaited(self.store.execute, asks)
+    async def ask(self, asks: StoreProtocol[T]) -> T:
+        return await carry_out_async(self.store.execute, asks)
 
 
 def test_it_carries_out_an_append_as_the_blocking_store_does(redis_url: str) -> None:

@@ -80,7 +80,7 @@ def test_a_learn_is_two_calls_with_an_intent_each_and_one_commit() -> None:
 
 @pytest.mark.parametrize("seen", [holds(stm_of("a"), time=1), holds(stm_of("ab"), time=3), holds([]), GONE])
 def test_kato_is_read_back_before_a_learn_and_fenced_when_it_holds_something_else(seen: ports.KatoReply) -> None:
-    """Invariant 3: KATO can answer 200 and not have saved. Falls without `verified` in learning.learn."""
+    """Invariant 3: KATO can answer 200 and not have saved. Falls without `read_verified_stm` in learning.learn."""
     world = about_to_learn().kato("cognition-data", seen).kato("delete", OK).kato("sessions", created())
     world.kato("observe-sequence", sequence(2, time=2, stm_length=2)).kato("cognition-data", holds(stm_of("ab")))
     world.turn()
@@ -142,7 +142,7 @@ def test_the_frequency_is_asked_again_when_the_lanes_last_learn_is_older_than_a_
 
 
 def test_a_parked_session_with_an_unsettled_learn_holds_nobody_up_and_the_learn_is_counted_as_in_doubt() -> None:
-    """Invariant 5. Falls when `baseline` does not ask whether the other session is parked."""
+    """Invariant 5. Falls when `read_baseline` does not ask whether the other session is parked."""
     world = about_to_learn(unsettled="another", parked=True).kato("cognition-data", holds(stm_of("ab")))
     world.kato("pattern", frequency(4)).kato("learn", learned(NAME)).kato("clear-stm", OK)
     world.turn()

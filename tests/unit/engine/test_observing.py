@@ -579,7 +579,7 @@ def test_verify_last_finds_a_200_that_was_not_saved_though_nothing_follows() -> 
 
 
 def test_a_keep_alive_writes_to_the_kato_session_and_slides_its_expiry() -> None:
-    world = World(logged(letters("a")), bound_at(1, expires_ms=NOW_MS + 5_000), cursor=1, keep_alive=True)
+    world = World(logged(letters("a")), bound_at(1, expires_ms=NOW_MS + 5_000), cursor=1)
     world.kato("extend", OK)
     world.turn()
     assert world.trace == ["extend old", "commit 1"]
@@ -589,14 +589,14 @@ def test_a_keep_alive_writes_to_the_kato_session_and_slides_its_expiry() -> None
 
 @pytest.mark.parametrize("policy", ["park", "dead_letter"])
 def test_a_keep_alive_that_fails_again_and_again_neither_parks_nor_breaks_an_idle_session(policy: str) -> None:
-    world = World(logged(letters("a")), bound_at(1), cursor=1, keep_alive=True, attempts=99, unsent=30)
+    world = World(logged(letters("a")), bound_at(1), cursor=1, attempts=99, unsent=30)
     world.kato("extend", ERROR)
     world.turn(context(on_exhausted=policy))  # type: ignore[arg-type]
     assert world.trace == ["extend old", "defer"]
 
 
 def test_a_keep_alive_of_a_kato_session_that_is_gone_rebuilds_it() -> None:
-    world = World(logged(letters("a")), bound_at(1), cursor=1, keep_alive=True)
+    world = World(logged(letters("a")), bound_at(1), cursor=1)
     world.kato("extend", GONE).kato("delete", GONE).kato("sessions", created())
     world.kato("observe-sequence", sequence(1, time=1, stm_length=1)).kato("cognition-data", holds(stm_of("a")))
     world.kato("delete", GONE)

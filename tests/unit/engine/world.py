@@ -16,9 +16,10 @@ from kato_tasks import ports
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Entry, Logged, entry_of
-from kato_tasks.engine.drain.context import KatoTerms, LaneContext, Policy
-from kato_tasks.engine.drain.drain import one
+from kato_tasks.engine.drain.context import KatoSessionOptions, LaneContext, Policy
+from kato_tasks.engine.drain.drain import process_piece
 from kato_tasks.engine.drain.retry import RetryPolicy
+from kato_tasks.engine.drain.states import TRANSITIONS, State, state_of
 from kato_tasks.errors import KatoUnavailable, LeaseLost, OutcomeUnknown
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ URL = "http://kato"
 NOW_MS = 1_800_000_000_000
 RUN = "run-1"
 Stm = list[list[str]]
+WAYS = {(way.state, way.next_state) for way in TRANSITIONS}
 
 
 def observed(event_id: str, *strings: str, wanted: bool = False, **more: Any) -> Entry:
@@ -121,7 +123,6 @@ class World:
     asked: str = ""
     create_lost: bool = False
     now_ms: int = NOW_MS
-    keep_alive: bool = False
     learned_ms: int = 0
     first_failed_ms: int = 0
     rebuilds: int = 0
@@ -144,6 +145,8 @@ class World:
     done: list[ports.Effect[Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     script: list[tuple[str, Answer]] = field(default_factory=list)
+    ways: list[tuple[State, State]] = field(default_factory=list)
+    """from which state of an intent to which each write led"""
     lost_lease: bool = False
     otherwise: dict[str, Answer] = field(default_factory=dict)
     """What KATO answers to calls that the script does not say."""
@@ -177,7 +180,6 @@ class World:
             asked=self.asked,
             now_ms=self.now_ms,
             entries=tuple(run),
-            keep_alive=self.keep_alive,
             learned_ms=self.learned_ms,
             first_failed_ms=self.first_failed_ms,
             rebuilds=self.rebuilds,
@@ -204,7 +206,7 @@ class World:
 
     def turn(self, lane: LaneContext | None = None, last: int | None = None) -> ports.Proceeded:
         """One piece of work of the session, as the store has it now."""
-        return self.run(one(lane or context(), self.work(last)))
+        return self.run(process_piece(lane or context(), self.work(last)))
 
     def _answer(self, effect: ports.Effect[Any]) -> Any:
         self.done.append(effect)
@@ -256,6 +258,15 @@ class World:
         return reply(DONE.get(request.route, {"status": "okay"})) if answer is OK else answer
 
     def _written(self, effect: ports.Effect[Any]) -> Any:
+        before = state_of(self.intent)
+        answer = self._write(effect)
+        after = state_of(self.intent)
+        if isinstance(effect, ports.WriteIntent) or after != before:
+            assert after == before or (before, after) in WAYS, f"states.TRANSITIONS has no way {before} → {after}"
+            self.ways.append((before, after))
+        return answer
+
+    def _write(self, effect: ports.Effect[Any]) -> Any:
         match effect:
             case ports.WriteIntent(intent=intent):
                 assert effect.cursor == self.cursor
@@ -334,7 +345,7 @@ def context(
 ) -> LaneContext:
     return LaneContext(
         held=ports.Held("n", "token", 5_000, ports.Batch(400, 1_000_000)),
-        terms=KatoTerms(urls, settle_ms=settle_ms, verify_last=verify_last),
+        options=KatoSessionOptions(urls, settle_ms=settle_ms, verify_last=verify_last),
         retry=retry or RetryPolicy(rng=random.Random(1)),
         on_rejected=on_rejected,
         on_exhausted=on_exhausted,

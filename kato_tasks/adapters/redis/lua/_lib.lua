@@ -1,4 +1,5 @@
--- Shared by every script of a lane's partition; put in front of each when it is loaded.
+-- Shared by every script; put in front of each when it is loaded, and behind it the names of the script's slots, as
+-- they stand on its calling card (adapters/redis/cards.py).
 -- KEYS[1] is the partition's prefix, kt:{pNNN}: . Its hash tag decides the Cluster slot, and every key
 -- that a script touches begins with it, so all of them are in that slot.
 --
@@ -241,14 +242,17 @@ local function piece(lane, token, session, max_events, max_bytes, now)
     if not h[17] then before = call('HINCRBY', s, 'pa', 1) - 1 end
   end
   if not h[13] then call('HSET', s, 'cr', token) end
-  return { lane, session, h[1] or '', head, cur, tonumber(h[4] or 0) or 0, text_at(h, 13), text_at(h, 17),
-    tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, h[7] or '', asked, now,
-    entries, h[10] and 1 or 0, tonumber(h[11] or 0) or 0, learned,
-    tonumber(h[21] or 0) or 0, till, before, h[22] or '' }
+  local node, mark, gave_up, creating = h[1] or '', tonumber(h[4] or 0) or 0, h[22] or '', h[7] or ''
+  local binding, intent, keep_alive = text_at(h, 13), text_at(h, 17), h[10] and 1 or 0
+  local attempts, unsent, rebuilds = tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, tonumber(h[21] or 0) or 0
+  local first_failed = tonumber(h[11] or 0) or 0
+  -- Python takes these by the same names in the same order (`readable_work`); a test compares the two.
+  return { lane, session, node, head, cur, mark, binding, intent, attempts, unsent, creating, asked, now, entries,
+    keep_alive, first_failed, learned, rebuilds, till, before, gave_up }
 end
 
--- The next piece of work of a lane that the caller has leased, or nil. Of a session whose rows cannot be read it says
--- that alone (the last field), so that the caller parks it.
+-- The next piece of work of a lane that the caller has leased, or nil. A session whose rows cannot be read is answered
+-- as { lane, session, now, why }, so that the caller parks it.
 local function next_work(lane, token, prefer, max_events, max_bytes, now)
   local pend = P .. 'pend:' .. lane
   for _ = 1, 1000 do
@@ -262,8 +266,8 @@ local function next_work(lane, token, prefer, max_events, max_bytes, now)
     if not session then return nil end
     local read, work = pcall(piece, lane, token, session, max_events, max_bytes, now)
     if not read then
-      return { lane, session, '', 0, 0, 0, '', '', 0, 0, '', '', now, {}, 0, 0, 0,
-        0, 0, 0, '', said(work) }
+      local why = said(work)
+      return { lane, session, now, why }
     end
     if work then return work end
     call('ZREM', pend, session)

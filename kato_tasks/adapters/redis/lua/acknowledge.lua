@@ -1,9 +1,14 @@
 -- acknowledge: a person knows that KATO lost these lanes' patterns. Another loss puts a lane into `ltm_lost` again.
--- ARGV: 1 who, when and why (JSON), then lanes. Returns how many of them were there. Runs again harmlessly.
+-- ARGV:
+--   how     who, when and why (JSON)
+-- each of lanes:
+--   lane
+-- Returns how many of them were there. Runs again harmlessly.
 local known = 0
-for i = 2, #ARGV do
-  if call('SREM', P .. 'ltm_lost', ARGV[i]) == 1 then
-    call('HSET', P .. 'ltm_known', ARGV[i], ARGV[1])
+for at = lanes_first, lanes_last do
+  local lane = ARGV[at]
+  if call('SREM', P .. 'ltm_lost', lane) == 1 then
+    call('HSET', P .. 'ltm_known', lane, how)
     known = known + 1
   end
 end

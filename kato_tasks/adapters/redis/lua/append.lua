@@ -1,6 +1,15 @@
 -- append: give each event its position, once; put its lane into the ready set.
--- ARGV: 1 dedupe window (ms), 2 source or '', 3 how long to keep the source's mark (ms), 4 partition number,
---       5 how many predicts of a session may wait, then for each event: lane, session, node, event_id, digest, kind, entry, offset in the source.
+-- ARGV:
+--   dedupe_ms            how long ids are remembered at least
+--   source               '' or the source whose offsets only rise, and which has a mark for that reason
+--   source_mark_ms       for how long the source's mark is kept
+--   partition: number    spreads the moments at which partitions change buckets
+--   most_predicts: number    how many predicts of a session may wait
+-- each of events:
+--   lane, session, node, event_id, digest
+--   kind                 as in the entry, which begins with it: p is a predict
+--   entry                as it is written to the log (domain/log_entry.py), without the ms of its append
+--   offset               in the source; 0 without one
 -- Returns { 1 when a lane waits for a wake-up, then status and position for each event }:
 --   n new, d duplicate, m at or below the source's mark, c same id with another body,
 --   a new, and the lane's name is shared with another node_id,
@@ -8,25 +17,23 @@
 --   e not appended, because its session's rows are broken.
 -- Runs again harmlessly: every event is then a duplicate at its own position.
 local now = now_ms()
-local window = tonumber(ARGV[1])
-local source = ARGV[2]
-local most_asks = tonumber(ARGV[5])
+local window = tonumber(dedupe_ms)
 -- Buckets of one window each, looked up in the current and the previous one: an id is remembered for at
 -- least one window. Partitions change buckets at different times.
 local function bucket_of(ms)
-  return math.floor((now + tonumber(ARGV[4]) * ms / 256) / ms)
+  return math.floor((now + partition * ms / 256) / ms)
 end
 local bucket = bucket_of(window)
 local ids = P .. 'ids:' .. bucket
 local places = { ids, P .. 'ids:' .. (bucket - 1) }
 -- Ids that were written under another setting, or by a clock that was ahead, lie in other buckets.
-local mine, live = ARGV[1] .. ':' .. bucket, {}
+local mine, live = dedupe_ms .. ':' .. bucket, {}
 local windows = call('GET', P .. 'windows')
 if windows ~= mine then
   if not windows then windows = window == 604800000 and '' or '604800000:' .. bucket_of(604800000) end
   for ms, newest in string.gmatch(windows, '(%d+):(%d+)') do
     if (newest + 3) * ms > now and ms .. ':' .. newest ~= mine then
-      if ms ~= ARGV[1] then live[#live + 1] = ms .. ':' .. newest end
+      if ms ~= dedupe_ms then live[#live + 1] = ms .. ':' .. newest end
       places[#places + 1] = P .. 'ids:' .. newest
       places[#places + 1] = P .. 'ids:' .. (newest - 1)
     end
@@ -59,9 +66,10 @@ if source ~= '' then mark = tonumber(call('GET', P .. 'mark:' .. source) or -1) 
 local highest = mark
 local out, wake, sessions, fresh, news, stopped = { 0 }, 0, {}, false, 0, false
 
-for i = 6, #ARGV, 8 do
-  local lane, session, node, event_id, digest, kind, entry, offset =
-    ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], tonumber(ARGV[i + 7])
+for at = events_first, events_last, events_step do
+  local lane, session, node = ARGV[at + events_lane], ARGV[at + events_session], ARGV[at + events_node]
+  local event_id, digest = ARGV[at + events_event_id], ARGV[at + events_digest]
+  local kind, entry, offset = ARGV[at + events_kind], ARGV[at + events_entry], tonumber(ARGV[at + events_offset])
   local status, position = 'n', 0
   local field = event_id .. '\n' .. session
   local known = (offset > mark or source == '') and known_at(field)
@@ -69,8 +77,8 @@ for i = 6, #ARGV, 8 do
   if source ~= '' and offset <= mark then
     status = 'm'
   elseif known then
-    local at, same = string.match(known, '^(%d+) (.*)$')
-    position = tonumber(at or 0)
+    local place, same = string.match(known, '^(%d+) (.*)$')
+    position = tonumber(place or 0)
     status = same == digest and 'd' or 'c'
   else
     if seen == nil then
@@ -80,7 +88,7 @@ for i = 6, #ARGV, 8 do
     if stopped or not seen or (kind == 'p' and not is_list(P .. 'asks:' .. session)) then
       status = 'e'
       stopped = source ~= '' -- its mark must not pass this event
-    elseif kind == 'p' and call('LLEN', P .. 'asks:' .. session) >= most_asks then
+    elseif kind == 'p' and call('LLEN', P .. 'asks:' .. session) >= most_predicts then
       status = 'w'
     else
       local s = P .. 's:' .. session
@@ -134,6 +142,6 @@ if fresh and not recorded then
   call('PEXPIRE', ids, 2 * window)
 end
 if news > 0 then redis.pcall('HINCRBY', P .. 'stats', 'appended', news) end
-if highest > mark then call('SET', P .. 'mark:' .. source, highest, 'PX', ARGV[3]) end
+if highest > mark then call('SET', P .. 'mark:' .. source, highest, 'PX', source_mark_ms) end
 out[1] = wake
 return out

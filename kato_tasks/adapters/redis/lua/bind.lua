@@ -1,27 +1,36 @@
 -- bind: a rebuilt KATO session serves from now on; an open intent is closed by it.
--- ARGV: 1 lane, 2 token, 3 lease ms, 4 session, 5 cursor that the rebuild reached, 6 binding or '' (none),
---       7 call id of the intent that it settles, or '', 8 how many KATO sessions were left over,
---       9 how many events the session's next call holds at most, or 0: as many as ever,
---       10 1 when KATO lost its store, 11 how many events of its STM are in another order than KATO made them in;
---       then symbol rows as position, json.
+-- ARGV:
+--   lane, token, lease_ms: number
+--   session
+--   cursor        that the rebuild reached
+--   binding       '' none
+--   settles       call id of the intent that it settles, or ''
+--   leftovers     how many KATO sessions were left over
+--   halve         how many events the session's next call holds at most; 0: as many as ever
+--   ltm_lost      1: KATO lost its store
+--   reordered     how many events of its STM are in another order than KATO made them in
+-- each of symbols:
+--   position, names    the symbols of a position (JSON)
 -- Returns 1; 0: the lane was lost; -1: the cursor is elsewhere or another intent is open.
 local now = now_ms()
-if not holds(ARGV[1], ARGV[2], tonumber(ARGV[3]), now) then return 0 end
-local s = P .. 's:' .. ARGV[4]
+if not holds(lane, token, lease_ms, now) then return 0 end
+local s = P .. 's:' .. session
 local h = call('HMGET', s, 'cur', 'ic')
-if h[1] ~= ARGV[5] then return -1 end
-if h[2] and h[2] ~= ARGV[7] then return -1 end
+if h[1] ~= cursor then return -1 end
+if h[2] and h[2] ~= settles then return -1 end
 call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'cr', 'rf')
-settled(ARGV[1], ARGV[4])
-if ARGV[10] == '1' then
-  call('HSET', P .. 'lane:' .. ARGV[1], 'ltm_lost', now)
-  call('SADD', P .. 'ltm_lost', ARGV[1])
-  call('DEL', P .. 'certain:' .. ARGV[1])
+settled(lane, session)
+if ltm_lost == '1' then
+  call('HSET', P .. 'lane:' .. lane, 'ltm_lost', now)
+  call('SADD', P .. 'ltm_lost', lane)
+  call('DEL', P .. 'certain:' .. lane)
 end
 call('HDEL', s, 'gr')
-set_binding(ARGV[4], ARGV[6])
-if ARGV[11] ~= '0' then call('HSET', s, 'ro', ARGV[11]) else call('HDEL', s, 'ro') end
-for i = 12, #ARGV, 2 do call('HSET', P .. 'vec:' .. ARGV[4], ARGV[i], ARGV[i + 1]) end
-if ARGV[8] ~= '0' then call('HINCRBY', P .. 'stats', 'leftovers', ARGV[8]) end
-if ARGV[9] ~= '0' then call('HSET', s, 'lm', ARGV[9]) end
+set_binding(session, binding)
+if reordered ~= '0' then call('HSET', s, 'ro', reordered) else call('HDEL', s, 'ro') end
+for at = symbols_first, symbols_last, symbols_step do
+  call('HSET', P .. 'vec:' .. session, ARGV[at + symbols_position], ARGV[at + symbols_names])
+end
+if leftovers ~= '0' then call('HINCRBY', P .. 'stats', 'leftovers', leftovers) end
+if halve ~= '0' then call('HSET', s, 'lm', halve) end
 return 1

@@ -1,4 +1,6 @@
--- certain: a pattern's frequency as the lane's learns left it. ARGV: 1 lane, 2 pattern.
+-- certain: a pattern's frequency as the lane's learns left it.
+-- ARGV:
+--   lane, pattern
 -- Returns "<frequency> <ms> <run>", or false: unknown, or something was applied that no account was kept of.
-local h = call('HMGET', P .. 'certain:' .. ARGV[1], 'seq', ARGV[2])
-return h[1] and h[1] == call('HGET', P .. 'lane:' .. ARGV[1], 'seq') and h[2]
+local h = call('HMGET', P .. 'certain:' .. lane, 'seq', pattern)
+return h[1] and h[1] == call('HGET', P .. 'lane:' .. lane, 'seq') and h[2]

@@ -1,113 +1,122 @@
 -- commit: the outcome of a call is known: results, cursor, binding, the lane's numbering, in one step.
--- ARGV: 1 lane, 2 token, 3 lease ms, 4 session, 5 call id, 6 cursor from, 7 cursor to, 8 binding ('-' as it
---       is, '' none), 9 mark ('-' as it is), 10 next or release, 11 events and 12 bytes at most in the next
---       piece of work, 13 how long results are kept (ms), 14 number of results, 15 of symbol rows,
---       16 of dead letters, 17 event_id of the predict that is answered or '', 18 learned pattern or '',
---       19 its frequency, 20 why the session is parked at this commit (JSON) or '', 21 1: a learn,
---       22 1: the KATO session was another session's until the intent that this closes,
---       23 the run of the store, if that frequency is certain, '' it is not, '-' none of the lane's is;
---       then results as event_id, json; symbol rows as position, json; dead letters as id, json.
+-- ARGV:
+--   lane, token, lease_ms: number
+--   session, call_id
+--   cursor: number, to: number    the session's cursor before and after
+--   binding          '-' as it is, '' none
+--   mark             '-' as it is
+--   mode             next or release
+--   max_events: number, max_bytes: number    of the next piece of work
+--   result_ms        for how long results are kept
+--   predict_id       event_id of the predict that is answered, or ''
+--   pattern          that was learned, or ''
+--   frequency        of that pattern
+--   certain_run      the run of the store, if that frequency is certain; '' it is not, '-' none of the lane's is
+--   parked_why       why the session is parked at this commit (JSON), or ''
+--   is_learn         1: a learn
+--   borrowed         1: the KATO session was another session's until the intent that this closes
+-- each of results:
+--   event_id, result      JSON
+-- each of symbols:
+--   position, names       the symbols of a position (JSON)
+-- each of letters:
+--   id, letter            a dead letter (JSON)
 -- Returns { 1, due, work, waiters } with waiters { event_id, result, { task id, request, … } } lists;
 --   { 0 }: the lane was lost; { -1 }: the cursor is elsewhere. A repeat of the last commit gets its answer again.
 local now = now_ms()
-local lane, token, session, call_id = ARGV[1], ARGV[2], ARGV[4], ARGV[5]
-if not holds(lane, token, tonumber(ARGV[3]), now) then return { 0 } end
+if not holds(lane, token, lease_ms, now) then return { 0 } end
 local s = P .. 's:' .. session
 local h = call('HMGET', s, 'cur', 'lc', 'ic', 'wt', 'head', 'node', 'err')
-local from, to = tonumber(ARGV[6]), tonumber(ARGV[7])
 local repeated = h[2] == call_id
 -- Events that a task came to wait for while this was under way: nobody made a result for it.
 local late = {}
-if h[4] and not repeated and to > from then
-  for i, entry in ipairs(call('LRANGE', P .. 'log:' .. session, from - h[5], to - h[5] - 1)) do
+if h[4] and not repeated and to > cursor then
+  for i, entry in ipairs(call('LRANGE', P .. 'log:' .. session, cursor - h[5], to - h[5] - 1)) do
     local event_id = string.match(entry, '^[^\n]*\n([^\n]*)')
     local answer = { status = 'applied', session_id = session, node_id = h[6] or '', event_id = event_id,
-      position = from + i }
+      position = cursor + i }
     if call('EXISTS', P .. 'w:' .. event_id .. '\n' .. session) == 1 then late[event_id] = cjson.encode(answer) end
   end
 end
 if not repeated then
-  if tonumber(h[1]) ~= from or (h[3] and h[3] ~= call_id) then return { -1 } end
+  if tonumber(h[1]) ~= cursor or (h[3] and h[3] ~= call_id) then return { -1 } end
   settled(lane, session)
   call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft', 'rf', 'pa', 'pt')
   if h[7] then call('ZREM', P .. 'failing', session) end
   call('HSET', s, 'cur', to, 'lc', call_id)
   if h[4] and to >= tonumber(h[4]) then call('HDEL', s, 'wt') end
   -- A store that went back forgot who gave that KATO session up, and may have it bound there: never to two.
-  local binding = ARGV[8]
-  if ARGV[22] == '1' and not h[3] then binding = '' end
+  if borrowed == '1' and not h[3] then binding = '' end
   if binding ~= '-' then set_binding(session, binding) end
   -- After a halved batch went through, the next may be twice as large again.
   local lm = tonumber(call('HGET', s, 'lm') or 0) or 0
-  if lm * 2 >= tonumber(ARGV[11]) then call('HDEL', s, 'lm') elseif lm > 0 then call('HSET', s, 'lm', lm * 2) end
-  if ARGV[9] ~= '-' then
-    call('HSET', s, 'mark', ARGV[9])
+  if lm * 2 >= max_events then call('HDEL', s, 'lm') elseif lm > 0 then call('HSET', s, 'lm', lm * 2) end
+  if mark ~= '-' then
+    call('HSET', s, 'mark', mark)
     call('DEL', P .. 'vec:' .. session)
     call('HDEL', s, 'ro')
   end
-  if to > from then
+  if to > cursor then
     call('HSET', s, 'at', now)
-    local seq = call('HINCRBY', P .. 'lane:' .. lane, 'seq', to - from)
+    local seq = call('HINCRBY', P .. 'lane:' .. lane, 'seq', to - cursor)
     call('RPUSH', P .. 'order:' .. lane,
-      (seq - (to - from) + 1) .. ' ' .. (from + 1) .. ' ' .. to .. ' ' .. now .. '\n' .. session)
-    call('HINCRBY', P .. 'stats', 'applied', to - from)
+      (seq - (to - cursor) + 1) .. ' ' .. (cursor + 1) .. ' ' .. to .. ' ' .. now .. '\n' .. session)
+    call('HINCRBY', P .. 'stats', 'applied', to - cursor)
     call('HSET', P .. 'stats', 'moved', now)
     -- Whoever keeps no account of learns (another version) leaves the old number here, and so none of it holds.
     local certain = P .. 'certain:' .. lane
     local kept = call('HGET', certain, 'seq')
-    if kept and (tonumber(kept) ~= seq - (to - from) or ARGV[23] == '-' or call('HLEN', certain) > 1000) then
+    if kept and (tonumber(kept) ~= seq - (to - cursor) or certain_run == '-' or call('HLEN', certain) > 1000) then
       call('DEL', certain)
       kept = nil
     end
-    if ARGV[18] ~= '' and ARGV[23] == '' then call('HDEL', certain, ARGV[18]) end
-    if ARGV[18] ~= '' and ARGV[23] ~= '' and ARGV[23] ~= '-' then
-      call('HSET', certain, 'seq', seq, ARGV[18], ARGV[19] .. ' ' .. now .. ' ' .. ARGV[23])
+    if pattern ~= '' and certain_run == '' then call('HDEL', certain, pattern) end
+    if pattern ~= '' and certain_run ~= '' and certain_run ~= '-' then
+      call('HSET', certain, 'seq', seq, pattern, frequency .. ' ' .. now .. ' ' .. certain_run)
       call('PEXPIRE', certain, 600000)
     elseif kept then
       call('HSET', certain, 'seq', seq)
     end
   end
-  if ARGV[17] ~= '' then
+  if predict_id ~= '' then
     local ask = call('LINDEX', P .. 'asks:' .. session, 0)
-    if ask and string.match(ask, '^%d+\n(.*)$') == ARGV[17] then call('LPOP', P .. 'asks:' .. session) end
-    call('HDEL', P .. 'until:' .. session, ARGV[17])
+    if ask and string.match(ask, '^%d+\n(.*)$') == predict_id then call('LPOP', P .. 'asks:' .. session) end
+    call('HDEL', P .. 'until:' .. session, predict_id)
   end
-  if ARGV[21] == '1' then call('HSET', s, 'le', now) end
-  if ARGV[20] ~= '' then
-    call('HSET', s, 'pk', ARGV[20])
+  if is_learn == '1' then call('HSET', s, 'le', now) end
+  if parked_why ~= '' then
+    call('HSET', s, 'pk', parked_why)
     call('SADD', P .. 'parked', session)
   end
-  if ARGV[18] ~= '' then
-    call('HSET', P .. 'lane:' .. lane, 'known', ARGV[18], 'le', now)
+  if pattern ~= '' then
+    call('HSET', P .. 'lane:' .. lane, 'known', pattern, 'le', now)
     local learned = P .. 'learned:' .. lane
-    call('HSET', learned, ARGV[18], ARGV[19] .. ' ' .. now)
+    call('HSET', learned, pattern, frequency .. ' ' .. now)
     call('PEXPIRE', learned, 2000)
   end
 end
-local at, waiters = 24, {}
+local waiters = {}
 local function answer(event_id, result)
   local key = event_id .. '\n' .. session
-  call('SET', P .. 'r:' .. key, result, 'PX', ARGV[13])
+  call('SET', P .. 'r:' .. key, result, 'PX', result_ms)
   local parked = parked_requests(key)
   if #parked > 0 then
     call('ZADD', P .. 'owed', now, key)
     waiters[#waiters + 1] = { event_id, result, parked }
   end
 end
-for _ = 1, tonumber(ARGV[14]) do
-  late[ARGV[at]] = nil
-  answer(ARGV[at], ARGV[at + 1])
-  at = at + 2
+for at = results_first, results_last, results_step do
+  local event_id = ARGV[at + results_event_id]
+  late[event_id] = nil
+  answer(event_id, ARGV[at + results_result])
 end
 for event_id, result in pairs(late) do answer(event_id, result) end
-for _ = 1, tonumber(ARGV[15]) do
-  call('HSET', P .. 'vec:' .. session, ARGV[at], ARGV[at + 1])
-  at = at + 2
+for at = symbols_first, symbols_last, symbols_step do
+  call('HSET', P .. 'vec:' .. session, ARGV[at + symbols_position], ARGV[at + symbols_names])
 end
-for _ = 1, tonumber(ARGV[16]) do
-  call('HSET', P .. 'dead', ARGV[at], ARGV[at + 1])
-  at = at + 2
+for at = letters_first, letters_last, letters_step do
+  call('HSET', P .. 'dead', ARGV[at + letters_id], ARGV[at + letters_letter])
 end
 local nearly = requeue(lane, session, now)
-local tail = proceed(lane, token, ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12]), now, nearly and session)
+local tail = proceed(lane, token, mode, max_events, max_bytes, now, nearly and session)
 return { 1, tail[1], tail[2], waiters }

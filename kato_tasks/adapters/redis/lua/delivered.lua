@@ -1,3 +1,7 @@
--- delivered: a task was told its event's result. ARGV: 1 event_id, 2 session, 3 and 4 see told. Runs again harmlessly.
-told(ARGV[1] .. '\n' .. ARGV[2], ARGV[3], ARGV[4])
+-- delivered: a task was told its event's result.
+-- ARGV:
+--   event_id, session
+--   told_ms, told_bytes    see `told`
+-- Returns 1. Runs again harmlessly.
+told(event_id .. '\n' .. session, told_ms, told_bytes)
 return 1

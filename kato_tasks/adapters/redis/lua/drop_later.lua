@@ -1,4 +1,7 @@
--- drop_later: an event that was kept for later is in its log. ARGV: it, as it was kept. Runs again harmlessly.
-call('ZREM', P .. 'later', ARGV[1])
-call('HDEL', P .. 'later_places', redis.sha1hex((string.gsub(ARGV[1], '^%s+', ''))))
+-- drop_later: an event that was kept for later is in its log.
+-- ARGV:
+--   payload    the event, as it was kept
+-- Returns 1. Runs again harmlessly.
+call('ZREM', P .. 'later', payload)
+call('HDEL', P .. 'later_places', redis.sha1hex((string.gsub(payload, '^%s+', ''))))
 return 1

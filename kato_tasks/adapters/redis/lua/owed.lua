@@ -1,12 +1,15 @@
 -- owed: parked requests whose result has been there for a while and that nobody completed (their holder died), and
 -- parked requests that have waited for a while and would wait for ever: their event is not where they look for it.
--- ARGV: 1 age of what is owed (ms), 2 how many of each kind, 3 how long since a waiting one was looked at (ms).
+-- ARGV:
+--   age_ms: number     of what is owed
+--   limit              how many of each kind
+--   look_ms: number    how long since a waiting one was looked at
 -- Each is put back to now, so that two sweeps do not both take it.
 -- Returns { { session, event_id, result or '' (look again), { task id, request, … } }, … }.
 local now = now_ms()
 even_if_full()
 local out = {}
-for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'owed', '-inf', now - tonumber(ARGV[1]), 'LIMIT', 0, ARGV[2])) do
+for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'owed', '-inf', now - age_ms, 'LIMIT', 0, limit)) do
   local event_id, session = string.match(key, '^([^\n]*)\n(.*)$')
   local result = call('GET', P .. 'r:' .. key)
   local parked = parked_requests(key)
@@ -19,7 +22,7 @@ for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'owed', '-inf', now - tonumber(A
     if #parked > 0 then call('ZADD', P .. 'waiting', 'NX', now, key) end
   end
 end
-for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now - tonumber(ARGV[3]), 'LIMIT', 0, ARGV[2])) do
+for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now - look_ms, 'LIMIT', 0, limit)) do
   local task = call('HKEYS', P .. 'w:' .. key)[1]
   if not task then
     call('ZREM', P .. 'waiting', key)

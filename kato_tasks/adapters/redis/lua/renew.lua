@@ -1,2 +1,5 @@
--- renew: keep a lane while a call to KATO is under way. ARGV: 1 lane, 2 token, 3 lease ms. Returns 1, or 0: lost.
-return holds(ARGV[1], ARGV[2], tonumber(ARGV[3]), now_ms()) and 1 or 0
+-- renew: keep a lane while a call to KATO is under way.
+-- ARGV:
+--   lane, token, lease_ms: number
+-- Returns 1; 0: the lane was lost.
+return holds(lane, token, lease_ms, now_ms()) and 1 or 0

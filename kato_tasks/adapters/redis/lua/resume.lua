@@ -1,8 +1,8 @@
 -- resume: a parked session goes on at its head event, with new attempts. An open intent stays, and is reconciled.
--- ARGV: 1 lane, 2 session.
+-- ARGV:
+--   lane, session
 -- Returns 1; 0: it was not parked.
 local now = now_ms()
-local lane, session = ARGV[1], ARGV[2]
 local s = P .. 's:' .. session
 if call('HDEL', s, 'pk') == 0 then return 0 end
 call('HDEL', s, 'att', 'un', 'err', 'ft', 'rf', 'pa')

@@ -1,9 +1,10 @@
 -- set_aside: a person parks a session. What is under way for it is finished; nothing more is begun.
--- ARGV: 1 lane, 2 session, 3 why (JSON).
+-- ARGV:
+--   lane, session
+--   why           JSON
 -- Returns 1; 0: it was parked already.
-local lane, session = ARGV[1], ARGV[2]
 even_if_full()
-if call('HSETNX', P .. 's:' .. session, 'pk', ARGV[3]) == 0 then return 0 end
+if call('HSETNX', P .. 's:' .. session, 'pk', why) == 0 then return 0 end
 call('SADD', P .. 'parked', session)
 call('ZREM', P .. 'pend:' .. lane, session)
 call('ZREM', P .. 'failing', session)

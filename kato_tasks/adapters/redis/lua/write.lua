@@ -1,3 +1,10 @@
--- write: one write of a drain that has no script of its own. KEYS[1] the key. ARGV: command, then what follows the key.
+-- write: one write of a drain that has no script of its own, which a full store must not refuse.
+-- KEYS:
+--   key
+-- ARGV:
+--   command
+-- each of words:
+--   word       of what follows the key in the command
+-- Returns what the command answers.
 even_if_full()
-return call(ARGV[1], KEYS[1], unpack(ARGV, 2))
+return call(command, key, unpack(ARGV, words_first, words_last))

@@ -1,0 +1,26 @@
+"""What is sent to Redis for each store operation: a script with its arguments by name, or a plain command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kato_tasks import ports
+from kato_tasks.adapters.redis.calls import Arg, Call, Command, ScriptCall
+from kato_tasks.adapters.redis.operations import appending, lanes, looking, waiting_tasks
+from kato_tasks.adapters.redis.operations.building import Encode
+from kato_tasks.adapters.redis.retention import DEDUPE_WINDOW_MS, Retention
+
+ENCODERS: dict[type, Encode] = {
+    **appending.ENCODERS,
+    **lanes.ENCODERS,
+    **waiting_tasks.ENCODERS,
+    **looking.ENCODERS,
+}
+
+
+def encode(op: ports.Effect[Any], keep: Retention) -> Call:
+    """Return what is sent for a store operation."""
+    return ENCODERS[type(op)](op, keep)
+
+
+__all__ = ["DEDUPE_WINDOW_MS", "ENCODERS", "Arg", "Call", "Command", "Retention", "ScriptCall", "encode"]

@@ -1,0 +1,31 @@
+"""Operations of persons and processes that look after the whole: parked sessions, dead letters, marks and signs."""
+
+from __future__ import annotations
+
+from kato_tasks import ports
+from kato_tasks.adapters.redis.decoding import nothing, plainly
+from kato_tasks.adapters.redis.encoding import each
+from kato_tasks.adapters.redis.keys import ACKNOWLEDGED
+from kato_tasks.adapters.redis.operations.building import (
+    Encode,
+    call_of,
+    command_of,
+    lane_prefix,
+    of_lane,
+    of_partition,
+    write_of,
+)
+
+ENCODERS: dict[type, Encode] = {
+    ports.Resume: call_of(ports.Resume, "resume", of_lane, plainly(bool)),
+    ports.SetAside: call_of(ports.SetAside, "set_aside", of_lane, plainly(bool)),
+    ports.DropDeadLetter: command_of(lambda op: ("HDEL", f"{lane_prefix(op.lane)}dead", op.id), nothing),
+    ports.AcknowledgeLost: call_of(
+        ports.AcknowledgeLost, "acknowledge", of_partition, plainly(int), lanes=each("lanes", "lane")
+    ),
+    ports.KeepAcknowledgement: write_of(
+        ports.KeepAcknowledgement, "HSET", lambda op, keep: ACKNOWLEDGED, lambda op, keep: (op.id, op.how)
+    ),
+    ports.Mark: call_of(ports.Mark, "mark", "key", plainly(bool)),
+    ports.Sign: call_of(ports.Sign, "sign", "key", plainly(int), says="about"),
+}

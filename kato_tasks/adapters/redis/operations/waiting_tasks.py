@@ -1,0 +1,49 @@
+"""Operations of Celery tasks that wait for an event's result, and of messages that could not be published."""
+
+from __future__ import annotations
+
+from kato_tasks import ports
+from kato_tasks.adapters.redis.decoding import claimed, nothing, owed, plainly
+from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.adapters.redis.operations.building import (
+    Encode,
+    call_of,
+    command_of,
+    lane_prefix,
+    of_lane,
+    of_partition,
+    write_of,
+)
+from kato_tasks.adapters.redis.retention import Retention
+
+
+def _told_ms(_op: ports.Unpark | ports.Delivered, keep: Retention) -> int:
+    return min(keep.result_ms, keep.told_ms)
+
+
+ENCODERS: dict[type, Encode] = {
+    ports.Claim: call_of(
+        ports.Claim,
+        "claim",
+        of_lane,
+        claimed,
+        max_events="batch.events",
+        max_bytes="batch.bytes",
+        most_parked="parked_at_most",
+    ),
+    ports.Unpark: call_of(ports.Unpark, "unpark", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"),
+    ports.Delivered: call_of(
+        ports.Delivered, "delivered", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"
+    ),
+    ports.Owed: call_of(ports.Owed, "owed", of_partition, owed),
+    ports.LookSoon: command_of(
+        lambda op: ("ZADD", f"{lane_prefix(op.lane)}waiting", "XX", 0, f"{op.event_id}\n{op.session}"), nothing
+    ),
+    ports.KeepMessage: write_of(
+        ports.KeepMessage, "RPUSH", lambda op, keep: f"{lane_prefix(op.lane)}outbox", lambda op, keep: (op.message,)
+    ),
+    ports.KeptMessages: command_of(
+        lambda op: ("LRANGE", f"{prefix(op.partition)}outbox", 0, op.limit - 1), plainly(list)
+    ),
+    ports.DropMessage: command_of(lambda op: ("LREM", f"{prefix(op.partition)}outbox", 1, op.message), nothing),
+}

@@ -1,0 +1,23 @@
+"""How long the store keeps what it need not keep for good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEDUPE_WINDOW_MS = 7 * 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long ids of events, marks of sources and results are kept (ms), and how many predicts of a session wait.
+
+    ``result_ms`` and ``prediction_ms``: until somebody is told; ``told_ms``: afterwards, up to ``told_bytes`` each.
+    """
+
+    dedupe_ms: int = DEDUPE_WINDOW_MS
+    source_mark_ms: int = 30 * 24 * 3600 * 1000
+    result_ms: int = 24 * 3600 * 1000
+    prediction_ms: int = 15 * 60 * 1000
+    told_ms: int = 90 * 1000
+    told_bytes: int = 1_000
+    predicts: int = 100
