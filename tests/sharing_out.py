@@ -86,8 +86,9 @@ def print_rings(report: Path) -> None:
     sums: dict[str, list[float]] = {}
     for nodeid, took_seconds in took(report):
         sums.setdefault(ring_of(nodeid), []).append(took_seconds)
-    for ring, all_of_them in sorted(sums.items()):
-        print(f"{ring:14} {len(all_of_them):5} tests {sum(all_of_them):7.0f} s")
+    whole = sum(map(sum, sums.values()))
+    for ring, seconds in sorted(sums.items()):
+        print(f"{ring:14} {len(seconds):5} tests {sum(seconds):7.0f} s {sum(seconds) / whole:7.1%}")
 
 
 def main(arguments: Sequence[str]) -> int:
