@@ -262,6 +262,7 @@ def test_a_poisoned_session_does_not_hold_the_others_of_its_lane(system: System,
     assert json.dumps(parked)
 
 
+@pytest.mark.timed
 def test_a_slow_lane_does_not_hold_the_others_of_its_wake_up(system: System, rt: Runtime) -> None:
     system.faults({"kind": "delay_after", "node": "slow", "route": "observe-sequence", "seconds": 1.5, "count": 1})
     append_events([observed("slow", "x", node="slow")] + [observed(f"q{i}", "x") for i in range(20)])

@@ -34,14 +34,6 @@ print(json.dumps([got, refused.id, observe.app.main, notify.app.main]))
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("broker"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def system(broker: RedisServer, kato: KatoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One stock worker of ours, which knows no task of an application's."""
     with a_system(broker, tmp_path_factory.mktemp("hosts"), kato) as system, system.workers(SOLO):

@@ -40,8 +40,9 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
 }
 """Each kind of observation; ``...`` stands for the event's number."""
 KINDS = ("x", "x", "y", *OBSERVATIONS, "learn", "learn", "learn", "clear_stm", "predict", "predict")
+EXAMPLES = "300" if IN_CI else "100"
 PLAN = settings(
-    max_examples=int(os.environ.get("MODEL_EXAMPLES", "300")),
+    max_examples=int(os.environ.get("MODEL_EXAMPLES", EXAMPLES)),
     deadline=None,
     derandomize=IN_CI,
     print_blob=False,

@@ -12,7 +12,6 @@ KNOW_REDIS = ("adapters", "bootstrap", "testing")
 LOOK_AT_CELERYS_OWN = {
     "celery_tasks/app/own_app.py": "errors of a Redis broker that is away while its connections are closed",
     "celery_tasks/worker/liveness.py": "a Redis broker's queues and RedBeat's entry, which Celery's programs write",
-    "celery_tasks/app/own_app.py": "errors of a Redis broker's client, met while the app is closed",
     "celery_tasks/calling/result_watch.py": "Celery's result backend, whose results an event loop listens for",
     "celery_tasks/waiting.py": "errors of Celery's result backend, which say that a result is to be stored later",
     "celery_tasks/patches/kombu_redis.py": "errors of kombu's Redis transport, which the patch mends",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pytest
@@ -22,19 +21,9 @@ from kato_tasks.engine.store_protocol import StoreProtocol, carry_out_async
 from kato_tasks.errors import ConfigurationError, NodeConflict, StoreFailed, StoreFull, StoreUnavailable
 from tests.contract.store.log import Log, numbered, observation
 from tests.contract.store.test_another_run import logs, loses_everything, on, opened
-from tests.services import RedisServer, redis_program, unreachable
+from tests.services import RedisServer
 
 T = TypeVar("T")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    if redis_program() is None:
-        unreachable("redis")
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -109,16 +98,18 @@ class LostAtTheAppend(LoopStore):
         return await super().execute(operations)
 
 
-def test_an_append_with_a_remembered_node_is_not_carried_out_by_another_run_of_the_store(server: RedisServer) -> None:
-    LostAtTheAppend.server = server
+def test_an_append_with_a_remembered_node_is_not_carried_out_by_another_run_of_the_store(
+    own_redis: RedisServer,
+) -> None:
+    LostAtTheAppend.server = own_redis
 
     async def main() -> None:
-        async with Opened(server.url, LostAtTheAppend) as here:
+        async with Opened(own_redis.url, LostAtTheAppend) as here:
             with pytest.raises(NodeConflict):
                 await here.ask(here.protocol.append([on("a", "1", "team")]))
 
     run(main())
-    assert logs(server) == ["log:a"]
+    assert logs(own_redis) == ["log:a"]
 
 
 def test_a_full_store_accepts_nothing_and_is_asked_once_a_second(
@@ -160,13 +151,13 @@ def test_a_store_that_may_drop_keys_is_refused_until_it_is_mended(redis_url: str
             client.config_set("maxmemory-policy", "noeviction")
 
 
-def test_whoever_waits_behind_a_round_trip_that_timed_out_is_told_with_it(server: RedisServer) -> None:
+def test_whoever_waits_behind_a_round_trip_that_timed_out_is_told_with_it(own_redis: RedisServer) -> None:
     """Falls without `_refuse`: each round trip would wait its own second, and there are ten."""
 
     async def main() -> float:
-        store = LoopStore(server.url, Retention(), timeout=1.0)
+        store = LoopStore(own_redis.url, Retention(), timeout=1.0)
         await store.checked()
-        server.pause()
+        own_redis.pause()
         try:
             began = asyncio.get_running_loop().time()
             full = ports.BindNodes(0, [(f"s{i}", "", f"s{i}") for i in range(ENTRIES_AT_ONCE)])
@@ -174,7 +165,7 @@ def test_whoever_waits_behind_a_round_trip_that_timed_out_is_told_with_it(server
             assert all(isinstance(answer, StoreUnavailable) for answer in answers)
             return asyncio.get_running_loop().time() - began
         finally:
-            server.resume()
+            own_redis.resume()
             await store.aclose()
 
     assert run(main()) < 3
