@@ -1,1 +1,1 @@
-"""Corrections of what Celery and its libraries do, each with the reason; all are undone by an upgrade that mends it."""
+"""Corrections of Celery and its libraries, each with its reason; remove one when an upgrade makes it unnecessary."""
