@@ -1,4 +1,4 @@
-"""What the store remembers of a source: which of its rows are events, in about 12 bytes each, for as long as it lives.
+"""The store's record of a source: which of its rows are events, in about 12 bytes each, kept as long as the store.
 
     kt:{import}:source:<digest>    hash   about the source, see ``About``
     kt:{import}:rows:<digest>      list   chunks of rows, in the order in which they were appended
@@ -6,9 +6,9 @@
     kt:{import}:begins:<content>   hash   digest of a source that begins with this content -> its name
     kt:{import}:adopted:<chain>    string the source that took over a checkpoint of the version before
 
-A chunk is text: a letter for the kind of its rows, a mark whether they were learned after, the number of the import,
-a colon, their numbers of 64 bits, a colon, and packed: their checks of 32 bits and line numbers. A later chunk's word
-about a row is the one that counts.
+A chunk is text: a letter for the kind of its rows, a mark that says whether a learn followed them, the number of the
+import, a colon, their 64-bit numbers, a colon, and (packed) their 32-bit checks and line numbers. If several chunks
+hold a row, the latest one counts.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ from kato_tasks.importer.identity import EventIds, mended_key, source_digest
 from kato_tasks.importer.keys import KeyTable
 
 Kind = Literal["r", "i", "m", "g"]
-"""r a row by its content; i by an id of its own; m from a rejects file, mended; g no longer in its file, as decided.
+"""The kinds of rows:
 
-Of those that are known by content, ``r`` must be in the file when it is imported again.
+- ``r`` is identified by its content, and must be in the file when it is imported again,
+- ``i`` has its own id,
+- ``m`` came, mended, from a rejects file,
+- ``g`` is gone from its file, as the user decided.
 """
 PAGE_CHUNKS = 50
 LEARNED, EXPECTED, MET = 1, 2, 4
@@ -38,7 +41,7 @@ _ROOT = "kt:{import}:"
 
 
 class Row(NamedTuple):
-    """One row of a record: its number of 64 bits, its check, the line on which it begins."""
+    """One row of a record: its 64-bit number, its check, and the line on which it begins."""
 
     key: int
     check: int
@@ -47,11 +50,14 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class About:
-    """``metadata`` names the metadata columns of the first import, with which the checks were made.
+    """What is recorded of a source as a whole.
 
-    ``rows`` rows had the contents whose sum is ``total`` (mod 2**64), the first one ``first``, when the source was
-    last read. ``learned`` chunks are learned after. ``runs`` counts imports. ``before``: begun by the version before,
-    and not yet read to its end by this one.
+    - ``metadata``: the metadata columns of the first import, with which the checks were made.
+    - ``first``, ``rows``, ``total``: the first content, the number of rows and the sum of their contents (mod 2**64)
+      when the source was last read.
+    - ``learned``: how many chunks are followed by a learn.
+    - ``runs``: how many imports there were.
+    - ``before``: the version before began the source, and this one has not read it to its end yet.
     """
 
     name: str
@@ -65,7 +71,7 @@ class About:
 
 
 class KnownRows:
-    """The rows of a record in memory: 21 bytes for each place."""
+    """The rows of a record in memory, at 21 bytes for each place."""
 
     def __init__(self, expected: int = 0) -> None:
         self._table = KeyTable(expected)
@@ -77,6 +83,7 @@ class KnownRows:
         self.empty = True
 
     def put(self, kind: Kind, row: Row, *, learned: bool, run: int) -> None:
+        """Add a row, or change what is known of it; kind ``g`` says that its file need not have it."""
         if kind == "g":
             if (place := self._table.find(row.key)) >= 0:
                 self._flags[place] &= ~EXPECTED
@@ -90,24 +97,27 @@ class KnownRows:
         self._flags[place] = flags | (LEARNED if learned else 0) | (EXPECTED if kind == "r" else 0)
 
     def find(self, key: int) -> int:
-        """The place of a row, or -1."""
+        """Return the place of a row, or -1."""
         return self._table.find(key)
 
     def key(self, place: int) -> int:
+        """Return the 64-bit number of the row at a place."""
         return self._table.key_at(place)
 
     def check(self, place: int) -> int:
+        """Return the 32-bit check of the row at a place."""
         return self._checks[place]
 
     def line(self, place: int) -> int:
+        """Return the line from which the row at a place was imported."""
         return self._lines[place]
 
     def run(self, place: int) -> int:
-        """The import by which the row came."""
+        """Return the number of the import by which the row came."""
         return self._runs[place]
 
     def mended_at(self, key: int, line: int) -> int:
-        """The place of the row with this content that came from a rejects file for this line, or -1."""
+        """Return the place of the row with this content that a rejects file gave for this line, or -1."""
         number = 1
         while (place := self.find(mended_key(key, number))) >= 0:
             if self._lines[place] == line:
@@ -116,7 +126,7 @@ class KnownRows:
         return -1
 
     def mended_left(self, key: int) -> bool:
-        """Whether a row with this content that came from a rejects file was not met."""
+        """Return whether a row with this content that came from a rejects file was not met yet."""
         number = 1
         while (place := self.find(mended_key(key, number))) >= 0:
             if not self._flags[place] & MET:
@@ -125,14 +135,15 @@ class KnownRows:
         return False
 
     def learned(self, place: int) -> bool:
+        """Return whether a learn followed the row at a place."""
         return bool(self._flags[place] & LEARNED)
 
     def meet(self, place: int) -> None:
-        """The row is in the file."""
+        """Note that the file has the row."""
         self._flags[place] |= MET
 
     def missing(self) -> list[Row]:
-        """The rows that should be in the file and were not met, by their lines."""
+        """Return the rows that should be in the file and were not met, sorted by their lines."""
         rows = [
             Row(self._table.key_at(place), self._checks[place], self._lines[place])
             for place, flags in enumerate(self._flags)
@@ -147,15 +158,17 @@ class KnownRows:
 
     @property
     def any_unlearned(self) -> bool:
+        """Whether any row that should be in the file was not followed by a learn."""
         return any(flags & EXPECTED and not flags & LEARNED for flags in self._flags)
 
     @property
     def any_learned(self) -> bool:
+        """Whether a learn followed any row."""
         return any(flags & LEARNED for flags in self._flags)
 
 
 class SourceRecord:
-    """The record of one source in the store. Raises StoreUnavailable."""
+    """The record of one source in the store. Its methods raise StoreUnavailable."""
 
     def __init__(self, client: redis.Redis, name: str, run: str) -> None:
         self.name = name
@@ -170,7 +183,7 @@ class SourceRecord:
         self._intended: tuple[str, list[Row], str] = ("", [], "")
 
     def load(self) -> None:
-        """Read what is known of the source."""
+        """Read what the store knows of the source."""
         try:
             fields = self._hash(self._key("source"))
             pending = self._hash(self._key("pending"))
@@ -180,7 +193,7 @@ class SourceRecord:
             self._left = list(pending)
             sizes = int(fields.get("kept", 0)) + sum(_size(text) for text in pending.values())
             self.known = KnownRows(sizes)
-            # Of these it is not sure that they are events; the store knows, by their ids.
+            # It is not certain that these are events; the store can tell, by their ids.
             waiting = KnownRows(sum(_size(text) for text in pending.values()))
             for index, text in enumerate(self._chunks(chunks)):
                 kind, learned, run, rows = _read(text)
@@ -198,7 +211,7 @@ class SourceRecord:
     pending: KnownRows = KnownRows()
 
     def begin(self, metadata: str, *, before: bool = False, counted: bool = True) -> None:
-        """An import of the source begins; one of its rejects is not ``counted``."""
+        """Record that an import of the source begins; an import of its rejects is not ``counted``."""
         fields: dict[str, Any] = {"name": self.name}
         if not self.exists:
             self.about.metadata = metadata
@@ -215,13 +228,16 @@ class SourceRecord:
         self.about.runs = int(self._write(write)[-1])
 
     def intend(self, kind: Kind, rows: Sequence[Row]) -> None:
-        """These rows are about to be appended."""
+        """Record that these rows are about to be appended."""
         text = _chunk(kind, rows, learned=False, run=self.about.runs)
         self._intended = (kind, list(rows), text)
         self._write(lambda pipe: pipe.hset(self._key("pending"), self._run, text))
 
     def keep(self, chunks: Sequence[tuple[Kind, Sequence[Row], bool]], read: tuple[int, int, int] | None) -> None:
-        """These rows are events: (kind, rows, whether learned after). ``read``: see ``About``: first, rows, total."""
+        """Record that these rows are events, in chunks of (kind, rows, whether a learn followed).
+
+        ``read`` holds ``first``, ``rows`` and ``total`` of ``About``.
+        """
 
         def write(pipe: redis.client.Pipeline) -> None:
             kept = 0
@@ -240,13 +256,13 @@ class SourceRecord:
         self._write(write)
 
     def _text(self, kind: Kind, rows: Sequence[Row], *, learned: bool) -> str:
-        """A chunk; where all rows that were intended are kept, theirs."""
+        """Return a chunk; if all intended rows are kept, it is theirs."""
         if not learned and (kind, rows) == self._intended[:2]:
             return self._intended[2]
         return _chunk(kind, rows, learned=learned, run=self.about.runs)
 
     def end(self, *, learned: bool) -> None:
-        """The source was read to its end; ``learned``: each session with rows got its learn."""
+        """Record that the source was read to its end; ``learned`` says that each session with rows got its learn."""
         try:
             chunks = int(self._redis.llen(self._key("rows")))
         except redis.RedisError as exc:
@@ -262,7 +278,7 @@ class SourceRecord:
         self._write(write)
 
     def others_that_begin(self, first: int) -> list[About]:
-        """The other sources that were imported and begin with this content."""
+        """Return the other imported sources that begin with this content."""
         try:
             names = self._hash(f"{_ROOT}begins:{first:016x}")
             found = []
@@ -275,7 +291,7 @@ class SourceRecord:
         return found
 
     def adopter(self, chain: str) -> str | None:
-        """Which source took over a checkpoint of the version before."""
+        """Return the digest of the source that took over this checkpoint of the version before, or None."""
         try:
             found = self._redis.get(f"{_ROOT}adopted:{chain}")
             return str(found) if found is not None else None
@@ -283,7 +299,7 @@ class SourceRecord:
             raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
 
     def adopt(self, chain: str) -> None:
-        """This source takes it over."""
+        """Record that this source takes over the checkpoint."""
         self._write(lambda pipe: pipe.set(f"{_ROOT}adopted:{chain}", self.digest))
 
     def _chunks(self, count: int) -> Iterator[str]:
@@ -321,7 +337,7 @@ def _about(name: str, fields: dict[str, str]) -> About:
 def _chunk(kind: Kind, rows: Sequence[Row], *, learned: bool, run: int) -> str:
     keys = pack(f"<{len(rows)}Q", *(row.key for row in rows))
     rest = pack(f"<{len(rows)}I", *(row.check for row in rows))
-    # Differences, because they are mostly 1 and take next to nothing packed.
+    # Store differences, because they are mostly 1 and take almost no space when packed.
     line, steps = 0, []
     for row in rows:
         steps.append((row.line - line) & 0xFFFFFFFF)

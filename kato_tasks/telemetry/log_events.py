@@ -107,6 +107,7 @@ class UnknownKeys:
         self._said: set[str] = set()
 
     def __call__(self, key: str, meaning: str) -> None:
+        """Log ``key`` with what it means, unless it was logged before."""
         if key not in self._said and len(self._said) < KEYS_SAID:
             self._said.add(key)
             say(self._log, logging.WARNING, "key.unknown", key=key, meaning=meaning)

@@ -34,7 +34,7 @@ def worker_problem(within: float) -> str | None:
         stuck = _without_consumer(lanes) if urlsplit(_broker()).scheme.startswith("amqp") else _untouched(lanes, within)
     except (redis.RedisError, OSError, OperationalError) as exc:
         return f"cannot ask the broker: {exc}"
-    return f"messages wait and nobody takes them: {', '.join(stuck)}" if stuck else None
+    return f"messages wait and no worker takes them: {', '.join(stuck)}" if stuck else None
 
 
 def beat_problem(within: float) -> str | None:
