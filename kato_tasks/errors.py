@@ -1,26 +1,26 @@
 """Errors, named after what the caller may do next.
 
     KatoTasksError
-    ├── InvalidEvent          the input is wrong: mend the named field
+    ├── InvalidEvent          the input is wrong: correct the field that it names
     ├── NodeConflict          the session belongs to another node for life
-    ├── EventConflict         this event_id is taken by an event with another body
+    ├── EventConflict         this event_id already belongs to an event with another body
     ├── StoreUnavailable      nothing was accepted: try again later
     │   ├── StoreFull         the store has no room for more events until some are applied
-    │   └── StoreWentBack     another run of the store answers than the one that this was read from
+    │   └── StoreWentBack     the store was restarted or replaced since this was read
     ├── StoreFailed           the store refuses this one operation, now and later: a person must look
     │   └── UnreadableRow     a row that this version cannot read (broken, or written by a newer one)
-    ├── TooManyPredicts       so many predicts of this session wait: ask again when some are answered
-    ├── ConfigurationError    a setting is wrong: mend it and start again
+    ├── TooManyPredicts       too many predicts of this session wait: ask again when some are answered
+    ├── ConfigurationError    a setting is wrong: correct it and start again
     ├── LeaseLost             another worker owns the lane now: stop at once
     ├── EventRefused          KATO definitely refused this event: it is a dead letter
     ├── NotAppliedYet         the event is in the log: ask for it later
     └── KatoError
-        ├── KatoUnavailable   never applied: ask again later (KatoCircuitOpen: not even tried;
-        │                     KatoMisdirected: refused on the way to KATO, so mend the deployment)
+        ├── KatoUnavailable   never applied: ask again later (KatoCircuitOpen: it was not even tried;
+        │                     KatoMisdirected: it was refused on the way to KATO, so repair the deployment)
         ├── KatoRejected      definitely refused, nothing was changed
-        ├── KatoSessionGone   404: gone if a new session can be created, else KATO is ill
-        └── OutcomeUnknown    may have been applied: reconcile before anything else is sent
-                              (GatewayAnswered: no answer of KATO's, so it says nothing of the event)
+        ├── KatoSessionGone   404: it is gone if a new session can be created, else KATO is ill
+        └── OutcomeUnknown    it may have been applied: reconcile before anything else is sent
+                                   (GatewayAnswered: the answer was not KATO's, so it says nothing about the event)
 
 Every error keeps plain strings in ``args``, so that Celery's JSON result
 backends can carry it and rebuild it at the caller.
@@ -34,7 +34,7 @@ class KatoTasksError(Exception):
 
 
 class InvalidEvent(KatoTasksError, ValueError):
-    """An event that is refused at the door; ``args`` are the field and the reason."""
+    """The event was refused before it was stored; ``args`` are the field and the reason."""
 
     def __init__(self, field: str, reason: str = "") -> None:
         super().__init__(field, reason)
@@ -45,7 +45,7 @@ class InvalidEvent(KatoTasksError, ValueError):
         return f"{self.field}: {self.reason}" if self.reason else self.field
 
     def under(self, where: str) -> InvalidEvent:
-        """The same, of an event that stands at ``where`` among others (``events[3]``)."""
+        """Return this error for an event that stands at ``where`` among others (``events[3]``)."""
         return InvalidEvent(where if self.field == "event" else f"{where}.{self.field}", self.reason)
 
 
@@ -54,23 +54,23 @@ class NodeConflict(InvalidEvent):
 
 
 class EventConflict(KatoTasksError):
-    """The event_id is known in this session with another body."""
+    """The session already has an event with this event_id and another body."""
 
 
 class StoreUnavailable(KatoTasksError):
-    """Redis could not be asked, so nothing was accepted; the call may be repeated with its event_id."""
+    """Redis could not be reached, so nothing was accepted; the call may be repeated with the same event_id."""
 
 
 class StoreFull(StoreUnavailable):
-    """The store uses too much of its memory to accept more; nothing was accepted, and what it has is being applied."""
+    """The store uses too much of its memory, so it accepted nothing; it accepts events again once some are applied."""
 
 
 class StoreWentBack(StoreUnavailable):
-    """Another run of the store answers: what was read from the one before is to be read again. Nothing was written."""
+    """The store was restarted or replaced, so what was read before must be read again. Nothing was written."""
 
 
 class StoreFailed(KatoTasksError):
-    """Redis answers, and refuses this operation (a broken row, a script's error): trying again does not help."""
+    """Redis answers but refuses this operation (a broken row, a script's error); trying again does not help."""
 
 
 class UnreadableRow(StoreFailed):
@@ -78,7 +78,7 @@ class UnreadableRow(StoreFailed):
 
 
 class TooManyPredicts(KatoTasksError):
-    """So many predicts of the session wait already that this one was not accepted; ask again when some are answered."""
+    """Too many predicts of the session are waiting, so this one was not accepted; ask again when some are answered."""
 
 
 class ConfigurationError(KatoTasksError):
@@ -94,11 +94,11 @@ class EventRefused(KatoTasksError):
 
 
 class NotAppliedYet(KatoTasksError):
-    """A call that waits in its own process gave up waiting; its event is in the log and is applied in its turn."""
+    """The caller stopped waiting before KATO applied the event; the event is in the log and is applied in its turn."""
 
 
 class KatoError(KatoTasksError):
-    """Something between us and KATO."""
+    """Base class of what can go wrong between us and KATO."""
 
 
 class KatoUnavailable(KatoError):
@@ -110,22 +110,23 @@ class KatoUnavailable(KatoError):
 
 
 class NoConnectionFree(KatoUnavailable):
-    """Not sent: every connection that this process may have to the KATO instance was busy for too long."""
+    """Nothing was sent: every connection that this process may have to the KATO instance was busy for too long."""
 
 
 class KatoCircuitOpen(KatoUnavailable):
-    """Not sent: the circuit breaker of this KATO instance is open."""
+    """Nothing was sent: the circuit breaker of this KATO instance is open."""
 
 
 class ConfigNotTaken(KatoUnavailable):
-    """Not sent: KATO does not take the session config; the message names the keys and the remedy."""
+    """Nothing was sent: KATO does not accept the session config; the message names the keys and the remedy."""
 
 
 class KatoMisdirected(KatoUnavailable):
-    """Refused by something that is not KATO (401, 403, 405, a redirect, HTML …): the call never reached it.
+    """Something before KATO refused the call (401, 403, 405, a redirect, HTML …): it never reached KATO.
 
-    It speaks of the deployment and of no event, so nothing is buried and no attempt is counted. The message says what
-    to mend: KATO_URLS, KATO_TOKEN or KATO_HEADERS, or the gateway before KATO. Everything goes on by itself then.
+    This is about the deployment and not about an event, so no event becomes a dead letter and no attempt is counted.
+    The message says what to correct: KATO_URLS, KATO_TOKEN or KATO_HEADERS, or the gateway before KATO. Then everything
+    goes on by itself.
     """
 
     def __init__(self, reason: str, status: int = 0) -> None:
@@ -134,7 +135,7 @@ class KatoMisdirected(KatoUnavailable):
 
 
 class KatoRejected(KatoError):
-    """A definite no in KATO's own form (400, 413, 422): the call changed nothing there."""
+    """KATO definitely refused the call, in its own form (400, 413, 422), and changed nothing."""
 
     def __init__(self, status: int, detail: str = "") -> None:
         super().__init__(status, detail)
@@ -146,24 +147,24 @@ class KatoRejected(KatoError):
 
 
 class KatoSessionGone(KatoError):
-    """404 for a KATO session: expired, deleted, or KATO's own Redis is down."""
+    """KATO answered 404 for its session: it expired or was deleted, or KATO's own Redis is down."""
 
 
 class OutcomeUnknown(KatoError):
-    """The request left us and no trustworthy answer came back."""
+    """The request was sent, and no trustworthy answer came back."""
 
     retry_after: float | None = None
-    """seconds that the answer asked to wait, if it did"""
+    """How many seconds the answer asked to wait; None if it did not say."""
 
 
 class KatoFailed(OutcomeUnknown):
-    """KATO's own 500: it had the call, and failed in the middle of it."""
+    """KATO answered with its own 500: it received the call and failed in the middle of it."""
 
 
 class GatewayAnswered(OutcomeUnknown):
-    """A changing call was answered by something before KATO (503, 429, a 200 that is not KATO's).
+    """Something before KATO answered a changing call (503, 429, a 200 that is not KATO's).
 
-    It may have been passed on first. Which event it was about is not the reason, so it is nobody's failed attempt.
+    The call may have been passed on to KATO first. The event is not the reason for this, so no attempt is counted.
     """
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:

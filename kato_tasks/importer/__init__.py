@@ -1,10 +1,10 @@
-"""Files of events (CSV, JSON lines) into the log. An import can be resumed, and adds each row once.
+"""Imports files of events (CSV, JSON lines) into the log; an import can be resumed and adds each row once.
 
-A row is known by an id of its own, if its file has ids; else by its source (the file's path or a given name), its
+A row is recognised by its own id, if its file has ids; otherwise by its source (the file's path or a given name), its
 content and, among equal rows, its number (``identity.py``). The store keeps a record of each source (``record.py``).
-Before anything is appended from a source that is known, all of it is compared with its record; where rows that were
-imported are gone or differ, the import stops and says which option decides (``comparing.py``). Rejected rows go to a
-file that can be mended and imported itself (``mending.py``).
+Before anything is appended from a known source, all of it is compared with its record. If imported rows are gone or
+differ, the import stops and says which option decides (``comparing.py``). Rejected rows go to a file that can be mended
+and then imported itself (``mending.py``).
 """
 
 from kato_tasks.importer.comparing import Changed

@@ -1,7 +1,7 @@
-"""What the version before left: ids and checkpoints by a chain of hashes over all lines so far.
+"""Recognises rows that the version before imported, by a chain of hashes over all lines so far.
 
-Its ids depend on every line before, so they are made again only to know such rows once more; then the source has a
-record of its own and they are not needed any longer.
+Each of its ids depends on every earlier line. They are computed again only to recognise such rows once; then the source
+has its own record, and they are not needed any longer.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from kato_tasks.ports.imports import Imports
 
 
 def chain_id(block: Block, last: int) -> str:
-    """The event_id that the version before gave to the row that ends on this line of the block."""
+    """Return the event_id that the version before gave to the row that ends on line ``last`` of the block."""
     return block.chains[last][:12].hex()
 
 
 @dataclass(slots=True)
 class Before:
-    """Follows the checkpoints through a file."""
+    """Follows the earlier version's checkpoints through a file."""
 
     imports: Imports
     record: SourceRecord
     name: str
     named: bool
-    """the source was named by --source, so another source's rows are not looked for"""
+    """Whether --source named the source; then rows of other sources are not looked for."""
     adopted: bool = False
 
     def applies(self, block: Block) -> bool:
-        """Whether the file's first block begins as one that the version before imported with the same mapping."""
+        """Return whether the first block begins like one that the version before imported with the same mapping."""
         if not self.imports.checkpoints(block.start):
             return False
         return self.record.adopter(block.start) in (None, self.record.digest)
 
     def known(self, blocks: Blocks, block: Block, natural: int) -> tuple[int, int]:
-        """How many lines of this block are in the store, and how many of them were learned after.
+        """Return how many lines of this block are in the store, and how many of those were followed by a learn.
 
-        Raises Undecided when a block with this beginning is known, and none that is like this one.
+        Raises Undecided when a block with this beginning is known, but none is like this one.
         """
         candidates = self.imports.checkpoints(block.start)
         longest = max((lines for lines, _ in candidates), default=0)
@@ -51,7 +51,7 @@ class Before:
                 found = max(found, lines)
                 if known.learned:
                     learned = max(learned, lines)
-        # Another file's block with the same first line may have been the longer one.
+        # A block of another file with the same first line may have been longer.
         blocks.give_back(block, max(natural, found))
         if candidates and not found:
             if self.named and not self.adopted:

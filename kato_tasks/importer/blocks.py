@@ -1,4 +1,4 @@
-"""Lines in blocks. With a seed, each line has the chain of hashes by which the version before named rows."""
+"""Cuts lines into blocks. With a seed, each line gets the chain of hashes by which the version before named rows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kato_tasks.importer.source import Source
 BLOCK_LINES = 10_000
 BLOCK_BYTES = 8_000_000
 CONTINUED_LINES = 1_000
-"""How many lines a record may have (a quoted cell may hold line ends)."""
+"""Most lines of one record (a quoted cell may hold line ends)."""
 CONTINUED_BYTES = 1_000_000
 
 
 @dataclass(slots=True)
 class Block:
-    """Consecutive lines. ``number`` is the first one's in the file (from 1), ``offset`` its first byte.
+    """Consecutive lines. ``number`` is the first line's number in the file (from 1), ``offset`` that of its first byte.
 
     ``chains`` is empty unless the blocks were asked for them.
     """
@@ -30,7 +30,7 @@ class Block:
 
     @property
     def start(self) -> str:
-        """The name of the place at which the block begins: the chain after its first line."""
+        """The name of the place where the block begins: the chain after its first line."""
         return self.chains[0].hex()
 
     @property
@@ -39,16 +39,16 @@ class Block:
         return self.chains[-1].hex()
 
     def head(self, lines: int) -> Block:
-        """Its first lines, as a block of their own."""
+        """Return its first ``lines`` lines as a block."""
         return Block(self.number, self.offset, self.lines[:lines], self.chains[:lines], self.sizes[:lines])
 
     def offset_of(self, index: int) -> int:
-        """The first byte of a line of the block, in the file."""
+        """Return the offset in the file of a line of the block (from 0)."""
         return self.offset + sum(self.sizes[:index])
 
 
 class Blocks:
-    """Cuts a source into blocks: the same lines always into the same blocks, however many lines follow."""
+    """Cuts a source into blocks. The same lines always give the same blocks, however many lines follow."""
 
     def __init__(self, source: Source, seed: bytes | None) -> None:
         self._source = source
@@ -60,7 +60,7 @@ class Blocks:
         self._again: deque[tuple[bytes, int]] = deque()
 
     def header(self) -> bytes | None:
-        """The first line, which is part of the chain; None when there is none."""
+        """Read the first line, which is part of the chain; returns None if there is none."""
         one = Block(self._number, self._offset)
         if not self._extend(one, header=True):
             return None
@@ -68,7 +68,7 @@ class Blocks:
         return one.lines[0]
 
     def read(self) -> Block | None:
-        """The next block; None at the end."""
+        """Return the next block, or None at the end."""
         block = Block(self._number, self._offset)
         size = 0
         while len(block.lines) < BLOCK_LINES and size < BLOCK_BYTES and self._extend(block):
@@ -76,13 +76,13 @@ class Blocks:
         return block if block.lines else None
 
     def lengthen(self, block: Block, natural: int) -> bool:
-        """Add a line for a record that goes on after ``natural`` lines; False at the end, or when it is too much."""
+        """Add a line for a record that goes on after ``natural`` lines; returns False at the end or at the limit."""
         if len(block.lines) - natural >= CONTINUED_LINES or sum(block.sizes[natural:]) > CONTINUED_BYTES:
             return False
         return self._extend(block)
 
     def give_back(self, block: Block, lines: int) -> None:
-        """Shorten a block to its first ``lines``; the others are read again."""
+        """Shorten a block to its first ``lines`` lines; the others are read again."""
         if lines >= len(block.lines):
             return
         self._again.extendleft(reversed(list(zip(block.lines[lines:], block.sizes[lines:], strict=True))))
@@ -91,11 +91,11 @@ class Blocks:
             self._chain = block.chains[-1]
 
     def stop_chain(self) -> None:
-        """The lines to come need no chains."""
+        """Compute no chains for the lines to come."""
         self._chained = False
 
     def close(self, block: Block) -> None:
-        """The block is complete: the next one begins after its last line."""
+        """Note that the block is complete: the next one begins after its last line."""
         self._number += len(block.lines)
         self._offset += sum(block.sizes)
 

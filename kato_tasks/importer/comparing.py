@@ -1,4 +1,4 @@
-"""A file beside what was imported of it, before anything is appended: what is new, what is gone, what differs."""
+"""Compares a file with what was imported from it, before anything is appended: what is new, gone or different."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SHOWN_CHARS = 200
 LOOKED_THROUGH = 2_000
 """Among so many first events of a session one is looked for that is to be shown."""
 ContentOf = Callable[[str, str], str | None]
-"""Session and event_id → what the log holds of that event."""
+"""Takes a session and an event_id, and returns what the log holds of that event."""
 _MASK = (1 << 64) - 1
 
 
 def has_own_id(event: Mapping[str, Any]) -> bool:
-    """Whether a mapped row is known by an id of its own."""
+    """Return whether a mapped row has an id of its own."""
     return isinstance(event.get("event_id"), str)
 
 
 @dataclass(slots=True)
 class Gap:
-    """Lines of rows that are not known, between two that are (by the lines from which those were imported)."""
+    """The lines of unknown rows between two known ones, which are given by the lines from which they were imported."""
 
     after: int
     before: int | None = None
@@ -42,25 +42,25 @@ class Gap:
 
 @dataclass(slots=True)
 class Comparison:
-    """What a file has and lacks. ``unknown``: how many rows are not known; ``shown``: the first one, line and text."""
+    """What a file has and lacks, compared with its record. ``unknown`` counts the rows that the record lacks."""
 
     missing: list[Row] = field(default_factory=list)
     unknown: int = 0
     other_metadata: list[int] = field(default_factory=list)
     moved: list[int] = field(default_factory=list)
-    """lines that are not known, with the content of a row that was imported from a rejects file for another line"""
+    """Unknown lines with the content of a row that was imported from a rejects file for another line."""
     gaps: list[Gap] = field(default_factory=list)
     sorted: bool = True
     texts: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """line → (session, raw text) of the first rows that are not known"""
+    """Session and raw text of the first unknown rows, by their lines."""
 
     @property
     def clear(self) -> bool:
-        """Whether every row that was imported is there as it was."""
+        """Whether every imported row is still there as it was."""
         return not self.missing and not self.other_metadata and not self.moved
 
     def stand_ins(self) -> set[int] | None:
-        """Lines of rows that stand where rows stood that are gone; None when the order does not tell."""
+        """Return the lines of unknown rows in the places of missing ones; None if the order does not tell."""
         found = set(self.moved)
         if not self.sorted:
             if self.unknown == len(self.missing) + len(found):
@@ -74,7 +74,10 @@ class Comparison:
 
 
 def compare(reader: Reader, source: Source, record: SourceRecord, *, metadata: bool) -> Comparison:
-    """Read all of the source. ``metadata``: whether its rows' metadata can be compared with what was imported."""
+    """Read all of the source and compare it with its record.
+
+    ``metadata`` says whether the rows' metadata can be compared with what was imported.
+    """
     found = Comparison()
     known, pending = record.known, record.pending
     occurrences = Occurrences()
@@ -136,7 +139,7 @@ def content_in_log(sessions: Sessions, session: str, event_id: str) -> str | Non
 def check_changed(
     found: Comparison, record: SourceRecord, name: str, changed: Changed | None, content: ContentOf
 ) -> set[int]:
-    """The lines that are not to be appended; raises Undecided when it is not said what to make of the differences."""
+    """Return the lines that must not be appended; raises Undecided if no option says how to treat the differences."""
     if found.clear:
         return set()
     if changed is None:
@@ -202,7 +205,7 @@ def _differs(found: Comparison, record: SourceRecord, name: str, content: Conten
 
 
 def check_others(reader: Reader, source: Source, others: list[About], name: str, own: str) -> None:
-    """Raise Undecided when the file begins with all rows of another source."""
+    """Raise Undecided if the file begins with all rows of another source."""
     if not others:
         return
     wanted: dict[int, list[About]] = {}

@@ -1,4 +1,4 @@
-"""What is wrong with a file, or with one row of it."""
+"""Errors of a file, or of one row in it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class BadInput(KatoTasksError):
 
 
 class Undecided(BadInput):
-    """What is in the file can be read in two ways; nothing was appended, and the message names the deciding option."""
+    """The file can be understood in two ways; nothing was appended, and the message names the option that decides."""
 
 
 class RowRejected(KatoTasksError):
-    """One row is no event; it goes to the rejects and the rest goes on."""
+    """One row is not a valid event; it goes to the rejects file, and the import goes on."""

@@ -1,4 +1,4 @@
-"""The import itself: lines → rows → those that are not known yet into the log."""
+"""The import itself: turns lines into rows, and appends those that are not known yet to the log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MASK = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an import is: bytes of the file, and the rows so far."""
+    """How far an import is: bytes of the file (``total`` is None if unknown), and the rows so far."""
 
     position: int
     total: int | None
@@ -49,9 +49,10 @@ class Progress:
 class Importer:
     """Imports one file.
 
-    ``name`` is the source's, by which its rows are known again; None: the file's own path. ``changed`` says what to
-    do where the file can be read in two ways; without it such an import raises Undecided before it appends anything.
-    ``guessed``: the form was not said. For the others see ``Intake``.
+    ``name`` is the source's name, by which its rows are recognised later; None stands for the file's own path.
+    ``changed`` says what to do where the file can be understood in two ways; without it, such an import raises
+    Undecided before it appends anything. ``guessed`` says that the user did not give the form. For the other fields
+    see ``Intake``.
     """
 
     append: Append
@@ -80,10 +81,13 @@ class Importer:
     _count: int = 0
     _total: int = 0
     _comparable: bool = True
-    """whether rows have the metadata columns of the source's first import"""
+    """Whether rows have the metadata columns of the source's first import."""
 
     def run(self, source: Source) -> Summary:
-        """Import everything; raises BadInput (the file cannot be imported) or StoreUnavailable (run it again)."""
+        """Import everything, and return what became of the rows.
+
+        Raises BadInput (the file cannot be imported) or StoreUnavailable (run the same import again).
+        """
         began = time.monotonic()
         self.columns.check()
         self._reader = Reader(self.columns, self.form, self.delimiter, self.guessed)
@@ -118,7 +122,7 @@ class Importer:
                 self.summary.seconds = time.monotonic() - began
                 self.on_progress(Progress(source.position, source.total, self.summary))
             self.summary.left_for_later = int(source.left_for_later)
-            # With a line to come, the file's end, and so its sessions' end, is not there yet.
+            # While a line is still to come, the file has not ended, and neither have its sessions.
             if not unread:
                 self._forget_missing()
                 self._intake.finish(learn=self.learn and not source.left_for_later)
@@ -128,7 +132,7 @@ class Importer:
         return self.summary
 
     def _compare(self, record: SourceRecord, source: Source) -> None:
-        """Look at the file beside what was imported of it. Raises Undecided."""
+        """Compare the file with what was imported from it. Raises Undecided."""
         self.summary.relearned = record.known.any_learned
         self._comparable = record.about.metadata == self._metadata()
         if self.columns.event_id is not None:
@@ -140,7 +144,7 @@ class Importer:
         self._missing = found.missing
 
     def _forget_missing(self) -> None:
-        """It was decided about rows that are gone: they are not asked about again."""
+        """Record that missing rows were decided about, so that the user is not asked about them again."""
         for row in self._missing:
             self._intake.keep("g", row)
 
@@ -149,7 +153,7 @@ class Importer:
         return self._record is not None and (not self._record.exists or self._record.about.before)
 
     def _begin(self, blocks: Blocks, block: Block, source: Source) -> None:
-        """Find out whose rows these are: the first lines are read, and nothing is appended."""
+        """Find out from which source these rows come: read the first lines, and append nothing."""
         self._reader.check_form(block, source.name)
         record = self._record
         if record is None:
@@ -195,7 +199,7 @@ class Importer:
         self.summary.line = block.number + len(block.lines) - 1
 
     def _with_own_id(self, event: dict[str, Any], line: int, raw: Raw, done: bool) -> None:
-        """A row that says by which id it is known in its session."""
+        """Take a row that has its own id in its session."""
         event_id, session = event["event_id"], event.get("session_id")
         key, check = id_key(session, event_id), content_check(content_key(event))
         record = self._record
@@ -218,7 +222,7 @@ class Importer:
             )
 
     def _by_content(self, event: dict[str, Any], block: Block, first: int, last: int, done: int, learned: int) -> None:
-        """A row that is known by its source and its content; lines up to ``done`` the version before imported."""
+        """Take a row that is identified by its source and content; the version before imported lines up to ``done``."""
         record, line, key = self._record, block.number + first, content_key(event)
         if record is None:
             raise nameless("standard input", line)
@@ -251,7 +255,7 @@ class Importer:
     def _known_row(
         self, event: dict[str, Any], row: Row, place: int, event_id: str, block: Block, lines: tuple[int, int]
     ) -> None:
-        """A row that is an event already; with other metadata than it has now, it was decided what to do."""
+        """Take a row that is an event already; if its metadata is different now, the options say what to do."""
         record = self._record
         assert record is not None
         known = record.known
@@ -274,11 +278,11 @@ class Importer:
         return (self._first, self._count, self._total & _MASK) if self._count else None
 
     def _metadata(self) -> str:
-        """What tells whether two imports' metadata can be compared."""
+        """Return a text that is equal for two imports whose metadata can be compared."""
         return "\n".join(sorted(self.columns.metadata)) if self.columns.mapped else "*"
 
     def _of(self) -> dict[str, Any]:
-        """How rejected rows were to be read, for who mends them."""
+        """Return how rejected rows are read and mapped, for the import of the mended rows."""
         plain = {name: value for name, value in asdict(self.columns).items() if value not in (None, (), False)}
         about = {
             "version": FORM,
@@ -293,13 +297,13 @@ class Importer:
 
 
 def own_name(source: Source) -> str:
-    """The name of a file's source when none is given: its path, without .gz."""
+    """Return the name of a file's source when none is given: its path, without .gz."""
     assert source.path is not None
     return str(source.path.resolve()).removesuffix(".gz")
 
 
 def nameless(name: str, line: int | None = None) -> Undecided:
-    """The sentence about rows that nothing tells apart."""
+    """Return the error for rows that cannot be recognised later: they have no id, and their source has no name."""
     why = f" (line {line} has no event_id, and is the first that was not imported)" if line is not None else ""
     return Undecided(
         f"{name} has no name by which its rows are known again{why}; add --source NAME, and give the same name when "

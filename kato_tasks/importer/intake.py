@@ -1,4 +1,4 @@
-"""Rows that are valid events into the log, and into the record of their source."""
+"""Appends rows that are valid events to the log, and writes them into the record of their source."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from kato_tasks.ports.sessions import Sessions
 SEND_ENTRIES = 5_000
 SEND_CHARS = 4_000_000
 SESSIONS_WATCHED = 200_000
-"""Of how many sessions the last time is kept, to notice one that runs backwards; the first ones are forgotten."""
+"""For how many sessions the last time is kept, to notice time that runs backwards; the oldest are forgotten first."""
 Raw = tuple[Sequence[bytes], int, int]
-"""A row's text: lines, and which is its first and its last."""
+"""A row's text: the lines, and the indexes of its first and last one."""
 Append = Callable[[Sequence[Entry]], list[Appended]]
 
 
@@ -33,11 +33,14 @@ Append = Callable[[Sequence[Entry]], list[Appended]]
 class Summary:
     """What became of the rows: each is appended, a duplicate (known from before), skipped or rejected.
 
-    ``skipped``: they stand for rows that were imported otherwise, and were passed over as decided. ``learns`` were
-    appended at sessions' ends; ``relearned``: rows of this source had been learned before, so those of now become
-    patterns of their own. ``backwards`` appended rows are older than one before them in their session, the first on
-    line ``backwards_line``. ``line`` is the last line read. ``left_for_later``: how many lines were left for the next
-    import (0 or 1: the last one, which had no line end). ``source`` is the name by which the rows are known again.
+    - ``source``: the name by which the rows are recognised later.
+    - ``skipped``: rows that stand for rows imported in another form, and were passed over as ``changed`` says.
+    - ``learns``: how many learns were appended at sessions' ends.
+    - ``relearned``: rows of this source had been learned before, so the new ones become patterns of their own.
+    - ``backwards``: appended rows that are older than an earlier one of their session; the first is on line
+      ``backwards_line``.
+    - ``line``: the last line read.
+    - ``left_for_later``: how many lines were left for the next import (0 or 1: a last line without a line end).
     """
 
     source: str | None = None
@@ -55,13 +58,14 @@ class Summary:
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
+        """Return the summary as plain JSON, with ``rows_per_second`` (0 if no time passed)."""
         rate = round(self.rows / self.seconds) if self.seconds > 0 else 0
         return {**asdict(self), "seconds": round(self.seconds, 3), "rows_per_second": rate}
 
 
 @dataclass(slots=True)
 class Sent:
-    """A row that is a valid event, as it is sent and remembered."""
+    """A row that is a valid event, in the form in which it is sent and remembered."""
 
     entry: Entry
     kind: Kind
@@ -72,7 +76,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """A session's last row: its learn's id is derived from it, so that each row is learned after once."""
+    """A session's last row. The id of its learn is derived from it, so that the same learn is appended once."""
 
     event_id: str
     node_id: str | None
@@ -81,11 +85,11 @@ class _Ending:
 
 @dataclass(slots=True)
 class Intake:
-    """Takes rows in their order. Memory is bounded by a batch; with ``learn`` also each session's last row.
+    """Takes rows in their order. It keeps one batch in memory and, with ``learn``, also each session's last row.
 
-    ``append`` puts entries into the log and says what became of each (``api.append_entries``); it raises
-    NodeConflict (before it appended anything) and StoreUnavailable. ``undisturbed`` holds off Ctrl-C while rows are
-    under way, so that what is counted is what is in the log.
+    ``append`` puts entries into the log and returns what became of each (``api.append_entries``); it raises
+    NodeConflict (before it has appended anything) and StoreUnavailable. ``undisturbed`` holds off Ctrl-C while rows
+    are under way, so that the counts match the log.
     """
 
     append: Append
@@ -97,7 +101,7 @@ class Intake:
     learn: bool = False
     undisturbed: Callable[[], AbstractContextManager[object]] = nullcontext
     read: Callable[[], tuple[int, int, int] | None] = lambda: None
-    """first content, number and sum of contents so far: see ``About``"""
+    """Returns the first content, the number and the sum of the contents so far; see ``About``."""
     _batch: list[Sent] = field(default_factory=list)
     _chars: int = 0
     _kept: list[tuple[Kind, Row, bool]] = field(default_factory=list)
@@ -115,7 +119,7 @@ class Intake:
         by_body: bool = True,
         was: str | None = None,
     ) -> None:
-        """A row that is not known. ``by_body``: the same event_id must come with the same metadata too."""
+        """Take a row that is not known. ``by_body`` says that the same event_id must come with the same metadata."""
         try:
             valid = parse_event(event, self.limits)
             entry = entry_of(valid, event_id=event_id, limits=self.limits)
@@ -135,7 +139,7 @@ class Intake:
             self.send()
 
     def pass_over(self, event: Mapping[str, Any], event_id: str, *, learned: bool) -> None:
-        """A row that is an event already; ``learned``: its session got its learn too."""
+        """Take a row that is an event already; ``learned`` says that its session got its learn too."""
         self.summary.duplicates += 1
         when = event.get("timestamp")
         if isinstance(when, str):
@@ -159,7 +163,7 @@ class Intake:
             self.send()
 
     def reject(self, line: int, reason: str, raw: Raw, of: Mapping[str, Any] | None = None) -> None:
-        """A row that is no event; one that came mended from the rejects file is known from before."""
+        """Reject a row that is not a valid event, unless it is known to have come, mended, from the rejects file."""
         lines, first, last = raw
         text = b"\n".join(lines[first : last + 1])
         if self.record is not None and self.record.known.mended:
@@ -171,7 +175,7 @@ class Intake:
         self.rejects.add(line, reason, text, of)
 
     def send(self) -> None:
-        """Append what was taken, and write down that it is in the log."""
+        """Append the rows that were taken, and write into the record that they are in the log."""
         if not self._batch and not self._kept:
             return
         with self.undisturbed():
@@ -192,9 +196,9 @@ class Intake:
                 self.record.keep([(kind, rows, learned) for (kind, learned), rows in chunks.items()], self.read())
 
     def finish(self, *, learn: bool, all_learned: bool = True) -> None:
-        """All rows were taken: send the rest, and with ``learn`` a learn for each session that had new ones.
+        """Send the remaining rows and, with ``learn``, a learn for each session that had new ones.
 
-        ``all_learned``: with that, every row of the source is learned after.
+        ``all_learned`` says that every row of the source is then followed by a learn.
         """
         self.send()
         if learn:
@@ -220,7 +224,7 @@ class Intake:
         return accepted
 
     def _without_conflicts(self, rows: Sequence[Sent]) -> tuple[list[tuple[Sent, Appended]], list[tuple[Sent, str]]]:
-        """Append rows; those whose session belongs to another node are taken out (nothing is appended until then)."""
+        """Append rows without those whose session belongs to another node; nothing is appended before those are out."""
         refused: list[tuple[Sent, str]] = []
         while rows:
             try:
@@ -255,14 +259,14 @@ class Intake:
             del self._times[next(iter(self._times))]
 
     def _ended(self, event: Event, event_id: str) -> None:
-        """Note a session's last row; one after which there is nothing to learn (KATO refuses an empty STM) is none."""
+        """Note a session's last row that leaves something to learn, since KATO refuses to learn an empty STM."""
         before = self._endings.pop(event.session_id, None)
         seen = event.observation
         if seen is not None and (before is not None or seen.strings or seen.vectors):
             self._endings[event.session_id] = _Ending(event_id, event.node_id, event.timestamp)
 
     def _learn(self) -> None:
-        """A learn for each session that had rows since its last one, in the order of their last rows."""
+        """Append a learn for each session that had rows since its last one, in the order of their last rows."""
         batch: list[Sent] = []
         for session, ending in self._endings.items():
             event = Event(event_type="learn", session_id=session, node_id=ending.node_id, timestamp=ending.timestamp)
@@ -276,6 +280,6 @@ class Intake:
 
     def _send_learns(self, batch: Sequence[Sent]) -> None:
         with self.undisturbed():
-            # A session on another node had no row accepted, so there is nothing to learn after.
+            # A session that belongs to another node had no row accepted, so it has nothing to learn.
             kept, _ = self._without_conflicts(batch)
             self.summary.learns += sum(not appended.duplicate for _, appended in kept)

@@ -1,4 +1,4 @@
-"""Numbers of 64 bits that are known, in a few bytes each: a million rows fit where a set of ints takes 100 MB."""
+"""Keeps 64-bit numbers in a few bytes each, where a set of ints takes 100 MB for a million rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LEAST = 1024
 
 
 class KeyTable:
-    """A set of numbers other than 0 that are digests, so that their low bits may choose their places."""
+    """A set of numbers other than 0. They must be digests, because their low bits choose their places."""
 
     __slots__ = ("_keys", "_mask", "_room", "count")
 
@@ -23,11 +23,11 @@ class KeyTable:
 
     @property
     def places(self) -> int:
-        """How many places there are; ``find`` and ``place`` answer with one of them."""
+        """How many places there are; ``find`` returns one of them."""
         return self._mask + 1
 
     def add(self, key: int) -> bool:
-        """Whether the number is new."""
+        """Add a number; returns whether it is new."""
         keys, mask = self._keys, self._mask
         at = key & mask
         while there := keys[at]:
@@ -41,7 +41,7 @@ class KeyTable:
         return True
 
     def find(self, key: int) -> int:
-        """The number's place, or -1. Places change when the table outgrows what was expected."""
+        """Return the number's place, or -1. Places change when the table outgrows the expected size."""
         keys, mask = self._keys, self._mask
         at = key & mask
         while there := keys[at]:
@@ -51,7 +51,7 @@ class KeyTable:
         return -1
 
     def key_at(self, place: int) -> int:
-        """The number at a place; 0: none."""
+        """Return the number at a place; 0 if the place is empty."""
         return self._keys[place]
 
     def _grow(self) -> None:

@@ -1,4 +1,4 @@
-"""How a row becomes a standard event: which column is what."""
+"""Maps a row to a standard event: which column is what."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from kato_tasks.importer.errors import BadInput, RowRejected
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The mapping options.
+    """The mapping options: which column holds what.
 
-    ``node`` is a node_id for all rows, ``node_column`` a column that holds it. ``emotives`` are pairs of
-    emotive and column. ``metadata`` columns go into the observation's metadata. ``prefix`` writes a string
-    as ``column:value``. ``event_id`` is a column that holds each row's own id, unique in its session. Without a
+    ``node`` is a node_id for all rows, ``node_column`` a column that holds each row's. ``emotives`` are pairs of an
+    emotive and its column. ``metadata`` columns go into the observation's metadata. ``prefix`` writes a string as
+    ``column:value``. ``event_id`` is a column that holds each row's own id, which is unique in its session. Without a
     ``session`` column, rows are standard events already (JSONL only).
     """
 
@@ -32,20 +32,20 @@ class Columns:
 
     @property
     def mapped(self) -> bool:
-        """Whether rows are mapped at all."""
+        """Whether rows are mapped, instead of being standard events."""
         return self.session is not None
 
     def used(self) -> list[str]:
-        """Every column that is read, once each."""
+        """Return every column that is read, once each."""
         single = [self.session, self.node_column, self.timestamp, self.event_id]
         named = [c for c in single if c is not None]
         return list(dict.fromkeys([*named, *self.strings, *(c for _, c in self.emotives), *self.metadata]))
 
     def check(self) -> None:
-        """Raise BadInput unless the options make sense together."""
+        """Raise BadInput if the options contradict each other or leave out the session."""
         if self.session is None:
             if self.used() or self.node is not None:
-                raise BadInput("which column is the session is not said; add --session COLUMN")
+                raise BadInput("no column is given for the session; add --session COLUMN")
             return
         if self.node is not None and self.node_column is not None:
             raise BadInput("--node and --node-column exclude each other; give one")
@@ -53,7 +53,7 @@ class Columns:
             raise BadInput("there is nothing to observe; name columns with --strings a,b or --emotive name=column")
 
     def seed(self, form: str) -> bytes:
-        """What every chain of this mapping started from in the version before; never to change."""
+        """Return what every chain of this mapping started from in the version before; this must never change."""
         return json.dumps(
             [
                 "kato-tasks import 1",
@@ -71,11 +71,11 @@ class Columns:
 
 
 Mapper = Callable[[Any], dict[str, Any]]
-"""A parsed row → a standard event (plain); raises RowRejected."""
+"""Turns a parsed row into a standard event (a plain dict); raises RowRejected."""
 
 
 def check_header(columns: Columns, header: Sequence[str], name: str) -> None:
-    """Raise BadInput unless each used column is in the header, once."""
+    """Raise BadInput unless each used column is in the header exactly once."""
     for column in columns.used():
         if column not in header:
             there = ", ".join(header)
@@ -85,7 +85,7 @@ def check_header(columns: Columns, header: Sequence[str], name: str) -> None:
 
 
 def cells_mapper(columns: Columns, header: Sequence[str]) -> Mapper:
-    """A mapper of rows that are lists of cells in the header's order. An empty cell is left out."""
+    """Return a mapper for rows that are lists of cells in the header's order. Empty cells are left out."""
     at = {name: index for index, name in enumerate(header)}
     width = len(header)
     session = at[columns.session or ""]
@@ -99,7 +99,7 @@ def cells_mapper(columns: Columns, header: Sequence[str]) -> Mapper:
     def event(cells: Sequence[str]) -> dict[str, Any]:
         if len(cells) != width:
             raise RowRejected(f"has {len(cells)} cells, and the header has {width}")
-        # All four, because pydantic copies the default of a missing one.
+        # Give all four, because pydantic copies the default of a missing one.
         seen = [p + cells[i] for i, p in strings if cells[i]]
         observation: dict[str, Any] = {"strings": seen, "vectors": [], "emotives": {}, "metadata": {}}
         if emotives:
@@ -123,7 +123,7 @@ def cells_mapper(columns: Columns, header: Sequence[str]) -> Mapper:
 
 
 def objects_mapper(columns: Columns) -> Mapper:
-    """A mapper of rows that are JSON objects: flat ones, or standard events when nothing is mapped."""
+    """Return a mapper for rows that are JSON objects: flat ones, or standard events when nothing is mapped."""
     header = columns.used()
     lists = set(columns.strings)
     mapped = cells_mapper(columns, header) if columns.mapped else None

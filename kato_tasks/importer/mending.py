@@ -1,4 +1,4 @@
-"""A rejects file, mended, into the log: each row as that row of the source from which it was rejected."""
+"""Imports a mended rejects file: each row counts as the row of the source that was rejected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from kato_tasks.ports.sessions import Sessions
 
 @dataclass(slots=True)
 class MendedImporter:
-    """Imports a rejects file; how its rows are mapped and whose they are is written in it. See ``Importer``."""
+    """Imports a rejects file, which says itself how its rows are mapped and where they come from. See ``Importer``."""
 
     append: Append
     imports: Imports
@@ -49,7 +49,10 @@ class MendedImporter:
     _here: set[int] = field(default_factory=set)
 
     def run(self, path: Path) -> Summary:
-        """Import everything; raises BadInput, Undecided (before anything is appended) or StoreUnavailable."""
+        """Import everything, and return what became of the rows.
+
+        Raises BadInput, Undecided (before anything is appended) or StoreUnavailable.
+        """
         began = time.monotonic()
         rows = [(row, *self._mapped(row)) for row in rejected_rows(path)]
         names = {row.of.get("source") for row, _, _ in rows}
@@ -66,7 +69,7 @@ class MendedImporter:
         intake = Intake(
             self.append, self.sessions, self.rejects, self.limits, self.summary, record, self.learn, self.undisturbed
         )
-        # Twice, as nothing is to be appended when one of them cannot be decided.
+        # The rows are gone through twice, because nothing may be appended if one of them cannot be decided.
         keys = [self._key(row, event, record, path) for row, event, _ in rows]
         if record is not None:
             record.begin("", counted=False)
@@ -118,7 +121,7 @@ class MendedImporter:
     def _key(
         self, row: RejectedRow, event: dict[str, Any] | None, record: SourceRecord | None, path: Path
     ) -> tuple[int, bool]:
-        """The number of a mended row, and whether it is known; 0: it is to be passed over. Raises Undecided."""
+        """Return the key of a mended row (0 if it must be passed over), and whether it is known. Raises Undecided."""
         if event is None or has_own_id(event):
             return 0, False
         if record is None:
@@ -181,7 +184,7 @@ class MendedImporter:
 
 
 def _columns(plain: Mapping[str, Any]) -> Columns:
-    """The mapping options from JSON, which has no tuples."""
+    """Return the mapping options from JSON, which has no tuples."""
     made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
     if "emotives" in made:
         made["emotives"] = tuple((str(name), str(column)) for name, column in plain["emotives"])

@@ -1,4 +1,4 @@
-"""Lines → mapped rows: what reading a file to compare it and reading it to import it have in common."""
+"""Turns lines into mapped rows, both for comparing a file and for importing it."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from kato_tasks.importer.records import (
 from kato_tasks.importer.source import Source
 
 MappedRow = tuple[int, int, Any, str | None]
-"""First and last line in the block (from 0), the standard event that the row is mapped to, or why there is none."""
+"""First and last line in the block (from 0), and the standard event of the row, or the reason why it has none."""
 
 
 @dataclass(slots=True)
 class Reader:
-    """How the lines of a file become rows: its form, its mapping and, of a CSV, its header."""
+    """Turns the lines of a file into rows, by its form, its mapping and the header of a CSV."""
 
     columns: Columns
     form: Form
     delimiter: str | None = None
     guessed: bool = False
-    """the form was not said, so a first line that cannot be of it is a mistake to tell"""
+    """Whether the form was not given, so that a first line of another form is reported as an error."""
     header: str | None = field(default=None, init=False)
     _mapper: Mapper | None = field(default=None, init=False)
 
     def begin(self, blocks: Blocks, source: Source) -> None:
-        """Read the header of a CSV. Raises BadInput when it is none, or lacks a column."""
+        """Read the header of a CSV. Raises BadInput when it is missing or lacks a column."""
         if self.form == "jsonl":
             self._mapper = objects_mapper(self.columns)
             return
         if not self.columns.mapped:
-            raise BadInput("which column is the session is not said; add --session COLUMN")
+            raise BadInput("no column is given for the session; add --session COLUMN")
         line = blocks.header()
         if line is None:
             raise BadInput(f"{source.name} is empty; a CSV file begins with its column names")
@@ -54,7 +54,7 @@ class Reader:
         self.begin_with(text, source.name)
 
     def begin_with(self, header: str | None, name: str) -> None:
-        """The same with a header that is known already."""
+        """Begin with a header that is known already; raises BadInput when it lacks a column."""
         if self.form == "jsonl":
             self._mapper = objects_mapper(self.columns)
             return
@@ -65,7 +65,7 @@ class Reader:
         self._mapper = cells_mapper(self.columns, cells)
 
     def check_form(self, block: Block, name: str) -> None:
-        """Raise BadInput when the form was guessed, and the first line shows that it is another."""
+        """Raise BadInput when the form was guessed and the first line shows that the guess is wrong."""
         line = block.lines[0].lstrip()
         if self.guessed and self.form == "jsonl" and line and not line.startswith(b"{"):
             raise BadInput(
@@ -74,18 +74,18 @@ class Reader:
             )
 
     def records(self, texts: Texts, first: int, lengthen: Callable[[], bool]) -> Iterator[Record]:
-        """The records of a block from a line on."""
+        """Yield the records of a block, beginning at line ``first``; ``lengthen`` adds a line to the block."""
         if self.form == "csv":
             return csv_records(texts, first, lengthen, self.delimiter or ",")
         return json_records(texts, first)
 
     def rows(self, texts: Texts, first: int, lengthen: Callable[[], bool]) -> Iterator[MappedRow]:
-        """The rows of a block from a line on."""
+        """Yield the mapped rows of a block, beginning at line ``first``; ``lengthen`` adds a line to the block."""
         for record in self.records(texts, first, lengthen):
             yield self.mapped(record)
 
     def mapped(self, record: Record) -> MappedRow:
-        """A record as a row."""
+        """Map a record to a row."""
         assert self._mapper is not None
         if record.reason is not None:
             return record.first, record.last, None, record.reason
@@ -96,7 +96,7 @@ class Reader:
 
 
 def all_rows(reader: Reader, source: Source) -> Iterator[tuple[Block, MappedRow]]:
-    """Every row of a source, with its block."""
+    """Yield every row of a source, with its block."""
     blocks = Blocks(source, None)
     reader.begin(blocks, source)
     while block := blocks.read():

@@ -1,4 +1,4 @@
-"""Lines → records: CSV rows (which may run over several lines) and JSON values."""
+"""Turns lines into records: CSV rows (which may span several lines) and JSON values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Form = Literal["csv", "jsonl"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record on lines ``first`` to ``last`` of its block (from 0); ``reason``: why it is none."""
+    """A record on lines ``first`` to ``last`` of its block (from 0). ``reason`` says why it could not be read."""
 
     first: int
     last: int
@@ -27,7 +27,7 @@ class Record:
 
 
 class Texts:
-    """A block's lines as text; None: no UTF-8."""
+    """A block's lines as text; None for a line that is not UTF-8 or too long."""
 
     def __init__(self, block: Block) -> None:
         self.block = block
@@ -42,7 +42,7 @@ class Texts:
         return self._texts[index]
 
     def problem(self, index: int) -> str:
-        """Why a line is no text."""
+        """Return why a line could not be read as text."""
         line = self.block.lines[index]
         if len(line) > MAX_LINE_BYTES:
             return f"takes {self.block.sizes[index]} bytes; a line has at most {MAX_LINE_BYTES}"
@@ -53,14 +53,14 @@ class Texts:
         return "is no text"
 
     def check_all(self, name: str) -> None:
-        """Raise BadInput, naming byte and line, when any line is not UTF-8."""
+        """Raise BadInput, naming the byte and the line, if any line is not UTF-8."""
         for index in range(len(self)):
             if self[index] is None and len(self.block.lines[index]) <= MAX_LINE_BYTES:
                 raise not_utf8(name, self.block.lines[index], self.block.offset_of(index), self.block.number + index)
 
 
 def not_utf8(name: str, line: bytes, offset: int, number: int) -> BadInput:
-    """The sentence about a file in another encoding."""
+    """Return the error for a file in another encoding."""
     try:
         line.decode()
         at = 0
@@ -73,7 +73,7 @@ def not_utf8(name: str, line: bytes, offset: int, number: int) -> BadInput:
 
 
 def _decoded_together(block: Block) -> list[str | None] | None:
-    """All lines at once, which is several times faster; None when one of them is not UTF-8, or not all there."""
+    """Decode all lines at once, which is several times faster; returns None if one is not UTF-8 or is cut off."""
     if max(map(len, block.lines)) > MAX_LINE_BYTES:
         return None
     try:
@@ -92,13 +92,13 @@ def _decoded(line: bytes) -> str | None:
 
 
 Lengthen = Callable[[], bool]
-"""Adds a line to the block that is being read, if there is one."""
+"""Adds a line to the block that is being read; returns False if there is none."""
 
 
 def csv_records(texts: Texts, first: int, lengthen: Lengthen, delimiter: str) -> Iterator[Record]:
-    """The rows from a line on; the last one may lengthen the block. Empty lines are no rows.
+    """Yield the CSV rows from line ``first`` on, without empty lines; the last row may lengthen the block.
 
-    When a quote is never closed, only the row's first line is rejected and reading goes on after it.
+    When a quote is never closed, only the row's first line is rejected, and reading goes on after it.
     """
     if csv.field_size_limit() < CONTINUED_BYTES + MAX_LINE_BYTES:
         csv.field_size_limit(CONTINUED_BYTES + MAX_LINE_BYTES)
@@ -141,7 +141,7 @@ def _quoted(texts: Texts, index: int, lengthen: Lengthen, delimiter: str) -> Rec
 
 
 def json_records(texts: Texts, first: int) -> Iterator[Record]:
-    """The JSON value of each line from one on. Empty lines are no rows."""
+    """Yield the JSON value of each line from line ``first`` on, without empty lines."""
     for index in range(first, len(texts)):
         text = texts[index]
         if text is None:
@@ -156,12 +156,12 @@ def json_records(texts: Texts, first: int) -> Iterator[Record]:
 
 
 def header_cells(line: str, delimiter: str) -> list[str]:
-    """The column names of a CSV's first line."""
+    """Return the column names in a CSV's first line."""
     return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
 
 
 def sniff_delimiter(line: str, used: Sequence[str]) -> str:
-    """The delimiter with which the header has most of the used columns, and most columns."""
+    """Return the delimiter that finds most of the used columns in the header and, among equals, most columns."""
 
     def score(delimiter: str) -> tuple[int, int]:
         cells = header_cells(line, delimiter)

@@ -1,7 +1,7 @@
-"""The rejects file: line number, reason and raw text of each row that is no event, and how it was to be read.
+"""The rejects file: line number, reason and raw text of each row that is not a valid event, and how to read it.
 
-JSON lines ``{"line", "reason", "raw", "was", "of"}``. Who mends ``raw`` can import the file: ``of`` says of which
-source the row is and how it is mapped, so that it is known as that row of that source from then on.
+It holds JSON lines ``{"line", "reason", "raw", "was", "of"}``. Once ``raw`` is mended, the file can be imported: ``of``
+says from which source the row is and how it is mapped, so that it counts as that row of that source from then on.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ FORM = 1
 
 
 def as_text(raw: bytes) -> str:
-    """A row's text as it stands in the file."""
+    """Return a row's text in the form in which the rejects file holds it."""
     return raw.decode("utf-8", "backslashreplace")[:RAW_CHARS]
 
 
 class Rejects:
-    """Writes the file, which is made with its first entry.
+    """Writes the rejects file, which is created with its first entry.
 
-    What an earlier import of the same file wrote stays, and is not written again. ``of`` goes with each row.
+    Rows that an earlier import of the same file wrote stay, and are not written again. ``of`` is written with each row.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +38,7 @@ class Rejects:
         self._there: set[tuple[int, str]] = set()
 
     def add(self, line: int, reason: str, raw: bytes, of: Mapping[str, Any] | None = None) -> None:
-        """Keep a row; raises BadInput when the file cannot be written."""
+        """Write a row; raises BadInput when the file cannot be written."""
         text = as_text(raw)
         was = raw_digest(text)
         try:
@@ -58,10 +58,12 @@ class Rejects:
         self.written += 1
 
     def flush(self) -> None:
+        """Write out what is buffered."""
         if self._file is not None:
             self._file.flush()
 
     def close(self) -> None:
+        """Close the file if it was opened."""
         if self._file is not None:
             self._file.close()
 
@@ -71,7 +73,7 @@ class Rejects:
                 for text in there:
                     try:
                         row = json.loads(text)
-                        # A row that was mended in this file is still known as what it was.
+                        # A row that was mended in this file is still identified by its original text.
                         self._there.add((row["line"], row.get("was") or raw_digest(row["raw"])))
                     except (ValueError, KeyError, TypeError, AttributeError):
                         continue
@@ -80,7 +82,7 @@ class Rejects:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A line of a rejects file, perhaps mended: ``number`` in this file, ``line`` in the source's."""
+    """A line of a rejects file, perhaps mended: ``number`` is its line here, ``line`` its line in the source."""
 
     number: int
     line: int
@@ -91,7 +93,7 @@ class RejectedRow:
 
 
 def is_rejects(path: Path) -> bool:
-    """Whether a file is a rejects file: by its first line."""
+    """Return whether a file is a rejects file, judging by its first line."""
     try:
         with path.open("rb") as file:
             row = json.loads(file.readline(1_000_000))
@@ -101,7 +103,7 @@ def is_rejects(path: Path) -> bool:
 
 
 def rejected_rows(path: Path) -> Iterator[RejectedRow]:
-    """The rows of a rejects file; raises BadInput, naming the line, when one is none."""
+    """Yield the rows of a rejects file; raises BadInput, naming the line, for a line that is not such a row."""
     with path.open(encoding="utf-8") as file:
         try:
             for number, text in enumerate(file, 1):
@@ -110,7 +112,7 @@ def rejected_rows(path: Path) -> Iterator[RejectedRow]:
                 row = _parsed(number, text)
                 if row is None:
                     raise BadInput(
-                        f"line {number} of {path} is no line of a rejects file; mend the text in its raw alone, and "
+                        f"line {number} of {path} is not a line of a rejects file; change only the text in its raw and "
                         "keep the line as one JSON object"
                     )
                 yield row

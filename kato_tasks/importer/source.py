@@ -1,4 +1,4 @@
-"""Where the bytes come from: a file (plain or gzip) or standard input, line by line, with bounded lines."""
+"""Reads a file (plain or gzip) or standard input line by line, with a limit on a line's length."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 class Source:
     """Raw lines without their line ends. ``name`` is for messages, ``total`` the size in bytes if it is known.
 
-    ``growing``: a last line without a line end may be half of one that is being written, so it is left for later.
-    ``path`` is where a file lies that can be read again; None: it comes once, and has no name that means anything.
+    ``growing`` says that the file may still be written to, so that a last line without a line end is left for later.
+    ``path`` is that of a file that can be read again; None means that the data comes once, and has no meaningful name.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class Source:
 
     @property
     def position(self) -> int:
-        """Bytes taken from what ``total`` measures (of a gzip file: the packed ones)."""
+        """How many of the ``total`` bytes were read (for a gzip file, compressed bytes)."""
         return self._raw.tell() if self._raw is not None else self._read
 
     def next_line(self, *, header: bool = False) -> tuple[bytes, int] | None:
-        """A line and how many bytes it took up; None at the end.
+        """Return a line and how many bytes it took up, or None at the end.
 
-        Of a line of more than MAX_LINE_BYTES, the rest is a digest: it is longer than MAX_LINE_BYTES then too.
-        Raises BadInput when the file cannot be read on.
+        The part of a line after MAX_LINE_BYTES is replaced by a digest, so the line stays longer than MAX_LINE_BYTES.
+        Raises BadInput when the file cannot be read further.
         """
         try:
             line = self._stream.readline(MAX_LINE_BYTES)
@@ -65,9 +65,9 @@ class Source:
             if size == MAX_LINE_BYTES and not ended:
                 line, size, ended = self._shortened(line)
         except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
-            raise BadInput(f"{self.name} is a damaged gzip file ({exc}); make it anew") from None
+            raise BadInput(f"{self.name} is a damaged gzip file ({exc}); create it again") from None
         except OSError as exc:
-            raise BadInput(f"{self.name} cannot be read on: {exc.strerror or exc}") from None
+            raise BadInput(f"{self.name} cannot be read further: {exc.strerror or exc}") from None
         if not line:
             return None
         if self._read == 0:
@@ -81,7 +81,7 @@ class Source:
         return line.rstrip(b"\r\n"), size
 
     def keep(self) -> None:
-        """Take all of what comes only once into a temporary file, so that it can be read twice. Before any reading."""
+        """Copy data that comes only once to a temporary file, so that it can be read twice; call it before reading."""
         if self.path is None:
             kept = tempfile.TemporaryFile()  # noqa: SIM115 - read until the import ends
             try:
@@ -93,13 +93,13 @@ class Source:
             self._stream, self._raw, self._kept = kept, None, kept
 
     def close(self) -> None:
-        """Give back what ``keep`` took."""
+        """Remove the temporary file of ``keep``."""
         if self._kept is not None:
             self._kept.close()
 
     @contextmanager
     def from_its_beginning(self) -> Iterator[Source]:
-        """All of it once more, with a last line that has no line end; then reading goes on where it was."""
+        """Read everything again, including a last line without a line end; afterwards reading goes on where it was."""
         at, read, left, growing = self._stream.tell(), self._read, self.left_for_later, self._growing
         self._stream.seek(0)
         self._read, self._growing = 0, False
@@ -123,7 +123,7 @@ class Source:
 def open_source(file: str, *, complete: bool = False) -> Iterator[Source]:
     """Open a file, or standard input for ``-``; raises BadInput when it cannot be opened.
 
-    A plain file may still be written to unless it is said to be ``complete``; what else ends, is complete.
+    A plain file may still be written to unless it is said to be ``complete``; other sources are complete when they end.
     """
     with _opened(file, complete) as source:
         try:

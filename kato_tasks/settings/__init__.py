@@ -1,4 +1,4 @@
-"""The settings of a process: where they come from, what each may say, and the one frozen object that holds them."""
+"""The settings of a process: where they come from, which values each accepts, and the frozen object that holds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What single settings may say: addresses, tokens, headers, files; and what is shown of them."""
+"""Checks of single settings (addresses, tokens, headers, files), and how they are shown without secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OWN_HEADERS = frozenset(
     ["host", "accept", "accept-encoding", "connection", "content-length", "content-type", "expect", "te", "trailer"]
 ) | {"transfer-encoding", "upgrade"}
 BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp", "memory")
-"""Schemes of brokers whose messages come in order and are confirmed; ``memory``: for tests, within one process."""
+"""Schemes of brokers that keep messages in order and confirm them; ``memory`` is for tests within one process."""
 _BACKENDS = frozenset(
     {
         "redis",
@@ -51,7 +51,7 @@ _BACKENDS = frozenset(
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return f"{PREFIX}{name.upper()}"
 
 
@@ -59,7 +59,10 @@ def variable(name: str) -> str:
 
 
 def check_broker(url: str) -> str:
-    """An address of a broker that works here; raises ValueError, as all of these do, without a password in it."""
+    """Return the address if it is of a supported broker.
+
+    Raises ValueError otherwise, as all checks here do, with a message that never contains a password.
+    """
     for one in url.split(";"):
         scheme = _scheme(one, "redis://host:port/db or amqp://host:port/vhost")
         if scheme == "sentinel":
@@ -73,7 +76,7 @@ def check_broker(url: str) -> str:
 
 
 def check_backend(url: str) -> str:
-    """An address of one of Celery's result backends; empty: results are not kept."""
+    """Return the address if it is of a result backend that Celery has; an empty one means that results are not kept."""
     if not url:
         return url
     scheme = _scheme(url, "redis://host:port/db")
@@ -86,7 +89,7 @@ def check_backend(url: str) -> str:
 
 
 def check_store(url: str) -> str:
-    """The address of a Redis, as redis-py takes it."""
+    """Return the address if redis-py accepts it as that of a Redis; raises ValueError otherwise."""
     if _scheme(url, "redis://host:port/db") not in ("redis", "rediss", "unix"):
         remedy = "unix:///path/to/redis.sock" if url.startswith("redis+socket:") else "redis://host:port/db"
         raise ValueError(f"{hide_secrets(url)!r} is not the address of a Redis; write {remedy}")
@@ -112,7 +115,7 @@ def _scheme(url: str, example: str) -> str:
 
 
 def check_instances(urls: tuple[str, ...]) -> tuple[str, ...]:
-    """KATO's addresses, each once."""
+    """Return KATO's addresses without repetitions; raises ValueError for one that cannot work."""
     if not urls:
         raise ValueError("is empty; give KATO's address, such as http://127.0.0.1:8000")
     found: dict[str, Instance] = {}
@@ -127,7 +130,7 @@ def check_instances(urls: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_token(value: Any, data: Mapping[str, Any]) -> SecretStr:
-    """The token, or the one in the file that another setting names."""
+    """Return the token, or the one in the file that ``KATO_TOKEN_FILE`` names; raises ValueError for a bad one."""
     token = _or_from_file(_revealed(value), data, "kato_token_file")
     if not re.fullmatch(r"[\x21-\x7e]*", token):
         raise ValueError("is no token: it has a space, a line end or a character that is not ASCII")
@@ -135,7 +138,10 @@ def read_token(value: Any, data: Mapping[str, Any]) -> SecretStr:
 
 
 def read_headers(value: Any, data: Mapping[str, Any]) -> dict[str, SecretStr]:
-    """The headers, or those in the file that another setting names."""
+    """Return the headers by their lower-case names, or those in the file that ``KATO_HEADERS_FILE`` names.
+
+    Raises ValueError for text that is not a JSON object, or for a header that cannot be sent.
+    """
     if isinstance(value, dict) and value:
         value = json.dumps({name: _revealed(item) for name, item in value.items()})
     text = _or_from_file(value or "", data, "kato_headers_file")
@@ -158,7 +164,7 @@ def read_headers(value: Any, data: Mapping[str, Any]) -> dict[str, SecretStr]:
 
 
 def read_session_config(value: Any) -> Any:
-    """A session config from its JSON text."""
+    """Return the session config that the JSON text holds; raises ValueError for text that is not a JSON object."""
     if not isinstance(value, str):
         return value
     try:
@@ -171,7 +177,7 @@ def read_session_config(value: Any) -> Any:
 
 
 def check_readable(path: str) -> str:
-    """The path of a text file that can be read; empty: none."""
+    """Return the path if the text file there can be read, or if it is empty (no file); raises ValueError otherwise."""
     if path:
         _text_of(path)
     return path
@@ -203,14 +209,14 @@ _NEXT_ADDRESS = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
 
 
 def hide_secrets(url: str) -> str:
-    """An address, or several with ``;`` between them, without passwords, wherever they stand."""
+    """Return an address, or several with ``;`` between them, with every password hidden."""
     if "://" not in url:
         return url
     return ";".join(_without_password(part) for part in _NEXT_ADDRESS.split(url))
 
 
 def hidden(value: Any) -> Any:
-    """The same throughout a JSON value."""
+    """Return a JSON value with the passwords of all addresses in it hidden."""
     if isinstance(value, list):
         return [hidden(item) for item in value]
     if isinstance(value, dict):

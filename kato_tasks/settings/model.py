@@ -1,4 +1,4 @@
-"""One frozen configuration, checked at birth: environment or ``.env``, prefix ``KATO_TASKS_``."""
+"""One frozen configuration, checked when it is made, from the environment or ``.env`` (prefix ``KATO_TASKS_``)."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from kato_tasks.settings.sources import check_names, read_settings, sentence
 class Settings(BaseModel):
     """Every setting, with its unit in its name. ``kato-tasks config`` prints the effective ones.
 
-    ``Settings(shards=4)`` takes what is given before what the environment and ``.env`` say. Raises ConfigurationError,
-    in one sentence that names the variable.
+    Arguments such as ``Settings(shards=4)`` take precedence over the environment, which takes precedence over ``.env``.
+    Raises ConfigurationError with one sentence that names the variable.
     """
 
     model_config = ConfigDict(
@@ -53,50 +53,60 @@ class Settings(BaseModel):
 
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="Celery's broker: redis:// or amqp://")
     result_backend: str = Field("redis://127.0.0.1:6379/1", description="Celery's result backend")
-    store_url: str = Field("redis://127.0.0.1:6379/2", description="the event log, lanes and leases: a Redis")
+    store_url: str = Field(
+        "redis://127.0.0.1:6379/2", description="the Redis that holds the event log, lanes and leases"
+    )
     archive_url: str = Field("", description="empty: the archive comes with a later release; Redis keeps everything")
     kato_urls: tuple[str, ...] = Field(
         ("http://127.0.0.1:8000",),
-        description="addresses of KATO's instances, with commas between them; all must use the same Redis, ClickHouse "
+        description="addresses of KATO's instances, separated by commas; all must use the same Redis, ClickHouse "
         "and Qdrant; `user:password@` is sent as Basic auth",
     )
     kato_transport: Literal["fast", "httpx"] = Field(
-        "fast", description="the client of KATO: the own one, or httpx, which knows proxies and HTTP/2"
+        "fast", description="the client for KATO: `fast`, our own, or `httpx`, which supports proxies and HTTP/2"
     )
-    kato_token_file: str = Field("", description="a file with the token, in place of `KATO_TOKEN`")
+    kato_token_file: str = Field("", description="a file that holds the token, instead of `KATO_TOKEN`")
     kato_token: SecretStr = Field(
         SecretStr(""), description="sent to KATO as `Authorization: Bearer …`", validate_default=True
     )
-    kato_headers_file: str = Field("", description="a file with the headers, in place of `KATO_HEADERS`")
+    kato_headers_file: str = Field("", description="a file that holds the headers, instead of `KATO_HEADERS`")
     kato_headers: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="more headers of each request to KATO, as a JSON object of header → value",
         validate_default=True,
     )
     kato_ca_file: str = Field(
-        "", description="whom to trust at https:// instances, in PEM; empty: whom the system trusts"
+        "", description="PEM file of the authorities to trust for https:// instances; empty: the system's authorities"
     )
-    kato_client_cert_file: str = Field("", description="our own certificate for https:// instances, in PEM")
-    kato_client_key_file: str = Field("", description="its key, in PEM; empty: it is in the certificate's file")
-    shards: int = Field(16, ge=1, le=256, description="Celery queues that the partitions are spread over")
+    kato_client_cert_file: str = Field("", description="PEM file of our client certificate for https:// instances")
+    kato_client_key_file: str = Field(
+        "", description="PEM file of its key; empty: the key is in the certificate's file"
+    )
+    shards: int = Field(16, ge=1, le=256, description="number of Celery queues that the partitions are spread over")
     own_queue: str = Field(
-        "kato.own", description="where an application's tasks on `kato_tasks.app` go, for a worker with `-Q` and this"
+        "kato.own",
+        description="queue of an application's own tasks on `kato_tasks.app`; start a worker with `-Q` and this name",
     )
     log_format: Literal["console", "json"] = Field(
         "console", description="how workers and commands log: text, or one JSON object per line"
     )
     unknown_keys: Literal["refuse", "pass"] = Field(
-        "refuse", description="keys of events and of the session config that nobody knows: typing errors, or left out"
+        "refuse",
+        description="unknown keys of events and of the session config: refuse them as typing errors, or leave them out",
     )
     unknown_settings: Literal["refuse", "pass"] = Field(
-        "refuse", description="variables of this prefix that are no settings: typing errors, or somebody else's"
+        "refuse",
+        description="variables with this prefix that are not settings: refuse them as typing errors, or ignore them",
     )
 
     kato_timeout_seconds: float = Field(30.0, gt=0, description="how long an answer of KATO may take")
     kato_connections: int = Field(16, ge=1, le=256, description="connections to each KATO instance, per process")
-    kato_session_ttl_seconds: int = Field(3600, ge=60, le=30 * 86_400, description="KATO's time to live of a session")
+    kato_session_ttl_seconds: int = Field(3600, ge=60, le=30 * 86_400, description="time to live of a KATO session")
     keep_alive_hours: float = Field(
-        24.0, ge=0, description="an unlearned session's KATO session is kept alive for so long after its last event"
+        24.0,
+        ge=0,
+        description="how long after a session's last event its KATO session is kept from "
+        "expiring while events are unlearned",
     )
     kato_session_config: dict[str, Any] = Field(
         default_factory=dict, description="more keys of KATO's session config, as JSON"
@@ -104,63 +114,73 @@ class Settings(BaseModel):
     kato_settle_seconds: float = Field(
         1.0,
         ge=0.2,
-        description="how long after a DELETE a learn that was under way may still land; add KATO's own request timeout "
-        "where it runs several server processes",
+        description="how long after a DELETE a learn that was under way may still land; if KATO runs several server "
+        "processes, add its request timeout",
     )
 
     verify_last: bool = Field(
-        False, description="read KATO back after a session's last event too: one more request per idle session"
+        False, description="read KATO's state also after a session's last event, at one more request per idle session"
     )
 
     lease_seconds: float = Field(4.0, ge=0.5, le=60, description="how long a silent worker keeps a lane")
     renew_seconds: float = Field(1.0, gt=0, description="how often a lease is renewed during a call")
-    slice_seconds: float = Field(1.0, gt=0, le=60, description="how long a drain goes on before it hands back")
-    batch_events: int = Field(400, ge=1, le=1_000, description="observations in one call to KATO at most")
-    batch_bytes: int = Field(1_000_000, ge=1_000, description="bytes in one call to KATO at most")
-    lanes_per_wakeup: int = Field(64, ge=1, le=1_000, description="lanes that one wake-up drains side by side")
+    slice_seconds: float = Field(1.0, gt=0, le=60, description="how long a drain runs before it gives its lanes back")
+    batch_events: int = Field(400, ge=1, le=1_000, description="most observations in one call to KATO")
+    batch_bytes: int = Field(1_000_000, ge=1_000, description="most bytes in one call to KATO")
+    lanes_per_wakeup: int = Field(64, ge=1, le=1_000, description="most lanes that one wake-up drains at the same time")
     sweep_seconds: float = Field(1.0, gt=0, description="how often the workers look for lost wake-ups")
 
-    max_retries: int = Field(8, ge=0, le=100, description="attempts of one event after its first")
+    max_retries: int = Field(8, ge=0, le=100, description="further attempts of an event after the first one fails")
     max_rebuilds: int = Field(
-        50, ge=1, description="failed rebuilds of one session's KATO session in a row before the session is parked"
+        50,
+        ge=1,
+        description="consecutive failed rebuilds of a session's KATO session after which the session is parked",
     )
-    max_waiting_predicts: int = Field(100, ge=1, description="predicts of one session that may wait at once")
+    max_waiting_predicts: int = Field(100, ge=1, description="most predicts of one session that may wait at once")
     predict_patience_seconds: float = Field(
-        5.0, ge=0, description="how long a predict that KATO fails holds up its session's later events, then refused"
+        5.0,
+        ge=0,
+        description="how long a predict that fails may hold up its session's later events before it is refused",
     )
     backoff_base_seconds: float = Field(
-        1.0, gt=0, description="the first wait is a random part of this; the bound doubles with each attempt"
+        1.0, gt=0, description="the first wait is a random part of this, which doubles with each attempt"
     )
-    backoff_cap_seconds: float = Field(60.0, gt=0, description="the bound of a wait never grows beyond this")
-    breaker_failures: int = Field(5, ge=1, description="failures in a row that open a KATO instance's circuit")
+    backoff_cap_seconds: float = Field(60.0, gt=0, description="longest wait between two attempts")
+    breaker_failures: int = Field(5, ge=1, description="consecutive failures that open a KATO instance's circuit")
     breaker_interval_seconds: float = Field(
         2.0, gt=0, description="how often an instance whose circuit is open is probed"
     )
     on_rejected: Literal["dead_letter", "park"] = Field(
-        "dead_letter", description="an event that KATO definitely refuses"
+        "dead_letter", description="what happens to an event that KATO definitely refuses"
     )
-    on_exhausted: Literal["park", "dead_letter"] = Field("park", description="an event whose attempts are used up")
+    on_exhausted: Literal["park", "dead_letter"] = Field(
+        "park", description="what happens to an event whose attempts are used up"
+    )
 
     on_unknown_learn: Literal["go_on", "park"] = Field(
         "go_on",
-        description="a learn whose outcome cannot be found out; it is counted, and its session goes on or is parked",
+        description="what happens to a session whose learn has an outcome that cannot "
+        "be found out (it is always counted)",
     )
 
-    dedupe_days: float = Field(7.0, gt=0, description="how long event ids are remembered, at least")
+    dedupe_days: float = Field(7.0, gt=0, description="how long event ids are remembered at least")
     result_seconds: int = Field(86_400, ge=60, description="how long a result is kept while no task has fetched it")
     store_full_share: float = Field(
-        0.9, gt=0, le=1, description="above this share of the store's maxmemory events are refused and drains go on"
+        0.9,
+        gt=0,
+        le=1,
+        description="above this share of the store's maxmemory, new events are refused while drains go on",
     )
     visibility_timeout_seconds: int = Field(
-        90, ge=30, description="when Redis gives a killed worker's task messages to another"
+        90, ge=30, description="after how long Redis gives a killed worker's task messages to another worker"
     )
 
-    max_strings: int = Field(1_000, ge=1, description="strings in one observation at most")
-    max_string_chars: int = Field(20_000, ge=1, le=200_000, description="length of one string at most")
-    max_vectors: int = Field(64, ge=0, description="vectors in one observation at most")
-    max_vector_length: int = Field(8_192, ge=1, description="numbers in one vector at most")
-    max_emotives: int = Field(256, ge=0, description="emotives in one observation at most")
-    max_event_bytes: int = Field(262_144, ge=1_000, description="size of one event in the log at most")
+    max_strings: int = Field(1_000, ge=1, description="most strings in one observation")
+    max_string_chars: int = Field(20_000, ge=1, le=200_000, description="longest string, in characters")
+    max_vectors: int = Field(64, ge=0, description="most vectors in one observation")
+    max_vector_length: int = Field(8_192, ge=1, description="most numbers in one vector")
+    max_emotives: int = Field(256, ge=0, description="most emotives in one observation")
+    max_event_bytes: int = Field(262_144, ge=1_000, description="largest event in the log, in bytes")
 
     def __init__(self, **given: Any) -> None:
         known = type(self).model_fields
@@ -258,25 +278,25 @@ class Settings(BaseModel):
 
     @property
     def kato_instances(self) -> tuple[str, ...]:
-        """The names of the KATO instances: their addresses without credentials."""
+        """Return the names of the KATO instances: their addresses without credentials."""
         return tuple(Instance.parse(url).name for url in self.kato_urls)
 
     @property
     def kato_credentials(self) -> Mapping[str, tuple[str, str]]:
-        """User and password of each instance that has them, by its name. Not to be shown."""
+        """Return the user and password of each instance that has them, by its name. Never show these."""
         instances = [Instance.parse(url) for url in self.kato_urls]
         return {one.name: (one.user, one.password) for one in instances if one.user is not None}
 
     @property
     def kato_request_headers(self) -> dict[str, str]:
-        """What each request to KATO carries beside its own headers. Not to be shown."""
+        """Return the headers that each request to KATO carries beside its own ones. Never show these."""
         headers = {name: value.get_secret_value() for name, value in self.kato_headers.items()}
         token = self.kato_token.get_secret_value()
         return headers | {"authorization": f"Bearer {token}"} if token else headers
 
     @property
     def limits(self) -> Limits:
-        """The limits of one observation, and what becomes of keys that nobody knows."""
+        """Return the limits of one observation, and whether unknown keys are refused."""
         return Limits(
             max_strings=self.max_strings,
             max_string_chars=self.max_string_chars,
@@ -288,11 +308,11 @@ class Settings(BaseModel):
         )
 
     def shown(self) -> dict[str, Any]:
-        """The effective settings as plain JSON, secrets hidden."""
+        """Return the effective settings as plain JSON, with secrets hidden."""
         return {name: hidden(value) for name, value in self.model_dump(mode="json").items()}
 
     def origin(self, name: str) -> str:
-        """Where a setting's value comes from: ``default``, ``environment``, ``.env``, ``code`` or its own file."""
+        """Return where a setting's value comes from: ``default``, ``environment``, ``.env``, ``code`` or a file."""
         path = getattr(self, f"{name}_file", "")
         return f"file {path}" if path else self._origins.get(name, "default")
 
@@ -301,7 +321,7 @@ _given: Settings | None = None
 
 
 def use(config: Settings | None) -> None:
-    """Make these the process's settings, in place of those of its environment; None: read its environment again."""
+    """Use these settings in this process instead of those of its environment; None: read the environment again."""
     global _given
     _given = config
     settings.cache_clear()
@@ -314,7 +334,7 @@ def given_settings() -> Settings | None:
 
 @cache
 def settings() -> Settings:
-    """The process's settings; raises ConfigurationError naming the variable."""
+    """Return the process's settings; raises ConfigurationError naming the variable."""
     return _given if _given is not None else Settings()
 
 

@@ -1,8 +1,8 @@
-"""Where settings come from: the environment, then a ``.env`` file; and what is wrong with one, in one sentence.
+"""Reads settings from the environment, then from a ``.env`` file, and says in one sentence what is wrong with one.
 
-A name with our prefix that is no setting is a typing error and refused, with the nearest name. Two kinds of names have
-the prefix and are not meant for us: those that Kubernetes (and Docker's links) make of a service called ``kato-tasks``
-or ``kato-tasks-…``, and whatever ``KATO_TASKS_UNKNOWN_SETTINGS=pass`` lets be.
+A variable with our prefix that is not a setting is refused as a typing error, and the error names the nearest setting.
+Two kinds of variables have the prefix and are ignored: those that Kubernetes (and Docker's links) make for a service
+called ``kato-tasks`` or ``kato-tasks-…``, and all others if ``KATO_TASKS_UNKNOWN_SETTINGS=pass``.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ _PORT_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The texts of settings by their names, and where each was found."""
+    """The texts of settings, and where each was found, both by the setting's name."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_settings(known: Collection[str]) -> Found:
-    """What the environment and ``.env`` say of the known settings. Raises ConfigurationError."""
+    """Read the known settings from the environment and ``.env``.
+
+    Raises ConfigurationError for a ``.env`` that cannot be read, and for an unknown name with our prefix.
+    """
     texts: dict[str, str] = {}
     origins: dict[str, str] = {}
     unknown: list[tuple[str, str]] = []
@@ -58,7 +61,7 @@ def read_settings(known: Collection[str]) -> Found:
 
 
 def check_names(given: Iterable[str], known: Collection[str]) -> None:
-    """Raise ConfigurationError for a setting that was given in code by a name that is none."""
+    """Raise ConfigurationError if code gives a setting by a name that no setting has."""
     for name in given:
         if name not in known:
             meant = nearest(name, known)
@@ -66,21 +69,23 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
 
 
 def _env_file() -> Mapping[str, str | None]:
-    """The names and values of ``.env``, if there is one. A directory that is a virtual environment is none."""
+    """Return the names and values of ``.env``, if there is one. A virtual environment of that name is ignored."""
     path = Path(ENV_FILE)
     try:
         if not path.exists() or (path / "pyvenv.cfg").exists():
             return {}
         if path.is_dir():
             raise ConfigurationError(f"{ENV_FILE} is a directory; settings are read from a file of that name: move it")
-        # utf-8-sig: what some editors put before the first line would become part of its name.
+        # utf-8-sig, because the mark that some editors put before the first line would become part of its name.
         return dotenv_values(path, encoding="utf-8-sig")
     except UnicodeDecodeError as exc:
         raise ConfigurationError(
             f"{ENV_FILE} is not UTF-8 (byte {exc.start}): convert it, for example with iconv -f latin1 -t utf-8"
         ) from None
     except OSError as exc:
-        raise ConfigurationError(f"{ENV_FILE} cannot be read ({exc.strerror}): mend its rights, or move it") from None
+        raise ConfigurationError(
+            f"{ENV_FILE} cannot be read ({exc.strerror}): correct its rights, or move it"
+        ) from None
 
 
 def _is_of_a_service(full: str, text: str) -> bool:
@@ -110,7 +115,7 @@ _BOUNDS = {
 
 
 def sentence(exc: ValidationError) -> str:
-    """The first thing that is wrong, with its variable. A value that may be a secret is not shown."""
+    """Return one sentence about the first error, with its variable. A value that may be a secret is not shown."""
     first = exc.errors(include_url=False)[0]
     reason = _reason(first["type"], first["input"], first.get("ctx", {}), first["msg"])
     return f"{variable(str(first['loc'][0]))}: {reason}" if first["loc"] else reason

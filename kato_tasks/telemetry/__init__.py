@@ -1,1 +1,1 @@
-"""Names of log events, and how they are written: as text or as JSON."""
+"""The names of log events, and the formatters that write them as text or as JSON."""

@@ -1,50 +1,50 @@
-"""Log events with names that dashboards can rely on (``noun.verbed``), as text or as one JSON object per line.
+"""Log events whose names dashboards can rely on (``noun.verbed``), written as text or as one JSON object per line.
 
 | event | when | fields |
 |---|---|---|
 | lane.lost | a lease passed to another worker; nothing more was written | lane, reason |
-| lane.failed | a drain ended with an error that nobody expected | lane, error |
+| lane.failed | a drain ended with an unexpected error | lane, error |
 | partition.unleased | the store refused to lease out one partition; the others went on | partition, error |
 | partition.unread | the store refused to read one partition in a sweep; the others went on | partition, error |
-| kept.buried | what was kept for later cannot be carried out; it became a dead letter | id, reason |
+| kept.buried | an event or message that was kept for later cannot be used; it became a dead letter | id, reason |
 | later.postponed | a scheduled event could not be appended when it was due; it is tried again | partition, error |
 | outbox.postponed | the broker is away; kept messages are published later | partition, error |
-| clock.went_back | lanes were due further ahead than any is set to be; they are due now | lanes |
-| session.reordered | a rebuilt STM has events with vectors in another order | session, lane, events, first, reason |
-| lane.unreadable | a lane's own rows in the store cannot be read; it is tried again after a minute | lane |
-| session.unreadable | what the store holds of a session cannot be read; the session is parked | session, lane, reason |
+| clock.went_back | lanes were due later than any wait can last; they are due now | lanes |
+| session.reordered | a rebuilt STM has symbols of vectors in another order | session, lane, events, first, reason |
+| lane.unreadable | the lane's own rows in the store cannot be read; they are read again after a minute | lane |
+| session.unreadable | a session's rows in the store cannot be read; the session is parked | session, lane, reason |
 | lease.renewal_failed | leases could not be renewed in this round | lanes, error |
 | store.volatile | the store keeps nothing over a restart of Redis, or may lose the last writes | meaning |
 | store.unavailable | Redis did not answer | error, lane |
-| background.failed | the background driver met an error that nobody expected; the sweep finds what it left | |
-| background.left | a process ended before KATO answered; the next holder of those lanes reconciles | lanes |
-| kato.misdirected | what answers at an address is not KATO; once for each process when it begins | url, status, mend |
+| background.failed | the background driver met an unexpected error; the sweep takes up what it left | |
+| background.left | a process ended before KATO answered; the next worker that leases those lanes reconciles | lanes |
+| kato.misdirected | something that is not KATO answers at its address; once per process | url, status, mend |
 | kato.found | KATO answers there again | url, lasted |
-| kato.troubled | a KATO instance fails or is silent; once for all processes when it begins | url, reason |
-| kato.recovered | it answers again; once | url, lasted |
+| kato.troubled | a KATO instance fails or does not answer; once for all processes when it begins | url, reason |
+| kato.recovered | the KATO instance answers again; once for all processes | url, lasted |
 | learn.unknown | the outcome of a learn could not be found out; it is counted | session, lane, pattern or counted |
-| sign.not_given | a worker or beat could not say that it lives; `status` will miss it | error |
-| session_config.not_taken | KATO does not take the session config; its sessions wait | url, mend |
-| session_config.taken | KATO takes it now | url |
-| session_config.unasked | whether it does could not be found out in this round | error |
-| verdict.unshared | what KATO said could not be written to the store | url, error |
+| sign.not_given | a worker or beat could not write its sign of life; `status` will miss it | error |
+| session_config.not_taken | KATO does not accept the session config; its sessions wait | url, mend |
+| session_config.taken | KATO accepts the session config now | url |
+| session_config.unasked | whether KATO accepts the session config could not be found out in this round | error |
+| verdict.unshared | KATO's verdict on the session config could not be written to the store | url, error |
 | breaker.opened / breaker.closed | calls to a KATO instance are held back / are sent again | url, reason |
 | breaker.unshared | the breaker's state could not be written to the store | url, error |
-| broker.messages_left | the broker was cut; the visibility timeout brings these back | messages, error |
+| broker.messages_left | the broker's connection was lost; the visibility timeout brings these back | messages, error |
 | wakeup.unsent | the broker is away; the sweep sends it later | shard, error |
 | drain.postponed | the store is away; the sweep sends another wake-up | shard, error |
 | task.kept | a message could not be published and was kept | id, error |
 | task.requeued | the store is away; the message went back to its queue | id, error |
-| task.waiting_unseen, task.event_unsent | Flower or the result backend was not told, no more | id, error |
+| task.waiting_unseen, task.event_unsent | only Flower or the result backend was not told | id, error |
 | task.state_unseen | the result backend did not say how a task stands; the task goes on as if it were new | id, error |
-| task.completion_failed | a parked task could not be completed; the sweep repeats it | id, error |
+| task.completion_failed | a waiting task could not be completed; the sweep tries again | id, error |
 | task.completion_postponed | the store, the broker or the results are away; it is completed later | id, error |
 | task.next_refused | the next step of a task's chain cannot be sent at all; the task itself is completed | id, error |
 | results.unseen | results are awaited and their backend does not answer; it is asked again | error |
-| key.unknown | a source sends a key that nobody knows, which is left out; once for each key | key, meaning |
-| node.shared | several node ids fall on one KATO name | lane |
-| host.setting | a setting of a host's app that our tasks would have otherwise | meaning |
-| own_queue.unserved | a worker knows tasks of an application's and does not serve their queue | queue, tasks, meaning |
+| key.unknown | a source sends an unknown key, which is left out; once per key | key, meaning |
+| node.shared | several node ids have the same name in KATO | lane |
+| host.setting | a setting of a host's app that our tasks need to be different | meaning |
+| own_queue.unserved | a worker knows an application's tasks and does not serve their queue | queue, tasks, meaning |
 | step.elsewhere | the next step of a canvas is on an app with another broker | task, meaning |
 | worker.serves | a worker was started for some queues only (`-Q`) | queues, not_served, meaning |
 | flower.queues_unknown | the broker did not tell Flower's broker page what waits in its queues | error |
@@ -67,11 +67,11 @@ from typing import Any
 from kato_tasks.domain.visible import visible, visible_json
 
 KEYS_SAID = 1_000
-"""So many keys are said at most: a source may make them up."""
+"""How many keys are logged at most: a source may make them up."""
 
 
 def say(log: logging.Logger, level: int, name: str, *, exc_info: Any = None, **fields: Any) -> None:
-    """Log an event: ``name`` and its fields. Ids belong here, never payloads or secrets."""
+    """Log the event ``name`` with its fields. Ids may be fields; payloads and secrets must not be."""
     if log.isEnabledFor(level):
         text = " ".join([name, *(f"{key}={visible(str(value))}" for key, value in fields.items())])
         extra = {"kato_event": name, "kato_fields": fields}
@@ -83,13 +83,14 @@ def _shown(value: Any) -> Any:
 
 
 _COLOURED = re.compile(r"(\x1b\[[0-9;]*m)?(.*?)(\x1b\[0m)?", re.DOTALL)
-"""A record as Celery colours it for a terminal: all of it in one colour."""
+"""Matches a record as Celery colours it for a terminal: all of it in one colour."""
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per record: ts, level, logger, event (or message), its fields, and the error if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
         row: dict[str, Any] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
             "level": record.levelname.lower(),
@@ -106,9 +107,9 @@ class JsonFormatter(logging.Formatter):
 
 
 class UnknownKeys:
-    """Says once for each key that a source's events have it and nobody knows it; ``parse_event`` calls it.
+    """Logs each unknown key of a source's events once; ``parse_event`` calls it.
 
-    Thread-safe enough: two threads that meet the same new key at once both say so.
+    It is thread-safe enough: two threads that meet the same new key at once both log it.
     """
 
     def __init__(self, log: logging.Logger) -> None:
@@ -116,17 +117,18 @@ class UnknownKeys:
         self._said: set[str] = set()
 
     def __call__(self, key: str, meaning: str) -> None:
+        """Log ``key`` with what it means, unless it was logged before."""
         if key not in self._said and len(self._said) < KEYS_SAID:
             self._said.add(key)
             say(self._log, logging.WARNING, "key.unknown", key=key, meaning=meaning)
 
 
 class VisibleFormatter(logging.Formatter):
-    """Another formatter, of whose record nothing steers a terminal or looks like a record of its own.
+    """Wraps another formatter so that no record can steer a terminal or look like several records.
 
-    Control characters of a message are written out, line breaks in the values that are put into it too. A message of
-    several lines (Celery has some) keeps them, indented, so that nothing but a record begins a line; a traceback keeps
-    its lines.
+    Control characters in a message are written out, and so are line breaks in the values that are put into it. A
+    message of several lines (Celery has some) keeps them, indented, so that only a record begins a line; a traceback
+    keeps its lines.
     """
 
     def __init__(self, inner: logging.Formatter) -> None:
@@ -134,10 +136,11 @@ class VisibleFormatter(logging.Formatter):
         self.inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the inner formatter's text with control characters written out."""
         if not record.exc_info and not record.exc_text:
             text = self.inner.format(record)
             if text.isascii() and text.isprintable():
-                return text  # as nearly all are: a worker logs several lines a task
+                return text  # the usual case, and worth a shortcut: a worker logs several lines per task
         shown = copy.copy(record)
         if isinstance(record.args, Mapping):
             shown.args = {name: _shown(value) for name, value in record.args.items()}

@@ -1,4 +1,4 @@
-"""What a KATO instance wants to see beside its address: headers of a gateway, credentials, certificates."""
+"""What a KATO instance needs beside its address: headers for a gateway, credentials and certificates."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from kato_tasks.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Headers for all instances, credentials of single ones by name (``user:password``), and files in PEM.
+    """Headers for all instances, credentials (user and password) of single ones by name, and certificate files in PEM.
 
-    Nothing of it is shown: what says which instance is meant is its name alone.
+    None of these values is ever shown; messages tell which instance they mean by its name alone.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -25,7 +25,7 @@ class Access:
     key_file: str = ""
 
     def headers_for(self, instance: Instance) -> dict[str, str]:
-        """The headers of each request to this instance."""
+        """Return the headers of each request to this instance."""
         found = dict(self.headers)
         user = self.credentials.get(instance.name)
         if instance.user is not None:
@@ -35,7 +35,10 @@ class Access:
         return found
 
     def tls(self) -> ssl.SSLContext:
-        """Who is trusted, and our own certificate; raises ConfigurationError naming the file that cannot be used."""
+        """Return a context with the trusted authorities and our own certificate.
+
+        Raises ConfigurationError, naming the file, if one cannot be used.
+        """
         try:
             context = ssl.create_default_context(cafile=self.ca_file or None)
         except (OSError, ValueError) as exc:
@@ -44,7 +47,7 @@ class Access:
             ) from exc
         if self.cert_file:
             try:
-                # A password would be asked for at the terminal: a key that has one is refused instead.
+                # OpenSSL would ask for a password at the terminal; a key that has one is refused instead.
                 context.load_cert_chain(self.cert_file, self.key_file or None, password=lambda: "")
             except (OSError, ValueError) as exc:
                 raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""What the parser reports of one response, however it is framed, and its body without its content encoding."""
+"""Collects one response from the parser, however it is framed, and decodes its body."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_REPLY_BYTES = REPLY_BYTES
 
 
 def too_large(most_bytes: int) -> OutcomeUnknown:
-    """The error for an answer over this size."""
+    """Return the error for an answer larger than this many bytes."""
     return OutcomeUnknown(f"KATO's answer is larger than {most_bytes >> 20} MB")
 
 
@@ -26,7 +26,7 @@ _WANTED = frozenset(
 
 
 class Answer:
-    """The parser's callbacks for one response. Interim responses (100, 103 …) before it are skipped."""
+    """Receives the parser's callbacks for one response. Interim responses (100, 103 …) before it are skipped."""
 
     __slots__ = (
         "_headers", "_interim", "_parts", "_size", "complete", "keep_alive", "most_bytes", "overrun", "parser",
@@ -48,17 +48,20 @@ class Answer:
         self._interim = False
 
     def on_message_begin(self) -> None:
+        """Note a response that begins after the one that was asked for."""
         if self.complete:
-            # More than was asked for: what it answers is anybody's guess, so the connection is not used again.
+            # A second response: there is no telling what it answers, so the connection is not used again.
             self.overrun = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header that is wanted; repeated ones are joined by commas."""
         name = name.lower()
-        if name in _WANTED and self.status < 200:  # trailers say nothing that is wanted
+        if name in _WANTED and self.status < 200:  # no wanted header comes as a trailer
             before = self._headers.get(name)
             self._headers[name] = value if before is None else before + b", " + value
 
     def on_headers_complete(self) -> None:
+        """Take the status, and forget the headers of an interim response."""
         if self.complete:
             return
         self.status = self.parser.get_status_code()
@@ -68,6 +71,7 @@ class Answer:
             self.switched = self.status == 101
 
     def on_body(self, part: bytes) -> None:
+        """Keep a part of the body, up to ``most_bytes`` in all."""
         if self.complete or self.too_large:
             return
         self._size += len(part)
@@ -78,17 +82,18 @@ class Answer:
         self._parts.append(part)
 
     def on_message_complete(self) -> None:
+        """Note that the response is complete, and whether its connection may be used again."""
         if self.complete or self._interim:
             return
         self.complete = True
-        # Only inside this callback does the parser still know. Of HTTP/1.0, which would have to say that it goes on,
-        # no more than one answer is expected.
+        # The parser knows this only inside the callback. An HTTP/1.0 connection, which would have to ask for more,
+        # carries one answer only.
         self.keep_alive = self.parser.should_keep_alive() and not (
             b"connection" in self._headers and self.parser.get_http_version() == "1.0"
         )
 
     def ended_with_the_connection(self) -> bool:
-        """Whether the end of the connection is how this response says that its body is complete."""
+        """Return whether the end of the connection marks the end of this response's body, and then complete it."""
         if self.status < 200 or self.complete or self.too_large:
             return False
         if b"content-length" in self._headers or self._headers.get(b"transfer-encoding", b"").lower().endswith(
@@ -99,12 +104,15 @@ class Answer:
         return True
 
     def reply(self) -> KatoReply:
-        """The response; raises OutcomeUnknown when its body cannot be read."""
+        """Return the response; raises OutcomeUnknown when its body cannot be decoded."""
         return reply(self.status, b"".join(self._parts), self._headers, self.most_bytes)
 
 
 def reply(status: int, body: bytes, headers: Mapping[bytes, bytes], most_bytes: int = MAX_REPLY_BYTES) -> KatoReply:
-    """The reply that these header fields (their names in lower case) and this body are."""
+    """Return the reply with this status, body and header fields (names in lower case).
+
+    Raises OutcomeUnknown when the body cannot be decoded.
+    """
     if not headers:
         return KatoReply(status, body)
     encoding = headers.get(b"content-encoding")
@@ -129,7 +137,10 @@ def reply(status: int, body: bytes, headers: Mapping[bytes, bytes], most_bytes: 
 
 
 def decoded(body: bytes, encoding: bytes, most_bytes: int = MAX_REPLY_BYTES) -> bytes:
-    """A body without its encoding; nobody asked for one, but gateways are known to compress unasked."""
+    """Return a body without its content encoding, because gateways are known to compress without being asked.
+
+    Raises OutcomeUnknown for an unknown encoding, damaged data, or more than ``most_bytes``.
+    """
     for name in reversed(encoding.lower().replace(b" ", b"").split(b",")):
         if name in (b"", b"identity"):
             continue
@@ -148,7 +159,7 @@ def decoded(body: bytes, encoding: bytes, most_bytes: int = MAX_REPLY_BYTES) -> 
 
 
 def seconds_of(retry_after: str, now: Callable[[], float] = time.time) -> float | None:
-    """A Retry-After, seconds or a date, in seconds from now."""
+    """Return a Retry-After (seconds or a date) in seconds from now, or None if it cannot be read."""
     try:
         seconds = float(retry_after)
     except ValueError:

@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection to KATO that never blocks, and that knows whether anything was sent.
 
-Order and exactly-once effects hang on telling "never sent" from "may have been applied", and hundreds of
-calls overlap in one thread, so this is our own code: a socket, a selector, and httptools' parser.
-Measured against httpx and httpcore on threads in ``docs/performance.md``.
+Order and exactly-once effects depend on telling "never sent" from "may have been applied", and hundreds of calls
+overlap in one thread, so this is our own code on a socket, a selector and httptools' parser.
+``docs/performance.md`` compares it with httpx and httpcore on threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ State = Literal["resolving", "connecting", "handshake", "sending", "reading", "i
 
 
 class Origin:
-    """One KATO instance as its connections need it: where it is, and what each request to it begins with."""
+    """One KATO instance for its connections: where it is, and how each request to it begins."""
 
     def __init__(self, url: str, access: Access | None = None) -> None:
         access = access or Access()
@@ -48,16 +48,18 @@ class Origin:
         self._resolver = Resolver(self.host, self.port)
 
     def addresses(self) -> list[Address] | Lookup:
-        """Where to connect to, or the look-up that will say it."""
+        """Return the addresses to connect to, or the look-up that will find them; raises KatoUnavailable."""
         try:
             return self._resolver.addresses()
         except OSError as exc:
             raise self.unresolved(str(exc)) from exc
 
     def unresolved(self, why: str) -> KatoUnavailable:
+        """Return the error for a name that cannot be looked up."""
         return KatoUnavailable(f"KATO's address {self.name} cannot be resolved: {why}")
 
     def request(self, request: KatoRequest) -> bytes:
+        """Return the bytes of a request."""
         body = request.body
         length = "" if body is None else f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
         text = f"{request.method} {self.base}{request.path} HTTP/1.1\r\n{self.head}{length}\r\n"
@@ -65,7 +67,7 @@ class Origin:
 
 
 class Connection:
-    """A connection with at most one call on it. ``deadline`` belongs to whoever waits for it."""
+    """A connection that carries at most one call. ``deadline`` is for the use of the code that waits for it."""
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
@@ -93,17 +95,18 @@ class Connection:
 
     @property
     def socket(self) -> socket.socket:
+        """The socket to select on: that of the look-up at first, then the connection's own."""
         assert self._sock is not None
         return self._sock
 
     def _connect(self) -> None:
-        """Begin to connect to the next address that can be tried; raises KatoUnavailable when there is none."""
+        """Begin to connect to the next address; raises KatoUnavailable when none is left."""
         why = ""
         while self._addresses:
             family, address = self._addresses.pop(0)
             try:
                 sock = socket.socket(family, socket.SOCK_STREAM)
-            except OSError as exc:  # no descriptor is free, or this machine has no IPv6
+            except OSError as exc:  # no descriptor is free, or the machine has no IPv6
                 why = f" ({exc})"
                 continue
             try:
@@ -122,7 +125,7 @@ class Connection:
         raise KatoUnavailable(f"KATO at {self.origin.name} cannot be reached{why}")
 
     def _resolved(self) -> bool:
-        """Go on to connect when the name has been looked up; the socket is another one then."""
+        """Begin to connect if the name has been looked up; the connection then has another socket."""
         lookup = self._lookup
         assert lookup is not None
         if not lookup.done:
@@ -137,11 +140,11 @@ class Connection:
 
     @property
     def connecting(self) -> bool:
-        """Whether no request can have been written yet (the name, TCP or TLS is still being seen to)."""
+        """Whether no request can have been written yet, because the name, TCP or TLS is not ready."""
         return self._state in ("resolving", "connecting", "handshake")
 
     def try_next_address(self) -> bool:
-        """Give up on this address; False when the host has no other."""
+        """Give up this address and try the next one; returns False when the host has no other."""
         self.close()
         if not self._addresses:
             return False
@@ -166,13 +169,14 @@ class Connection:
         return True
 
     def close(self) -> None:
+        """Close the connection. A call on it gets no answer."""
         if self._sock is not None:
             self._sock.close()
 
     # --------------------------------------------------------------- a call
 
     def begin(self, request: KatoRequest) -> None:
-        """Put a call on the connection."""
+        """Start a call on the connection; ``proceed`` sends it."""
         self._out = memoryview(self.origin.request(request))
         self._sent = False
         self._still = request.still
@@ -183,7 +187,7 @@ class Connection:
             self._state = "sending"
 
     def _let_go(self, state: State) -> None:
-        """The call on it is over: keep nothing of it (the parser and its answer refer to each other)."""
+        """Forget the call that is over (the parser and its answer refer to each other)."""
         self._state = state
         if self._answer is not None:
             self._answer.parser = None
@@ -191,20 +195,20 @@ class Connection:
         self._out = memoryview(b"")
 
     def stale(self) -> bool:
-        """Whether the other side closed this idle connection already (nothing was sent: take another)."""
+        """Return whether the other side has closed this idle connection; nothing was sent, so take another one."""
         try:
             self.socket.recv(1, socket.MSG_PEEK) if self.origin.tls is None else self.socket.recv(1)
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
         except OSError:
             return True
-        return True  # EOF, or bytes that nobody asked for
+        return True  # EOF, or bytes that were not asked for
 
     def proceed(self) -> tuple[int, KatoReply | None]:
-        """Do what can be done without blocking: the selector events to wait for next, and the reply when it is there.
+        """Do what is possible without blocking; returns the selector events to wait for next, and the reply if any.
 
-        Raises KatoUnavailable when nothing had been sent, OutcomeUnknown when something had, whatever the reason;
-        LeaseLost and ConfigurationError only when nothing had.
+        On any failure it raises KatoUnavailable if nothing had been sent, and OutcomeUnknown if something had.
+        LeaseLost and ConfigurationError are raised only if nothing had been sent.
         """
         try:
             return self._proceed()
@@ -227,7 +231,7 @@ class Connection:
             raise self.failure(str(exc) or type(exc).__name__) from exc
 
     def failure(self, why: str) -> KatoUnavailable | OutcomeUnknown:
-        """What the end of this connection means for the call on it."""
+        """Return the error that the end of this connection means for its call: KatoUnavailable if it was never sent."""
         if self._state == "resolving":
             return self.origin.unresolved(why)
         if self._sent:
@@ -249,7 +253,7 @@ class Connection:
                 raise LeaseLost("the lease ran out before the call to KATO was sent")
             while self._out:
                 try:
-                    self._sent = True  # from here on nobody can know
+                    self._sent = True  # from here on the outcome is unknown
                     written = self.socket.send(self._out)
                 except (BlockingIOError, ssl.SSLWantWriteError):
                     return selectors.EVENT_WRITE, None
@@ -262,7 +266,7 @@ class Connection:
         assert answer is not None
         while True:
             data = self.socket.recv(_CHUNK)
-            # KATO's answers are JSON objects: one that was cut off is none, and is noticed as that.
+            # KATO's answers are JSON objects, so one that was cut off does not parse, and is noticed.
             if not data and answer.ended_with_the_connection():
                 break
             if not data:
@@ -272,7 +276,7 @@ class Connection:
             except httptools.HttpParserError:
                 if not answer.complete:
                     raise
-                answer.overrun = True  # what follows a whole answer does not spoil it
+                answer.overrun = True  # a complete answer stays valid, whatever follows it
             if answer.complete:
                 break
             if answer.too_large:
@@ -286,9 +290,10 @@ class Connection:
         return 0, reply
 
     def abandon(self) -> None:
-        """The call on it failed: whatever still comes is not to be read."""
+        """Give up the call on it, which failed; whatever still arrives must not be read."""
         self._let_go("closed")
 
     @property
     def reusable(self) -> bool:
+        """Whether the connection can carry another call."""
         return self._state == "idle"

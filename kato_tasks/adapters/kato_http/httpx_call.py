@@ -1,4 +1,4 @@
-"""One call on httpx, in a thread of its own: httpcore's trace tells when the first byte of the request is written."""
+"""One call on httpx, in a thread of its own; httpcore's trace tells when the request's first byte is written."""
 
 from __future__ import annotations
 
@@ -26,30 +26,33 @@ from kato_tasks.ports.kato import KatoReply, KatoRequest
 Tag = TypeVar("Tag")
 HTTP_2 = find_spec("h2") is not None
 SENDING = frozenset({"http11.send_request_headers.started", "http2.send_request_headers.started"})
-"""Right after these comes the first byte of a request (to a proxy: of its CONNECT, too, which is none of ours)."""
+"""Trace events right before the first byte of a request (or of a CONNECT to a proxy, which is not our request)."""
 CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
 SLACK_SECONDS = 0.25
-"""By how much httpcore's own time-outs may come first: they know more."""
+"""Seconds by which our deadline is later than httpcore's time-outs, whose errors say more."""
 
 
 class _TooLate(Exception):
-    """Whoever waited has given up, and was told that nothing was sent."""
+    """The caller has given up, and was told that nothing was sent."""
 
 
 class Instances:
-    """An httpx client for each instance: its own connections, headers and certificates. Thread-safe."""
+    """Holds an httpx client for each instance, with its own connections, headers and certificates. Thread-safe."""
 
     def __init__(self, access: Access, connections: int) -> None:
         self._access = access
         self._connections = connections
         self._lock = threading.Lock()
         self._clients: dict[str, tuple[Instance, httpx.Client]] = {}
-        # They tell of each request at INFO, and of each answer's headers at DEBUG, in which a gateway may say secrets.
+        # These log each request at INFO, and each answer's headers, which may hold a gateway's secrets, at DEBUG.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
 
     def client(self, url: str) -> tuple[Instance, httpx.Client]:
-        """Raises ConfigurationError when the address or a certificate cannot work."""
+        """Return the instance at this address and its client.
+
+        Raises ConfigurationError when the address or a certificate cannot work.
+        """
         with self._lock:
             found = self._clients.get(url)
             if found is None:
@@ -67,9 +70,9 @@ class Instances:
             max_keepalive_connections=self._connections,
             keepalive_expiry=fast.KEEPALIVE_SECONDS,
         )
-        # Loading the system's authorities takes a tenth of a second: not where there is no TLS.
+        # Loading the system's authorities takes a tenth of a second, so it is not done without TLS.
         tls = self._access.tls() if instance.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # a call is not to depend on the one before it
+        jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # no call may depend on the one before it
         try:
             client = httpx.Client(headers=headers, verify=tls, http2=HTTP_2, limits=limits, cookies=jar)
         except (ValueError, ImportError, httpx.InvalidURL) as exc:
@@ -79,6 +82,7 @@ class Instances:
         return instance, client
 
     def close(self) -> None:
+        """Close every client."""
         with self._lock:
             for _, client in self._clients.values():
                 client.close()
@@ -86,9 +90,9 @@ class Instances:
 
 
 class Call(Generic[Tag]):
-    """One request and what became of it. ``owner`` gets it when it has ended; ``deadline`` is when it is given up.
+    """One request and its outcome. ``owner`` gets it when it has ended; at ``deadline`` it is given up.
 
-    A lock orders the first byte and the giving up: who was told "never sent" can rely on it.
+    A lock orders the first byte and the giving up, so that a caller who is told "never sent" can rely on it.
     """
 
     def __init__(
@@ -111,7 +115,7 @@ class Call(Generic[Tag]):
     # ------------------------------------------------- in the thread that waits
 
     def give_up(self, why: str) -> bool:
-        """End it now; False when it has ended already."""
+        """End the call now, for the reason ``why``; returns False when it has ended already."""
         with self._lock:
             if self._over:
                 return False
@@ -121,11 +125,12 @@ class Call(Generic[Tag]):
         return True
 
     def hand_over(self, owner: SimpleQueue[Call[Tag] | None]) -> None:
+        """Let another owner get the call when it has ended."""
         with self._lock:
             self.owner = owner
 
     def _break_off(self) -> None:
-        """Let the thread that carries it out return, where its socket is known."""
+        """Make the thread that carries it out return, if its socket is known."""
         if self._stream is not None:
             sock = self._stream.get_extra_info("socket")
             with contextlib.suppress(OSError, TypeError, ValueError):  # it may have gone already
@@ -134,7 +139,7 @@ class Call(Generic[Tag]):
     # ------------------------------------------- in the thread that carries it out
 
     def carry_out(self, instances: Instances) -> None:
-        """Send it and read the answer; never raises."""
+        """Send the request and read the answer; never raises."""
         reply: KatoReply | None = None
         error: KatoTasksError | None = None
         try:
@@ -148,7 +153,7 @@ class Call(Generic[Tag]):
         self._outcome = reply, error
 
     def tell(self) -> None:
-        """Tell its owner how it ended, unless that has given up."""
+        """Tell the owner how the call ended, unless the owner has given it up."""
         with self._lock:
             if not self._over:
                 self._over = True
@@ -174,7 +179,7 @@ class Call(Generic[Tag]):
             clean = response.status_code < 500 and not _left_over(response)
         finally:
             if not clean and response.http_version != "HTTP/2":
-                # KATO closes after an error of its own without saying so; what else came is nobody's answer.
+                # KATO closes after an error of its own without saying so, and other bytes answer no request.
                 response.extensions["network_stream"].close()
             response.close()
         headers: dict[bytes, bytes] = {}
@@ -197,7 +202,7 @@ class Call(Generic[Tag]):
     def _trace(self, event: str, info: dict[str, Any]) -> None:
         if event in SENDING and info["request"].method != b"CONNECT":
             if event.startswith("http2"):
-                self._stream = None  # it carries others' calls too
+                self._stream = None  # it carries other calls too
             self._may_send()
         elif event in CONNECTED:
             self._stream = info["return_value"]
@@ -205,17 +210,17 @@ class Call(Generic[Tag]):
                 self.deadline = time.monotonic() + self._connect_seconds + SLACK_SECONDS
 
     def _may_send(self) -> None:
-        """The last moment before the first byte."""
+        """Decide, at the last moment before the first byte, whether the request may be sent."""
         with self._lock:
             if self._over:
                 raise _TooLate
             if self.request.still is not None and not self.request.still():
                 raise LeaseLost("the lease ran out before the call to KATO was sent")
-            self._sent = True  # from here on nobody can know
+            self._sent = True  # from here on the outcome is unknown
             self.deadline = time.monotonic() + self._answer_seconds + SLACK_SECONDS
 
     def _meant(self, exc: Exception) -> KatoTasksError:
-        """What an exception means for the call."""
+        """Return the error that an exception means for the call."""
         cause: BaseException | None = exc
         while cause is not None and not self._sent:
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -237,9 +242,9 @@ class Call(Generic[Tag]):
 
 
 def _left_over(response: httpx.Response) -> bool:
-    """Whether more came than was asked for, which the next call would take for its answer.
+    """Whether more arrived than was asked for: the next call would take it for its answer.
 
-    Only h11's state knows, and httpx does not show it: where it cannot be found, the connection is not used again.
+    Only h11's state knows this, and httpx does not expose it. If it cannot be found, the connection is not reused.
     """
     found: Any = response.stream
     for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):

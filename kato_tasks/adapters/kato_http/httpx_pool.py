@@ -1,6 +1,6 @@
-"""The same transport on httpx, for what the fast client does not know: proxies of the environment, HTTP/2.
+"""The same transport on httpx, for what the fast client lacks: the environment's proxies, and HTTP/2.
 
-A thread carries out each call, so that a drain's calls overlap; each instance has as many at once as connections.
+Each call has a thread, so that a drain's calls overlap; an instance has at most as many calls at once as connections.
 A call that is given up while it connects or reads keeps its thread and its place until httpx returns.
 """
 
@@ -21,12 +21,12 @@ from kato_tasks.errors import KatoUnavailable
 from kato_tasks.ports.kato import KatoReply, KatoRequest
 
 IDLE_SECONDS = 10.0
-"""How long a thread without work waits for some."""
+"""Seconds that a thread without work waits for some before it ends."""
 Tag = TypeVar("Tag")
 
 
 class HttpxKato:
-    """The process's calls to KATO on httpx: thread-safe, opened after the fork, limited in number per instance."""
+    """The process's calls to KATO on httpx: thread-safe, opened after the fork, with a limited number per instance."""
 
     def __init__(
         self,
@@ -46,16 +46,16 @@ class HttpxKato:
         self._work: SimpleQueue[Call[Any]] = SimpleQueue()
 
     def calls(self, *, wakeable: bool = False) -> HttpxCalls[Any]:
-        """A place for calls that overlap; it belongs to one thread."""
+        """Return a set of calls that overlap; it belongs to one thread."""
         return HttpxCalls(self, wakeable=wakeable)
 
     @property
     def in_use(self) -> int:
-        """How many calls are carried out now."""
+        """How many calls are under way now."""
         return sum(self._busy.values())
 
     def send(self, request: KatoRequest) -> KatoReply:
-        """One call, waited for. Raises KatoUnavailable (never sent) or OutcomeUnknown."""
+        """Send a request and wait for its reply. Raises KatoUnavailable (never sent) or OutcomeUnknown."""
         calls: HttpxCalls[None] = HttpxCalls(self)
         try:
             calls.begin(request, None)
@@ -69,7 +69,7 @@ class HttpxKato:
             calls.close()
 
     def take(self, url: str) -> bool:
-        """A place for one call to this instance, if one is free."""
+        """Take a place for one call to this instance; returns False if none is free."""
         with self._lock:
             if self._busy.get(url, 0) >= self._limit:
                 return False
@@ -77,7 +77,7 @@ class HttpxKato:
             return True
 
     def start(self, call: Call[Any]) -> None:
-        """Let a thread carry it out, in the place that was taken; raises RuntimeError when there can be no thread."""
+        """Have a thread carry out the call in the place that was taken; raises RuntimeError if none can start."""
         with self._lock:
             waits = self._free_threads > 0
             if waits:
@@ -109,15 +109,15 @@ class HttpxKato:
                     if self._free_threads:
                         self._free_threads -= 1
                         return
-                call = self._work.get()  # somebody counted on this thread in that very moment
+                call = self._work.get()  # a call was given to this thread at that very moment
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         self._instances.close()
 
 
 class HttpxCalls(Generic[Tag]):
-    """Calls under way, each with the caller's tag; see ``ports.KatoCalls``. Not thread-safe but for ``wake``."""
+    """Calls under way, each with the caller's tag; see ``ports.KatoCalls``. Only ``wake`` is thread-safe."""
 
     def __init__(self, kato: HttpxKato, *, wakeable: bool = False) -> None:
         self._kato = kato
@@ -157,7 +157,7 @@ class HttpxCalls(Generic[Tag]):
                 return self._taken()
 
     def _collect(self, seconds: float | None) -> bool:
-        """What has ended, after waiting for the first for so long; True when somebody wakes us."""
+        """Collect the calls that ended, waiting up to ``seconds`` for the first; returns True after a ``wake``."""
         woken = False
         try:
             call = self._ended.get_nowait() if seconds == 0.0 else self._ended.get(timeout=seconds)
@@ -183,10 +183,10 @@ class HttpxCalls(Generic[Tag]):
         self._ended.put(None)
 
     def adopt(self, other: HttpxCalls[Tag]) -> None:
-        """Take over every call of another; of those without a place as many as ``ADOPTED_WAITING`` allows."""
+        """Take over the calls of another set; of those without a place, as many as ``ADOPTED_WAITING`` allows."""
         for call in other._busy:
             call.hand_over(self._ended)
-        other._collect(0.0)  # what ended before it was handed over
+        other._collect(0.0)  # calls that ended before they were handed over
         self._busy |= other._busy
         other._busy = set()
         for url, queue in other._waiting.items():
@@ -199,11 +199,11 @@ class HttpxCalls(Generic[Tag]):
         other.close()
 
     def withdraw(self, url: str) -> list[Tag]:
-        """Take back the calls to this instance that wait for a place; returns their tags."""
+        """Take back the calls to this instance that still wait for a place; returns their tags."""
         return [tag for _, tag, _ in self._waiting.pop(url, ())]
 
     def close(self) -> None:
-        """Abandon what is under way."""
+        """Abandon the calls under way."""
         self._waiting.clear()
         for call in self._busy:
             call.give_up("abandoned")

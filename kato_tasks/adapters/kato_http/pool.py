@@ -1,8 +1,7 @@
-"""Calls to KATO over pooled connections, many at a time in one thread.
+"""Makes calls to KATO over pooled connections, many at a time in one thread.
 
-Idle connections are kept shorter than KATO's own 5.0 s, and one that KATO closed meanwhile is noticed
-before anything is written to it. Each instance has connections of its own, so one that hangs takes none of
-another's.
+Idle connections are kept for less than KATO's own 5.0 s, and one that KATO has closed is noticed before anything is
+written to it. Each instance has its own connections, so one that hangs takes none from another.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from kato_tasks.ports.kato import KatoReply, KatoRequest
 
 KEEPALIVE_SECONDS = 3.0
 POOL_SECONDS = 5.0
-"""How long a call waits for a connection before it is given back unsent."""
+"""Seconds that a call waits for a connection before it is given back unsent."""
 POLL_SECONDS = 0.02
-"""How often a call that waits for a connection looks again: another thread may have given one back."""
+"""Seconds after which a call that waits for a connection looks again: another thread may have given one back."""
 ADOPTED_WAITING = 64
-"""Calls to one instance that may wait for a connection once the tasks that began them have ended. A lane hangs on
-each, so this bounds how many lanes an instance that hangs can hold."""
+"""Calls to one instance that may wait for a connection once the tasks that began them have ended. Each holds a lane, so
+this limits how many lanes an instance that hangs can hold."""
 Tag = TypeVar("Tag")
 Ended = tuple[Tag, KatoReply | None, KatoTasksError | None]
 
 
 class HttpKato:
-    """The process's connections to KATO: thread-safe, opened after the fork, at most so many per instance at once."""
+    """The process's connections to KATO: thread-safe, opened after the fork, and limited in number per instance."""
 
     def __init__(
         self,
@@ -54,7 +53,7 @@ class HttpKato:
         self._busy: dict[str, int] = {}
 
     def calls(self, *, wakeable: bool = False) -> Calls[Any]:
-        """A place for calls that overlap; it belongs to one thread."""
+        """Return a set of calls that overlap; it belongs to one thread."""
         return Calls(self, wakeable=wakeable)
 
     @property
@@ -63,7 +62,7 @@ class HttpKato:
         return sum(self._busy.values())
 
     def send(self, request: KatoRequest) -> KatoReply:
-        """One call, waited for. Raises KatoUnavailable (never sent) or OutcomeUnknown."""
+        """Send a request and wait for its reply. Raises KatoUnavailable (never sent) or OutcomeUnknown."""
         calls: Calls[None] = Calls(self)
         try:
             calls.begin(request, None)
@@ -77,9 +76,9 @@ class HttpKato:
             calls.close()
 
     def take(self, url: str) -> Connection | None:
-        """A connection to this instance, idle or new; None when all that it may have are busy.
+        """Return a connection to this instance, idle or new; None when all that it may have are busy.
 
-        Raises KatoUnavailable when it cannot be reached, ConfigurationError when its address cannot work.
+        Raises KatoUnavailable when the instance cannot be reached, ConfigurationError when its address cannot work.
         """
         with self._lock:
             if self._busy.get(url, 0) >= self._limit:
@@ -107,7 +106,7 @@ class HttpKato:
             raise
 
     def give_back(self, connection: Connection) -> None:
-        """The call on it ended; what may carry another is kept."""
+        """Give back a connection whose call has ended; it is kept if it can carry another one."""
         url = connection.origin.url
         with self._lock:
             self._busy[url] -= 1
@@ -118,7 +117,7 @@ class HttpKato:
         connection.close()
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         with self._lock:
             for idle in self._idle.values():
                 while idle:
@@ -130,7 +129,7 @@ class _UnderWay(Generic[Tag]):
     tag: Tag
     timeout_seconds: float
     events: int = 0
-    """what the selector watches for; 0: it does not watch the connection"""
+    """The events that the selector watches for; 0 if it does not watch the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ class _Waiting(Generic[Tag]):
 
 
 class Calls(Generic[Tag]):
-    """Calls under way, each with the caller's tag; see ``ports.KatoCalls``. Not thread-safe but for ``wake``."""
+    """Calls under way, each with the caller's tag; see ``ports.KatoCalls``. Only ``wake`` is thread-safe."""
 
     def __init__(self, kato: HttpKato, *, wakeable: bool = False) -> None:
         self._kato = kato
@@ -158,7 +157,7 @@ class Calls(Generic[Tag]):
         return sum(map(len, self._waiting.values())) + len(self._busy) + len(self._done)
 
     def begin(self, request: KatoRequest, tag: Tag) -> None:
-        """Send it, or keep it until a connection to its instance is free."""
+        """Send the request, or keep it until a connection to its instance is free."""
         self._waiting.setdefault(request.url, deque()).append(_Waiting(request, tag, time.monotonic()))
 
     def wait(self, timeout: float | None = None) -> list[Ended[Tag]]:
@@ -196,7 +195,7 @@ class Calls(Generic[Tag]):
         os.eventfd_write(self._waker, 1)
 
     def adopt(self, other: Calls[Tag]) -> None:
-        """Take over every call of another; of those without a connection as many as ``ADOPTED_WAITING`` allows."""
+        """Take over the calls of another set; of those without a connection, as many as ``ADOPTED_WAITING`` allows."""
         for connection, call in list(other._busy.items()):
             other._unwatch(connection, call)
             events = call.events
@@ -213,7 +212,7 @@ class Calls(Generic[Tag]):
         other.close()
 
     def withdraw(self, url: str) -> list[Tag]:
-        """Take back the calls to this instance that wait for a connection; returns their tags."""
+        """Take back the calls to this instance that still wait for a connection; returns their tags."""
         return [waiting.tag for waiting in self._waiting.pop(url, ())]
 
     def _timed_out(self, connection: Connection) -> None:
@@ -235,7 +234,7 @@ class Calls(Generic[Tag]):
             self._end(connection, None, failure)
 
     def close(self) -> None:
-        """Abandon what is under way, and give every connection back."""
+        """Abandon the calls under way, and give every connection back."""
         self._waiting.clear()
         for connection in list(self._busy):
             self._end(connection, None, connection.failure("abandoned"))
@@ -254,7 +253,8 @@ class Calls(Generic[Tag]):
                 try:
                     connection = self._kato.take(url)
                 except Exception as exc:
-                    # Nothing was sent. One call's trouble (an address that cannot work, no free descriptor) is its own.
+                    # Nothing was sent. A problem of one call (a bad address, no free descriptor) must not affect
+                    # others.
                     unsent = KatoUnavailable(f"KATO at {instance_name(url)}: {exc!r}")
                     error = exc if isinstance(exc, KatoTasksError) else unsent
                     self._done.append((queue.popleft().tag, None, error))
@@ -301,7 +301,7 @@ class Calls(Generic[Tag]):
             self._end(connection, None, exc, sock)
             return
         except Exception as exc:
-            # What nobody expected of this answer ends this call alone.
+            # An unexpected error in this answer must end this call only.
             self._end(connection, None, connection.failure(repr(exc)), sock)
             return
         call = self._busy[connection]
@@ -310,7 +310,7 @@ class Calls(Generic[Tag]):
         if reply is not None:
             self._end(connection, reply, None, sock)
         elif connection.socket is not sock:
-            # Another of the host's addresses is tried, or TLS wrapped the socket.
+            # Another of the host's addresses is being tried, or TLS has wrapped the socket.
             if call.events:
                 self._forget(sock)
             call.events = 0
@@ -322,7 +322,7 @@ class Calls(Generic[Tag]):
         try:
             self._selector.unregister(sock)  # type: ignore[arg-type]
         except (KeyError, ValueError):
-            # A closed socket has no descriptor any more: find its entry by the object.
+            # A closed socket has no descriptor any more, so find its entry by the object.
             for key in list(self._selector.get_map().values()):
                 if key.fileobj is sock:
                     self._selector.unregister(key.fd)
@@ -344,4 +344,5 @@ class Calls(Generic[Tag]):
 
 
 def no_connection(url: str) -> NoConnectionFree:
+    """Return the error for a call that found no free connection in time."""
     return NoConnectionFree(f"every connection to KATO at {instance_name(url)} was busy for too long; nothing was sent")

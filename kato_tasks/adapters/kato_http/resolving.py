@@ -1,4 +1,4 @@
-"""Names are looked up in a thread: a slow DNS server holds up the connection that needs the name, and nothing else."""
+"""Looks names up in a thread, so that a slow DNS server delays only the connection that needs the name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 from typing import Any
 
 FRESH_SECONDS = 5.0
-"""How long an answer is used before the name is looked up again."""
+"""Seconds for which an answer is used before the name is looked up again."""
 Address = tuple[int, Any]
 
 
 class Lookup:
-    """One look-up under way, and a socket for each who waits for it, which becomes readable when it has ended."""
+    """One look-up under way. Each waiting connection gets a socket that becomes readable when it has ended."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -27,7 +27,7 @@ class Lookup:
         self.ended_at = 0.0
 
     def bell(self) -> socket.socket:
-        """A socket that becomes readable at the end; whoever takes it closes it."""
+        """Return a socket that becomes readable when the look-up ends; the caller closes it."""
         mine, other = socket.socketpair()
         mine.setblocking(False)
         with self._lock:
@@ -38,6 +38,7 @@ class Lookup:
         return mine
 
     def run(self) -> None:
+        """Look the name up, keep its addresses or the error, and tell all who wait."""
         try:
             self.addresses = _look_up(self._host, self._port)
         except (OSError, UnicodeError) as exc:
@@ -52,7 +53,7 @@ class Lookup:
 
 
 class Resolver:
-    """The addresses of one host and port. Thread-safe."""
+    """Finds the addresses of one host and port. Thread-safe."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -62,7 +63,7 @@ class Resolver:
         self._lookup: Lookup | None = None
 
     def addresses(self) -> list[Address] | Lookup:
-        """What is known and fresh, else the look-up that is under way. Never blocks; raises OSError."""
+        """Return the addresses if they are fresh, else the look-up under way. Never blocks; may raise OSError."""
         if self._literal:
             return _look_up(self._host, self._port)
         with self._lock:

@@ -1,7 +1,7 @@
-"""Steps of a canvas that are not ours: sent to the queue where their own app would send them.
+"""Sends the steps of a canvas that are not ours to the queue to which their own app would send them.
 
-A worker that does not know the task of the next step sends it by its name. The application's process knows it, so the
-queue is written into the signature there, before it leaves.
+A worker that does not know the next step's task sends it by its name. The application's process knows the task, so the
+queue is written into the signature there, before the signature leaves the process.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from kato_tasks.telemetry.log_events import say
 
 log = logging.getLogger(__name__)
 _CARRIED = ("serializer", "compression", "priority", "expires", "time_limit", "soft_time_limit", "ignore_result")
-"""Of a task's own options, those that its message is sent with."""
+"""Those options of a task with which its message is sent."""
 _told: set[str] = set()
 
 
 def address(steps: Any) -> None:
-    """Write into each signature, at any depth, where its task's own app sends it; what names a queue stays."""
+    """Write into each signature, at any depth, where its task's own app sends it; one that names a queue keeps it."""
     if isinstance(steps, list | tuple):
         for step in steps:
             address(step)
@@ -52,7 +52,7 @@ def _address_one(step: MutableMapping[str, Any]) -> None:
 
 
 def _known(step: Any, name: str) -> Any:
-    """The task of a signature, where this process knows it on an app that can say where it goes."""
+    """Return the signature's task if this process knows it on an app that can say where it goes, else None."""
     known = getattr(step, "_type", None)
     if known is None:
         running = _state.get_current_worker_task()
@@ -64,7 +64,7 @@ def _known(step: Any, name: str) -> Any:
 
 
 def _is_fallback(app: Any) -> bool:
-    """Whether it is the app that Celery makes where there is none: a shared task of a process without an app."""
+    """Whether Celery made this app itself because a shared task is used in a process without an app."""
     return app is _state.default_app and app.main == "default" and not app._config_source  # noqa: SLF001  no public name
 
 

@@ -1,4 +1,4 @@
-"""Calling a task from an event loop: ``await observe.adelay(…)``."""
+"""Calls a task from an event loop: ``await observe.adelay(…)``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from kato_tasks.errors import KatoTasksError
 
 
 class AsyncCalls:
-    """``adelay`` and ``aapply_async`` for a task: ``delay`` and ``apply_async``, and the event loop goes on meanwhile.
+    """Gives a task ``adelay`` and ``aapply_async``: ``delay`` and ``apply_async`` that do not block the event loop.
 
-    The event goes to the store over the loop's own connection, together with those of other calls under way; its
-    Celery message by the process's one publishing thread. Neither takes a thread for the call.
+    The event goes to the store over the loop's own connection, together with those of other calls under way. The
+    process's one publishing thread sends the Celery message. Neither takes a thread of its own for the call.
     """
 
     async def adelay(self, *args: Any, **kwargs: Any) -> AwaitableResult | AwaitableEagerResult:
@@ -47,7 +47,7 @@ class AsyncCalls:
         shadow: str | None = None,
         **options: Any,
     ) -> AwaitableResult | AwaitableEagerResult:
-        """Like ``apply_async`` with its options, except ``producer`` and ``connection``: see ``adelay``."""
+        """Like ``apply_async``, with its options except ``producer`` and ``connection``; see ``adelay``."""
         task: Any = self
         for name in ("producer", "connection"):
             if options.get(name) is not None:
@@ -70,14 +70,14 @@ class AsyncCalls:
         return self.AsyncResult(task_id)
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AwaitableResult:  # noqa: N802  Celery's name
-        """The result of a task by its id: Celery's, with ``aget``, whatever app has the task."""
+        """Return the result of a task by its id: Celery's own, with ``aget``, on any app that has the task."""
         task: Any = self
         made = awaitable(task.app)(task_id, backend=task.backend, task_name=task.name, **kwargs)
         return cast(AwaitableResult, made)
 
 
 async def _publish(task: Any, here: LoopRuntime, call: dict[str, Any], message: dict[str, Any]) -> None:
-    """Publish a call's task; it is kept in the store while the broker is away."""
+    """Publish a call's task; while the broker is away, keep its message in the store."""
     try:
         await publisher().submit(_publishing(task, call, message), broker_is_away)
     except CANNOT_BE_SENT:
@@ -95,7 +95,7 @@ def _publishing(task: Any, call: dict[str, Any], message: dict[str, Any]) -> Cal
 
 
 def broker_is_away(exc: Exception) -> bool:
-    """Whether an error of a publish says something of the broker, and nothing of the message."""
+    """Whether an error raised by publishing is about the broker and not about the message."""
     return not isinstance(exc, (*CANNOT_BE_SENT, KatoTasksError, ValueError, LookupError))
 
 

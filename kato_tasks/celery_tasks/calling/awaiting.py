@@ -1,4 +1,4 @@
-"""Awaiting the results of Celery tasks: ``await result.aget(timeout=…)``."""
+"""Awaits the results of Celery tasks: ``await result.aget(timeout=…)``."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 POLL_SECONDS = (0.02, 1.0)
-"""How often a result is looked for that cannot be listened for: at first, and at last."""
+"""The first and the longest interval at which a result is polled if its backend cannot be subscribed to."""
 
 
 class AwaitableResult(AsyncResult):
-    """Celery's result of a task, which can be awaited as well."""
+    """Celery's result of a task, which can also be awaited."""
 
     async def aget(self, timeout: float | None = None, propagate: bool = True) -> Any:
-        """Return what ``get`` returns, and let the event loop go on meanwhile.
+        """Return the task's result, as ``get`` does, without blocking the event loop.
 
-        ``timeout`` is how many seconds to wait at most; without it, as long as it takes.
-
-        Raises what ``get`` raises: the task's own error (with ``propagate=False`` it is returned instead), the error
-        of a step before it in its chain, ``celery.exceptions.TimeoutError``. While the result backend is away it goes
-        on waiting. Cancelling it takes nothing back: the result can be awaited again.
+        ``timeout`` is in seconds; None waits without a limit. Raises what ``get`` raises: the task's own error (which
+        ``propagate=False`` returns instead), the error of an earlier step of its chain, or
+        ``celery.exceptions.TimeoutError``. It goes on waiting while the result backend is away. A cancelled wait takes
+        nothing back: the result can be awaited again.
         """
         return await _result_of(self, timeout, propagate)
 
 
 @cache
 def awaitable(app: Any) -> Any:
-    """The app's class of results, which can be awaited: its own where that is one."""
+    """Return a class of awaitable results for the app: the app's own if that can be awaited already."""
     if issubclass(app.AsyncResult, AwaitableResult):
         return app.AsyncResult
     return app.subclass_with_self(AwaitableResult, name="AsyncResult")
 
 
 class AwaitableEagerResult(EagerResult):
-    """The result of a task that was carried out by its caller (``task_always_eager``)."""
+    """The result of a task that its caller carried out (``task_always_eager``)."""
 
     @classmethod
     def of(cls, result: Any) -> AwaitableEagerResult:
+        """Return Celery's eager result as one that can be awaited."""
         return cls(result.id, result.result, result.state, traceback=result.traceback, name=result.name)
 
     async def aget(self, timeout: float | None = None, propagate: bool = True) -> Any:  # noqa: ARG002
-        """The result, or what the task raised; there is nothing to wait for."""
+        """Return the result, or raise what the task raised; there is nothing to wait for."""
         return self.get(propagate=propagate)
 
 
@@ -101,7 +101,7 @@ async def _result_of(result: Any, timeout: float | None, propagate: bool) -> Any
 
 
 def _steps_before(result: Any) -> Iterator[Any]:
-    """The results of what ran before it in its chain: one that fails is the last that happens."""
+    """Yield the results of the earlier steps of its chain: the first one that fails ends the chain."""
     node = result.parent
     while node:
         yield from node.results if isinstance(node, ResultSet) else [node]
@@ -109,7 +109,7 @@ def _steps_before(result: Any) -> Iterator[Any]:
 
 
 async def _settled(result: Any, timeout: float | None, before: list[Any]) -> None:
-    """Return when a result is there. Raises the error of a step before it."""
+    """Return when the result is there. Raises the error of an earlier step."""
     loop = asyncio.get_running_loop()
     deadline = None if timeout is None else loop.time() + timeout
     look = await _look(result)
@@ -136,7 +136,7 @@ async def _settled(result: Any, timeout: float | None, before: list[Any]) -> Non
 
 
 async def _look(result: Any) -> Callable[[Any], asyncio.Future[Any]]:
-    """How to wait for the end of a task like this: a future of its meta data, for a result."""
+    """Return a function that gives a future of the meta data with which a task such as this one ends."""
     from kato_tasks.bootstrap.loops import on_this_loop
     from kato_tasks.celery_tasks.calling.result_watch import ResultWatch, can_be_watched
 
@@ -149,10 +149,10 @@ async def _look(result: Any) -> Callable[[Any], asyncio.Future[Any]]:
 
 
 async def _polled(result: Any) -> Any:
-    """The meta data of a task that ended, of a backend that can only be asked: by the process's publishing thread."""
+    """Poll a backend that cannot be subscribed to, in the publishing thread, and return the ended task's meta data."""
     pause, most = POLL_SECONDS
     while True:
-        # The thread's own backend: one of RPC's kind has its queue by thread.
+        # The backend of that thread is asked, because an RPC backend has a queue per thread.
         meta = await publisher().submit(lambda: result.app.backend.get_task_meta(result.id))
         if meta["status"] in READY_STATES:
             return meta
@@ -165,7 +165,7 @@ def without_subscription(app: Any) -> Iterator[None]:
     """Publish without Celery's own subscription to the result.
 
     Celery's Redis backend subscribes to the result of each task that is sent, on a connection of the sending thread
-    that nobody reads here, and ends that again with the thread's result object: two commands for nothing.
+    that is never read here, and unsubscribes when the thread's result object goes: two useless commands.
     """
     from celery.backends.redis import RedisBackend
 

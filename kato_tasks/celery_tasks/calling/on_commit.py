@@ -1,4 +1,4 @@
-"""Sending a task when Django's transaction is committed, under the names that Celery has for it."""
+"""Sends a task when Django's transaction is committed, by methods that are named as Celery names them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from kato_tasks.errors import ConfigurationError
 
 
 class OnCommit:
-    """``delay_on_commit`` and ``apply_async_on_commit`` for a task whose ``.delay()`` appends at once.
+    """Gives ``delay_on_commit`` and ``apply_async_on_commit`` to a task whose ``.delay()`` appends at once.
 
-    Celery's Django fixup gives both to tasks of the Django project's own app only, and these are on another. A
-    ``.delay()`` inside a transaction that rolls back has appended its event nevertheless: nothing takes it back.
+    Celery's Django fixup gives both only to tasks of the Django project's own app, and our tasks are on another app. A
+    plain ``.delay()`` inside a transaction appends its event even if the transaction rolls back.
     """
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
-        """Like ``delay``, once the transaction is committed; not at all when it is rolled back."""
+        """Like ``delay``, once the transaction is committed; nothing is sent if it is rolled back."""
         self.apply_async_on_commit(args, kwargs)
 
     def apply_async_on_commit(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
-        """Like ``apply_async``, once the transaction is committed. Outside of one it is sent at once.
+        """Like ``apply_async``, once the transaction is committed. Outside a transaction it is sent at once.
 
-        Raises InvalidEvent here and now for wrong arguments, ConfigurationError without a configured Django.
+        Raises InvalidEvent at once for wrong arguments, and ConfigurationError if Django is not installed or
+        configured.
         """
         call: Mapping[str, Any] = self.call(args, kwargs)  # type: ignore[attr-defined]
         send = partial(self.apply_async, kwargs=call, **options)  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""The one thread of a process that publishes for its event loops, for kombu blocks.
+"""The one thread of a process that publishes for its event loops, because kombu blocks.
 
-A publish takes some tenths of a millisecond, and seconds while the broker is away: then every message that waits for
-the thread is given back at once with the error of the one that met it, so that many of them cost one such wait.
+A publish takes some tenths of a millisecond, but seconds while the broker is away. Then the error of the first message
+is given at once to every message that waits for the thread, so that many of them cost only one such wait.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 from kombu.exceptions import EncodeError
 
 CANNOT_BE_SENT = (EncodeError, TypeError)
-"""What publishing raises when an option of the call cannot be sent at all, now or later."""
+"""What publishing raises when an option of the call can never be sent."""
 T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """``blames_broker``: whether an error of this job says that the next ones would fail too."""
+    """One piece of work; ``blames_broker`` says whether an error means that the next jobs would fail too."""
 
     loop: Loop
     future: asyncio.Future[Any]
@@ -46,7 +46,10 @@ class Publisher:
     def submit(
         self, work: Callable[[], T], blames_broker: Callable[[Exception], bool] = lambda exc: False
     ) -> asyncio.Future[T]:
-        """Have the thread do this; the future is the running loop's. One that is cancelled in time is not begun."""
+        """Have the thread call ``work``, and return a future of the running loop for its result or error.
+
+        Work whose future is cancelled before the thread begins it is not done.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._lock:
@@ -79,7 +82,7 @@ class Publisher:
                     self._tell(one, None, error)
 
     def _tell(self, job: _Job, outcome: Any, error: Exception | None) -> None:
-        """Wake the job's loop, once for all that it has not been told yet."""
+        """Wake the job's loop, once for all outcomes that it does not know yet."""
         with self._lock:
             outcomes = self._outcomes.setdefault(job.loop, [])
             outcomes.append((job, outcome, error))
@@ -108,7 +111,7 @@ _publisher: Publisher | None = None
 
 
 def publisher() -> Publisher:
-    """This process's publisher; a forked child has its own."""
+    """Return this process's publisher; a forked child has its own."""
     global _publisher
     with _lock:
         if _publisher is None:

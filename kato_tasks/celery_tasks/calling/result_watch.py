@@ -1,8 +1,8 @@
-"""Listening for results in Celery's Redis result backend: one subscription of an event loop for all that it awaits.
+"""Listens for results in Celery's Redis result backend, with one connection for all that an event loop awaits.
 
-The backend writes a result under its key and publishes it on a channel of the same name. A key is looked at when its
-subscription is confirmed, so nothing falls between the two, and all of them once in ``LOOK_SECONDS``, should a message
-be lost with its connection.
+The backend writes a result under its key and publishes it on a channel of the same name. Each key is read once its
+subscription is confirmed, so that no result falls between the two; all keys are read every ``LOOK_SECONDS``, in case a
+message was lost with its connection.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _CONNECTIONS: Mapping[str, Any] = {
     "UnixDomainSocketConnection": aioredis.UnixDomainSocketConnection,
 }
 _NOT_OURS = ("connection_class", "max_connections", "socket_timeout", "health_check_interval", "retry_on_timeout")
-"""What Celery's own client is told and these connections are not."""
+"""Arguments of Celery's own client that these connections do not get."""
 
 
 def can_be_watched(backend: Any) -> bool:
-    """Whether results of this backend can be listened for; those of others are asked for."""
+    """Whether this backend can be subscribed to; other backends are polled."""
     return type(backend) is RedisBackend and _connection_class(backend) is not None
 
 
@@ -47,7 +47,7 @@ def _connection_class(backend: Any) -> Any:
 
 
 class ResultWatch:
-    """Waits for results on one event loop. Two tasks do it, which end when nobody waits any more."""
+    """Waits for results on one event loop. It runs two asyncio tasks, which end when nothing is awaited any more."""
 
     def __init__(
         self, connection: Callable[..., Any], decode: Callable[[Any], Meta], key_of: Callable[[str], Any]
@@ -67,14 +67,14 @@ class ResultWatch:
 
     @classmethod
     def of(cls, backend: Any) -> ResultWatch:
-        """The watch of a Redis result backend."""
+        """Return a watch of this Redis result backend."""
         given = {name: value for name, value in backend.connparams.items() if name not in _NOT_OURS}
         given["socket_connect_timeout"] = given.get("socket_connect_timeout") or ANSWER_SECONDS
         connection = partial(_connection_class(backend), protocol=2, **given)
         return cls(connection, backend.decode_result, backend.get_key_for_task)
 
     def meta(self, task_id: str) -> asyncio.Future[Meta]:
-        """The meta data of a task when it has ended; cancel the future to wait no more."""
+        """Return a future of the task's meta data, which is set when the task has ended; cancel it to stop waiting."""
         loop = asyncio.get_running_loop()
         name = self._key_of(task_id)
         key = name if isinstance(name, bytes) else str(name).encode()
@@ -87,7 +87,7 @@ class ResultWatch:
         return future
 
     async def aclose(self) -> None:
-        """Close the connections; the next wait opens new ones."""
+        """Close the connections; the next ``meta`` opens new ones."""
         for task in (self._tender, self._reader):
             if task is not None:
                 task.cancel()
@@ -104,7 +104,7 @@ class ResultWatch:
     # ------------------------------------------------------------- the tender
 
     async def _tend(self) -> None:
-        """Keep the subscriptions and look at keys, as long as somebody waits."""
+        """Keep up the subscriptions and read keys while anything is awaited."""
         loop = asyncio.get_running_loop()
         pause = 0.05
         try:
@@ -143,7 +143,7 @@ class ResultWatch:
             self._reader = asyncio.get_running_loop().create_task(self._read(self._listening))
 
     def _due(self, now: float) -> list[bytes]:
-        """The keys to look at now: of subscriptions that were confirmed, and sometimes all."""
+        """Return the keys to read now: those with a newly confirmed subscription, and all every ``LOOK_SECONDS``."""
         confirmed, self._confirmed = self._confirmed, set()
         if now < self._next_look:
             return [key for key in confirmed if key in self._waiting]
@@ -163,7 +163,7 @@ class ResultWatch:
     # ------------------------------------------------------------- the reader
 
     async def _read(self, connection: Any) -> None:
-        """Take in what is published, until nothing is subscribed to."""
+        """Read what is published until there is no subscription left."""
         try:
             while connection is self._listening:
                 kind, key, what = await connection.read_response()
@@ -183,7 +183,7 @@ class ResultWatch:
             self._changed.set()
 
     def _tell(self, key: bytes, payload: Any) -> None:
-        """Hand a result to who waits for it, if it is one: states before the last are published too."""
+        """Hand a final result to those who wait for it; earlier states are published too, and are ignored."""
         futures = [one for one in self._waiting.get(key, ()) if not one.done()]
         if not futures:
             return

@@ -1,1 +1,1 @@
-"""Corrections of what Celery and its libraries do, each with its reason; one goes when an upgrade mends its cause."""
+"""Corrections of Celery and its libraries, each with its reason; remove one when an upgrade makes it unnecessary."""

@@ -1,10 +1,10 @@
-"""Guards of a worker's pool: one against pools that cannot work here, one against processes that hold up a stop.
+"""Guards a worker against pools that cannot work here, and against pool processes that delay its stop.
 
 A pool process that ends waits, for up to 300 times 0.1 s (billiard 4.3, Celery 5.7), until its parent has counted the
 result of its last job. A parent that stops forgets a job whose acceptance it has not read yet, and reads no more
-results once it knows of no job: the process then waits its whole time for nothing, and ``celery worker`` with it.
-Seen in 1 of 13 stops under load. A parent that still reads does so within milliseconds; a result that it never reads
-brings the message again, which changes nothing here.
+results once it knows of no job. The process then waits its whole time for nothing, and ``celery worker`` waits with it:
+this was seen in 1 of 13 stops under load. A parent that still reads does so within milliseconds. If it never reads the
+result, the message is delivered again, which changes nothing here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from kato_tasks.errors import ConfigurationError
 
 LAST_RESULT_TRIES = 20
-"""Of 0.1 s each."""
+"""How many times 0.1 s a pool process waits."""
 SERVED = {
     "prefork": "celery.concurrency.prefork:TaskPool",
     "threads": "celery.concurrency.thread:TaskPool",
@@ -24,10 +24,10 @@ SERVED = {
 
 
 def refuse_other_pools(pool: Any) -> None:
-    """Raise ConfigurationError for a pool (a class, or a name that Celery knows) that drains would block.
+    """Raise ConfigurationError for a pool (a class, or a name that Celery knows) whose workers a drain would block.
 
     A drain waits for its own sockets with ``selectors`` in the thread that it runs in. Under gevent or eventlet that
-    thread is the hub: every greenlet of the worker would wait for KATO with it.
+    thread runs the hub, so every greenlet of the worker would wait for KATO too.
     """
     from celery.concurrency import get_implementation
 
@@ -44,7 +44,7 @@ def refuse_other_pools(pool: Any) -> None:
 
 
 def guard_pool_process() -> None:
-    """Bound how long this pool process waits, at its end, for its parent to read its last result."""
+    """Limit how long this pool process waits, when it ends, for its parent to read its last result."""
     from billiard import pool
 
     pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = LAST_RESULT_TRIES

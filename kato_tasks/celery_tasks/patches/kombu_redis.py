@@ -1,9 +1,9 @@
-"""Guards against what a broker's connection can do to a worker (Celery 5.7).
+"""Guards a worker against what a lost connection to its broker can do to it (Celery 5.7).
 
-Redis: kombu puts unacknowledged messages back when a channel closes. If the channel closes because the connection is
-gone, that needs a connection again, fails with AttributeError or a connection error, and ends the worker's main
-process. So does an acknowledgement that was waiting for its turn when the channel closed. Nothing is lost by leaving
-either: the visibility timeout brings those messages back.
+On Redis, kombu puts unacknowledged messages back when a channel closes. If the channel closes because the connection is
+gone, this needs a connection again, fails with AttributeError or a connection error, and ends the worker's main
+process. An acknowledgement that was waiting for its turn when the channel closed does the same. Nothing is lost by
+omitting both: the visibility timeout brings those messages back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def guard_redis_transport() -> None:
-    """Make kombu's Redis channels of this process survive the loss of their connection."""
+    """Let this process's Redis channels in kombu survive the loss of their connection."""
     from kombu.transport import redis as transport
     from redis.exceptions import RedisError
 
@@ -47,7 +47,7 @@ def guard_redis_transport() -> None:
 
         @contextmanager
         def _as_a_lost_connection(self) -> Iterator[None]:
-            """Celery goes on after a ConnectionError, and ends the worker at kombu's AttributeError."""
+            """Turn kombu's AttributeError, which ends a worker, into ConnectionError, after which Celery goes on."""
             try:
                 yield
             except AttributeError as exc:
@@ -62,16 +62,16 @@ def guard_worker_events(app: Any) -> None:
     """Send the worker's own monitoring events without waiting for RabbitMQ's confirmation of each.
 
     All pool threads of a worker send their events on one connection, one at a time. With ``confirm_publish`` each waits
-    for its confirmation, and once in some thousands that never came (Celery 5.7 and amqp 5.4, ``-P threads``, in 2 of
-    8 runs under load): the thread waits for ever under the dispatcher's lock, and with it the worker. An event that
-    is lost costs Flower a line; the messages of tasks go by other connections, and are confirmed as ever.
+    for its confirmation, and once in some thousands of events that never came (Celery 5.7 and amqp 5.4, ``-P threads``,
+    in 2 of 8 runs under load): the thread then waits indefinitely under the dispatcher's lock, and so does the worker.
+    A lost event costs Flower one line. Task messages use other connections and are still confirmed.
     """
     from celery.events.dispatcher import EventDispatcher
 
     class UnconfirmedEvents(EventDispatcher):
         def enable(self) -> None:
             super().enable()
-            # A channel that was handed in is the producer pool's, which sends tasks on it.
+            # A channel that was passed in belongs to the producer pool, which sends tasks on it.
             channel = None if self.channel is not None else self.producer.channel
             if channel is not None and hasattr(channel, "basic_publish_confirm"):
                 channel.basic_publish = channel._basic_publish  # noqa: SLF001  amqp has no public name for it

@@ -1,1 +1,1 @@
-"""What happens in a worker, in beat and in Flower beside the tasks themselves."""
+"""What workers, beat and Flower do beside running tasks."""

@@ -1,4 +1,4 @@
-"""Asks KATO at a worker's start whether it takes the session config, and says in the worker's log that it does not."""
+"""Asks KATO when a worker starts whether it accepts the session config, and logs it if KATO does not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANSWER_SECONDS = 5.0
 
 
 class ConfigWatch:
-    """A thread of the worker's parent process. A worker starts without KATO: it is asked when it is there."""
+    """A thread of the worker's parent process. A worker also starts without KATO; KATO is asked once it answers."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -29,10 +29,11 @@ class ConfigWatch:
         self._thread = threading.Thread(target=self._run, name="kato-config-watch", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """It looks no more (this is called from a signal handler: no waiting)."""
+        """Ask the thread to end, without waiting for it: this is called from a signal handler."""
         self._stop.set()
 
     def _run(self) -> None:
@@ -46,17 +47,17 @@ class ConfigWatch:
                 for url in rt.settings.kato_instances:
                     self.look(rt, url)
             except Exception as exc:
-                # Whatever it was: a thread that ended here would leave the log silent.
+                # Catch everything: if the thread ended here, the log would say nothing.
                 say(log, logging.WARNING, "session_config.unasked", error=exc)
 
     def look(self, rt: Runtime, url: str) -> None:
-        """Learn what KATO said, or ask it if nobody has; a sentence that is new is logged."""
+        """Read what KATO at ``url`` said about the session config, or ask it if no process has; log a new verdict."""
         why = rt.check.verdict(url)
         if why is None and rt.check.may_ask(url):
             try:
                 why = carried_out(rt.kato, rt.check.asked(url))
             except KatoTasksError:
-                return  # KATO does not answer, which others say
+                return  # KATO does not answer, which is logged elsewhere
         if why is None:
             return
         before, self._told[url] = self._told.get(url, ""), why
@@ -67,7 +68,10 @@ class ConfigWatch:
 
 
 def carried_out(transport: KatoTransport, step: Step[T]) -> T:
-    """The value of a step that asks KATO alone, one request after another; raises what it raises."""
+    """Carry out a step that only sends requests to KATO, one after another, and return its value.
+
+    Raises what the step raises.
+    """
     value: Any = None
     error: Exception | None = None
     while True:

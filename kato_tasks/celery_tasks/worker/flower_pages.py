@@ -1,7 +1,7 @@
-"""What Flower's pages show of kato_tasks: arguments in the table of tasks, and the events that wait beside the queues.
+"""Adds to Flower's pages: arguments in the table of tasks, and the waiting events beside the queues.
 
-Flower imports this with the app's other modules, after it has read its own options. In a process that is not Flower it
-does nothing that anybody sees.
+Flower imports this with the app's other modules, after it has read its own options. In any other process it has no
+visible effect.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from kato_tasks.telemetry.log_events import say
 
 log = logging.getLogger(__name__)
 TASKS_COLUMNS = "name,state,kwargs,received,runtime,uuid,worker"
-"""The arguments tell a task's session, so they stand before the ids that nobody reads."""
+"""The arguments show a task's session, so they stand before the ids, which are seldom read."""
 WAITING_ROW = "Events that wait in sessions' logs, not in queues (kato-tasks status says more)"
 UNKNOWN_ROW = "Events that wait in sessions' logs: unknown, because the store does not answer"
 
 
 class _BrokerAndLog:
-    """A broker as Flower asks it for its queues; before them stands what waits in the event log."""
+    """A broker as Flower asks it for its queues, with a row for the event log before them."""
 
     def __init__(self, broker: Any) -> None:
         self._broker = broker
@@ -35,7 +35,7 @@ class _BrokerAndLog:
         try:
             return [row, *(await self._broker.queues(names) or ())]
         except Exception as exc:
-            # Flower would show nothing then, and what waits in the log does not depend on the broker.
+            # Otherwise Flower would show nothing, and the number of waiting events does not depend on the broker.
             say(log, logging.WARNING, "flower.queues_unknown", error=exc)
             return [row]
 
@@ -49,9 +49,9 @@ def _waiting_row() -> dict[str, Any]:
 
 
 def prepare_flower() -> None:
-    """Set Flower's columns, unless it was given others, and have its broker page show what waits.
+    """Set Flower's columns, unless others were given, and show the waiting events on its broker page.
 
-    It depends on names inside Flower, so a Flower that has changed them is left as it is.
+    This depends on names inside Flower; a Flower that has changed them is left as it is.
     """
     options, broker = sys.modules.get("flower.options"), sys.modules.get("flower.views.broker")
     if options is None or broker is None:

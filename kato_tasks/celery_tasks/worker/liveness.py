@@ -1,11 +1,11 @@
-"""Whether workers and beat do what they are there for, asked from outside: what a health check looks at.
+"""Finds out from outside whether workers and beat do their work, for health checks.
 
-Worker: the next messages of the lanes' queues are taken. One can stop consuming and still answer pings (seen after a
-reset of a Redis broker). Only a Redis broker shows which message is next; of RabbitMQ, which feeds whoever is
-subscribed, this asks whether each queue with messages has a consumer. While KATO is down all is well here: a wake-up is
-taken then, and its lanes wait in the store.
+Worker: the next messages of the lanes' queues must be taken. A worker can stop consuming and still answer pings (this
+was seen after a reset of a Redis broker). Only a Redis broker shows which message is next; RabbitMQ feeds every
+subscriber, so there the check is whether each queue with messages has a consumer. A KATO that is down is no problem
+here: wake-ups are taken then too, and their lanes wait in the store.
 
-Beat: the sweep, which it sends every 5 s, was sent lately, by whichever of several beats has the lock.
+Beat: the sweep, which is sent every 5 s, must have been sent lately by the beat that holds the lock.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ TIMEOUT_SECONDS = 3
 
 
 def worker_problem(within: float) -> str | None:
-    """What is wrong with the workers in one sentence, watched for up to ``within`` seconds; None when all is well."""
+    """Watch the queues for up to ``within`` seconds; returns what is wrong in one sentence, or None if all is well."""
     lanes = [queue for queue in queues(settings().shards) if queue.name.startswith("kato.lane.")]
     try:
         stuck = _without_consumer(lanes) if urlsplit(_broker()).scheme.startswith("amqp") else _untouched(lanes, within)
     except (redis.RedisError, OSError, OperationalError) as exc:
         return f"cannot ask the broker: {exc}"
-    return f"messages wait and nobody takes them: {', '.join(stuck)}" if stuck else None
+    return f"messages wait and no worker takes them: {', '.join(stuck)}" if stuck else None
 
 
 def beat_problem(within: float) -> str | None:
-    """What is wrong with beat in one sentence: it sent no sweep in the last ``within`` seconds; None when it did."""
+    """Return one sentence if beat sent no sweep in the last ``within`` seconds, or None if it did."""
     try:
         sent = _given_sign() if installed() else _sent_by_redbeat()
     except (StoreUnavailable, redis.RedisError, OSError) as exc:
@@ -53,7 +53,7 @@ def beat_problem(within: float) -> str | None:
 
 
 def _sent_by_redbeat() -> datetime | None:
-    """When our own beat last sent the sweep. Its scheduler writes this down though the broker may be away."""
+    """Return when our own beat last sent the sweep. Beat writes this down even while the broker is away."""
     extras.require("kato-tasks health beat", "worker")
     from redbeat import RedBeatSchedulerEntry
 
@@ -64,7 +64,7 @@ def _sent_by_redbeat() -> datetime | None:
 
 
 def _given_sign() -> datetime | None:
-    """When a host's beat, whose scheduler is its own, last published the sweep."""
+    """Return when a host's beat, which has its own scheduler, last published the sweep."""
     with figures_of(settings().store_url, TIMEOUT_SECONDS) as figures:
         last_ms = figures.last_sign_ms("beat")
     return None if last_ms is None else datetime.fromtimestamp(last_ms / 1000, UTC)
@@ -81,7 +81,7 @@ def _client(url: str) -> redis.Redis:
 def _untouched(lanes: list[Queue], within: float) -> list[str]:
     """Return the queues with messages if none of their next messages went away within ``within`` seconds.
 
-    One that goes is enough: with more queues than processes some wait while others are served.
+    One that goes away is enough: with more queues than processes, some wait while others are served.
     """
     with _client(_broker()) as broker:
 

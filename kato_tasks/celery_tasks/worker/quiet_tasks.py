@@ -1,6 +1,6 @@
-"""Keeps the tasks that nobody sent out of the log: two lines for each, every few seconds, also with nothing to do.
+"""Keeps our own periodic tasks out of the log, which would fill with two lines for each every few seconds.
 
-Sweeps, keep-alives and wake-ups still log what they find and what goes wrong; at level DEBUG their own lines are there.
+Sweeps, keep-alives and wake-ups still log what they find and what goes wrong; at level DEBUG all lines are shown.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from kato_tasks.celery_tasks.wakeups import DRAIN, DRAIN_OVERDUE
 
 QUIET = QUIET_TASKS | {DRAIN, DRAIN_OVERDUE}
 LOGGERS = ("celery.worker.strategy", "celery.app.trace")
-"""Of Celery's: "received" and "succeeded"."""
+"""The loggers of Celery's lines "received" and "succeeded"."""
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of Celery's is to be shown: not what says of one of our own tasks that all is well."""
+    """Whether to show a line of Celery's: not if it only says that one of our own tasks is doing well."""
     if record.levelno != logging.INFO:
         return True
     return not (isinstance(record.args, dict) and record.args.get("name") in QUIET)
@@ -27,7 +27,7 @@ def is_news(record: logging.LogRecord) -> bool:
 
 @worker_init.connect(weak=False)
 def quiet_own_tasks(**_: Any) -> None:
-    """Set the filter, unless everything is to be seen."""
+    """Set the filter, unless the log level is DEBUG."""
     for name in LOGGERS:
         logger = logging.getLogger(name)
         if not logger.isEnabledFor(logging.DEBUG):

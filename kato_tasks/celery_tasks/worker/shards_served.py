@@ -1,4 +1,4 @@
-"""Says at a worker's start that it serves only some of the queues, which somebody else must then serve."""
+"""Logs when a worker starts that serves only some queues, because another worker must serve the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def unserved(consumed: Collection[str], shards: int) -> list[str]:
-    """The queues that must be served and are not among those ``consumed``, runs of shards as one word."""
+    """Return our queues that are not among ``consumed``, with a run of shards as one entry (``kato.lane.02..05``)."""
     missing = [shard for shard in range(shards) if queue_of(shard) not in consumed]
     return [*_runs(missing), *([] if CONTROL_QUEUE in consumed else [CONTROL_QUEUE])]
 
@@ -34,7 +34,7 @@ def _runs(shards: Iterable[int]) -> list[str]:
 
 @worker_ready.connect(weak=False)
 def say_which_shards_are_served(sender: Any, **_: Any) -> None:
-    """One line, where ``-Q`` or ``-X`` leaves something out. Of a worker that serves no queue of ours, none."""
+    """Log one line if ``-Q`` or ``-X`` leaves queues out; log nothing for a worker that serves none of our queues."""
     if not serves_lanes(sender.app):
         return
     consumed = sender.app.amqp.queues.consume_from

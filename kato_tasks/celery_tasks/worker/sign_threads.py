@@ -1,4 +1,4 @@
-"""Gives the signs of life (``signs``) in workers and in beat, from a thread that nothing else waits for."""
+"""Writes the signs of life (``signs``) of workers and beat, from a thread that nothing else waits for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BEATS_TASK = "kato_tasks.sweep"
 
 
 class WorkerSigns:
-    """A thread of the worker's parent process."""
+    """Writes the worker's sign of life from a thread of its parent process."""
 
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
@@ -39,14 +39,15 @@ class WorkerSigns:
         self._thread = threading.Thread(target=self._run, name="kato-signs", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stopping(self) -> None:
-        """It takes no new messages (this is called from a signal handler: no waiting)."""
+        """Note that the worker takes no new messages, without waiting: this is called from a signal handler."""
         self._stopping = True
 
     def stop(self) -> None:
-        """Take the sign back. A store that is away keeps it until it is forgotten."""
+        """End the thread and take the sign back. If the store is away, the sign stays until it expires."""
         self._stop.set()
         self._thread.join(5)
         try:
@@ -55,7 +56,7 @@ class WorkerSigns:
             say(log, logging.DEBUG, "sign.not_given", error=exc)
 
     def about(self) -> signs.AboutWorker:
-        """What this worker is now: its queues and its size may be changed while it runs."""
+        """Describe the worker as it is now: its queues and its size may change while it runs."""
         worker = self._consumer.controller
         pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
         kind = pool.rpartition(".")[2].partition(":")[0]
@@ -80,20 +81,20 @@ class WorkerSigns:
                 self._started_ms = self._started_ms or rt.figures.now_ms()
                 signs.worker_lives(rt.store, self.about())
             except KatoTasksError as exc:
-                say(log, logging.DEBUG, "sign.not_given", error=exc)  # others say that the store is away
+                say(log, logging.DEBUG, "sign.not_given", error=exc)  # that the store is away is logged elsewhere
             except Exception:
                 say(log, logging.ERROR, "sign.not_given", exc_info=True)
 
 
 class BeatSigns:
-    """A thread of beat's process: beat publishes on time though the store may be away or hang."""
+    """Writes beat's sign of life from a thread, so that beat publishes on time even if the store is away or hangs."""
 
     def __init__(self) -> None:
         self._published = threading.Event()
         self._thread: threading.Thread | None = None
 
     def published(self) -> None:
-        """Beat has published."""
+        """Note that beat has just published the sweep."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="kato-beat-signs", daemon=True)
             self._thread.start()
@@ -117,9 +118,9 @@ _beat = BeatSigns()
 
 @worker_ready.connect(weak=False)
 def begin_signs(sender: Any, **_: Any) -> None:
-    """From now on the worker says that it lives. A worker that begins again after a lost broker goes on.
+    """Start the worker's signs of life; a worker that begins again after it lost its broker continues them.
 
-    A host's worker that takes no messages of ours gives no sign: nothing of ours depends on it.
+    A host's worker that takes none of our messages gives no sign, because nothing of ours depends on it.
     """
     if _worker or not serves_lanes(sender.app):
         return
@@ -130,14 +131,14 @@ def begin_signs(sender: Any, **_: Any) -> None:
 
 @worker_shutting_down.connect(weak=False)
 def say_that_it_stops(**_: Any) -> None:
-    """A worker that finishes what it has is not one that serves its queues."""
+    """Note that the worker only finishes what it has, and so no longer serves its queues."""
     for given in _worker:
         given.stopping()
 
 
 @worker_shutdown.connect(weak=False)
 def take_the_sign_back(**_: Any) -> None:
-    """A worker that stopped well is not missed."""
+    """Take back the sign of a worker that stopped well, so that it is not reported as missing."""
     while _worker:
         _worker.pop().stop()
 
@@ -145,10 +146,10 @@ def take_the_sign_back(**_: Any) -> None:
 @beat_init.connect(weak=False)
 @beat_embedded_init.connect(weak=False)
 def watch_beat(**_: Any) -> None:
-    """In beat's process alone: whoever else publishes a sweep is no beat."""
+    """Connect to beat's publishing, in beat's process only: other processes that publish a sweep are not beat."""
     after_task_publish.connect(note_that_beat_published, sender=BEATS_TASK, weak=False)
 
 
 def note_that_beat_published(**_: Any) -> None:
-    """Called by Celery right after beat sent our sweep, whichever scheduler it has."""
+    """Note that beat sent our sweep; Celery calls this right afterwards, with any scheduler."""
     _beat.published()

@@ -1,8 +1,8 @@
-"""What happens in a worker beside its tasks: checks at its start, the sweep, logging as it is set.
+"""What a worker does beside its tasks: checks when it starts, the sweep, and logging according to the settings.
 
-Imported by workers only (``imports`` in the Celery configuration, ``hosting`` for a host's), so that an application
-that sends tasks carries none of it. Celery's signals are the process's: nothing here acts in a worker of an app that is
-not the home of our tasks, nor in a host's worker that serves none of our queues (``-Q``, ``-X``).
+Only workers import this (by ``imports`` in the Celery configuration, a host's by ``hosting``), so that an application
+that sends tasks does not load it. Celery's signals belong to the process: nothing here acts in a worker of an app that
+is not the home of our tasks, nor in a host's worker that serves none of our queues (``-Q``, ``-X``).
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from kato_tasks.telemetry.log_events import JsonFormatter, VisibleFormatter, say
 log = logging.getLogger(__name__)
 _threads: list[Sweeper | ConfigWatch] = []
 FINISH_SECONDS = 3.0
-"""Beside KATO's time-out: how long a process that ends waits for what follows a call (a commit, a waiting task)."""
+"""Seconds beyond KATO's time-out that an ending process waits for what follows a call (a commit, a waiting task)."""
 
 
 _serving = False
-"""Whether this process's worker takes messages of ours. A pool process has it from its parent."""
+"""Whether this process's worker takes our messages. A pool process inherits it from its parent."""
 
 
 @worker_init.connect(weak=False)
 def serve_or_stand_aside(sender: Any, **_: Any) -> None:
-    """Find out whose worker this is. A host's that cannot serve our queues ends at once, with one sentence."""
+    """Find out whose worker this is. A host's worker that cannot serve our queues ends at once, with one sentence."""
     global _serving
     _serving = False
     app = sender.app
@@ -66,7 +66,7 @@ def serve_or_stand_aside(sender: Any, **_: Any) -> None:
 
 @worker_init.connect(weak=False)
 def guard_the_broker(sender: Any, **_: Any) -> None:
-    """See ``broker_guard``."""
+    """Guard the worker against a lost connection to its broker (see ``patches.kombu_redis``)."""
     if not _serving:
         return
     guard_redis_transport()
@@ -75,14 +75,14 @@ def guard_the_broker(sender: Any, **_: Any) -> None:
 
 @worker_init.connect(weak=False)
 def speak_of_waiting_tasks(**_: Any) -> None:
-    """See ``task_log``."""
+    """Log Celery's lines about our waiting tasks in our own words (see ``task_log``)."""
     if _serving:
         put_lines_right()
 
 
 @worker_init.connect(weak=False)
 def refuse_a_pool_that_would_block(sender: Any = None, **_: Any) -> None:
-    """End at once, with one sentence, under a pool that cannot work (see ``pool_guard``)."""
+    """End the worker at once, with one sentence, if its pool cannot work (see ``patches.billiard_pool``)."""
     if not _serving:
         return
     _end_on_a_bad_configuration(lambda: refuse_other_pools(sender.pool_cls))
@@ -90,7 +90,7 @@ def refuse_a_pool_that_would_block(sender: Any = None, **_: Any) -> None:
 
 @worker_init.connect(weak=False)
 def refuse_a_store_that_drops_keys(**_: Any) -> None:
-    """End at once, with one sentence, on a store or a setting that cannot work; wait for one that is away."""
+    """End the worker at once, with one sentence, if a store or a setting cannot work; wait for a store that is away."""
     if not _serving:
         return
     try:
@@ -108,7 +108,7 @@ def _end_on_a_bad_configuration(begin: Callable[[], object]) -> None:
 
 @worker_ready.connect(weak=False)
 def warn_of_a_store_that_keeps_nothing(**_: Any) -> None:
-    """One line for each worker, once its log is set up."""
+    """Log one line if the store has no persistence, once the worker's log is set up."""
     if not _serving:
         return
     try:
@@ -121,7 +121,7 @@ def warn_of_a_store_that_keeps_nothing(**_: Any) -> None:
 
 @worker_ready.connect(weak=False)
 def advise_the_host(**_: Any) -> None:
-    """A line for each setting of a host's app that our tasks would have otherwise; it is the host's to change."""
+    """Log a line for each setting of a host's app that our tasks need to be different; the host may change it."""
     if _serving and home.installed():
         for meaning in host_check.advice(home.home_app()):
             say(log, logging.WARNING, "host.setting", meaning=meaning)
@@ -129,7 +129,7 @@ def advise_the_host(**_: Any) -> None:
 
 @worker_ready.connect(weak=False)
 def tell_of_own_tasks_that_nobody_takes(**_: Any) -> None:
-    """A worker of our own app that knows tasks of an application's and does not serve their queue."""
+    """Log one line if a worker of our own app knows an application's tasks and does not serve their queue."""
     if not _serving or home.installed():
         return
     queue, app = settings().own_queue, home.home_app()
@@ -141,7 +141,7 @@ def tell_of_own_tasks_that_nobody_takes(**_: Any) -> None:
 
 @worker_ready.connect(weak=False)
 def start_sweeping(**_: Any) -> None:
-    """Two threads in the worker's parent process: the sweep, and the question whether KATO takes the session config."""
+    """Start the threads of the worker's parent process: the sweep, and the check of the session config."""
     if not _serving:
         return
     for thread in (Sweeper(), ConfigWatch()):
@@ -151,7 +151,7 @@ def start_sweeping(**_: Any) -> None:
 
 @worker_shutting_down.connect(weak=False)
 def stop_sweeping(**_: Any) -> None:
-    """Whoever is left does the next round."""
+    """Stop both threads; the workers that remain do the next round."""
     while _threads:
         _threads.pop().stop()
 
@@ -159,9 +159,9 @@ def stop_sweeping(**_: Any) -> None:
 @after_setup_logger.connect(weak=False)
 @after_setup_task_logger.connect(weak=False)
 def log_as_set(logger: logging.Logger, **_: Any) -> None:
-    """``LOG_FORMAT=json``: one object per line. As text, control characters of ids and errors are written out.
+    """Log as ``LOG_FORMAT`` says: ``json`` writes one object per line, text has control characters written out.
 
-    A host's log is its own.
+    The log of a host's worker is left as it is.
     """
     if home.installed():
         return
@@ -174,7 +174,7 @@ def log_as_set(logger: logging.Logger, **_: Any) -> None:
 
 @worker_process_init.connect(weak=False)
 def begin_a_pool_process(**_: Any) -> None:
-    """It ends in time (see ``pool_guard``); connections of its own are ``bootstrap``'s business at a fork."""
+    """Let a pool process end in time (see ``patches.billiard_pool``); ``bootstrap`` handles its connections."""
     if _serving:
         guard_pool_process()
 
@@ -182,10 +182,10 @@ def begin_a_pool_process(**_: Any) -> None:
 @worker_process_shutdown.connect(weak=False)
 @worker_shutdown.connect(weak=False)
 def finish_calls_in_flight(**_: Any) -> None:
-    """A process that ends waits for the calls to KATO that outlasted their tasks, as it waits for its tasks.
+    """Wait, when a process ends, for the calls to KATO that outlasted their tasks, as for the tasks themselves.
 
-    It begins nothing more for their lanes. What has not ended when KATO's time-out is over is left with its intent
-    open, as by a worker that was killed.
+    Nothing more is begun for their lanes. A call that has not ended when KATO's time-out is over is left with its
+    intent open, just as a killed worker would leave it.
     """
     rt = opened_runtime()
     if not _serving or rt is None or not rt.drainer.in_background:

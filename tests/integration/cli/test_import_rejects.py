@@ -141,7 +141,7 @@ def test_a_rejects_file_that_was_broken_while_it_was_mended_names_the_line(cli: 
     rejected.write_text(f"{text[0]}\n{text[1][:-5]}\n")
     ran = cli("import", rejected.name)
     assert ran.code == 1
-    assert "line 2 of a.csv.rejects.jsonl is no line of a rejects file; mend the text in its raw alone" in ran.err
+    assert "line 2 of a.csv.rejects.jsonl is not a line of a rejects file; change only the text in its raw" in ran.err
 
 
 def test_mended_rows_are_learned_where_that_is_asked_for(imports: Imports, cli: Cli) -> None:

@@ -132,8 +132,8 @@ def test_a_column_that_is_there_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        (Columns(strings=("a",)), "which column is the session is not said; add --session COLUMN"),
-        (Columns(node="n"), "which column is the session is not said"),
+        (Columns(strings=("a",)), "no column is given for the session; add --session COLUMN"),
+        (Columns(node="n"), "no column is given for the session"),
         (Columns(session="s"), "there is nothing to observe; name columns with --strings"),
         (
             Columns(session="s", strings=("a",), node="n", node_column="c"),
