@@ -13,7 +13,7 @@ from kato_tasks.domain.log_entry import Entry, entry_of
 from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.results import Appended
 from kato_tasks.errors import InvalidEvent
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -71,4 +71,4 @@ def append_entries(
 def warn_of_shared_names(lanes: frozenset[str]) -> None:
     """Log a warning for each of these lanes, in which two node ids are one node to KATO."""
     for lane in lanes:
-        say(log, logging.WARNING, "node.shared", lane=lane, meaning="KATO gives these node ids one memory")
+        log_event(log, logging.WARNING, "node.shared", lane=lane, meaning="KATO gives these node ids one memory")

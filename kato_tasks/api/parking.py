@@ -9,7 +9,7 @@ from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.domain.refusals import Refusal
 from kato_tasks.engine.store_retry import raise_errors
-from kato_tasks.ports.operating import Resume, SetAside
+from kato_tasks.ports.operating import ParkByHand, Resume
 
 
 def parked_sessions(rt: Runtime) -> list[str]:
@@ -32,5 +32,5 @@ def park(rt: Runtime, session_id: str, reason: str) -> bool:
     position = status.cursor + 1 if status is not None else 1
     now = rt.figures.now_ms()
     why = json.dumps(Refusal(reason, position, attempts=0, first_ms=now, last_ms=now).as_parked())
-    (parked,) = raise_errors(rt.store.execute([SetAside(rt.sessions.lane_of(session_id), session_id, why)]))
+    (parked,) = raise_errors(rt.store.execute([ParkByHand(rt.sessions.lane_of(session_id), session_id, why)]))
     return bool(parked)

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from kato_tasks.engine.store_retry import raise_errors
-from kato_tasks.ports.operating import Sign, SignOf
+from kato_tasks.ports.operating import GiveSign, SignOf
 from kato_tasks.ports.store import Store
 
 EVERY_SECONDS = 3.0
@@ -74,5 +74,5 @@ def beat_published(store: Store, version: str) -> None:
 
 def _give(store: Store, of: SignOf, id_: str, about: dict[str, Any] | None, keep_seconds: float) -> int:
     text = "" if about is None else json.dumps(about)
-    (now_ms,) = raise_errors(store.execute([Sign(of, id_, text, int(keep_seconds * 1000))]))
+    (now_ms,) = raise_errors(store.execute([GiveSign(of, id_, text, int(keep_seconds * 1000))]))
     return int(now_ms)

@@ -46,7 +46,7 @@ from kato_tasks.errors import (
     StoreUnavailable,
     TooManyPredicts,
 )
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 WAITING = "WAITING"
@@ -74,7 +74,7 @@ class LaneTask(Sending):
         except PASSING as exc:
             if self.request.called_directly or self.request.is_eager:
                 raise
-            say(log, logging.WARNING, "task.requeued", id=self.request.id, error=exc)
+            log_event(log, logging.WARNING, "task.requeued", id=self.request.id, error=exc)
             time.sleep(1.0)  # nothing of ours can move while the store is away; do not spin
             raise GoesBack(str(exc), requeue=True) from exc
 
@@ -225,7 +225,7 @@ def show_waiting(task: LaneTask, task_id: str, where: dict[str, Any]) -> None:
         # Flower's page of a task shows what its events call the result, and nothing of an event's other fields.
         task.send_event("task-waiting", result=f"{where['waits_for']} (since {where['since']})", **where)
     except Exception as exc:
-        say(log, logging.WARNING, "task.waiting_unseen", id=task_id, error=exc)
+        log_event(log, logging.WARNING, "task.waiting_unseen", id=task_id, error=exc)
 
 
 def told_before(task: LaneTask, task_id: str) -> bool:
@@ -233,5 +233,5 @@ def told_before(task: LaneTask, task_id: str) -> bool:
     try:
         return task.backend.get_state(task_id) in READY_STATES
     except Exception as exc:
-        say(log, logging.DEBUG, "task.state_unseen", id=task_id, error=exc)
+        log_event(log, logging.DEBUG, "task.state_unseen", id=task_id, error=exc)
         return False

@@ -41,9 +41,9 @@ from kato_tasks.engine.store_retry import STORE_PATIENCE_SECONDS, raise_errors
 from kato_tasks.errors import (
     StoreUnavailable,
 )
-from kato_tasks.ports.log import KeepLater
-from kato_tasks.ports.waiting_tasks import KeepMessage
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.log import KeepScheduled
+from kato_tasks.ports.waiting_tasks import KeepUnpublished
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -163,14 +163,14 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         """
         return super().apply_async((), call, **message)
 
-    def kept(self, call: Mapping[str, Any], message: Mapping[str, Any], why: Exception) -> KeepMessage:
+    def kept(self, call: Mapping[str, Any], message: Mapping[str, Any], why: Exception) -> KeepUnpublished:
         """How the store keeps a task that could not be published."""
-        say(log, logging.WARNING, "task.kept", id=message["task_id"], error=why)
+        log_event(log, logging.WARNING, "task.kept", id=message["task_id"], error=why)
         kept = {"name": self.name, "kwargs": call} | {n: message[n] for n in ("task_id", "link", "link_error")}
         beside = ("task_id", "link", "link_error", "producer", "shadow")
         kept["kept_ms"] = int(time.time() * 1000)
         kept["options"] = {k: v for k, v in message.items() if k not in beside and _is_json(v)}
-        return KeepMessage(str(message["headers"]["kato"]["lane"]), json.dumps(kept))
+        return KeepUnpublished(str(message["headers"]["kato"]["lane"]), json.dumps(kept))
 
     def placed(
         self, rt: Runtime, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
@@ -205,7 +205,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         place = nowhere(entry)
         if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
             place["lane"] = lane_of((yield from protocol.nodes([entry]))[0])
-        raise_errors((yield [KeepLater(place["lane"], due_ms, later_payload(entry, task_id))]))
+        raise_errors((yield [KeepScheduled(place["lane"], due_ms, later_payload(entry, task_id))]))
         return {**place, "due": due_ms}
 
 

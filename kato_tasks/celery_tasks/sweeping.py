@@ -17,8 +17,8 @@ from kato_tasks.celery_tasks.wakeups import overtake, waiting_messages
 from kato_tasks.domain.ids import PARTITIONS, shard_of
 from kato_tasks.errors import KatoTasksError, StoreUnavailable
 from kato_tasks.ports.lanes import ClockBack, KeepAlive
-from kato_tasks.ports.waiting_tasks import Owed
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.waiting_tasks import OrphanedTasks
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 OWED_AFTER_MS = 3_000
@@ -32,12 +32,12 @@ def complete_owed(rt: Runtime, partitions: Sequence[int]) -> int:
     """Complete parked tasks whose holder died after its commit, and those that would wait for ever; how many events."""
     done = 0
     for partition, found in zip(
-        partitions, rt.store.execute([Owed(p, OWED_AFTER_MS, 50, LOOK_MS) for p in partitions]), strict=True
+        partitions, rt.store.execute([OrphanedTasks(p, OWED_AFTER_MS, 50, LOOK_MS) for p in partitions]), strict=True
     ):
         if isinstance(found, StoreUnavailable):
             raise found
         if isinstance(found, Exception):
-            say(log, logging.ERROR, "partition.unread", partition=partition, error=found)
+            log_event(log, logging.ERROR, "partition.unread", partition=partition, error=found)
             continue
         for parked in found:
             complete(rt, [(rt.sessions.lane_of(parked.session), parked)])
@@ -52,7 +52,7 @@ def keep_alive(rt: Runtime) -> int:
     answers = rt.store.execute([KeepAlive(p, soon, used, 200) for p in range(PARTITIONS)])
     found = {p: count for p, count in enumerate(answers) if not isinstance(count, Exception)}
     for error in {str(answer) for answer in answers if isinstance(answer, Exception)}:
-        say(log, logging.ERROR, "sweep.failed", error=error)
+        log_event(log, logging.ERROR, "sweep.failed", error=error)
     rt.wake([p for p, count in found.items() if count])
     return sum(found.values())
 
@@ -70,7 +70,7 @@ def hasten(rt: Runtime, overdue: Iterable[int]) -> None:
             raise
         except Exception as exc:
             # The queue does not exist yet, or the broker is away: then nothing can be sent either.
-            say(log, logging.DEBUG, "sweep.queue_unseen", shard=shard, error=exc)
+            log_event(log, logging.DEBUG, "sweep.queue_unseen", shard=shard, error=exc)
             rt.marks.clear(shard)
     overtake(rt, waiting)
 
@@ -86,9 +86,9 @@ def bring_back(rt: Runtime, partitions: Sequence[int], ahead_ms: int) -> list[in
     lease_ms = int(rt.settings.lease_seconds * 1000)
     for answer in rt.store.execute([ClockBack(p, ahead_ms, lease_ms) for p in partitions]):
         if isinstance(answer, Exception):
-            say(log, logging.ERROR, "sweep.failed", error=answer)
+            log_event(log, logging.ERROR, "sweep.failed", error=answer)
         else:
-            say(log, logging.WARNING, "clock.went_back", lanes=answer)
+            log_event(log, logging.WARNING, "clock.went_back", lanes=answer)
     return list(partitions)
 
 
@@ -149,9 +149,9 @@ class Sweeper:
                     if rt.marks.take_sweep(interval * 0.9):
                         sweep(rt)
             except (KatoTasksError, *PASSING) as exc:
-                say(log, logging.WARNING, "sweep.failed", error=exc)
+                log_event(log, logging.WARNING, "sweep.failed", error=exc)
             except Exception:
-                say(log, logging.ERROR, "sweep.failed", exc_info=True)
+                log_event(log, logging.ERROR, "sweep.failed", exc_info=True)
 
 
 __all__ = ["Sweeper", "complete_owed", "keep_alive", "sweep"]

@@ -24,7 +24,7 @@ from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.predictions import in_one_form
 from kato_tasks.domain.results_json import AppliedJson, LearnedJson, ObservedJson
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -232,7 +232,7 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
             rt.wake(partitions)
     except StoreUnavailable as exc:
         # Losing a wake-up is harmless: the sweep sends another once the store is back.
-        say(log, logging.WARNING, "drain.postponed", shards=shards, error=exc)
+        log_event(log, logging.WARNING, "drain.postponed", shards=shards, error=exc)
         return 0
     return done.lanes
 

@@ -23,9 +23,9 @@ from kato_tasks.domain.ids import partition_of
 from kato_tasks.engine.running.slices import SliceResult
 from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.ports.lanes import Parked
-from kato_tasks.ports.waiting_tasks import Unpark
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.lanes import WaitingTask
+from kato_tasks.ports.waiting_tasks import DropWaitingTask
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 _answers = threading.local()
@@ -72,7 +72,7 @@ def slice_done(rt: Runtime, done: SliceResult) -> None:
         wake_soon(rt, {partition_of(lane): due_ms for lane, due_ms in done.due_soon.items()})
 
 
-def complete(rt: Runtime, parked: Iterable[tuple[str, Parked]]) -> None:
+def complete(rt: Runtime, parked: Iterable[tuple[str, WaitingTask]]) -> None:
     """Finish parked tasks with Celery's own tracer: state, result, links, chains, chords.
 
     A task's parked entry goes only after that, so a death in between repeats it harmlessly. While the store, the
@@ -91,18 +91,20 @@ def complete(rt: Runtime, parked: Iterable[tuple[str, Parked]]) -> None:
                 finish(task_id, stored, answer)
                 parked_in = (stored["request"].get("kato") or {}).get("lane") or lane
                 raise_errors(
-                    execute_with_retry(rt.store, [Unpark(parked_in, waiting.session, waiting.event_id, task_id)])
+                    execute_with_retry(
+                        rt.store, [DropWaitingTask(parked_in, waiting.session, waiting.event_id, task_id)]
+                    )
                 )
             except PASSING as exc:
-                say(log, logging.WARNING, "task.completion_postponed", id=task_id, error=exc)
+                log_event(log, logging.WARNING, "task.completion_postponed", id=task_id, error=exc)
                 if not isinstance(exc, OperationalError):
                     return
                 broker_away = True  # the others need no broker
             except Exception:
-                say(log, logging.ERROR, "task.completion_failed", id=task_id, exc_info=True)
+                log_event(log, logging.ERROR, "task.completion_failed", id=task_id, exc_info=True)
 
 
-def _answer_for(rt: Runtime, waiting: Parked, task_id: str, stored: Mapping[str, Any]) -> str | None:
+def _answer_for(rt: Runtime, waiting: WaitingTask, task_id: str, stored: Mapping[str, Any]) -> str | None:
     """What a parked task is told; None: it goes on waiting, where its event is now."""
     task, call = home().tasks[stored["task"]], stored["kwargs"]
     place = stored["request"].get("kato")
@@ -110,7 +112,9 @@ def _answer_for(rt: Runtime, waiting: Parked, task_id: str, stored: Mapping[str,
         return str(task.own(rt, call, place, waiting.result)) if place else waiting.result
     sought = task.look_again(rt, call, task_id, stored)
     if sought.answer is None and place and place["lane"] != sought.place["lane"]:
-        raise_errors(execute_with_retry(rt.store, [Unpark(place["lane"], waiting.session, waiting.event_id, task_id)]))
+        raise_errors(
+            execute_with_retry(rt.store, [DropWaitingTask(place["lane"], waiting.session, waiting.event_id, task_id)])
+        )
     answer: str | None = sought.answer
     return answer
 
@@ -129,7 +133,7 @@ def finish(task_id: str, stored: Mapping[str, Any], answer: str) -> None:
         except PASSING:
             raise
         except Exception as exc:
-            say(log, logging.WARNING, "task.next_refused", id=task_id, error=exc)
+            log_event(log, logging.WARNING, "task.next_refused", id=task_id, error=exc)
             traced = _traced(task_id, stored, strict=False)
     finally:
         _answers.current = outer
@@ -142,4 +146,4 @@ def finish(task_id: str, stored: Mapping[str, Any], answer: str) -> None:
                 events.send("task-succeeded", uuid=task_id, result=traced.retstr, runtime=traced.runtime)
     except Exception as exc:
         # Only Flower misses something: the result is stored, links and chords went out.
-        say(log, logging.WARNING, "task.event_unsent", id=task_id, error=exc)
+        log_event(log, logging.WARNING, "task.event_unsent", id=task_id, error=exc)

@@ -8,7 +8,7 @@ from kato_tasks.domain.ids import shard_of
 from kato_tasks.engine.store_protocol import StoreProtocol, carry_out
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.ports.store import Store
-from kato_tasks.ports.waiting_tasks import ClearMark, Mark, MarkOf
+from kato_tasks.ports.waiting_tasks import ClearMark, MarkOf, SetMark
 
 WAKE_SECONDS = 60
 """How long a wake-up waits in its queue at most, and its mark stands; the sweep notices earlier that it is lost."""
@@ -37,7 +37,7 @@ class WakeupMarks:
 
     def take_sweep(self, seconds: float) -> bool:
         """Take the sweep's turn, for this many seconds no other worker can; False: another worker has it."""
-        (taken,) = raise_errors(self._store.execute([Mark("sweep", 0, max(1, int(seconds * 1000)))]))
+        (taken,) = raise_errors(self._store.execute([SetMark("sweep", 0, max(1, int(seconds * 1000)))]))
         return bool(taken)
 
 
@@ -49,5 +49,5 @@ def setting_marks(partitions: Iterable[int], shards: int) -> StoreProtocol[list[
 def _marked(of: MarkOf, shards: Sequence[int], seconds: int) -> StoreProtocol[list[int]]:
     if not shards:
         return []
-    new = raise_errors((yield [Mark(of, shard, seconds * 1000) for shard in shards]))
+    new = raise_errors((yield [SetMark(of, shard, seconds * 1000) for shard in shards]))
     return [shard for shard, is_new in zip(shards, new, strict=True) if is_new]

@@ -50,7 +50,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class WaitingTask:
     """A Celery task that waits for an event's result: its id and its stored request (JSON)."""
 
     session: str
@@ -60,12 +60,12 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True)
-class Proceeded:
+class NextWork:
     """After a step: ``work`` is more of the same lane (still held); None: given back, due at ``due_ms`` (-1: idle)."""
 
     due_ms: int
     work: Work | None
-    completed: tuple[Parked, ...] = ()
+    completed: tuple[WaitingTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Lease:
     """A lane that the caller leases: every write under it is refused once the token is stale (LeaseLost)."""
 
     lane: str
@@ -87,7 +87,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Lease(Effect[list[Work]]):
+class AcquireLanes(Effect[list[Work]]):
     partition: int
     token: str
     lease_ms: int
@@ -97,7 +97,7 @@ class Lease(Effect[list[Work]]):
 
 @dataclass(frozen=True, slots=True)
 class Renew(Effect[bool]):
-    held: Held
+    held: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class WriteIntent(Effect[bool]):
     binding's text), idle and without an STM; else nothing is written, and the answer is False.
     """
 
-    held: Held
+    held: Lease
     session: str
     cursor: int
     intent: Intent
@@ -134,7 +134,7 @@ class Bind(Effect[None]):
     ``symbols``: what it holds for observations with vectors; ``reordered``: see ``kato_session.RebuiltSession``.
     """
 
-    held: Held
+    held: Lease
     session: str
     cursor: int
     binding: Binding | None
@@ -147,8 +147,8 @@ class Bind(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Commit(Effect[Proceeded]):
-    held: Held
+class Commit(Effect[NextWork]):
+    held: Lease
     session: str
     call: str
     cursor: int
@@ -170,8 +170,8 @@ class Commit(Effect[Proceeded]):
 
 
 @dataclass(frozen=True, slots=True)
-class Defer(Effect[Proceeded]):
-    held: Held
+class Defer(Effect[NextWork]):
+    held: Lease
     session: str
     wait_ms: int
     attempts: int
@@ -184,8 +184,8 @@ class Defer(Effect[Proceeded]):
 
 
 @dataclass(frozen=True, slots=True)
-class Park(Effect[Proceeded]):
-    held: Held
+class Park(Effect[NextWork]):
+    held: Lease
     session: str
     why: str
     go_on: bool = True
@@ -269,7 +269,7 @@ class ClockBack(Effect[int]):
 
 
 @dataclass(frozen=True, slots=True)
-class MarkNode(Effect[None]):
+class FlagNodeForRebuild(Effect[None]):
     """A lane's patterns are in doubt: its node is marked for a rebuild."""
 
     lane: str

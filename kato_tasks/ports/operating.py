@@ -29,7 +29,7 @@ class Resume(Effect[bool]):
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside(Effect[bool]):
+class ParkByHand(Effect[bool]):
     """A person parks a session; False: it was parked already."""
 
     lane: str
@@ -44,7 +44,7 @@ class DropDeadLetter(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Sign(Effect[int]):
+class GiveSign(Effect[int]):
     """A process says that it lives, by the store's clock (returned, ms); ``about`` '' says that it ends.
 
     It is forgotten ``keep_ms`` after its last sign; of each kind the ``most`` that gave one last are kept.

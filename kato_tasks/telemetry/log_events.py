@@ -70,7 +70,7 @@ KEYS_SAID = 1_000
 """How many keys are logged at most: a source may make them up."""
 
 
-def say(log: logging.Logger, level: int, name: str, *, exc_info: Any = None, **fields: Any) -> None:
+def log_event(log: logging.Logger, level: int, name: str, *, exc_info: Any = None, **fields: Any) -> None:
     """Log the event ``name`` with its fields. Ids may be fields; payloads and secrets must not be."""
     if log.isEnabledFor(level):
         text = " ".join([name, *(f"{key}={visible(str(value))}" for key, value in fields.items())])
@@ -120,7 +120,7 @@ class UnknownKeys:
         """Log ``key`` with what it means, unless it was logged before."""
         if key not in self._said and len(self._said) < KEYS_SAID:
             self._said.add(key)
-            say(self._log, logging.WARNING, "key.unknown", key=key, meaning=meaning)
+            log_event(self._log, logging.WARNING, "key.unknown", key=key, meaning=meaning)
 
 
 class VisibleFormatter(logging.Formatter):

@@ -285,7 +285,7 @@ class Lane:
     """that take turns, each with what it knows"""
     operations: int = 0
     ended: list[BaseException | None] = field(default_factory=list)
-    stopped: list[tuple[ports.Step[DrainedLane], ports.Effect[Any]]] = field(default_factory=list)
+    stopped: list[tuple[ports.Program[DrainedLane], ports.Effect[Any]]] = field(default_factory=list)
     predicted: dict[str, list[list[str]] | None] = field(default_factory=dict)
     """predict → the STM for which KATO made its answer; None: it was answered without KATO"""
     named: Named = field(default_factory=dict)
@@ -313,17 +313,17 @@ class Lane:
     def one_worker(self) -> None:
         """One worker takes the lane when it is due, and drains it until it ends, dies or is stopped."""
         token = f"{random.getrandbits(64):x}"
-        (works,) = self.store.execute([ports.Lease(self.partition, token, LEASE_MS, 1, self.batch)])
+        (works,) = self.store.execute([ports.AcquireLanes(self.partition, token, LEASE_MS, 1, self.batch)])
         if not works:
             # Nothing is due yet: what waits inside KATO has had the time to land.
             self.kato.land(everything=True)
             time.sleep(0.001)
             return
-        held = ports.Held(self.lane, token, LEASE_MS, self.batch)
+        held = ports.Lease(self.lane, token, LEASE_MS, self.batch)
         step = drain(self._context(held), works[0])
         self._carry_on(step, None)
 
-    def _context(self, held: ports.Held) -> LaneContext:
+    def _context(self, held: ports.Lease) -> LaneContext:
         left = [self.pieces]
         self._turn += 1
 
@@ -344,7 +344,7 @@ class Lane:
         )
 
     def _carry_on(
-        self, step: ports.Step[DrainedLane], effect: ports.Effect[Any] | None, *, stale: bool = False
+        self, step: ports.Program[DrainedLane], effect: ports.Effect[Any] | None, *, stale: bool = False
     ) -> None:
         """Step a worker's generator to its end. ``stale``: it was continued after its lease had run out."""
         answer: Any = None

@@ -372,10 +372,10 @@ def test_a_full_store_while_a_chains_next_step_is_appended_in_a_task_does_not_fa
 
 
 def complete_all_owed(system: System) -> None:
-    from kato_tasks.ports.waiting_tasks import Owed
+    from kato_tasks.ports.waiting_tasks import OrphanedTasks
 
     rt = runtime()
-    for found in rt.store.execute([Owed(p, -1, 50) for p in ALL]):
+    for found in rt.store.execute([OrphanedTasks(p, -1, 50) for p in ALL]):
         complete(rt, [(rt.sessions.lane_of(parked.session), parked) for parked in found])
 
 

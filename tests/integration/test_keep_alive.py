@@ -18,7 +18,7 @@ from kato_tasks.bootstrap import Runtime, runtime, terms_of
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of
 from kato_tasks.engine.running.drainer import Drainer
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
-from kato_tasks.ports.lanes import Batch, KeepAlive, Lease, Release
+from kato_tasks.ports.lanes import AcquireLanes, Batch, KeepAlive, Release
 from tests.integration.recovering import a_system, expected, learning, new_name, run_of
 from tests.integration.system import System
 from tests.services import KatoServer, RedisServer
@@ -156,7 +156,7 @@ def test_it_is_written_to_only_under_the_lanes_lease(system: System, rt: Runtime
     append_events([*run_of(session, 2)])
     drain(drainer)
     append_events(run_of(session, 1, 2))
-    (works,) = rt.store.execute([Lease(partition, "another", 5_000, 1, Batch(1, 1_000))])
+    (works,) = rt.store.execute([AcquireLanes(partition, "another", 5_000, 1, Batch(1, 1_000))])
     assert [work.lane for work in works] == [lane]
     before = system.ask("stats")["requests"].get("extend", 0)
     assert kept_alive(rt, session, soon_ms=60_000) == 1

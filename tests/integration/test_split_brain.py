@@ -101,7 +101,7 @@ def test_a_primary_without_its_replica_takes_no_event_and_gives_no_lease(own_red
         client.config_set("min-replicas-to-write", 1)
     row = (lane, lane, observation("session", "2"), 0)
     append = ports.Append(partition_of(lane), [row], "")
-    lease = ports.Lease(partition_of(lane), "token", 5_000, 1, ports.Batch(10, 1_000))
+    lease = ports.AcquireLanes(partition_of(lane), "token", 5_000, 1, ports.Batch(10, 1_000))
     assert [type(answer) for answer in store.execute([append, lease])] == [StoreUnavailable] * 2
     with redis.Redis.from_url(own_redis.url) as client:
         client.config_set("min-replicas-to-write", 0)

@@ -35,7 +35,7 @@ from kato_tasks.celery_tasks.worker import quiet_tasks, shards_served  # noqa: F
 from kato_tasks.celery_tasks.worker.config_watch import ConfigWatch
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.settings import settings
-from kato_tasks.telemetry.log_events import JsonFormatter, VisibleFormatter, say
+from kato_tasks.telemetry.log_events import JsonFormatter, VisibleFormatter, log_event
 
 log = logging.getLogger(__name__)
 _threads: list[Sweeper | ConfigWatch] = []
@@ -96,7 +96,7 @@ def refuse_a_store_that_drops_keys(**_: Any) -> None:
     try:
         _end_on_a_bad_configuration(runtime)
     except StoreUnavailable as exc:
-        say(log, logging.WARNING, "store.unavailable", error=f"{exc}; waiting for it")
+        log_event(log, logging.WARNING, "store.unavailable", error=f"{exc}; waiting for it")
 
 
 def _end_on_a_bad_configuration(begin: Callable[[], object]) -> None:
@@ -116,7 +116,7 @@ def warn_of_a_store_that_keeps_nothing(**_: Any) -> None:
     except StoreUnavailable:
         return  # said already
     if problem is not None:
-        say(log, logging.WARNING, "store.volatile", meaning=problem)
+        log_event(log, logging.WARNING, "store.volatile", meaning=problem)
 
 
 @worker_ready.connect(weak=False)
@@ -124,7 +124,7 @@ def advise_the_host(**_: Any) -> None:
     """Log a line for each setting of a host's app that our tasks need to be different; the host may change it."""
     if _serving and home.installed():
         for meaning in host_check.advice(home.home_app()):
-            say(log, logging.WARNING, "host.setting", meaning=meaning)
+            log_event(log, logging.WARNING, "host.setting", meaning=meaning)
 
 
 @worker_ready.connect(weak=False)
@@ -136,7 +136,7 @@ def tell_of_own_tasks_that_nobody_takes(**_: Any) -> None:
     own = sorted(name for name in app.tasks if not name.startswith((OURS, CELERYS)))
     if own and queue not in app.amqp.queues.consume_from:
         meaning = f"this worker knows them and does not serve their queue; start one with -Q {queue}"
-        say(log, logging.WARNING, "own_queue.unserved", queue=queue, tasks=",".join(own[:5]), meaning=meaning)
+        log_event(log, logging.WARNING, "own_queue.unserved", queue=queue, tasks=",".join(own[:5]), meaning=meaning)
 
 
 @worker_ready.connect(weak=False)
@@ -192,4 +192,4 @@ def finish_calls_in_flight(**_: Any) -> None:
         return
     left = rt.drainer.close(rt.settings.kato_timeout_seconds + FINISH_SECONDS)
     if left:
-        say(log, logging.WARNING, "background.left", lanes=left)
+        log_event(log, logging.WARNING, "background.left", lanes=left)

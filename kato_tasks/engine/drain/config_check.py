@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.drain.kato_answers import address
 from kato_tasks.errors import ConfigNotTaken, KatoError, KatoFailed, KatoRejected, KatoUnavailable
-from kato_tasks.ports.effects import Step
+from kato_tasks.ports.effects import Program
 
 NODE = "kato-tasks-probe"
 """The node of these sessions. No event ever comes to it, and a session alone leaves nothing there."""
@@ -97,7 +97,7 @@ class ConfigCheck:
         """Return whether this caller is the one to ask KATO, with ``asked``."""
         return self._verdicts.may_ask(url, self._digest, ASKING_SECONDS)
 
-    def asked(self, url: str) -> Step[str]:
+    def asked(self, url: str) -> Program[str]:
         """Ask KATO, unless another caller has meanwhile, and return the verdict ('' where KATO takes the config).
 
         Raises KatoUnavailable where KATO gave no answer that tells.
@@ -124,7 +124,7 @@ class ConfigCheck:
             self._seen[url] = why, time.monotonic() + (VIEW_SECONDS / 10 if why else VIEW_SECONDS)
 
 
-def ensure_config_taken(check: ConfigCheck, url: str) -> Step[bool]:
+def ensure_config_taken(check: ConfigCheck, url: str) -> Program[bool]:
     """Return True once KATO takes the session config; False while another caller asks it. Raises ConfigNotTaken."""
     why = check.verdict(url)
     if why is None:
@@ -152,7 +152,7 @@ class _Tried:
         return not self.other and not self.said and not self.unfit
 
 
-def find_refused_config(url: str, own: Mapping[str, Any], config: Mapping[str, Any]) -> Step[str]:
+def find_refused_config(url: str, own: Mapping[str, Any], config: Mapping[str, Any]) -> Program[str]:
     """Return why KATO does not take ``config`` beside ``own``, with the keys and the remedy; '' where it does.
 
     Raises KatoUnavailable where KATO makes no session at all.
@@ -190,7 +190,7 @@ def _told(tried: _Tried, name: str, own: Mapping[str, Any]) -> str:
     return tried.other[name]
 
 
-def _try(url: str, config: Mapping[str, Any]) -> Step[_Tried]:
+def _try(url: str, config: Mapping[str, Any]) -> Program[_Tried]:
     try:
         kato_session, got = yield from kato_api.make_session(url, NODE, TTL_SECONDS, config)
     except (KatoRejected, KatoFailed) as exc:

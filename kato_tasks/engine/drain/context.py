@@ -15,8 +15,8 @@ from kato_tasks.domain.results import Applied
 from kato_tasks.engine.drain.config_check import ConfigCheck
 from kato_tasks.engine.drain.known_sessions import KnownSessions
 from kato_tasks.engine.drain.retry import RetryPolicy
-from kato_tasks.ports.effects import Step, Together, ask
-from kato_tasks.ports.lanes import Commit, Defer, Held, Park, Work
+from kato_tasks.ports.effects import Program, Together, perform
+from kato_tasks.ports.lanes import Commit, Defer, Lease, Park, Work
 
 Policy = Literal["park", "dead_letter"]
 """What becomes of an event that cannot be applied: its session is parked, or the event becomes a dead letter."""
@@ -76,7 +76,7 @@ class LaneContext:
     is what this process knows of KATO sessions.
     """
 
-    held: Held
+    held: Lease
     options: KatoSessionOptions
     retry: RetryPolicy
     on_rejected: Policy
@@ -191,6 +191,6 @@ def error_json(kind: str, message: str) -> str:
     return dumps({"error": {"type": kind, "message": message}})
 
 
-def send_together(operations: Sequence[Any]) -> Step[list[Any]]:
+def send_together(operations: Sequence[Any]) -> Program[list[Any]]:
     """Carry out several store operations in one round trip, and return their answers in the same order."""
-    return (yield from ask(Together(tuple(operations))))
+    return (yield from perform(Together(tuple(operations))))

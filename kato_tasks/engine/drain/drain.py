@@ -21,8 +21,8 @@ from kato_tasks.errors import (
     OutcomeUnknown,
     StoreFailed,
 )
-from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Parked, Proceeded, Work
+from kato_tasks.ports.effects import Program, perform
+from kato_tasks.ports.lanes import NextWork, WaitingTask, Work
 
 CHECK_MS = 100
 """A lane that comes while another one asks KATO about the session config is due again after so many ms."""
@@ -39,16 +39,16 @@ class DrainedLane:
 
     lane: str
     due_ms: int
-    completed: tuple[Parked, ...]
+    completed: tuple[WaitingTask, ...]
 
 
-def drain(lane: LaneContext, work: Work) -> Step[DrainedLane]:
+def drain(lane: LaneContext, work: Work) -> Program[DrainedLane]:
     """Apply what the lane holds until nothing is due or the slice is over.
 
     ``work`` is the first piece, which came with the lease. Raises LeaseLost when the lane has another holder, and
     StoreUnavailable; the next holder reconciles then.
     """
-    completed: list[Parked] = []
+    completed: list[WaitingTask] = []
     while True:
         proceeded = yield from process_piece(lane, work)
         completed += proceeded.completed
@@ -57,14 +57,14 @@ def drain(lane: LaneContext, work: Work) -> Step[DrainedLane]:
         work = proceeded.work
 
 
-def process_piece(lane: LaneContext, work: Work) -> Step[Proceeded]:
+def process_piece(lane: LaneContext, work: Work) -> Program[NextWork]:
     """Carry out one piece of work. Every failure of KATO ends in a due time, a dead letter or a parked session."""
     if work.unreadable:
         return (yield from park_unreadable(lane, work, work.unreadable))
     work = move_to_its_instance(lane, work)
     try:
         if not (yield from is_config_taken(lane, work)):
-            return (yield from ask(lane.defer(work, CHECK_MS, CHECKED)))
+            return (yield from perform(lane.defer(work, CHECK_MS, CHECKED)))
         try:
             return (yield from handle(lane, Case(work)))
         except (KatoSessionGone, OutcomeUnknown) as exc:
@@ -83,7 +83,7 @@ def process_piece(lane: LaneContext, work: Work) -> Step[Proceeded]:
         return (yield from back_off(lane, work, exc))
 
 
-def is_config_taken(lane: LaneContext, work: Work) -> Step[bool]:
+def is_config_taken(lane: LaneContext, work: Work) -> Program[bool]:
     """Return whether KATO takes the session config; False: another lane is asking it. Raises ConfigNotTaken.
 
     It need not be known for a session that is only to be kept alive: that one stays as it was made.

@@ -25,14 +25,14 @@ from kato_tasks.errors import (
     KatoUnavailable,
     OutcomeUnknown,
 )
-from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Proceeded, Work
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.effects import Program, perform
+from kato_tasks.ports.lanes import NextWork, Work
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
 
-def wait_unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw: str = "") -> Step[Proceeded]:
+def wait_unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw: str = "") -> Program[NextWork]:
     """Wait, because a call certainly never reached KATO. It is asked again as often as it takes.
 
     ``withdraw`` is the call id of the intent that was written for this very call. Without it an open intent stays: it
@@ -41,7 +41,7 @@ def wait_unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw
     refused = isinstance(exc, KatoCircuitOpen | ConfigNotTaken)
     told = MISDIRECTIONS.told(lane.url(work)) if refused else ""
     return (
-        yield from ask(
+        yield from perform(
             lane.defer(
                 work,
                 lane.retry.circuit_ms() if refused else lane.retry.wait_ms(work.unsent, exc.retry_after),
@@ -53,7 +53,7 @@ def wait_unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw
     )
 
 
-def back_off(lane: LaneContext, work: Work, exc: KatoError) -> Step[Proceeded]:
+def back_off(lane: LaneContext, work: Work, exc: KatoError) -> Program[NextWork]:
     """Wait, because a read or the reconciling itself failed. Nothing was decided, so nothing is lost by waiting.
 
     A KATO that does not answer, or fails whatever it is asked, is waited for as long as it takes. But a session that
@@ -78,7 +78,9 @@ def back_off(lane: LaneContext, work: Work, exc: KatoError) -> Step[Proceeded]:
             return (yield from predicting.refuse(lane, work, str(exc)))
         wait, attempts = min(wait, left), work.attempts + 1
     return (
-        yield from ask(lane.defer(work, wait, str(exc), attempts=attempts, unsent=_count_wait(work), rebuilds=rebuilds))
+        yield from perform(
+            lane.defer(work, wait, str(exc), attempts=attempts, unsent=_count_wait(work), rebuilds=rebuilds)
+        )
     )
 
 
@@ -91,7 +93,7 @@ def fence_and_defer(
     blame: bool = True,
     gateway: GatewayAnswered | None = None,
     wrong: bool = False,
-) -> Step[Proceeded]:
+) -> Program[NextWork]:
     """Fence the session's KATO session, then let the session try again. Raises what ``fence`` raises.
 
     ``error`` is what its last try met. ``blame`` says that the failed call speaks of its own event or events: a batch
@@ -116,15 +118,15 @@ def fence_and_defer(
         if work.attempts + 1 > lane.retry.max_retries:
             return (yield from give_up_head(lane, work, error))
         wait = lane.retry.wait_ms(work.attempts) if work.attempts else 0
-        return (yield from ask(lane.defer(work, wait, error, attempts=work.attempts + 1, unsent=0)))
+        return (yield from perform(lane.defer(work, wait, error, attempts=work.attempts + 1, unsent=0)))
     if own:
-        return (yield from ask(lane.defer(work, 0, error, unsent=0)))
+        return (yield from perform(lane.defer(work, 0, error, unsent=0)))
     retry_after = gateway.retry_after if gateway is not None else None
     wait = lane.retry.wait_ms(work.unsent, retry_after) if work.unsent or gateway is not None else 0
-    return (yield from ask(lane.defer(work, wait, error, unsent=_count_wait(work), rebuilds=futile)))
+    return (yield from perform(lane.defer(work, wait, error, unsent=_count_wait(work), rebuilds=futile)))
 
 
-def give_up_head(lane: LaneContext, work: Work, error: str) -> Step[Proceeded]:
+def give_up_head(lane: LaneContext, work: Work, error: str) -> Program[NextWork]:
     """Give up the head event, whose own call failed too often: park its session, or bury it; by ``on_exhausted``."""
     if work.asked:
         return (yield from predicting.refuse(lane, work, error))
@@ -135,27 +137,27 @@ def give_up_head(lane: LaneContext, work: Work, error: str) -> Step[Proceeded]:
     return (yield from bury(lane, work, reason, error))
 
 
-def park(lane: LaneContext, work: Work, reason: str, answer: str) -> Step[Proceeded]:
+def park(lane: LaneContext, work: Work, reason: str, answer: str) -> Program[NextWork]:
     """Let the session wait for a person at its head event. ``answer`` is KATO's last answer."""
-    return (yield from ask(lane.park(work, refuse_head(work, reason, answer))))
+    return (yield from perform(lane.park(work, refuse_head(work, reason, answer))))
 
 
-def park_unreadable(lane: LaneContext, work: Work, reason: str) -> Step[Proceeded]:
+def park_unreadable(lane: LaneContext, work: Work, reason: str) -> Program[NextWork]:
     """Park a session of which the store holds something that this version cannot use.
 
     An open intent stays as it is, and is reconciled when the session goes on. The lane's other sessions go on.
     """
-    say(log, logging.ERROR, "session.unreadable", session=work.session, lane=work.lane, reason=reason)
+    log_event(log, logging.ERROR, "session.unreadable", session=work.session, lane=work.lane, reason=reason)
     return (yield from park(lane, work, f"what the store holds of it cannot be read: {reason}", ""))
 
 
-def bury(lane: LaneContext, work: Work, reason: str, answer: str) -> Step[Proceeded]:
+def bury(lane: LaneContext, work: Work, reason: str, answer: str) -> Program[NextWork]:
     """Make the head event a dead letter and go on. It certainly is not in KATO."""
     entry = work.entries[0]
     refusal = refuse_head(work, reason, answer)
     letter = BuriedEvent(work.session, work.node_id, work.lane, refusal, entry.event(work.session, work.node_id))
     return (
-        yield from ask(
+        yield from perform(
             lane.commit(
                 work,
                 work.binding,

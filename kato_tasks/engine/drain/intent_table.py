@@ -15,8 +15,8 @@ from kato_tasks.engine.drain.context import LaneContext
 from kato_tasks.engine.drain.endings import fence_and_defer
 from kato_tasks.engine.drain.states import Situation, State, situation_of, state_of, store_was_restored
 from kato_tasks.errors import GatewayAnswered, KatoError
-from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Bind, Proceeded, Work
+from kato_tasks.ports.effects import Program, perform
+from kato_tasks.ports.lanes import Bind, NextWork, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Case:
         return str(self.failure)
 
 
-Handler = Callable[[LaneContext, Case], Step[Proceeded]]
+Handler = Callable[[LaneContext, Case], Program[NextWork]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Impossible:
     reason: str
 
 
-def handle(lane: LaneContext, case: Case, *, was_open: bool = False) -> Step[Proceeded]:
+def handle(lane: LaneContext, case: Case, *, was_open: bool = False) -> Program[NextWork]:
     """Do what the table says for this session. Raises KatoError where that fails, or where the intent stays open.
 
     ``was_open`` says whether an intent was open when the piece of work began.
@@ -70,7 +70,7 @@ def handle(lane: LaneContext, case: Case, *, was_open: bool = False) -> Step[Pro
 # --------------------------------------------------------------------------------------------- no intent is open
 
 
-def begin(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def begin(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Carry out what the log has next for the session."""
     work = case.work
     if work.asked:
@@ -85,12 +85,12 @@ def begin(lane: LaneContext, case: Case) -> Step[Proceeded]:
     return (yield from learning.clear(lane, work))
 
 
-def compare_and_begin(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def compare_and_begin(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Find out from KATO how far the session is; go on where it is as the log says, else fence."""
     work = case.work
     assert work.binding is not None
     found = yield from recovery.compare_after_restore(lane, work, work.binding)
-    if isinstance(found, Proceeded):
+    if isinstance(found, NextWork):
         return found
     if found is None:
         waiting = yield from recovery.wait_for_late_learns(lane, work, work.binding)
@@ -102,25 +102,25 @@ def compare_and_begin(lane: LaneContext, case: Case) -> Step[Proceeded]:
         yield from recovery.count_possible_repeats(lane, work)
         why = "its KATO session may have come to serve another session before the store went back"
         return (yield from fence_and_defer(lane, work, why, blame=False))
-    yield from ask(Bind(lane.held, work.session, work.cursor, found))
+    yield from perform(Bind(lane.held, work.session, work.cursor, found))
     return (yield from begin(lane, Case(replace(work, binding=found))))
 
 
-def unbind_and_begin(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def unbind_and_begin(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Count the learns that may be repeated, and go on without a KATO session.
 
     What the session was bound to after it lent its KATO session may be forgotten, with all that was learned there.
     """
     work = case.work
     yield from recovery.count_possible_repeats(lane, work)
-    yield from ask(Bind(lane.held, work.session, work.cursor, None))
+    yield from perform(Bind(lane.held, work.session, work.cursor, None))
     return (yield from handle(lane, Case(replace(work, gave_up_in=""))))
 
 
 # ---------------------------------------------------------------------------------------------- an observe is open
 
 
-def read_back_found(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def read_back_found(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Read KATO back: commit what was applied as intended; anything else is fenced."""
     done = yield from observing.reconcile_observe(lane, case.work, case.intent)
     if done is not None:
@@ -129,12 +129,12 @@ def read_back_found(lane: LaneContext, case: Case) -> Step[Proceeded]:
     return (yield from fence_and_defer(lane, case.work, why, blame=not case.intent.again))
 
 
-def compare_and_read_back(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def compare_and_read_back(lane: LaneContext, case: Case) -> Program[NextWork]:
     """The same after the store was restored: KATO may be farther than this intent, which the store remembers."""
     work = case.work
     assert work.binding is not None
     found = yield from recovery.compare_after_restore(lane, work, work.binding)
-    if isinstance(found, Proceeded):
+    if isinstance(found, NextWork):
         return found
     if found is None:
         waiting = yield from recovery.wait_for_late_learns(lane, work, work.binding)
@@ -143,13 +143,13 @@ def compare_and_read_back(lane: LaneContext, case: Case) -> Step[Proceeded]:
     return (yield from read_back_found(lane, case))
 
 
-def read_back_or_fence(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def read_back_or_fence(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Read KATO back after this very call failed: commit what was applied as intended; anything else is fenced."""
     done = yield from observing.reconcile_observe(lane, case.work, case.intent)
     return done if done is not None else (yield from fence_failed(lane, case))
 
 
-def read_back_or_excuse(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def read_back_or_excuse(lane: LaneContext, case: Case) -> Program[NextWork]:
     """The same where a gateway answered: no event is to blame, which the intent notes if KATO cannot be read either."""
     try:
         done = yield from observing.reconcile_observe(lane, case.work, case.intent)
@@ -162,34 +162,34 @@ def read_back_or_excuse(lane: LaneContext, case: Case) -> Step[Proceeded]:
 # ------------------------------------------------------------------------------------------------- fence, and wait
 
 
-def fence_failed(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def fence_failed(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Fence. The failure speaks of the call's own events: one of them alone has used up an attempt."""
     return (yield from fence_and_defer(lane, case.work, case.error))
 
 
-def fence_answered_by_gateway(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def fence_answered_by_gateway(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Fence, and wait as the gateway asked. The answer says nothing of the events."""
     assert isinstance(case.failure, GatewayAnswered)
     return (yield from fence_and_defer(lane, case.work, case.error, blame=False, gateway=case.failure))
 
 
-def fence_mismatch(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def fence_mismatch(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Fence a KATO session that holds something else than the log says."""
     return (yield from fence_and_defer(lane, case.work, case.error, blame=False, wrong=True))
 
 
-def read_back_or_fence_mismatch(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def read_back_or_fence_mismatch(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Read KATO back: commit what was applied as intended after all; anything else is fenced."""
     done = yield from observing.reconcile_observe(lane, case.work, case.intent)
     return done if done is not None else (yield from fence_mismatch(lane, case))
 
 
-def fence_gone(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def fence_gone(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Fence a KATO session for which KATO answered 404. Nothing of the open call was applied."""
     return (yield from fence_and_defer(lane, case.work, case.error, gone=True))
 
 
-def finish_fence(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def finish_fence(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Carry out a fence that its holder did not finish."""
     if store_was_restored(case.work, lane.store_run()):
         yield from recovery.count_possible_repeats(lane, case.work)
@@ -199,7 +199,7 @@ def finish_fence(lane: LaneContext, case: Case) -> Step[Proceeded]:
 # ------------------------------------------------------------------------------------------------- learn and clear
 
 
-def delete_and_settle(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def delete_and_settle(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Delete the KATO session of a learn, and wait until nothing can land any more.
 
     Where the store was restored, learns that may be repeated are counted at the next step (``settle``).
@@ -207,19 +207,19 @@ def delete_and_settle(lane: LaneContext, case: Case) -> Step[Proceeded]:
     return (yield from settling.settle(lane, case.work, case.intent))
 
 
-def settle(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def settle(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Take the learn at the head one step further: rebuild and read, learn again, or verify."""
     work, intent = yield from _note_what_was_forgotten(lane, case)
     return (yield from settling.settle(lane, work, intent))
 
 
-def finish_clear(lane: LaneContext, case: Case) -> Step[Proceeded]:
+def finish_clear(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Delete the KATO session, without which the STM is empty, and commit."""
     work, intent = yield from _note_what_was_forgotten(lane, case)
     return (yield from learning.reconcile_clear(lane, work, intent))
 
 
-def _note_what_was_forgotten(lane: LaneContext, case: Case) -> Step[tuple[Work, Intent]]:
+def _note_what_was_forgotten(lane: LaneContext, case: Case) -> Program[tuple[Work, Intent]]:
     """Count the learns that may be repeated where the store was restored: it may have forgotten this intent's end."""
     work, intent = case.work, case.intent
     if store_was_restored(work, lane.store_run()):
@@ -232,7 +232,7 @@ def _note_what_was_forgotten(lane: LaneContext, case: Case) -> Step[tuple[Work, 
 # ------------------------------------------------------------------------------------------------------- the table
 
 
-def leave_open(_lane: LaneContext, case: Case) -> Step[Proceeded]:
+def leave_open(_lane: LaneContext, case: Case) -> Program[NextWork]:
     """Raise the failure: the state stays, and the session is taken up again after a wait (``endings.back_off``)."""
     yield from ()
     assert case.failure is not None

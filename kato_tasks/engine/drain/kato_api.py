@@ -25,7 +25,7 @@ from kato_tasks.errors import (
     KatoUnavailable,
     OutcomeUnknown,
 )
-from kato_tasks.ports.effects import Step, ask
+from kato_tasks.ports.effects import Program, perform
 from kato_tasks.ports.kato import KatoRequest
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ PREDICTION_BYTES = 16 * 1024 * 1024
 
 def _call(
     request: KatoRequest, read: Callable[[dict[str, Any]], T], *, changes: bool, of_session: bool = True
-) -> Step[T]:
+) -> Program[T]:
     """Send a request and read KATO's answer to it, or raise what the answer means.
 
     ``changes`` says whether the call changes anything at KATO, and ``of_session`` whether its path names a KATO
@@ -45,7 +45,7 @@ def _call(
     Raises KatoUnavailable where nothing was applied or read (KatoMisdirected: something before KATO refused it);
     KatoSessionGone and KatoRejected, which are KATO's own; OutcomeUnknown where a changing call may have been applied.
     """
-    reply = yield from ask(request)
+    reply = yield from perform(request)
     url, route, kind = request.url, request.route, kato_answers.meaning(reply)
     if kind == "answer":
         try:
@@ -109,7 +109,7 @@ def _session(kato_session: str, rest: str = "") -> str:
     return f"/sessions/{quote(kato_session, safe='')}{rest}"
 
 
-def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]) -> Step[str]:
+def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]) -> Program[str]:
     """Create a KATO session on a node, and return its id.
 
     KATO drops the whole ``config`` silently where one value is out of range (measured on 3.10.1), so what comes back is
@@ -145,7 +145,9 @@ def find_server_fault(got: Mapping[str, Any]) -> str:
     )
 
 
-def make_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]) -> Step[tuple[str, dict[str, Any]]]:
+def make_session(
+    url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]
+) -> Program[tuple[str, dict[str, Any]]]:
     """Create a KATO session, and return its id and the config that KATO made of ``config``."""
     body = json.dumps({"node_id": node, "ttl_seconds": ttl_seconds, "config": dict(config)}).encode()
 
@@ -159,7 +161,7 @@ def make_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any
     return (yield from _call(request, read, changes=True, of_session=False))
 
 
-def delete_session(url: str, kato_session: str) -> Step[bool]:
+def delete_session(url: str, kato_session: str) -> Program[bool]:
     """Delete a KATO session. Returns False where KATO answered 404."""
     request = KatoRequest(url, "DELETE", _session(kato_session), "delete")
     try:
@@ -169,7 +171,7 @@ def delete_session(url: str, kato_session: str) -> Step[bool]:
     return True
 
 
-def keep_alive(url: str, kato_session: str, ttl_seconds: int) -> Step[None]:
+def keep_alive(url: str, kato_session: str, ttl_seconds: int) -> Program[None]:
     """Put off a KATO session's expiry by its own time to live.
 
     Only writes put it off, and this one changes neither STM nor time nor config, so it may be repeated (measured on
@@ -190,7 +192,7 @@ class SequenceAnswer:
     stm_length: int
 
 
-def observe_sequence(url: str, kato_session: str, bodies: Sequence[str]) -> Step[SequenceAnswer]:
+def observe_sequence(url: str, kato_session: str, bodies: Sequence[str]) -> Program[SequenceAnswer]:
     """Apply observations in one call. A refusal leaves nothing behind, because KATO saves once, at the end."""
     text = '{"observations":[' + ",".join(bodies) + '],"learn_after_each":false,"learn_at_end":false}'
     path = _session(kato_session, "/observe-sequence")
@@ -213,7 +215,7 @@ class ReadBack:
     stm: Stm
 
 
-def read_back(url: str, kato_session: str) -> Step[ReadBack]:
+def read_back(url: str, kato_session: str) -> Program[ReadBack]:
     """Read KATO's time and STM. cognition-data is the only read that has both."""
     request = KatoRequest(url, "GET", _session(kato_session, "/cognition-data"), "cognition-data")
     return (yield from _call(request, _read_back, changes=False))
@@ -225,7 +227,7 @@ def _read_back(answer: dict[str, Any]) -> ReadBack:
     return ReadBack(_number(data["time"]), stm)
 
 
-def learn(url: str, kato_session: str) -> Step[str]:
+def learn(url: str, kato_session: str) -> Program[str]:
     """Turn the STM into a pattern; returns its name (empty: one symbol in all, nothing stored)."""
 
     def read(answer: dict[str, Any]) -> str:
@@ -237,13 +239,13 @@ def learn(url: str, kato_session: str) -> Step[str]:
     )
 
 
-def clear_stm(url: str, kato_session: str) -> Step[None]:
+def clear_stm(url: str, kato_session: str) -> Program[None]:
     """Empty the STM, with its emotives and metadata, and put KATO's time back to 0."""
     request = KatoRequest(url, "POST", _session(kato_session, "/clear-stm"), "clear-stm", b"")
     yield from _call(request, lambda answer: _status(answer, "cleared"), changes=True)
 
 
-def read_predictions(url: str, kato_session: str) -> Step[dict[str, Any]]:
+def read_predictions(url: str, kato_session: str) -> Program[dict[str, Any]]:
     """Read KATO's predictions for the STM, as KATO answers them."""
 
     def read(answer: dict[str, Any]) -> dict[str, Any]:
@@ -257,7 +259,7 @@ def read_predictions(url: str, kato_session: str) -> Step[dict[str, Any]]:
     return (yield from _call(request, read, changes=False))
 
 
-def read_frequency(url: str, node: str, pattern: str) -> Step[int]:
+def read_frequency(url: str, node: str, pattern: str) -> Program[int]:
     """Read how often KATO counts a pattern. 0 is an unknown pattern, and also how a failing ClickHouse looks."""
     path = f"/pattern/{quote(pattern, safe='')}?node_id={quote(node, safe='')}"
     return (yield from _call(KatoRequest(url, "GET", path, "pattern"), _frequency, changes=False, of_session=False))

@@ -14,10 +14,10 @@ from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.drain.context import LaneContext, new_call_id, send_together
 from kato_tasks.engine.drain.reading import FIRST_PIECE, next_piece_size, size_of, split_into_batches
 from kato_tasks.errors import GatewayAnswered, KatoError, KatoFailed, KatoUnavailable, OutcomeUnknown
-from kato_tasks.ports.effects import Step, ask
+from kato_tasks.ports.effects import Program, perform
 from kato_tasks.ports.lanes import Bind, Count, ReadSymbols, Work, WriteIntent
 from kato_tasks.ports.log import ReadLog
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class NotLearned(OutcomeUnknown):
     """KATO answers everything else, and answered a second learn with something else than that it learned."""
 
 
-def read_history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged], Symbols]]:
+def read_history(work: Work, *, whole: bool = False) -> Program[tuple[list[Logged], Symbols]]:
     """Return what the session's STM is made of, and what KATO made of the vectors among it.
 
     The entries are those since the last learn or clear up to the cursor, oldest first. They are read backwards until
@@ -66,7 +66,7 @@ def read_history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged],
         first = max(work.mark + 1, last - count + 1)
         read = ReadLog(work.lane, work.session, first, last)
         if chunks:
-            chunks.append((yield from ask(read)))
+            chunks.append((yield from perform(read)))
         else:
             entries, symbols = yield from send_together((read, ReadSymbols(work.lane, work.session)))
             chunks.append(entries)
@@ -76,7 +76,7 @@ def read_history(work: Work, *, whole: bool = False) -> Step[tuple[list[Logged],
     return [entry for chunk in reversed(chunks) for entry in chunk], symbols
 
 
-def create_kato_session(lane: LaneContext, work: Work, url: str) -> Step[str]:
+def create_kato_session(lane: LaneContext, work: Work, url: str) -> Program[str]:
     """Create a KATO session on the session's node, and return its id. Raises KatoError or ConfigurationError.
 
     Where the answer is lost, the KATO session stays there until its time to live ends, and is counted in ``leftovers``.
@@ -84,13 +84,13 @@ def create_kato_session(lane: LaneContext, work: Work, url: str) -> Step[str]:
     """
     options = lane.options
     if work.create_lost:
-        yield from ask(Count(work.lane, "leftovers"))
+        yield from perform(Count(work.lane, "leftovers"))
     try:
         return (yield from kato_api.create_session(url, work.node, options.ttl_seconds, options.session_config()))
     except KatoFailed:
         raise
     except OutcomeUnknown:
-        yield from ask(Count(work.lane, "leftovers"))
+        yield from perform(Count(work.lane, "leftovers"))
         raise
 
 
@@ -126,7 +126,7 @@ class RebuiltSession:
     reordered: int = 0
 
 
-def rebuild(lane: LaneContext, work: Work) -> Step[RebuiltSession]:
+def rebuild(lane: LaneContext, work: Work) -> Program[RebuiltSession]:
     """Create a KATO session, observe the session's STM again there, and compare what it holds.
 
     Vectors are sent as they were observed. Where they bring other symbols by now, because vectors were learned since,
@@ -159,10 +159,10 @@ def rebuild(lane: LaneContext, work: Work) -> Step[RebuiltSession]:
             break
         yield from discard(work, url, kato_session)
         as_symbols = vectors if as_symbols else list(judged.others)
-    yield from ask(Count(work.lane, "rebuilt"))
+    yield from perform(Count(work.lane, "rebuilt"))
     if judged.reordered:
-        yield from ask(Count(work.lane, "reordered"))
-        say(
+        yield from perform(Count(work.lane, "reordered"))
+        log_event(
             log,
             logging.WARNING,
             "session.reordered",
@@ -181,7 +181,7 @@ def rebuild(lane: LaneContext, work: Work) -> Step[RebuiltSession]:
     return RebuiltSession(binding, stm, rows, len(judged.reordered))
 
 
-def _observe_again(lane: LaneContext, url: str, kato_session: str, plan: Rebuild) -> Step[Stm]:
+def _observe_again(lane: LaneContext, url: str, kato_session: str, plan: Rebuild) -> Program[Stm]:
     """Send the observations of a rebuild in batches, and return the STM that KATO holds then."""
     for bodies in split_into_batches(plan.bodies, lane.held.batch):
         yield from kato_api.observe_sequence(url, kato_session, bodies)
@@ -193,15 +193,15 @@ def _observe_again(lane: LaneContext, url: str, kato_session: str, plan: Rebuild
     return seen.stm
 
 
-def discard(work: Work, url: str, kato_session: str) -> Step[None]:
+def discard(work: Work, url: str, kato_session: str) -> Program[None]:
     """Delete a KATO session that is not going to be used. One that cannot be deleted is counted in ``leftovers``."""
     try:
         yield from kato_api.delete_session(url, kato_session)
     except KatoError:
-        yield from ask(Count(work.lane, "leftovers"))
+        yield from perform(Count(work.lane, "leftovers"))
 
 
-def delete_surely(lane: LaneContext, work: Work, old: Binding) -> Step[None]:
+def delete_surely(lane: LaneContext, work: Work, old: Binding) -> Program[None]:
     """Delete a KATO session, and return only when it is gone for certain. Raises KatoError.
 
     KATO also answers 404 while its own Redis fails, and the session lives on. That another session can be created
@@ -216,7 +216,7 @@ def delete_surely(lane: LaneContext, work: Work, old: Binding) -> Step[None]:
         yield from discard(work, old.url, probe)
 
 
-def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) -> Step[Binding | None]:
+def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) -> Program[Binding | None]:
     """Make sure that nothing sent so far counts, then bind a KATO session that holds the log up to the cursor.
 
     The old KATO session is deleted, a new one is rebuilt and bound last; the intent ``fence`` stays open until then.
@@ -232,7 +232,7 @@ def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) 
             # Written first: a DELETE that was sent may land at any time, so the holder that comes after one that
             # died, or was stopped, here must not keep this KATO session.
             marker = Intent(call=new_call_id(), kind="fence", first=work.cursor + 1, last=work.cursor)
-            yield from ask(WriteIntent(lane.held, work.session, work.cursor, marker, follows=settles))
+            yield from perform(WriteIntent(lane.held, work.session, work.cursor, marker, follows=settles))
             settles = marker.call
         answered_404 = not (yield from kato_api.delete_session(old.url, old.kato_session))
         # Gone well before its time: KATO lost its store, patterns and all.
@@ -248,15 +248,15 @@ def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) 
                 yield from discard(work, new.binding.url, new.binding.kato_session)
                 raise
     yield from bind(lane, work, new, settles, halve=halve, ltm_lost=ltm_lost)
-    yield from ask(Count(work.lane, "fenced"))
+    yield from perform(Count(work.lane, "fenced"))
     return new.binding if new is not None else None
 
 
 def bind(
     lane: LaneContext, work: Work, new: RebuiltSession | None, settles: str, *, halve: int = 0, ltm_lost: bool = False
-) -> Step[None]:
+) -> Program[None]:
     """Bind a rebuilt KATO session with what it holds (None: bind none), and close the call ``settles``, in one go."""
-    yield from ask(
+    yield from perform(
         Bind(
             lane.held,
             work.session,
@@ -271,7 +271,7 @@ def bind(
     )
 
 
-def ensure_bound(lane: LaneContext, work: Work) -> Step[tuple[Binding, bool]]:
+def ensure_bound(lane: LaneContext, work: Work) -> Program[tuple[Binding, bool]]:
     """Return the session's binding, and whether it is new: then it is not written yet, and the intent carries it.
 
     A session that has an STM and no live KATO session is rebuilt and bound here. Raises what ``fence`` raises.
@@ -287,12 +287,12 @@ def ensure_bound(lane: LaneContext, work: Work) -> Step[tuple[Binding, bool]]:
     return make_binding(lane, work, url, (yield from create_kato_session(lane, work, url))), True
 
 
-def has_stm(work: Work) -> Step[bool]:
+def has_stm(work: Work) -> Program[bool]:
     """Return whether the log says that KATO holds an STM for the session. Events that were refused do not count."""
     return bool(applied(*(yield from read_history(work))))
 
 
-def read_verified_stm(work: Work, binding: Binding) -> Step[list[list[str]]]:
+def read_verified_stm(work: Work, binding: Binding) -> Program[list[list[str]]]:
     """Read KATO's STM, compare it with the log, and return it. Raises Mismatch where it is something else.
 
     This comes before each learn and predict, because KATO can answer 200 to an observe without having saved it.

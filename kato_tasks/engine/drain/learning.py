@@ -27,24 +27,24 @@ from kato_tasks.errors import (
     KatoUnavailable,
     OutcomeUnknown,
 )
-from kato_tasks.ports.effects import Step, ask
+from kato_tasks.ports.effects import Program, perform
 from kato_tasks.ports.lanes import (
     ALL_UNSURE,
     UNSURE,
     CertainFrequency,
     Commit,
     Count,
+    FlagNodeForRebuild,
     IsParked,
     KnownPattern,
     LearnedLately,
-    MarkNode,
-    Proceeded,
+    NextWork,
     ReadSession,
     UnsettledLearn,
     Work,
     WriteIntent,
 )
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 UNSETTLED_WAIT_MS = 500
@@ -52,7 +52,7 @@ UNSETTLED_WAIT_MS = 500
 FORBIDDEN = 403
 
 
-def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
+def learn(lane: LaneContext, work: Work) -> Program[NextWork]:
     """Learn the session's STM as a pattern of its node, once.
 
     Raises OutcomeUnknown or KatoSessionGone with the intent open; ``intent_table`` says what is done then.
@@ -74,7 +74,7 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
     name = pattern_name(stm)
     since_ms = known.since_ms if known is not None and known.fits(work, lane.store_run()) else -1
     found = yield from read_baseline(lane, work, binding, name, since_ms)
-    if isinstance(found, Proceeded):
+    if isinstance(found, NextWork):
         return found
     frequency, certain = found
     position = work.entries[0].position
@@ -88,7 +88,7 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
         pattern=name,
         frequency=frequency,
     )
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
+    yield from perform(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
     try:
         learned = yield from kato_api.learn(binding.url, binding.kato_session)
     except KatoUnavailable as exc:
@@ -100,8 +100,8 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
         # The STM was not empty a moment ago, so the session is not what it was.
         raise Mismatch(f"learn: {exc}") from exc
     if learned != name:
-        say(log, logging.WARNING, "learn.unknown", session=work.session, lane=work.lane, pattern=learned)
-        yield from send_together((Count(work.lane, "learns_unknown"), MarkNode(work.lane)))
+        log_event(log, logging.WARNING, "learn.unknown", session=work.session, lane=work.lane, pattern=learned)
+        yield from send_together((Count(work.lane, "learns_unknown"), FlagNodeForRebuild(work.lane)))
     work = replace(work, binding=binding)
     if made_of and learned == name and leaves_nothing(made_of):
         empty: Binding | None = replace(binding, stm_length=0, base=binding.time, before=binding.time)
@@ -111,7 +111,7 @@ def learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
         done = _build_learn_commit(lane, work, intent, (yield from clear_or_delete(binding)))
     # Where KATO learned another pattern than the one that was due, every frequency of the lane is uncertain.
     sure = ALL_UNSURE if learned != name else lane.store_run() if certain else UNSURE
-    proceeded = yield from ask(replace(done, certain=sure))
+    proceeded = yield from perform(replace(done, certain=sure))
     if learned == name:
         _remember(lane, work, known, done.binding)
     return proceeded
@@ -125,7 +125,7 @@ def _remember(lane: LaneContext, work: Work, known: KnownSession | None, binding
 
 def read_baseline(
     lane: LaneContext, work: Work, binding: Binding, pattern: str, since_ms: int = -1
-) -> Step[tuple[int, bool] | Proceeded]:
+) -> Program[tuple[int, bool] | NextWork]:
     """Return how often the pattern was learned before the learn that is next, and whether that is certain.
 
     Returns a Proceeded where that cannot be said yet, because another session's learn of the same pattern is not
@@ -138,29 +138,29 @@ def read_baseline(
         (CertainFrequency(work.lane, pattern), LearnedLately(work.lane, pattern), UnsettledLearn(work.lane, pattern))
     )
     others = unsettled is not None and unsettled != work.session
-    waits = others and not (yield from ask(IsParked(work.lane, str(unsettled))))
+    waits = others and not (yield from perform(IsParked(work.lane, str(unsettled))))
     if waits and not (yield from _is_open(work.lane, str(unsettled), pattern)):
         waits = others = False
     if waits:
         why = "another session's learn of the same pattern is not settled yet"
-        return (yield from ask(lane.defer(work, UNSETTLED_WAIT_MS, why)))
+        return (yield from perform(lane.defer(work, UNSETTLED_WAIT_MS, why)))
     if certain is not None and not others and 0 <= since_ms <= certain[1] and certain[2] == lane.store_run():
         return int(certain[0]), True
     read = lately is None or work.now_ms - lately[1] >= LEARNED_LATELY_MS
     found = (yield from read_certain_frequency(work, binding, pattern)) if read or lately is None else int(lately[0])
     if others:
         # That session is parked and may wait for long, so this one goes on. The frequency cannot tell the two apart.
-        yield from ask(Count(work.lane, "learns_in_doubt"))
+        yield from perform(Count(work.lane, "learns_in_doubt"))
     return found, read and not others
 
 
-def _is_open(lane: str, session: str, pattern: str) -> Step[bool]:
+def _is_open(lane: str, session: str, pattern: str) -> Program[bool]:
     """Return whether a session's learn of a pattern is open. A note that was only left behind is no reason to wait."""
-    _, intent = yield from ask(ReadSession(lane, session))
+    _, intent = yield from perform(ReadSession(lane, session))
     return intent is not None and intent.pattern == pattern
 
 
-def read_certain_frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:
+def read_certain_frequency(work: Work, binding: Binding, pattern: str) -> Program[int]:
     """Return how often KATO counts a pattern, and believe a 0 only where KATO's ClickHouse answers.
 
     A failing ClickHouse looks like a pattern that was never learned (HTTP 200, measured on 3.10.1). What tells them
@@ -170,18 +170,18 @@ def read_certain_frequency(work: Work, binding: Binding, pattern: str) -> Step[i
     found = yield from kato_api.read_frequency(binding.url, binding.node, pattern)
     if found:
         return found
-    known = yield from ask(KnownPattern(work.lane))
+    known = yield from perform(KnownPattern(work.lane))
     if not known or known == pattern or not (yield from kato_api.read_frequency(binding.url, binding.node, known)):
         yield from kato_api.read_predictions(binding.url, binding.kato_session)
     return (yield from kato_api.read_frequency(binding.url, binding.node, pattern))
 
 
-def refuse_empty_learn(lane: LaneContext, work: Work) -> Step[Proceeded]:
+def refuse_empty_learn(lane: LaneContext, work: Work) -> Program[NextWork]:
     """Make a learn of an empty STM a dead letter, and go on: KATO refuses it, and there was nothing to learn."""
     return (yield from bury(lane, work, "nothing to learn", "the session's STM is empty at this learn"))
 
 
-def clear_after_learn(lane: LaneContext, work: Work, learned: Intent, park: str = "") -> Step[Proceeded]:
+def clear_after_learn(lane: LaneContext, work: Work, learned: Intent, park: str = "") -> Program[NextWork]:
     """Empty what a learn left (emotives, metadata, time), then commit both. ``park``: see ``commit_learn``."""
     assert work.binding is not None
     intent = yield from write_clear_intent(lane, work, learned)
@@ -189,14 +189,14 @@ def clear_after_learn(lane: LaneContext, work: Work, learned: Intent, park: str 
     return (yield from commit_learn(lane, work, intent, binding, park))
 
 
-def write_clear_intent(lane: LaneContext, work: Work, learned: Intent) -> Step[Intent]:
+def write_clear_intent(lane: LaneContext, work: Work, learned: Intent) -> Program[Intent]:
     """Write the intent of the clear-stm that follows a learn, in the place of the learn's, and return it."""
     intent = replace(learned, call=new_call_id(), kind="clear_after_learn")
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, follows=learned.call))
+    yield from perform(WriteIntent(lane.held, work.session, work.cursor, intent, follows=learned.call))
     return intent
 
 
-def clear_or_delete(binding: Binding) -> Step[Binding | None]:
+def clear_or_delete(binding: Binding) -> Program[Binding | None]:
     """Send clear-stm, and return the binding afterwards; None: the KATO session was deleted instead.
 
     Where the outcome of the clear is unknown, a deleted KATO session is as good as a cleared one. A clear puts KATO's
@@ -217,12 +217,12 @@ def clear_or_delete(binding: Binding) -> Step[Binding | None]:
 
 def commit_learn(
     lane: LaneContext, work: Work, intent: Intent, binding: Binding | None, park: str = ""
-) -> Step[Proceeded]:
+) -> Program[NextWork]:
     """Commit the learn at the head, which is in KATO once, and bind the session to ``binding`` (None: to nothing).
 
     With ``park``, the JSON record of a refusal, the session waits for a person after it.
     """
-    return (yield from ask(_build_learn_commit(lane, work, intent, binding, park)))
+    return (yield from perform(_build_learn_commit(lane, work, intent, binding, park)))
 
 
 def _build_learn_commit(
@@ -252,24 +252,24 @@ def _build_learn_commit(
     )
 
 
-def clear(lane: LaneContext, work: Work) -> Step[Proceeded]:
+def clear(lane: LaneContext, work: Work) -> Program[NextWork]:
     """Apply a clear_stm of the log: the STM is empty afterwards, whatever happens on the way."""
     binding = work.binding
     entry = work.entries[0]
     known = lane.known_sessions.take(work.lane)
     intent = Intent(call=new_call_id(), kind="clear", first=entry.position, last=entry.position)
     if binding is not None:
-        yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent))
+        yield from perform(WriteIntent(lane.held, work.session, work.cursor, intent))
         binding = yield from clear_or_delete(binding)
     done = _build_clear_commit(lane, work, intent, binding)
-    proceeded = yield from ask(done)
+    proceeded = yield from perform(done)
     _remember(lane, work, known, done.binding)
     return proceeded
 
 
-def commit_clear(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Step[Proceeded]:
+def commit_clear(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Program[NextWork]:
     """Commit the clear at the head, and bind the session to ``binding`` (None: to nothing)."""
-    return (yield from ask(_build_clear_commit(lane, work, intent, binding)))
+    return (yield from perform(_build_clear_commit(lane, work, intent, binding)))
 
 
 def _build_clear_commit(lane: LaneContext, work: Work, intent: Intent, binding: Binding | None) -> Commit:
@@ -293,7 +293,7 @@ def _build_clear_commit(lane: LaneContext, work: Work, intent: Intent, binding: 
     )
 
 
-def reconcile_clear(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
+def reconcile_clear(lane: LaneContext, work: Work, intent: Intent) -> Program[NextWork]:
     """Delete the KATO session of a clear-stm of unknown outcome, without which the STM is empty, and commit."""
     if work.binding is not None:
         yield from kato_api.delete_session(work.binding.url, work.binding.kato_session)

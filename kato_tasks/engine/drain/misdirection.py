@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from kato_tasks.engine.drain.kato_answers import address, remedy
 from kato_tasks.ports.kato import KatoReply
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 FORGET_SECONDS = 300.0
@@ -54,7 +54,7 @@ class Misdirections:
                 episode.statuses.add(reply.status)
                 self._told_at[key] = now
         if new:
-            say(log, logging.ERROR, "kato.misdirected", url=address(url), status=reply.status, mend=told)
+            log_event(log, logging.ERROR, "kato.misdirected", url=address(url), status=reply.status, mend=told)
         return told
 
     def record_katos_answer(self, url: str, route: str) -> None:
@@ -72,7 +72,7 @@ class Misdirections:
         if not episode.statuses:
             return
         lasted = f"{time.monotonic() - episode.began:.1f}s"
-        say(log, logging.INFO, "kato.found", url=address(url), lasted=lasted)
+        log_event(log, logging.INFO, "kato.found", url=address(url), lasted=lasted)
 
     def forget(self) -> None:
         """Forget everything. A child of a fork has seen nothing, and another thread of its parent may hold the lock."""

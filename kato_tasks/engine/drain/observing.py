@@ -17,8 +17,8 @@ from kato_tasks.engine.drain.endings import bury, park, wait_unsent
 from kato_tasks.engine.drain.kato_session import Mismatch, ensure_bound, read_history
 from kato_tasks.engine.drain.known_sessions import KnownSession, whole_stm_of_one_call
 from kato_tasks.errors import KatoRejected, KatoUnavailable
-from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Bind, Commit, Proceeded, Work, WriteIntent
+from kato_tasks.ports.effects import Program, perform
+from kato_tasks.ports.lanes import Bind, Commit, NextWork, Work, WriteIntent
 from kato_tasks.ports.log import ReadLog
 
 
@@ -34,7 +34,7 @@ class StartedCall:
     since_ms: int
 
 
-def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
+def observe(lane: LaneContext, work: Work) -> Program[NextWork]:
     """Apply the run of observations after the cursor in one call.
 
     Raises OutcomeUnknown or KatoSessionGone with the intent open; ``intent_table`` says what is done then.
@@ -46,7 +46,7 @@ def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
     if started is None:
         binding, new = yield from ensure_bound(lane, work)
         intent = _make_intent(entries, binding)
-        yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
+        yield from perform(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
         since_ms = work.now_ms if new else known.since_ms if known and known.fits(work, lane.store_run()) else -1
         started = StartedCall(binding, intent, since_ms)
     binding, intent = started.binding, started.intent
@@ -74,14 +74,14 @@ def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
             raise Mismatch(f"observe-sequence: KATO answered time {after.time} and has {seen.time}")
         stm = seen.stm
     answered = time.monotonic()
-    proceeded = yield from ask(_build_commit(lane, work, intent, entries, stm, binding, after, borrowed=borrowed))
+    proceeded = yield from perform(_build_commit(lane, work, intent, entries, stm, binding, after, borrowed=borrowed))
     if started.since_ms >= 0:
         made_of = whole_stm_of_one_call(entries, binding)
         lane.known_sessions.note(work.lane, KnownSession(work.session, after, started.since_ms, made_of, answered))
     return proceeded
 
 
-def borrow_kato_session(lane: LaneContext, work: Work, known: KnownSession) -> Step[StartedCall | None]:
+def borrow_kato_session(lane: LaneContext, work: Work, known: KnownSession) -> Program[StartedCall | None]:
     """Start the call on the KATO session that the lane's last session left empty.
 
     Returns None where that one cannot be had; nothing is written then.
@@ -92,7 +92,7 @@ def borrow_kato_session(lane: LaneContext, work: Work, known: KnownSession) -> S
     intent = _make_intent(work.entries, binding)
     lender, lent = known.session, known.binding.dump()
     write = WriteIntent(lane.held, work.session, work.cursor, intent, binding, lender=lender, lent=lent)
-    return StartedCall(binding, intent, known.since_ms) if (yield from ask(write)) else None
+    return StartedCall(binding, intent, known.since_ms) if (yield from perform(write)) else None
 
 
 def _make_intent(entries: Sequence[Logged], binding: Binding) -> Intent:
@@ -122,14 +122,14 @@ def expect_after_call(
 
 def commit_observations(
     lane: LaneContext, work: Work, intent: Intent, entries: Sequence[Logged], stm: list[list[str]] | None
-) -> Step[Proceeded]:
+) -> Program[NextWork]:
     """Commit observations that KATO has applied.
 
     ``stm`` is what KATO holds now. It may be None where none of the observations has vectors.
     """
     assert work.binding is not None
     _, after = expect_after_call(lane, work, work.binding, entries)
-    return (yield from ask(_build_commit(lane, work, intent, entries, stm, work.binding, after)))
+    return (yield from perform(_build_commit(lane, work, intent, entries, stm, work.binding, after)))
 
 
 def _build_commit(
@@ -184,7 +184,7 @@ def compute_results(work: Work, before: Binding, entries: Sequence[Logged]) -> l
     return out
 
 
-def halve_or_refuse(lane: LaneContext, work: Work, exc: KatoRejected) -> Step[Proceeded]:
+def halve_or_refuse(lane: LaneContext, work: Work, exc: KatoRejected) -> Program[NextWork]:
     """Handle a definite refusal, which left nothing behind.
 
     A batch does not name its culprit, so it is sent again in halves. An event alone is the culprit: by ``on_rejected``
@@ -193,42 +193,42 @@ def halve_or_refuse(lane: LaneContext, work: Work, exc: KatoRejected) -> Step[Pr
     assert work.intent is not None
     if len(work.entries) > 1:
         half = max(1, len(work.entries) // 2)
-        return (yield from ask(lane.defer(work, 1, str(exc), unsent=0, withdraw=work.intent.call, halve=half)))
+        return (yield from perform(lane.defer(work, 1, str(exc), unsent=0, withdraw=work.intent.call, halve=half)))
     if lane.on_rejected == "park":
         return (yield from park(lane, work, "KATO refuses the event", str(exc)))
     return (yield from bury(lane, work, "KATO refuses the event", str(exc)))
 
 
-def keep_alive(lane: LaneContext, work: Work) -> Step[Proceeded]:
+def keep_alive(lane: LaneContext, work: Work) -> Program[NextWork]:
     """Write to a KATO session that would expire though its session is in use. There is nothing else to do for it."""
     binding = work.binding
     if binding is not None:
         if binding.shared:
             # Of this write nothing is kept, so a process that knows the KATO session must not trust it any more.
             binding = replace(binding, shared=False)
-            yield from ask(Bind(lane.held, work.session, work.cursor, binding))
+            yield from perform(Bind(lane.held, work.session, work.cursor, binding))
         try:
             yield from kato_api.keep_alive(binding.url, binding.kato_session, lane.options.ttl_seconds)
             binding = replace(binding, expires_ms=lane.expires(work))
         except KatoRejected:
             pass  # then it expires, and is rebuilt when something comes
-    return (yield from ask(lane.commit(work, binding)))
+    return (yield from perform(lane.commit(work, binding)))
 
 
-def excuse(lane: LaneContext, work: Work, intent: Intent) -> Step[None]:
+def excuse(lane: LaneContext, work: Work, intent: Intent) -> Program[None]:
     """Note on the open intent that a gateway answered: if the call was not applied, that is no event's attempt."""
     noted = replace(intent, call=new_call_id(), again=True)
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, noted, follows=intent.call))
+    yield from perform(WriteIntent(lane.held, work.session, work.cursor, noted, follows=intent.call))
 
 
-def reconcile_observe(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded | None]:
+def reconcile_observe(lane: LaneContext, work: Work, intent: Intent) -> Program[NextWork | None]:
     """Read KATO back, and commit what was applied as intended. Returns None for anything else, which is to be fenced.
 
     An unchanged ``time`` proves nothing: the call may still be running inside KATO and land later.
     """
     assert work.binding is not None
     binding = work.binding
-    entries = yield from ask(ReadLog(work.lane, work.session, intent.first, intent.last))
+    entries = yield from perform(ReadLog(work.lane, work.session, intent.first, intent.last))
     seen = yield from kato_api.read_back(binding.url, binding.kato_session)
     _, after = expect_after_call(lane, work, binding, entries)
     if seen.time != after.time or len(seen.stm) != after.stm_length:

@@ -11,14 +11,14 @@ from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.drain.context import PREDICT_AFTER_LEARN_MS, LaneContext, error_json, result_json
 from kato_tasks.engine.drain.kato_session import ensure_bound, read_verified_stm
 from kato_tasks.errors import KatoRejected
-from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Proceeded, Work
+from kato_tasks.ports.effects import Program, perform
+from kato_tasks.ports.lanes import NextWork, Work
 
 HANDED_OUT_AT_MOST = 5
 """How many workers may end one after the other while they have a predict, before it counts as what ends them."""
 
 
-def predict(lane: LaneContext, work: Work) -> Step[Proceeded]:
+def predict(lane: LaneContext, work: Work) -> Program[NextWork]:
     """Answer the predict that is due at the cursor, refuse it, or wait until KATO shows what was learned last.
 
     Raises KatoError where KATO cannot be asked; ``endings.back_off`` says how long that is tried.
@@ -35,7 +35,7 @@ def predict(lane: LaneContext, work: Work) -> Step[Proceeded]:
     if 0 <= learned_ago < PREDICT_AFTER_LEARN_MS:
         wait = PREDICT_AFTER_LEARN_MS - learned_ago
         why = "waiting until KATO shows the pattern that a session of this node has just learned"
-        return (yield from ask(lane.defer(work, wait, why)))
+        return (yield from perform(lane.defer(work, wait, why)))
     # There is an STM to keep, so a session without a live KATO session is rebuilt and bound here.
     binding, _ = yield from ensure_bound(lane, work)
     work = replace(work, binding=binding)
@@ -55,7 +55,7 @@ def patience_ms(lane: LaneContext, work: Work) -> int:
     return since + int(lane.retry.predict_seconds * 1000) - work.now_ms
 
 
-def answer(lane: LaneContext, work: Work, seen: Mapping[str, Any]) -> Step[Proceeded]:
+def answer(lane: LaneContext, work: Work, seen: Mapping[str, Any]) -> Program[NextWork]:
     """Give the predict's caller what KATO answered (``seen``), and go on.
 
     It is kept as KATO answered it, for callers that want that; ``domain.predictions`` makes a ``Predicted`` of it when
@@ -72,11 +72,11 @@ def answer(lane: LaneContext, work: Work, seen: Mapping[str, Any]) -> Step[Proce
     return (yield from _commit(lane, work, result_json(answer)))
 
 
-def refuse(lane: LaneContext, work: Work, why: str) -> Step[Proceeded]:
+def refuse(lane: LaneContext, work: Work, why: str) -> Program[NextWork]:
     """Give the predict's caller an error, and go on: nothing in the session's history depends on a predict."""
     return (yield from _commit(lane, work, error_json("EventRefused", f"predict failed: {why}")))
 
 
-def _commit(lane: LaneContext, work: Work, result: str) -> Step[Proceeded]:
+def _commit(lane: LaneContext, work: Work, result: str) -> Program[NextWork]:
     done = lane.commit(work, None, keep_binding=True, results=[(work.asked, result)], answers=work.asked)
-    return (yield from ask(done))
+    return (yield from perform(done))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kato_tasks.domain.log_entry import Logged
-from kato_tasks.ports.effects import Step, ask
+from kato_tasks.ports.effects import Program, perform
 from kato_tasks.ports.lanes import Batch, Work
 from kato_tasks.ports.log import ReadLog
 
@@ -30,12 +30,12 @@ def next_piece_size(read: Sequence[Logged], count: int) -> int:
     return max(1, min(count * 4, PIECE, PIECE_BYTES // max(1, largest)))
 
 
-def read_ahead(work: Work, first: int, last: int, most_bytes: int) -> Step[list[Logged]]:
+def read_ahead(work: Work, first: int, last: int, most_bytes: int) -> Program[list[Logged]]:
     """Return the entries at positions ``first`` to ``last``, or those up to where they hold ``most_bytes``."""
     found: list[Logged] = []
     count, held = FIRST_PIECE, 0
     while first <= last and held < most_bytes:
-        piece = yield from ask(ReadLog(work.lane, work.session, first, min(last, first + count - 1)))
+        piece = yield from perform(ReadLog(work.lane, work.session, first, min(last, first + count - 1)))
         if not piece:
             break
         found += piece

@@ -38,15 +38,15 @@ from kato_tasks.engine.drain.restored_state import (
     symbols_at,
 )
 from kato_tasks.engine.drain.settling import settle
-from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Count, Proceeded, ReadSymbols, Work, WriteIntent
+from kato_tasks.ports.effects import Program, perform
+from kato_tasks.ports.lanes import Count, NextWork, ReadSymbols, Work, WriteIntent
 
 LOOK_AHEAD = 2_000
 """How many events after the cursor are compared with KATO at most."""
 LOOK_AHEAD_BYTES = 64_000_000
 
 
-def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded | Binding | None]:
+def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> Program[NextWork | Binding | None]:
     """Compare KATO with the log, for a session that was last confirmed under another run of the store.
 
     Returns a Proceeded where KATO is ahead (the cursor was moved there) or where a learn is settled; the binding, as
@@ -54,7 +54,7 @@ def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> St
     is next the binding stays one of the old run, so that it is compared again before that learn. A binding that is
     still ``shared`` must be fenced, too: its KATO session may serve another session by now.
     """
-    yield from ask(Count(work.lane, "verified"))
+    yield from perform(Count(work.lane, "verified"))
     earlier, symbols = yield from read_history(work)
     seen = yield from kato_api.read_back(binding.url, binding.kato_session)
     following = yield from _read_following(work)
@@ -89,11 +89,11 @@ def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> St
         return current
     in_doubt = sum(e.kind == "l" for e in between)
     if in_doubt:
-        yield from ask(Count(work.lane, "learns_in_doubt", in_doubt))
-    yield from ask(Count(work.lane, "caught_up", len(passed)))
+        yield from perform(Count(work.lane, "learns_in_doubt", in_doubt))
+    yield from perform(Count(work.lane, "caught_up", len(passed)))
     base = base_at(work, binding, passed, place, seen)
     return (
-        yield from ask(
+        yield from perform(
             lane.commit(
                 work,
                 replace(current, time=seen.time, stm_length=len(seen.stm), base=base),
@@ -106,7 +106,9 @@ def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> St
     )
 
 
-def settle_suspected_learn(lane: LaneContext, work: Work, binding: Binding, entry: Logged, stm: Stm) -> Step[Proceeded]:
+def settle_suspected_learn(
+    lane: LaneContext, work: Work, binding: Binding, entry: Logged, stm: Stm
+) -> Program[NextWork]:
     """Settle the learn that is next: a holder whose intent the store forgot may have sent it.
 
     It is written down as if it had been sent now. Its KATO session is deleted, and when no call can land any more the
@@ -115,7 +117,7 @@ def settle_suspected_learn(lane: LaneContext, work: Work, binding: Binding, entr
     """
     name = pattern_name(stm)
     found = yield from read_baseline(lane, work, binding, name)
-    if isinstance(found, Proceeded):
+    if isinstance(found, NextWork):
         return found
     before, _ = found
     intent = Intent(
@@ -129,11 +131,11 @@ def settle_suspected_learn(lane: LaneContext, work: Work, binding: Binding, entr
         frequency=before,
     )
     now = replace(binding, run=lane.store_run())
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, now))
+    yield from perform(WriteIntent(lane.held, work.session, work.cursor, intent, now))
     return (yield from settle(lane, replace(work, binding=now, intent=intent, entries=(entry,)), intent))
 
 
-def wait_for_late_learns(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded | None]:
+def wait_for_late_learns(lane: LaneContext, work: Work, binding: Binding) -> Program[NextWork | None]:
     """Delete the KATO session, and wait until no learn can land there any more. The fence stays open meanwhile.
 
     Returns None, and does nothing, where the log has no learn after the cursor.
@@ -142,13 +144,13 @@ def wait_for_late_learns(lane: LaneContext, work: Work, binding: Binding) -> Ste
         return None
     marker = Intent(call=new_call_id(), kind="fence", first=work.cursor + 1, last=work.cursor)
     follows = work.intent.call if work.intent else ""
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, marker, follows=follows))
+    yield from perform(WriteIntent(lane.held, work.session, work.cursor, marker, follows=follows))
     yield from kato_api.delete_session(binding.url, binding.kato_session)
     why = "KATO holds something else than the log says; waiting until nothing can land any more"
-    return (yield from ask(lane.defer(work, lane.options.settle_ms, why)))
+    return (yield from perform(lane.defer(work, lane.options.settle_ms, why)))
 
 
-def note_forgotten_learns(lane: LaneContext, work: Work, intent: Intent) -> Step[Work]:
+def note_forgotten_learns(lane: LaneContext, work: Work, intent: Intent) -> Program[Work]:
     """Count the learns after an open intent that may be in KATO's patterns already, and write that down.
 
     The intent is older than what the store forgot. It is written again, with the binding as one of this run of the
@@ -156,14 +158,16 @@ def note_forgotten_learns(lane: LaneContext, work: Work, intent: Intent) -> Step
     """
     assert work.binding is not None
     later = [entry for entry in (yield from _read_following(work)) if entry.position > intent.last]
-    yield from count_in_doubt(work, work.binding.url, [], later, (yield from ask(ReadSymbols(work.lane, work.session))))
+    yield from count_in_doubt(
+        work, work.binding.url, [], later, (yield from perform(ReadSymbols(work.lane, work.session)))
+    )
     now = replace(work.binding, run=lane.store_run())
     same = replace(intent, call=new_call_id())
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, same, now, follows=intent.call))
+    yield from perform(WriteIntent(lane.held, work.session, work.cursor, same, now, follows=intent.call))
     return replace(work, binding=now, intent=same)
 
 
-def count_possible_repeats(lane: LaneContext, work: Work) -> Step[None]:
+def count_possible_repeats(lane: LaneContext, work: Work) -> Program[None]:
     """Count every learn after the cursor as in doubt: KATO does not say how far the session was."""
     following = yield from _read_following(work)
     if any(entry.kind == "l" for entry in following):
@@ -173,19 +177,19 @@ def count_possible_repeats(lane: LaneContext, work: Work) -> Step[None]:
 
 def count_in_doubt(
     work: Work, url: str, stm_entries: Sequence[Logged], entries: Sequence[Logged], symbols: Symbols
-) -> Step[None]:
+) -> Program[None]:
     """Count the learns among ``entries`` that may be learned twice. None is, if the first left no trace at KATO.
 
     ``stm_entries`` are the entries that the STM is made of before them.
     """
     learns = sum(entry.kind == "l" for entry in entries)
     if learns and (yield from may_know_first_learn(work, url, stm_entries, entries, symbols)):
-        yield from ask(Count(work.lane, "learns_in_doubt", learns))
+        yield from perform(Count(work.lane, "learns_in_doubt", learns))
 
 
 def may_know_first_learn(
     work: Work, url: str, stm_entries: Sequence[Logged], entries: Sequence[Logged], symbols: Symbols
-) -> Step[bool]:
+) -> Program[bool]:
     """Return whether KATO may have carried out the first learn among ``entries``: it knows its pattern.
 
     Learns are sent in order, so no later one was carried out without it. True where there is no learn, or where its
@@ -203,7 +207,7 @@ def may_know_first_learn(
     return True
 
 
-def _read_following(work: Work) -> Step[list[Logged]]:
+def _read_following(work: Work) -> Program[list[Logged]]:
     """Read the entries after the cursor, as far as is looked ahead."""
     if work.head <= work.cursor:
         return []

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from kato_tasks.engine.drain.context import LaneContext, send_together
 from kato_tasks.errors import LeaseLost
-from kato_tasks.ports.effects import Step, ask
+from kato_tasks.ports.effects import Program, perform
 from kato_tasks.ports.lanes import ReadSession, Renew, Work
 from kato_tasks.ports.log import ReadLog
 
 
-def read_again(lane: LaneContext, work: Work) -> Step[Work]:
+def read_again(lane: LaneContext, work: Work) -> Program[Work]:
     """Return the piece of work with the binding and the intent that the store has now.
 
     Both may have been written since the work was handed out. Where an intent is open, the entries are those that it is
@@ -26,7 +26,7 @@ def read_again(lane: LaneContext, work: Work) -> Step[Work]:
         and intent.kind != "fence"
         and (not entries or (entries[0].position, entries[-1].position) != (intent.first, intent.last))
     ):
-        entries = tuple((yield from ask(ReadLog(work.lane, work.session, intent.first, intent.last))))
+        entries = tuple((yield from perform(ReadLog(work.lane, work.session, intent.first, intent.last))))
     return move_to_its_instance(lane, replace(work, binding=binding, intent=intent, entries=entries))
 
 

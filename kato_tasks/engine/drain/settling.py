@@ -22,14 +22,14 @@ from kato_tasks.engine.drain.context import LaneContext, new_call_id, refuse_hea
 from kato_tasks.engine.drain.kato_session import NotLearned, RebuiltSession, bind, delete_surely, discard, rebuild
 from kato_tasks.engine.drain.learning import clear_after_learn, commit_learn
 from kato_tasks.errors import KatoError, KatoFailed, KatoRejected, OutcomeUnknown
-from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Count, KnownPattern, MarkNode, Proceeded, Work, WriteIntent
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.effects import Program, perform
+from kato_tasks.ports.lanes import Count, FlagNodeForRebuild, KnownPattern, NextWork, Work, WriteIntent
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
 
-def settle(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
+def settle(lane: LaneContext, work: Work, intent: Intent) -> Program[NextWork]:
     """Take the learn at the head one step further.
 
     Raises KatoError where that fails. The intent stays open then, and the same step is taken again later.
@@ -51,7 +51,7 @@ def settle(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
     if intent.pattern and after == before:
         if intent.forgotten and before:
             # It may have been counted already when ``before`` was read, while KATO had not emptied the STM yet.
-            yield from ask(Count(work.lane, "learns_in_doubt"))
+            yield from perform(Count(work.lane, "learns_in_doubt"))
         if pattern_name(made.stm) != intent.pattern:
             return (yield from _begin_again(lane, work, intent, made))
         return (yield from _learn_again(lane, work, intent, new))
@@ -62,14 +62,14 @@ def settle(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
     return (yield from commit_learn(lane, work, intent, None, park))
 
 
-def _wait(lane: LaneContext, work: Work, intent: Intent, waiting: Intent) -> Step[Proceeded]:
+def _wait(lane: LaneContext, work: Work, intent: Intent, waiting: Intent) -> Program[NextWork]:
     """Write the intent that waits, and let the session wait until no learn can take effect any more."""
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, waiting, follows=intent.call))
+    yield from perform(WriteIntent(lane.held, work.session, work.cursor, waiting, follows=intent.call))
     why = "the outcome of a learn is unknown; waiting until it can be read"
-    return (yield from ask(lane.defer(work, lane.options.settle_ms, why, unsent=0)))
+    return (yield from perform(lane.defer(work, lane.options.settle_ms, why, unsent=0)))
 
 
-def _read_frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:
+def _read_frequency(work: Work, binding: Binding, pattern: str) -> Program[int]:
     """Return how often KATO counts the pattern. Raises OutcomeUnknown where ClickHouse does not answer for certain."""
     if not pattern:
         return 0
@@ -78,16 +78,16 @@ def _read_frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:
         yield from kato_api.read_predictions(binding.url, binding.kato_session)
     except OutcomeUnknown:
         # It may be these predictions alone that take too long. A pattern that is there for certain tells.
-        known = yield from ask(KnownPattern(work.lane))
+        known = yield from perform(KnownPattern(work.lane))
         if not known or known == pattern or not (yield from kato_api.read_frequency(binding.url, binding.node, known)):
             raise
     return (yield from kato_api.read_frequency(binding.url, binding.node, pattern))
 
 
-def _learn_again(lane: LaneContext, work: Work, intent: Intent, new: Binding) -> Step[Proceeded]:
+def _learn_again(lane: LaneContext, work: Work, intent: Intent, new: Binding) -> Program[NextWork]:
     """Send the learn again, for the first one left no trace. If this fails it is settled from the start again."""
     again = replace(intent, call=new_call_id(), kind="learn", again=True)
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, again, new, follows=intent.call))
+    yield from perform(WriteIntent(lane.held, work.session, work.cursor, again, new, follows=intent.call))
     try:
         yield from kato_api.learn(new.url, new.kato_session)
     except (KatoFailed, KatoRejected) as exc:
@@ -96,18 +96,18 @@ def _learn_again(lane: LaneContext, work: Work, intent: Intent, new: Binding) ->
     return (yield from _wait(lane, work, again, replace(again, call=new_call_id(), kind="verify")))
 
 
-def _begin_again(lane: LaneContext, work: Work, intent: Intent, made: RebuiltSession) -> Step[Proceeded]:
+def _begin_again(lane: LaneContext, work: Work, intent: Intent, made: RebuiltSession) -> Program[NextWork]:
     """Begin the learn again as if nothing had been sent: KATO holds the STM in another order, and under another name.
 
     The first learn may have counted without leaving a row, which would not show under the new name. It is counted.
     """
-    yield from ask(Count(work.lane, "learns_in_doubt"))  # of the name it had
+    yield from perform(Count(work.lane, "learns_in_doubt"))  # of the name it had
     yield from bind(lane, work, made, intent.call)
     why = "a learn left no trace, and the rebuilt STM has another name"
-    return (yield from ask(lane.defer(work, 0, why)))
+    return (yield from perform(lane.defer(work, 0, why)))
 
 
-def _verify(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
+def _verify(lane: LaneContext, work: Work, intent: Intent) -> Program[NextWork]:
     """Read the frequency after the second learn, then clear and commit."""
     assert work.binding is not None
     after = yield from kato_api.read_frequency(work.binding.url, work.binding.node, intent.pattern)
@@ -116,14 +116,14 @@ def _verify(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
     return (yield from clear_after_learn(lane, work, intent, park))
 
 
-def _count_unknown_learn(lane: LaneContext, work: Work, before: int, after: int) -> Step[str]:
+def _count_unknown_learn(lane: LaneContext, work: Work, before: int, after: int) -> Program[str]:
     """Count a learn whose outcome cannot be known any more, and mark its node for a rebuild.
 
     Returns the record with which the session is parked after the learn, or '' where it goes on.
     """
     counts = f"{before} before and {after} after"
-    say(log, logging.WARNING, "learn.unknown", session=work.session, lane=work.lane, counted=counts)
-    yield from send_together((Count(work.lane, "learns_unknown"), MarkNode(work.lane)))
+    log_event(log, logging.WARNING, "learn.unknown", session=work.session, lane=work.lane, counted=counts)
+    yield from send_together((Count(work.lane, "learns_unknown"), FlagNodeForRebuild(work.lane)))
     if lane.on_unknown_learn == "go_on":
         return ""
     answer = f"the pattern's frequency was {before} before and is {after}"

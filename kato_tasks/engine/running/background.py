@@ -19,7 +19,7 @@ from kato_tasks.engine.running.driver import Driver, Finished
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.kato import KatoTransport
 from kato_tasks.ports.store import Store
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class Background(Generic[T]):
                 self._turn(driver)
             except Exception:
                 # No error is known that gets here. The lanes' leases run out, and their next holders reconcile.
-                say(log, logging.ERROR, "background.failed", exc_info=True)
+                log_event(log, logging.ERROR, "background.failed", exc_info=True)
         with self._changed:
             for other, _ in self._taken:
                 other.close()  # it was taken and is not looked at any more, so its leases must not be renewed
@@ -116,10 +116,12 @@ class Background(Generic[T]):
             try:
                 ended(finished)
             except StoreUnavailable as exc:
-                say(log, logging.WARNING, "store.unavailable", lane=",".join(end.key for end in finished), error=exc)
+                log_event(
+                    log, logging.WARNING, "store.unavailable", lane=",".join(end.key for end in finished), error=exc
+                )
             except Exception:
                 # A sweep finds what was missed: waiting tasks stay owed, and lanes that are due stay in the ready set.
-                say(log, logging.ERROR, "background.failed", exc_info=True)
+                log_event(log, logging.ERROR, "background.failed", exc_info=True)
             with self._changed:
                 self._left -= len(finished)
                 self._changed.notify_all()

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from kato_tasks.engine.drain.misdirection import MISDIRECTIONS
 from kato_tasks.errors import KatoCircuitOpen
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 VIEW_SECONDS = 0.5
@@ -128,7 +128,7 @@ class CircuitBreaker:
             self._close(url)
         lasted = self._state.trouble_ended(url) if is_over else None
         if lasted is not None:
-            say(log, logging.WARNING, "kato.recovered", url=url, lasted=f"{lasted:.1f}s")
+            log_event(log, logging.WARNING, "kato.recovered", url=url, lasted=f"{lasted:.1f}s")
 
     def record_failure(self, url: str, why: str = "", *, unreached: bool = False, misdirected: bool = False) -> None:
         """Record a call or a probe that failed; ``why`` is one line for a person.
@@ -148,7 +148,7 @@ class CircuitBreaker:
         if failures < self._threshold:
             return
         if not was_open:
-            say(log, logging.INFO, "breaker.opened", url=url, reason=why)
+            log_event(log, logging.INFO, "breaker.opened", url=url, reason=why)
         self._state.open(url, max(30.0, self.interval_seconds * 10), why[:300])
 
     def record_probe(self, url: str, answered: bool, why: str = "") -> None:
@@ -178,12 +178,12 @@ class CircuitBreaker:
                 return
             view.troubled_at = now
         if self._state.trouble_goes_on(url, for_seconds, told=silently) and not MISDIRECTIONS.told(url):
-            say(log, logging.WARNING, "kato.troubled", url=url, reason=why)
+            log_event(log, logging.WARNING, "kato.troubled", url=url, reason=why)
 
     def _close(self, url: str) -> None:
         self._state.close(url)
         self._closed(url)
-        say(log, logging.INFO, "breaker.closed", url=url)
+        log_event(log, logging.INFO, "breaker.closed", url=url)
 
     def _view(self, url: str) -> _View:
         now = time.monotonic()

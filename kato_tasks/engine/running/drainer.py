@@ -25,12 +25,12 @@ from kato_tasks.engine.running.room import Room
 from kato_tasks.engine.running.slices import DrainOptions, Later, SliceResult, summarise
 from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.ports.effects import Step
+from kato_tasks.ports.effects import Program
 from kato_tasks.ports.kato import KatoRequest, KatoTransport
-from kato_tasks.ports.lanes import Commit, Held, Lease, Work
+from kato_tasks.ports.lanes import AcquireLanes, Commit, Lease, Work
 from kato_tasks.ports.store import Store
-from kato_tasks.ports.waiting_tasks import Claim, Claimed, Delivered
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.waiting_tasks import Found, NoteDelivery, TakeOrWait
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 QUIET_SECONDS = 0.03
@@ -84,7 +84,7 @@ class Drainer:
         self._check = check
         self._background: Background[DrainedLane] = Background(store, kato)
         self._known_sessions = KnownSessions()
-        self._delivered: deque[Delivered] = deque(maxlen=10_000)
+        self._delivered: deque[NoteDelivery] = deque(maxlen=10_000)
         self.options = options
 
     def note_delivered(self, lane: str, session: str, event_id: str) -> None:
@@ -92,10 +92,10 @@ class Drainer:
 
         The store hears of it with the next claim, which saves a round trip. Without another claim, the result expires.
         """
-        self._delivered.append(Delivered(lane, session, event_id))
+        self._delivered.append(NoteDelivery(lane, session, event_id))
 
-    def _take_delivered(self) -> list[Delivered]:
-        taken: list[Delivered] = []
+    def _take_delivered(self) -> list[NoteDelivery]:
+        taken: list[NoteDelivery] = []
         while self._delivered and len(taken) < DELIVERED_AT_ONCE:
             try:
                 taken.append(self._delivered.popleft())
@@ -128,15 +128,15 @@ class Drainer:
         request: str,
         lease: bool,
         kind: str = "",
-    ) -> tuple[Claimed, Token]:
-        """Find a task's result; where it is not there take its lane, or let the task wait (see ``ports.Claim``).
+    ) -> tuple[Found, Token]:
+        """Find a task's result; where it is not there take its lane, or let the task wait (see ``ports.TakeOrWait``).
 
         Returns what was found, and the token of the lease that it may hold. Without ``lease`` the lane is not taken.
         Raises StoreUnavailable and StoreFailed.
         """
         token = uuid.uuid4().hex if lease else ""
         since = time.monotonic()
-        operation = Claim(
+        operation = TakeOrWait(
             lane, session, event_id, position, task_id, request, token, self.options.lease_ms, self.options.batch, kind
         )
         (claimed,) = raise_errors(execute_with_retry(self._store, [*self._take_delivered(), operation])[-1:])
@@ -167,7 +167,7 @@ class Drainer:
         finished: list[Finished[DrainedLane]] = []
         begun = exhausted = False
 
-        def leased(lanes: int) -> Sequence[tuple[str, Step[DrainedLane]]]:
+        def leased(lanes: int) -> Sequence[tuple[str, Program[DrainedLane]]]:
             nonlocal begun, exhausted
             try:
                 steps = self._lease(turns, stop, lanes)
@@ -175,12 +175,12 @@ class Drainer:
                 if not begun:
                     raise
                 # Those that are under way go on: each finds out for itself whether the store is back.
-                say(log, logging.WARNING, "store.unavailable", error=exc)
+                log_event(log, logging.WARNING, "store.unavailable", error=exc)
                 steps = []
             begun, exhausted = True, not steps
             return steps
 
-        def more(in_flight: int) -> Sequence[tuple[str, Step[DrainedLane]]]:
+        def more(in_flight: int) -> Sequence[tuple[str, Program[DrainedLane]]]:
             if exhausted or in_flight > self.options.lanes // 2 or time.monotonic() >= stop:
                 return ()
             lanes = self._room.lanes_to_lease(self.options.lanes - in_flight)
@@ -194,12 +194,12 @@ class Drainer:
                 finished += self._drive(steps, more, stop, later)
         return summarise(finished, over=not exhausted)
 
-    def _lease(self, turns: _Turns, stop: float, lanes: int) -> list[tuple[str, Step[DrainedLane]]]:
+    def _lease(self, turns: _Turns, stop: float, lanes: int) -> list[tuple[str, Program[DrainedLane]]]:
         """Lease at most so many lanes that are due; none only where no partition of the wake-up has any."""
         token = uuid.uuid4().hex
         for partitions, share in turns.take_round(lanes):
             since = time.monotonic()
-            operations = [Lease(p, token, self.options.lease_ms, share, self.options.batch) for p in partitions]
+            operations = [AcquireLanes(p, token, self.options.lease_ms, share, self.options.batch) for p in partitions]
             works = _collect_work(partitions, execute_with_retry(self._store, operations))
             if works:
                 return [self._begin_drain(work, token, stop, since) for work in works]
@@ -207,10 +207,10 @@ class Drainer:
 
     def _begin_drain(
         self, work: Work, token: str, stop: float, since: float, awaited: AwaitedResult | None = None
-    ) -> tuple[str, Step[DrainedLane]]:
+    ) -> tuple[str, Program[DrainedLane]]:
         """Return a lane's name and its drain, which begins no piece of work after ``stop`` (monotonic seconds)."""
         options = self.options
-        held = Held(work.lane, token, options.lease_ms, options.batch)
+        held = Lease(work.lane, token, options.lease_ms, options.batch)
         lane = LaneContext(
             held=held,
             options=options.kato,
@@ -227,7 +227,7 @@ class Drainer:
 
     def _watch_lease(
         self, lane: LaneContext, work: Work, leased_at: float, awaited: AwaitedResult | None
-    ) -> Step[DrainedLane]:
+    ) -> Program[DrainedLane]:
         """Drain the lane, and send nothing to KATO once its lease can have run out."""
         step, held, renewer = drain(lane, work), lane.held, self._renewer
 
@@ -262,8 +262,8 @@ class Drainer:
 
     def _drive(
         self,
-        steps: Sequence[tuple[str, Step[DrainedLane]]],
-        more: Callable[[int], Sequence[tuple[str, Step[DrainedLane]]]] | None,
+        steps: Sequence[tuple[str, Program[DrainedLane]]],
+        more: Callable[[int], Sequence[tuple[str, Program[DrainedLane]]]] | None,
         stop: float,
         later: Later | None,
     ) -> list[Finished[DrainedLane]]:
@@ -304,7 +304,7 @@ def _collect_work(partitions: Sequence[int], answers: Sequence[Any]) -> list[Wor
     works: list[Work] = []
     for partition, answer in zip(partitions, answers, strict=True):
         if isinstance(answer, Exception):
-            say(log, logging.WARNING, "partition.unleased", partition=partition, error=answer)
+            log_event(log, logging.WARNING, "partition.unleased", partition=partition, error=answer)
         else:
             works += answer
     if not works:  # else these are drained first

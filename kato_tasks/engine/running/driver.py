@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from kato_tasks.engine.store_retry import STORE_PATIENCE_SECONDS, execute_with_retry
-from kato_tasks.ports.effects import Effect, Step, Together
+from kato_tasks.ports.effects import Effect, Program, Together
 from kato_tasks.ports.kato import KatoRequest, KatoTransport
 from kato_tasks.ports.store import Store
 
@@ -32,7 +32,7 @@ class Finished(Generic[T]):
 
 @dataclass(slots=True)
 class _Running(Generic[T]):
-    step: Step[T]
+    step: Program[T]
     key: str
     ended: Callable[[Finished[T]], None]
 
@@ -64,7 +64,7 @@ class Driver(Generic[T]):
         """Whether no generator is left, nor a call to KATO that none waits for (a circuit breaker's probe)."""
         return not self._steps and not len(self._calls)
 
-    def add(self, key: str, step: Step[T], ended: Callable[[Finished[T]], None]) -> None:
+    def add(self, key: str, step: Program[T], ended: Callable[[Finished[T]], None]) -> None:
         """Take on a generator. ``ended`` is called with its end, in the thread that runs the driver."""
         running = _Running(step, key, ended)
         self._steps[id(running)] = running
@@ -72,8 +72,8 @@ class Driver(Generic[T]):
 
     def run(
         self,
-        steps: Sequence[tuple[str, Step[T]]],
-        more: Callable[[int], Sequence[tuple[str, Step[T]]]] | None = None,
+        steps: Sequence[tuple[str, Program[T]]],
+        more: Callable[[int], Sequence[tuple[str, Program[T]]]] | None = None,
         *,
         quiet_seconds: float | None = None,
         until: float | None = None,

@@ -6,9 +6,9 @@ import logging
 import threading
 import time
 
-from kato_tasks.ports.lanes import Held, Renew
+from kato_tasks.ports.lanes import Lease, Renew
 from kato_tasks.ports.store import Store
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +24,13 @@ class LeaseRenewer:
     def __init__(self, store: Store, interval_seconds: float) -> None:
         self._store = store
         self._interval = interval_seconds
-        self._held: dict[tuple[str, str], Held] = {}
+        self._held: dict[tuple[str, str], Lease] = {}
         self._live_until: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def track(self, held: Held, since: float) -> None:
+    def track(self, held: Lease, since: float) -> None:
         """Renew this lease from now on. The call that took it began at ``since``, in monotonic seconds."""
         with self._lock:
             self._held[held.lane, held.token] = held
@@ -39,18 +39,18 @@ class LeaseRenewer:
                 self._thread = threading.Thread(target=self._run, name="kato-lease-renewer", daemon=True)
                 self._thread.start()
 
-    def renewed_at(self, held: Held, since: float) -> None:
+    def renewed_at(self, held: Lease, since: float) -> None:
         """Record that a write under the token, which began at ``since`` (monotonic seconds), renewed the lease."""
         key = held.lane, held.token
         with self._lock:
             if key in self._live_until:
                 self._live_until[key] = max(self._live_until[key], since + held.lease_ms / 1000)
 
-    def is_live(self, held: Held) -> bool:
+    def is_live(self, held: Lease) -> bool:
         """Return whether the lease certainly has not run out yet. False for one that is not tracked."""
         return time.monotonic() < self._live_until.get((held.lane, held.token), 0.0)
 
-    def untrack(self, held: Held) -> None:
+    def untrack(self, held: Lease) -> None:
         """Renew this lease no longer: the lane was given back, or is lost."""
         with self._lock:
             self._held.pop((held.lane, held.token), None)
@@ -71,7 +71,7 @@ class LeaseRenewer:
                 answers = self._store.execute([Renew(h) for h in held])
             except Exception as exc:
                 # Any error at all: if this thread ended, every lease of the process would run out.
-                say(log, logging.WARNING, "lease.renewal_failed", lanes=len(held), error=exc)
+                log_event(log, logging.WARNING, "lease.renewal_failed", lanes=len(held), error=exc)
                 continue
             for h, renewed in zip(held, answers, strict=True):
                 if renewed is True:
@@ -79,4 +79,4 @@ class LeaseRenewer:
                 elif renewed is False:
                     self.untrack(h)
                 else:
-                    say(log, logging.WARNING, "lease.renewal_failed", lanes=1, error=renewed)
+                    log_event(log, logging.WARNING, "lease.renewal_failed", lanes=1, error=renewed)

@@ -13,8 +13,8 @@ from kato_tasks.engine.drain.drain import DrainedLane
 from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.engine.running.driver import Finished
 from kato_tasks.errors import LeaseLost, StoreUnavailable
-from kato_tasks.ports.lanes import Batch, Parked
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.lanes import Batch, WaitingTask
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 SOON_MS = 500
@@ -53,7 +53,7 @@ class SliceResult:
     """
 
     lanes: int
-    completed: tuple[Parked, ...]
+    completed: tuple[WaitingTask, ...]
     lane_of: dict[str, str]
     due_lanes: frozenset[str]
     due_soon: dict[str, int] = field(default_factory=dict)
@@ -66,7 +66,7 @@ Later = Callable[[SliceResult], None]
 
 def summarise(finished: Sequence[Finished[DrainedLane]], *, over: bool = False) -> SliceResult:
     """Return what became of these lanes, and log each that ended otherwise than it should."""
-    completed: list[Parked] = []
+    completed: list[WaitingTask] = []
     lanes: dict[str, str] = {}
     due: set[str] = set()
     soon: dict[str, int] = {}
@@ -80,10 +80,10 @@ def summarise(finished: Sequence[Finished[DrainedLane]], *, over: bool = False) 
             elif now < end.value.due_ms <= now + SOON_MS:
                 soon[end.value.lane] = end.value.due_ms
         elif isinstance(end.error, LeaseLost):
-            say(log, logging.WARNING, "lane.lost", lane=end.key, reason=end.error)
+            log_event(log, logging.WARNING, "lane.lost", lane=end.key, reason=end.error)
         elif isinstance(end.error, StoreUnavailable):
             # Nothing more can be written: the lease runs out and the next holder reconciles.
-            say(log, logging.WARNING, "store.unavailable", lane=end.key, error=end.error)
+            log_event(log, logging.WARNING, "store.unavailable", lane=end.key, error=end.error)
         elif end.error is not None:
-            say(log, logging.ERROR, "lane.failed", lane=end.key, error=end.error, exc_info=end.error)
+            log_event(log, logging.ERROR, "lane.failed", lane=end.key, error=end.error, exc_info=end.error)
     return SliceResult(len(finished), tuple(completed), lanes, frozenset(due), soon, over)

@@ -53,7 +53,7 @@ class Pieces:
         return row
 
     def park(self, session: str, why: str) -> None:
-        self.log.do(ports.SetAside(self.sessions.lane_of(session), session, why))
+        self.log.do(ports.ParkByHand(self.sessions.lane_of(session), session, why))
 
     def fail(self, node: str, error: str, *, wait_ms: int = 60_000) -> ports.Work:
         """Take up a lane of one session, and let its first try fail."""

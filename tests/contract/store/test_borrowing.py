@@ -30,7 +30,7 @@ def left_empty(log: Log, session: str = "a") -> Binding:
     return idle
 
 
-def taking(log: Log, idle: Binding, **more: Any) -> tuple[ports.Held, ports.WriteIntent]:
+def taking(log: Log, idle: Binding, **more: Any) -> tuple[ports.Lease, ports.WriteIntent]:
     """`b` begins its first call on the KATO session of `a`."""
     log.append("n", *numbered("b", 1, 2))
     token = new_token()

@@ -61,7 +61,7 @@ def test_lanes_that_share_a_partition_have_leases_of_their_own(log: Log) -> None
     other = next(f"n{i}" for i in range(10_000) if partition_of(f"n{i}") == wanted)
     log.append("n", *numbered("a", 1, 2))
     log.append(other, *numbered("b", 1, 2))
-    works = log.do(ports.Lease(wanted, "t", LEASE_MS, 64, BATCH))
+    works = log.do(ports.AcquireLanes(wanted, "t", LEASE_MS, 64, BATCH))
     assert {work.lane for work in works} == {"n", other}
     assert log.commit(log.held("n", "t"), works[0] if works[0].lane == "n" else works[1]).work is None
 
@@ -70,8 +70,8 @@ def test_a_lease_takes_no_more_lanes_than_asked(log: Log) -> None:
     same = [f"n{i}" for i in range(3_000) if partition_of(f"n{i}") == partition_of("n")][:5]
     for node in same:
         log.append(node, observation(node, "e"))
-    works = log.do(ports.Lease(partition_of("n"), "t", LEASE_MS, 3, BATCH))
-    rest = log.do(ports.Lease(partition_of("n"), "t", LEASE_MS, 3, BATCH))
+    works = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 3, BATCH))
+    rest = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 3, BATCH))
     assert (len(works), len(rest)) == (3, 2)
     assert {w.lane for w in (*works, *rest)} == set(same)
 
@@ -123,7 +123,7 @@ def test_a_run_of_observations_comes_in_one_piece_and_ends_before_anything_else(
 
 def test_a_piece_of_work_is_bounded_in_events_and_in_bytes(log: Log) -> None:
     log.append("n", *(observation("a", f"{i}", "x" * 1000) for i in range(200)))
-    work = log.do(ports.Lease(partition_of("n"), "t", LEASE_MS, 1, ports.Batch(150, 10**6)))[0]
+    work = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 1, ports.Batch(150, 10**6)))[0]
     assert len(work.entries) == 150
     held = log.held("n", "t", batch=ports.Batch(400, 10_000))
     rest = log.commit(held, work).work
@@ -135,7 +135,7 @@ def test_an_event_larger_than_a_batch_still_goes_alone(log: Log) -> None:
     log.append("n", observation("a", "small"), observation("a", "large", "x" * 5000), observation("a", "next"))
     token = new_token()
     held = log.held("n", token, batch=ports.Batch(400, 1_000))
-    (work,) = log.do(ports.Lease(partition_of("n"), token, LEASE_MS, 1, held.batch))
+    (work,) = log.do(ports.AcquireLanes(partition_of("n"), token, LEASE_MS, 1, held.batch))
     sizes = [len(work.entries)]
     while (more := log.commit(held, work).work) is not None:
         work = more
@@ -147,7 +147,7 @@ def test_sessions_of_a_lane_take_turns(log: Log) -> None:
     """Fairness. Falls when requeue in _lib.lua leaves a session's due time as it was."""
     small = ports.Batch(10, 10**6)
     log.append("n", *numbered("long", 1, 100), *numbered("short", 1, 1), *numbered("other", 1, 1))
-    (work,) = log.do(ports.Lease(partition_of("n"), "t", LEASE_MS, 1, small))
+    (work,) = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 1, small))
     held = log.held("n", "t", batch=small)
     first = {work.session}
     for _ in range(3):
@@ -163,7 +163,7 @@ def test_sessions_of_a_lane_take_turns(log: Log) -> None:
 
 # ------------------------------------------------------------------------------- fencing
 
-Write = Callable[[Log, ports.Held, ports.Work], object]
+Write = Callable[[Log, ports.Lease, ports.Work], object]
 INTENT = Intent(call="late", kind="observe", first=1, last=2)
 WRITES: dict[str, Write] = {
     "intent": lambda log, held, work: log.intent(held, work, "late"),
@@ -367,7 +367,7 @@ def test_a_predict_tells_how_many_holders_took_it_up_and_said_nothing(log: Log) 
     assert [*seen, lives.asked_before, again.asked_before, then.asked_before] == [0, 1, 2, 3, 0, 0]
 
 
-def learned(log: Log, held: ports.Held, work: ports.Work, pattern: str = "PTRN|a") -> ports.Proceeded:
+def learned(log: Log, held: ports.Lease, work: ports.Work, pattern: str = "PTRN|a") -> ports.NextWork:
     """Commit the learn that is next."""
     end = work.cursor + 1
     commit = ports.Commit(
@@ -624,7 +624,7 @@ def test_a_deferral_withdraws_the_intent_that_it_names_and_no_other(log: Log) ->
 def test_a_failed_batch_is_halved_and_grows_again(log: Log) -> None:
     log.append("n", *numbered("a", 1, 12))
     batch = ports.Batch(8, 10**6)
-    (work,) = log.do(ports.Lease(partition_of("n"), "t", LEASE_MS, 1, batch))
+    (work,) = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 1, batch))
     held = log.held("n", "t", batch=batch)
     assert len(work.entries) == 8
     halved = log.do(ports.Defer(held, "a", 0, 0, 0, "halve", halve=2)).work
@@ -687,56 +687,56 @@ def test_a_parked_session_that_something_made_due_is_not_leased(log: Log) -> Non
 
 def due(log: Log, now_ms: int, limit: int = 10) -> list[str]:
     """What is due, as it is to be dropped."""
-    return log.do(ports.DueLater(partition_of("n"), now_ms, limit))
+    return log.do(ports.DueScheduled(partition_of("n"), now_ms, limit))
 
 
 def test_what_is_kept_for_later_comes_when_it_is_due_once(log: Log) -> None:
     for _ in range(2):
-        log.do(ports.KeepLater("n", 1_000, "first"))
-    log.do(ports.KeepLater("n", 2_000, "second"))
+        log.do(ports.KeepScheduled("n", 1_000, "first"))
+    log.do(ports.KeepScheduled("n", 2_000, "second"))
     assert due(log, 999) == []
     assert [text.strip() for text in due(log, 1_000)] == ["first"]
     first, second = due(log, 5_000)
     assert (first.strip(), second.strip()) == ("first", "second")
-    log.do(ports.DropLater(partition_of("n"), first))
+    log.do(ports.DropScheduled(partition_of("n"), first))
     assert due(log, 5_000) == [second]
-    log.do(ports.KeepLater("n", 3_000, "first"))
+    log.do(ports.KeepScheduled("n", 3_000, "first"))
     assert [text.strip() for text in due(log, 5_000)] == ["second", "first"]
 
 
 def test_equal_due_times_keep_the_order_of_the_calls(log: Log) -> None:
     sent = [json.dumps([random.Random(i).random()]) for i in range(300)]
     for payload in sent:
-        log.do(ports.KeepLater("n", 1_000, payload))
-        log.do(ports.KeepLater("n", 1_000, payload))
+        log.do(ports.KeepScheduled("n", 1_000, payload))
+        log.do(ports.KeepScheduled("n", 1_000, payload))
     assert [json.loads(text) for text in due(log, 1_000, 1_000)] == [json.loads(text) for text in sent]
 
 
 def test_an_event_kept_by_the_version_before_is_kept_once_and_dropped(log: Log) -> None:
     key = f"{prefix(partition_of('n'))}later"
     log.redis.zadd(key, {"[1]": 1_000})
-    log.do(ports.KeepLater("n", 2_000, "[1]"))
+    log.do(ports.KeepScheduled("n", 2_000, "[1]"))
     assert due(log, 5_000) == ["[1]"]
-    log.do(ports.DropLater(partition_of("n"), "[1]"))
+    log.do(ports.DropScheduled(partition_of("n"), "[1]"))
     assert due(log, 5_000) == []
 
 
 def test_an_event_that_the_version_before_took_may_be_kept_again(log: Log) -> None:
     """That version drops the event and does not know of its place."""
-    log.do(ports.KeepLater("n", 1_000, "[1]"))
+    log.do(ports.KeepScheduled("n", 1_000, "[1]"))
     log.redis.delete(f"{prefix(partition_of('n'))}later")
-    log.do(ports.KeepLater("n", 2_000, "[1]"))
+    log.do(ports.KeepScheduled("n", 2_000, "[1]"))
     assert [text.strip() for text in due(log, 5_000)] == ["[1]"]
 
 
 def test_kept_messages_come_oldest_first_until_they_are_dropped(log: Log) -> None:
     p = partition_of("n")
     for message in ("one", "two", "three"):
-        log.do(ports.KeepMessage("n", message))
-    assert log.do(ports.KeptMessages(p, 2)) == ["one", "two"]
-    log.do(ports.DropMessage(p, "one"))
-    log.do(ports.DropMessage(p, "one"))
-    assert log.do(ports.KeptMessages(p, 9)) == ["two", "three"]
+        log.do(ports.KeepUnpublished("n", message))
+    assert log.do(ports.UnpublishedMessages(p, 2)) == ["one", "two"]
+    log.do(ports.DropUnpublished(p, "one"))
+    log.do(ports.DropUnpublished(p, "one"))
+    assert log.do(ports.UnpublishedMessages(p, 9)) == ["two", "three"]
 
 
 def test_a_dead_letter_is_kept_once(log: Log) -> None:
@@ -777,7 +777,7 @@ def test_symbols_and_lately_learned_patterns_are_kept_and_forgotten(log: Log) ->
 def test_whether_a_session_waits_for_a_person_is_known(log: Log) -> None:
     log.append("n", *numbered("a", 1, 1))
     assert log.do(ports.IsParked("n", "a")) is False
-    log.do(ports.SetAside("n", "a", "{}"))
+    log.do(ports.ParkByHand("n", "a", "{}"))
     assert log.do(ports.IsParked("n", "a")) is True
     log.do(ports.Resume("n", "a"))
     assert log.do(ports.IsParked("n", "a")) is False

@@ -75,8 +75,10 @@ def test_an_operation_that_is_refused_takes_nobody_elses_answer_and_its_script_i
 
     async def main() -> list[Any]:
         async with Opened(redis_url) as here:
-            many: list[ports.Effect[Any]] = [ports.Mark("wake-up", i, 60_000) for i in range(ENTRIES_AT_ONCE)]
-            return await here.store.execute([*many, ports.DueLater(7, 1, 1), ports.KeepMessage("\ud800", "x"), *many])
+            many: list[ports.Effect[Any]] = [ports.SetMark("wake-up", i, 60_000) for i in range(ENTRIES_AT_ONCE)]
+            return await here.store.execute(
+                [*many, ports.DueScheduled(7, 1, 1), ports.KeepUnpublished("\ud800", "x"), *many]
+            )
 
     answers = run(main())
     assert answers[:ENTRIES_AT_ONCE] == [True] * ENTRIES_AT_ONCE
@@ -122,7 +124,7 @@ def test_a_full_store_accepts_nothing_and_is_asked_once_a_second(
                 monkeypatch.setattr(room, "LOOK_SECONDS", 0.0)
                 with pytest.raises(StoreFull, match="STORE_FULL_SHARE"):
                     await here.ask(here.protocol.append([observation("a", "1")]))
-                (kept,) = await here.store.execute([ports.KeepMessage("a", "{}")])
+                (kept,) = await here.store.execute([ports.KeepUnpublished("a", "{}")])
                 assert kept is None, "what the drains need is written"
 
     try:
@@ -175,8 +177,8 @@ def test_a_caller_that_is_cancelled_while_its_operations_wait_has_none_of_them_s
     async def main() -> None:
         store = LoopStore(redis_url, Retention())
         await store.checked()
-        gone = asyncio.ensure_future(store.execute([ports.Mark("wake-up", 1, 60_000)]))
-        stays = asyncio.ensure_future(store.execute([ports.Mark("wake-up", 2, 60_000)]))
+        gone = asyncio.ensure_future(store.execute([ports.SetMark("wake-up", 1, 60_000)]))
+        stays = asyncio.ensure_future(store.execute([ports.SetMark("wake-up", 2, 60_000)]))
         asyncio.get_running_loop().call_soon(gone.cancel)
         assert await stays == [True]
         assert gone.cancelled()

@@ -53,8 +53,8 @@ def test_what_is_kept_for_a_person_or_for_later_is_counted(pieces: Pieces) -> No
     pieces.append("a", "x", node="n")
     pieces.park("a", "{}")
     pieces.bury("n", "kept", "{}")
-    pieces.log.do(ports.KeepLater(lane_of("n"), pieces.figures.now_ms() + 60_000, "[]"))
-    pieces.log.do(ports.KeepMessage(lane_of("n"), "{}"))
+    pieces.log.do(ports.KeepScheduled(lane_of("n"), pieces.figures.now_ms() + 60_000, "[]"))
+    pieces.log.do(ports.KeepUnpublished(lane_of("n"), "{}"))
     for name in ("fenced", "rebuilt", "reordered", "leftovers", "learns_unknown"):
         pieces.log.do(ports.Count(lane_of("n"), name, 2))
     one = figures(pieces)
@@ -75,9 +75,9 @@ def test_whether_the_store_keeps_what_it_has_is_said_in_a_sentence_or_not_at_all
 def test_the_sweep_sees_what_is_due_and_not_what_is_not(pieces: Pieces) -> None:
     assert sweep(pieces) == SweepFigures(N, 0, 0, 0, 0, 0, 0, 0)
     pieces.append("a", "x", node="n")
-    pieces.log.do(ports.KeepLater(lane_of("n"), pieces.figures.now_ms() - 1, "[1]"))
-    pieces.log.do(ports.KeepLater(lane_of("n"), pieces.figures.now_ms() + 60_000, "[2]"))
-    pieces.log.do(ports.KeepMessage(lane_of("n"), "{}"))
+    pieces.log.do(ports.KeepScheduled(lane_of("n"), pieces.figures.now_ms() - 1, "[1]"))
+    pieces.log.do(ports.KeepScheduled(lane_of("n"), pieces.figures.now_ms() + 60_000, "[2]"))
+    pieces.log.do(ports.KeepUnpublished(lane_of("n"), "{}"))
     one = sweep(pieces)
     assert (one.lanes_due, one.lanes_overdue, one.scheduled_due, one.unpublished) == (1, 0, 1, 1)
     assert sweep(pieces, overdue_ms=-1).lanes_overdue == 1
@@ -129,7 +129,7 @@ def test_of_partitions_that_stand_the_sessions_come_that_wait_longest_and_so_man
 
 def test_the_oldest_message_of_each_partition_is_told_as_it_was_kept(pieces: Pieces) -> None:
     for text in ("first", "second"):
-        pieces.log.do(ports.KeepMessage(lane_of("n"), text))
+        pieces.log.do(ports.KeepUnpublished(lane_of("n"), text))
     assert list(pieces.figures.waiting([], frozenset(), [N, M], 20).messages) == ["first", None]
 
 
@@ -144,8 +144,8 @@ def test_of_parked_sessions_no_error_is_told_and_of_others_an_empty_one_where_no
 def test_signs_of_life_come_with_what_each_process_said_and_when(pieces: Pieces) -> None:
     assert pieces.figures.last_sign_ms("worker") is None
     before = pieces.figures.now_ms()
-    given = [pieces.log.do(ports.Sign("worker", name, f'{{"name":"{name}"}}', 60_000)) for name in ("w1", "w2")]
-    beat = pieces.log.do(ports.Sign("beat", "b", '{"pid":1}', 60_000))
+    given = [pieces.log.do(ports.GiveSign("worker", name, f'{{"name":"{name}"}}', 60_000)) for name in ("w1", "w2")]
+    beat = pieces.log.do(ports.GiveSign("beat", "b", '{"pid":1}', 60_000))
     whole = pieces.figures.whole([], 3)
     assert whole.now_ms >= before
     assert sorted((sign.about, sign.at_ms) for sign in whole.workers) == [
@@ -154,7 +154,7 @@ def test_signs_of_life_come_with_what_each_process_said_and_when(pieces: Pieces)
     ]
     assert [(sign.about, sign.at_ms) for sign in whole.beats] == [('{"pid":1}', beat)]
     assert (pieces.figures.last_sign_ms("worker"), pieces.figures.last_sign_ms("beat")) == (given[1], beat)
-    pieces.log.do(ports.Sign("worker", "w1", "", 60_000))
+    pieces.log.do(ports.GiveSign("worker", "w1", "", 60_000))
     assert [sign.about for sign in pieces.figures.whole([], 3).workers] == ['{"name":"w2"}']
 
 

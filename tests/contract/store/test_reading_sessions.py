@@ -131,7 +131,7 @@ def test_what_is_scheduled_comes_in_the_order_of_its_times_over_all_partitions(p
     now = pieces.figures.now_ms()
     for i in range(50):
         lane = lane_of(f"n{i % 5}")
-        pieces.log.do(ports.KeepLater(lane, now + (i * 7 % 50) * 1_000, f'["s{i}"]'))
+        pieces.log.do(ports.KeepScheduled(lane, now + (i * 7 % 50) * 1_000, f'["s{i}"]'))
     kept = list(pieces.sessions.scheduled())
     assert [one.due_ms for one in kept] == [now + i * 1_000 for i in range(50)]
     assert {json.loads(one.payload)[0] for one in kept} == {f"s{i}" for i in range(50)}
@@ -140,7 +140,7 @@ def test_what_is_scheduled_comes_in_the_order_of_its_times_over_all_partitions(p
 def test_what_is_scheduled_for_a_session_is_found_in_its_lane_and_in_its_default_one(pieces: Pieces) -> None:
     pieces.append("a", "x", node="n")
     for lane, payload in {"n": '["of its node"]', "a": '["before it was known"]', "far": '["of another"]'}.items():
-        pieces.log.do(ports.KeepLater(lane_of(lane), pieces.figures.now_ms(), payload))
+        pieces.log.do(ports.KeepScheduled(lane_of(lane), pieces.figures.now_ms(), payload))
     payloads = [one.payload.strip() for one in pieces.sessions.scheduled("a")]
     assert {'["of its node"]', '["before it was known"]'} <= set(payloads)
     assert '["of another"]' not in payloads

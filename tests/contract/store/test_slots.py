@@ -44,22 +44,22 @@ def every_script(log: Log, session: str) -> None:
     log.do(ports.WriteIntent(held, session, 2, intent))
     log.do(ports.CertainFrequency(held.lane, "PTRN|x"))
     log.do(ports.Commit(held, session, "learn", 2, 3, binding(), mark=3, learned=("PTRN|x", 1)))
-    log.do(ports.Owed(partition_of(node), -1, 10))
-    log.do(ports.Unpark(node, session, f"{session}-1", "one"))
+    log.do(ports.OrphanedTasks(partition_of(node), -1, 10))
+    log.do(ports.DropWaitingTask(node, session, f"{session}-1", "one"))
     assert log.do(ports.Defer(held, session, 0, 1, 1, "why", halve=2)).work is not None
     log.do(ports.Park(held, session, "{}"))
     assert log.do(ports.Resume(node, session)) is True
     log.do(ports.Release(partition_of(node), "t", (node,)))
-    assert log.do(ports.SetAside(node, session, "{}")) is True
+    assert log.do(ports.ParkByHand(node, session, "{}")) is True
     log.do(ports.ClockBack(partition_of(node), 1_000, 1_000))
     assert log.do(ports.LastEvent(node, session)) is not None
-    log.do(ports.KeepLater(node, 1, "[]"))
-    log.do(ports.DropLater(partition_of(node), "[]"))
+    log.do(ports.KeepScheduled(node, 1, "[]"))
+    log.do(ports.DropScheduled(partition_of(node), "[]"))
     log.do(ports.KeepAlive(partition_of(node), 10**13, 10**13, 10))
-    log.do(ports.Mark("sweep", 0, 1_000))
+    log.do(ports.SetMark("sweep", 0, 1_000))
     log.do(ports.Count(node, "rebuilt"))
-    log.do(ports.Delivered(node, session, f"{session}-2"))
-    log.do(ports.Sign("worker", "w", "{}", 1_000))
+    log.do(ports.NoteDelivery(node, session, f"{session}-2"))
+    log.do(ports.GiveSign("worker", "w", "{}", 1_000))
     log.do(ports.AcknowledgeLost(partition_of(node), ("n{x}",), "{}"))
 
 

@@ -12,7 +12,7 @@ from kato_tasks.api.scheduled import later_payload, scheduled_events
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.celery_tasks.postponed import promote
 from kato_tasks.domain.ids import PARTITIONS
-from kato_tasks.ports.log import KeepLater
+from kato_tasks.ports.log import KeepScheduled
 from tests.contract.store.log import observation
 from tests.integration.cli.running import Cli, append, drain
 from tests.waiting import wait_until
@@ -63,15 +63,15 @@ def test_what_another_version_kept_is_listed_without_its_task_and_what_is_broken
     cli: Cli, live: Runtime
 ) -> None:
     due = live.figures.now_ms() + 60_000
-    live.store.execute([KeepLater("old", due, later_payload(observation("old", "e")))])
-    live.store.execute([KeepLater("old", due, "{oops")])
+    live.store.execute([KeepScheduled("old", due, later_payload(observation("old", "e")))])
+    live.store.execute([KeepScheduled("old", due, "{oops")])
     (row,) = cli("sessions", "scheduled", "--json").json
     assert (row["session_id"], row["event_id"], row["task_id"]) == ("old", "e", None)
 
 
 def test_very_many_scheduled_events_are_read_a_few_at_a_time(live: Runtime) -> None:
     due = live.figures.now_ms() + 60_000
-    many = [KeepLater("one", due + i, later_payload(observation("one", f"e{i}"))) for i in range(5 * LATER_AT_ONCE)]
+    many = [KeepScheduled("one", due + i, later_payload(observation("one", f"e{i}"))) for i in range(5 * LATER_AT_ONCE)]
     live.store.execute(many)
     before = live.redis.info("commandstats")["cmdstat_zrange"]["calls"] if _asked(live) else 0
     assert next(scheduled_events(live)).event_id == "e0"

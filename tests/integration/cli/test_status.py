@@ -14,7 +14,7 @@ from kato_tasks.api.signs import AboutWorker, beat_published, worker_ends, worke
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.ports.lanes import Count
-from kato_tasks.ports.waiting_tasks import KeepMessage
+from kato_tasks.ports.waiting_tasks import KeepUnpublished
 from tests.gateway import HTML, Gateway, Rule
 from tests.integration.cli.running import Cli, Json, append, drain, post
 
@@ -124,7 +124,7 @@ def test_sessions_whose_tries_fail_are_counted_and_shown_with_what_they_met(
 def test_messages_that_stay_unpublished_degrade(cli: Cli, live: Runtime) -> None:
     def keep(**more: int) -> None:
         live.redis.delete(f"{prefix(partition_of('x'))}outbox")
-        live.store.execute([KeepMessage("x", json.dumps({"name": "t", **more}))])
+        live.store.execute([KeepUnpublished("x", json.dumps({"name": "t", **more}))])
 
     keep(kept_ms=live.figures.now_ms() - 1_000)
     assert 1 <= told(cli, code=0)["unpublished_seconds"] < 10

@@ -205,7 +205,7 @@ def sent(operation: ports.Effect[Any]) -> tuple[dict[str, Any], dict[str, list[t
     return single, rows
 
 
-HELD = ports.Held("lane", "token", 4000, ports.Batch(7, 70))
+HELD = ports.Lease("lane", "token", 4000, ports.Batch(7, 70))
 BINDING = Binding("http://kato", "k", "n", 1, 1, 1, 9, run="run")
 
 
@@ -345,7 +345,7 @@ class Made:
 
     first_one: str
     ms: int | None
-    held: ports.Held
+    held: ports.Lease
     results: tuple[tuple[str, str], ...]
     letters: tuple[tuple[str, str, str], ...]
 

@@ -21,7 +21,7 @@ from kato_tasks.engine.running.slices import DrainOptions
 from kato_tasks.errors import LeaseLost
 from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.kato import KatoReply, KatoRequest
-from kato_tasks.ports.lanes import Commit, Proceeded, Work, WriteIntent
+from kato_tasks.ports.lanes import Commit, NextWork, Work, WriteIntent
 
 URL = "http://kato"
 BODY = '{"strings":["a"],"vectors":[],"emotives":{},"metadata":{},"unique_id":"e1"}'
@@ -53,7 +53,7 @@ class Store:
             self.asked.append(type(operation))
             if isinstance(operation, WriteIntent):
                 self._clock.now += self._stopped
-            out.append(Proceeded(-1, None, ()) if isinstance(operation, Commit) else None)
+            out.append(NextWork(-1, None, ()) if isinstance(operation, Commit) else None)
         return out
 
 

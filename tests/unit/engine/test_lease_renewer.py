@@ -9,7 +9,7 @@ from typing import Any
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.effects import Effect
-from kato_tasks.ports.lanes import Batch, Held, Renew
+from kato_tasks.ports.lanes import Batch, Lease, Renew
 from tests.waiting import wait_until
 
 
@@ -35,8 +35,8 @@ class Store:
         return [answer[op.held.token] if isinstance(answer, dict) else answer for op in operations]  # type: ignore[attr-defined]
 
 
-def held(token: str) -> Held:
-    return Held("lane", token, 4_000, Batch(1, 1_000))
+def held(token: str) -> Lease:
+    return Lease("lane", token, 4_000, Batch(1, 1_000))
 
 
 def test_a_renewer_survives_any_error_and_goes_on_renewing() -> None:

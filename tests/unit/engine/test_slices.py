@@ -22,7 +22,7 @@ from kato_tasks.engine.running.room import Room
 from kato_tasks.engine.running.slices import DrainOptions, SliceResult
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.effects import Effect
-from kato_tasks.ports.lanes import Commit, Defer, Lease, Proceeded, Renew, Work, WriteIntent
+from kato_tasks.ports.lanes import AcquireLanes, Commit, Defer, NextWork, Renew, Work, WriteIntent
 from tests.contract.http.raw_server import Peer, serving
 from tests.waiting import wait_until
 
@@ -55,7 +55,7 @@ class Store:
     def __init__(self, lanes: dict[int, list[Work]]) -> None:
         self._lanes = lanes
         self.away = False
-        self.leases: list[list[Lease]] = []
+        self.leases: list[list[AcquireLanes]] = []
         self.committed: list[str] = []
         self.renewed: set[str] = set()
 
@@ -63,7 +63,7 @@ class Store:
         return "run"
 
     def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
-        leases = [op for op in operations if isinstance(op, Lease)]
+        leases = [op for op in operations if isinstance(op, AcquireLanes)]
         if leases:
             self.leases.append(leases)
             if self.away:
@@ -72,15 +72,15 @@ class Store:
 
     def _answer(self, operation: Effect[Any]) -> Any:
         match operation:
-            case Lease():
+            case AcquireLanes():
                 due = self._lanes.get(operation.partition, [])
                 given, self._lanes[operation.partition] = due[: operation.lanes], due[operation.lanes :]
                 return given
             case Commit():
                 self.committed.append(operation.held.lane)
-                return Proceeded(-1, None)
+                return NextWork(-1, None)
             case Defer():
-                return Proceeded(-1, None)
+                return NextWork(-1, None)
             case Renew():
                 self.renewed.add(operation.held.lane)
                 return True

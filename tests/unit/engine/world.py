@@ -187,7 +187,7 @@ class World:
             asked_before=self.asked_before,
         )
 
-    def run(self, step: ports.Step[T]) -> T:
+    def run(self, step: ports.Program[T]) -> T:
         """Drive a generator to its end; the script must be used up."""
         answer: Any = None
         error: BaseException | None = None
@@ -204,7 +204,7 @@ class World:
             except (LeaseLost, OutcomeUnknown, KatoUnavailable) as exc:
                 error = exc
 
-    def turn(self, lane: LaneContext | None = None, last: int | None = None) -> ports.Proceeded:
+    def turn(self, lane: LaneContext | None = None, last: int | None = None) -> ports.NextWork:
         """One piece of work of the session, as the store has it now."""
         return self.run(process_piece(lane or context(), self.work(last)))
 
@@ -223,7 +223,7 @@ class World:
                 return None, self.others
             case ports.ReadSession():
                 return self.binding, self.intent
-            case ports.MarkNode():
+            case ports.FlagNodeForRebuild():
                 self.marked += 1
                 return None
             case ports.Renew():
@@ -309,7 +309,7 @@ class World:
                 self.trace.append("park")
             case _:
                 raise AssertionError(f"not expected: {effect}")
-        return ports.Proceeded(-1, None)
+        return ports.NextWork(-1, None)
 
     # ---------------------------------------------------------------- what was done
 
@@ -344,7 +344,7 @@ def context(
     urls: tuple[str, ...] = (URL,),
 ) -> LaneContext:
     return LaneContext(
-        held=ports.Held("n", "token", 5_000, ports.Batch(400, 1_000_000)),
+        held=ports.Lease("n", "token", 5_000, ports.Batch(400, 1_000_000)),
         options=KatoSessionOptions(urls, settle_ms=settle_ms, verify_last=verify_last),
         retry=retry or RetryPolicy(rng=random.Random(1)),
         on_rejected=on_rejected,

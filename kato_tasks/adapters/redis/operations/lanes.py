@@ -95,8 +95,8 @@ def _borrowed(op: ports.Commit, _keep: Retention) -> int:
 
 ENCODERS: dict[type, Encode] = {
     # A lease and its end.
-    ports.Lease: call_of(
-        ports.Lease, "lease", of_partition, leased, max_events="batch.events", max_bytes="batch.bytes"
+    ports.AcquireLanes: call_of(
+        ports.AcquireLanes, "lease", of_partition, leased, max_events="batch.events", max_bytes="batch.bytes"
     ),
     ports.Renew: call_of(ports.Renew, "renew", of_held, plainly(bool), **HELD),
     ports.Release: call_of(ports.Release, "release", of_partition, plainly(list), lanes=each("lanes", "lane")),
@@ -166,8 +166,8 @@ ENCODERS: dict[type, Encode] = {
         lambda op: ("HGET", f"{lane_prefix(op.lane)}unsettled:{op.lane}", op.pattern), as_it_is
     ),
     ports.KnownPattern: command_of(lambda op: ("HGET", f"{lane_prefix(op.lane)}lane:{op.lane}", "known"), as_it_is),
-    ports.MarkNode: write_of(
-        ports.MarkNode,
+    ports.FlagNodeForRebuild: write_of(
+        ports.FlagNodeForRebuild,
         "HSET",
         lambda op, keep: f"{lane_prefix(op.lane)}lane:{op.lane}",
         lambda op, keep: ("rebuild_wanted", "1"),
