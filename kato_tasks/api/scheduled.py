@@ -26,7 +26,7 @@ class Scheduled:
 
 def later_payload(entry: Entry, task_id: str | None = None) -> str:
     """An entry as it is kept until it is due: version 1, a list to whose end later versions may append."""
-    row = [entry.session_id, entry.node_id, entry.event_id, entry.kind, entry.wanted, entry.digest, entry.text]
+    row = [entry.session_id, entry.node_id, entry.event_id, entry.kind, entry.wants_result, entry.digest, entry.text]
     return json.dumps(row if task_id is None else [*row, task_id])
 
 

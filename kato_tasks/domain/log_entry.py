@@ -39,15 +39,15 @@ TYPES = {kind: name for name, kind in KINDS.items()}
 class Entry:
     """One event as it is appended.
 
-    ``wanted`` says whether a caller waits for its result, ``digest`` tells bodies apart, and ``text`` is what the log
-    holds. The caller knows the lane; the entry does not.
+    ``wants_result`` says whether a caller waits for its result, ``digest`` tells bodies apart, and ``text`` is what the
+    log holds. The caller knows the lane; the entry does not.
     """
 
     session_id: str
     node_id: str | None
     event_id: str
     kind: Kind
-    wanted: bool
+    wants_result: bool
     digest: str
     text: str
 

@@ -332,7 +332,7 @@ class Lane:
             return left[0] <= 0
 
         return LaneContext(
-            held=held,
+            lease=held,
             options=KatoSessionOptions((URL,), settle_ms=1),
             retry=RetryPolicy(0.001, 0.003, max_retries=1_000),
             on_rejected="dead_letter",
@@ -410,8 +410,8 @@ class Lane:
             if isinstance(operation, ports.Commit | ports.Bind) and not isinstance(answer, Exception):
                 names = {(operation.session, at): json.loads(text) for at, text in operation.symbols}
                 self.named.update({at: symbols for at, symbols in names.items() if symbols is not None})
-        if isinstance(effect, ports.Commit) and effect.answers and not isinstance(answers[0], Exception):
-            self.predicted[effect.answers] = self.kato.predicted
+        if isinstance(effect, ports.Commit) and effect.predict_id and not isinstance(answers[0], Exception):
+            self.predicted[effect.predict_id] = self.kato.predicted
         # An answer is committed at once; what else KATO is asked for predictions for (a learn that is settled) is none.
         self.kato.predicted = None
         if fault == "dies_after":

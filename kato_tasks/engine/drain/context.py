@@ -57,13 +57,13 @@ class CommitParts(TypedDict, total=False):
     """What a commit may hold beside the new cursor and the binding; the fields of ``ports.Commit``."""
 
     keep_binding: bool
-    mark: int | None
+    stm_start: int | None
     results: Sequence[tuple[str, str]]
     symbols: Sequence[tuple[int, str]]
     dead: Sequence[tuple[str, str]]
-    answers: str
+    predict_id: str
     learned: tuple[str, int] | None
-    park: str
+    park_reason: str
     borrowed: bool
 
 
@@ -76,7 +76,7 @@ class LaneContext:
     is what this process knows of KATO sessions.
     """
 
-    held: Lease
+    lease: Lease
     options: KatoSessionOptions
     retry: RetryPolicy
     on_rejected: Policy
@@ -117,7 +117,7 @@ class LaneContext:
         if not call:
             call = work.intent.call if work.intent is not None else new_call_id()
         target = work.cursor if to is None else to
-        return Commit(self.held, work.session, call, work.cursor, target, binding, go_on=self.go_on, **parts)
+        return Commit(self.lease, work.session, call, work.cursor, target, binding, go_on=self.go_on, **parts)
 
     def defer(
         self,
@@ -139,21 +139,21 @@ class LaneContext:
         new count of failures without progress (0: it stays).
         """
         return Defer(
-            self.held,
+            self.lease,
             work.session,
             wait_ms,
             work.attempts if attempts is None else attempts,
-            work.unsent if unsent is None else unsent,
+            work.unsent_in_a_row if unsent is None else unsent,
             error,
             withdraw=withdraw,
-            halve=halve,
+            events_at_most=halve,
             go_on=self.go_on,
             rebuilds=rebuilds,
         )
 
     def park(self, work: Work, refusal: Refusal) -> Park:
         """Return the write that lets the session wait for a person, with the reason."""
-        return Park(self.held, work.session, refusal.dump(), go_on=self.go_on)
+        return Park(self.lease, work.session, refusal.dump(), go_on=self.go_on)
 
 
 def refuse_head(work: Work, reason: str, answer: str, *, attempts: int | None = None) -> Refusal:

@@ -88,6 +88,6 @@ def is_config_taken(lane: LaneContext, work: Work) -> Program[bool]:
 
     It need not be known for a session that is only to be kept alive: that one stays as it was made.
     """
-    if lane.check is None or not (work.entries or work.asked):
+    if lane.check is None or not (work.entries or work.predict_id):
         return True
     return (yield from ensure_config_taken(lane.check, lane.url(work)))

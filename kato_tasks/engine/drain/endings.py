@@ -44,9 +44,9 @@ def wait_unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw
         yield from perform(
             lane.defer(
                 work,
-                lane.retry.circuit_ms() if refused else lane.retry.wait_ms(work.unsent, exc.retry_after),
+                lane.retry.circuit_ms() if refused else lane.retry.wait_ms(work.unsent_in_a_row, exc.retry_after),
                 f"{exc} ({told})" if told else str(exc),
-                unsent=work.unsent if refused else _count_wait(work),
+                unsent=work.unsent_in_a_row if refused else _count_wait(work),
                 withdraw=withdraw,
             )
         )
@@ -70,9 +70,9 @@ def back_off(lane: LaneContext, work: Work, exc: KatoError) -> Program[NextWork]
     rebuilds = work.rebuilds + weight
     if weight and rebuilds > lane.retry.max_rebuilds:
         return (yield from park(lane, work, f"{why}, again and again", str(exc)))
-    wait = lane.retry.wait_ms(work.unsent, exc.retry_after if isinstance(exc, OutcomeUnknown) else None)
+    wait = lane.retry.wait_ms(work.unsent_in_a_row, exc.retry_after if isinstance(exc, OutcomeUnknown) else None)
     attempts = work.attempts
-    if work.asked and work.intent is None and not isinstance(exc, GatewayAnswered):
+    if work.predict_id and work.intent is None and not isinstance(exc, GatewayAnswered):
         left = predicting.patience_ms(lane, work)
         if left <= 0 or work.attempts + 1 > lane.retry.max_retries:
             return (yield from predicting.refuse(lane, work, str(exc)))
@@ -122,13 +122,13 @@ def fence_and_defer(
     if own:
         return (yield from perform(lane.defer(work, 0, error, unsent=0)))
     retry_after = gateway.retry_after if gateway is not None else None
-    wait = lane.retry.wait_ms(work.unsent, retry_after) if work.unsent or gateway is not None else 0
+    wait = lane.retry.wait_ms(work.unsent_in_a_row, retry_after) if work.unsent_in_a_row or gateway is not None else 0
     return (yield from perform(lane.defer(work, wait, error, unsent=_count_wait(work), rebuilds=futile)))
 
 
 def give_up_head(lane: LaneContext, work: Work, error: str) -> Program[NextWork]:
     """Give up the head event, whose own call failed too often: park its session, or bury it; by ``on_exhausted``."""
-    if work.asked:
+    if work.predict_id:
         return (yield from predicting.refuse(lane, work, error))
     reason = f"failed {work.attempts + 1} times"
     if lane.on_exhausted == "park":
@@ -176,4 +176,4 @@ def weigh_plain_answer(lane: LaneContext) -> int:
 
 
 def _count_wait(work: Work) -> int:
-    return min(work.unsent + 1, MOST_UNSENT)
+    return min(work.unsent_in_a_row + 1, MOST_UNSENT)

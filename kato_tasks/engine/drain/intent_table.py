@@ -73,7 +73,7 @@ def handle(lane: LaneContext, case: Case, *, was_open: bool = False) -> Program[
 def begin(lane: LaneContext, case: Case) -> Program[NextWork]:
     """Carry out what the log has next for the session."""
     work = case.work
-    if work.asked:
+    if work.predict_id:
         return (yield from predicting.predict(lane, work))
     if not work.entries:
         return (yield from observing.keep_alive(lane, work))
@@ -102,7 +102,7 @@ def compare_and_begin(lane: LaneContext, case: Case) -> Program[NextWork]:
         yield from recovery.count_possible_repeats(lane, work)
         why = "its KATO session may have come to serve another session before the store went back"
         return (yield from fence_and_defer(lane, work, why, blame=False))
-    yield from perform(Bind(lane.held, work.session, work.cursor, found))
+    yield from perform(Bind(lane.lease, work.session, work.cursor, found))
     return (yield from begin(lane, Case(replace(work, binding=found))))
 
 
@@ -113,7 +113,7 @@ def unbind_and_begin(lane: LaneContext, case: Case) -> Program[NextWork]:
     """
     work = case.work
     yield from recovery.count_possible_repeats(lane, work)
-    yield from perform(Bind(lane.held, work.session, work.cursor, None))
+    yield from perform(Bind(lane.lease, work.session, work.cursor, None))
     return (yield from handle(lane, Case(replace(work, gave_up_in=""))))
 
 

@@ -57,13 +57,15 @@ def read_history(work: Work, *, whole: bool = False) -> Program[tuple[list[Logge
     the STM's cap is filled. With ``whole`` they go back until the emotives and metadata are there, too, that KATO would
     still hold: at most ``FARTHEST`` entries, and no further than ``WHOLE_BYTES`` once the STM is filled.
     """
-    if work.cursor <= work.mark:
+    if work.cursor <= work.stm_start:
         return [], {}
     chunks: list[list[Logged]] = []
     symbols: Symbols = {}
     last, events, held, count = work.cursor, 0, 0, FIRST_PIECE
-    while last > work.mark and (events < STM_CAP or (whole and held < WHOLE_BYTES)) and work.cursor - last < FARTHEST:
-        first = max(work.mark + 1, last - count + 1)
+    while (
+        last > work.stm_start and (events < STM_CAP or (whole and held < WHOLE_BYTES)) and work.cursor - last < FARTHEST
+    ):
+        first = max(work.stm_start + 1, last - count + 1)
         read = ReadLog(work.lane, work.session, first, last)
         if chunks:
             chunks.append((yield from perform(read)))
@@ -183,7 +185,7 @@ def rebuild(lane: LaneContext, work: Work) -> Program[RebuiltSession]:
 
 def _observe_again(lane: LaneContext, url: str, kato_session: str, plan: Rebuild) -> Program[Stm]:
     """Send the observations of a rebuild in batches, and return the STM that KATO holds then."""
-    for bodies in split_into_batches(plan.bodies, lane.held.batch):
+    for bodies in split_into_batches(plan.bodies, lane.lease.batch):
         yield from kato_api.observe_sequence(url, kato_session, bodies)
     if not plan.bodies:
         return []
@@ -232,13 +234,13 @@ def fence(lane: LaneContext, work: Work, *, halve: int = 0, gone: bool = False) 
             # Written first: a DELETE that was sent may land at any time, so the holder that comes after one that
             # died, or was stopped, here must not keep this KATO session.
             marker = Intent(call=new_call_id(), kind="fence", first=work.cursor + 1, last=work.cursor)
-            yield from perform(WriteIntent(lane.held, work.session, work.cursor, marker, follows=settles))
+            yield from perform(WriteIntent(lane.lease, work.session, work.cursor, marker, replaces_call=settles))
             settles = marker.call
         answered_404 = not (yield from kato_api.delete_session(old.url, old.kato_session))
         # Gone well before its time: KATO lost its store, patterns and all.
         ltm_lost = gone and answered_404 and work.now_ms < old.expires_ms - 60_000
     new: RebuiltSession | None = None
-    if work.cursor > work.mark or answered_404:
+    if work.cursor > work.stm_start or answered_404:
         # That a session can be created also proves that a 404 meant "gone" and not "my Redis is down".
         new = yield from rebuild(lane, work)
         if old is not None and answered_404:
@@ -258,12 +260,12 @@ def bind(
     """Bind a rebuilt KATO session with what it holds (None: bind none), and close the call ``settles``, in one go."""
     yield from perform(
         Bind(
-            lane.held,
+            lane.lease,
             work.session,
             work.cursor,
             new.binding if new is not None else None,
-            settles=settles,
-            halve=halve,
+            closes_call=settles,
+            events_at_most=halve,
             ltm_lost=ltm_lost,
             symbols=new.symbols if new is not None else (),
             reordered=new.reordered if new is not None else 0,
@@ -301,7 +303,7 @@ def read_verified_stm(work: Work, binding: Binding) -> Program[list[list[str]]]:
     try:
         seen = yield from kato_api.read_back(binding.url, binding.kato_session)
     except KatoFailed as exc:
-        if work.unsent < UNREAD:
+        if work.unsent_in_a_row < UNREAD:
             raise
         # A KATO whose Redis is away answers 404 here: it is this session that it cannot read.
         raise Mismatch(str(exc)) from exc

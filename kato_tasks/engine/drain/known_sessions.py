@@ -54,12 +54,12 @@ class KnownSession:
         made = self.made_of
         if not made or not self.fits(work, run) or time.monotonic() - self.at > JUST_NOW_SECONDS:
             return ()
-        return made if (made[0].position, made[-1].position) == (work.mark + 1, work.cursor) else ()
+        return made if (made[0].position, made[-1].position) == (work.stm_start + 1, work.cursor) else ()
 
     def lent_to(self, work: Work, url: str, run: str) -> Binding | None:
         """Return the binding with which it can serve ``work``'s session, which has no KATO session; None: it cannot."""
         old = self.binding
-        if work.binding is not None or work.cursor > work.mark or self.session == work.session:
+        if work.binding is not None or work.cursor > work.stm_start or self.session == work.session:
             return None
         if not old.shared or old.stm_length or (old.url, old.node, old.run) != (url, work.node, run):
             return None

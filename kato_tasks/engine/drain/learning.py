@@ -57,7 +57,7 @@ def learn(lane: LaneContext, work: Work) -> Program[NextWork]:
 
     Raises OutcomeUnknown or KatoSessionGone with the intent open; ``intent_table`` says what is done then.
     """
-    if work.cursor <= work.mark or (work.binding is None and not (yield from has_stm(work))):
+    if work.cursor <= work.stm_start or (work.binding is None and not (yield from has_stm(work))):
         return (yield from refuse_empty_learn(lane, work))
     known = lane.known_sessions.take(work.lane)
     binding, new = yield from ensure_bound(lane, work)
@@ -88,7 +88,7 @@ def learn(lane: LaneContext, work: Work) -> Program[NextWork]:
         pattern=name,
         frequency=frequency,
     )
-    yield from perform(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, intent, binding if new else None))
     try:
         learned = yield from kato_api.learn(binding.url, binding.kato_session)
     except KatoUnavailable as exc:
@@ -192,7 +192,7 @@ def clear_after_learn(lane: LaneContext, work: Work, learned: Intent, park: str 
 def write_clear_intent(lane: LaneContext, work: Work, learned: Intent) -> Program[Intent]:
     """Write the intent of the clear-stm that follows a learn, in the place of the learn's, and return it."""
     intent = replace(learned, call=new_call_id(), kind="clear_after_learn")
-    yield from perform(WriteIntent(lane.held, work.session, work.cursor, intent, follows=learned.call))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, intent, replaces_call=learned.call))
     return intent
 
 
@@ -245,10 +245,10 @@ def _build_learn_commit(
         binding,
         to=entry.position,
         call=intent.call,
-        mark=entry.position,
+        stm_start=entry.position,
         results=[(entry.event_id, result_json(result))] if entry.wanted else (),
         learned=lately,
-        park=park,
+        park_reason=park,
     )
 
 
@@ -259,7 +259,7 @@ def clear(lane: LaneContext, work: Work) -> Program[NextWork]:
     known = lane.known_sessions.take(work.lane)
     intent = Intent(call=new_call_id(), kind="clear", first=entry.position, last=entry.position)
     if binding is not None:
-        yield from perform(WriteIntent(lane.held, work.session, work.cursor, intent))
+        yield from perform(WriteIntent(lane.lease, work.session, work.cursor, intent))
         binding = yield from clear_or_delete(binding)
     done = _build_clear_commit(lane, work, intent, binding)
     proceeded = yield from perform(done)
@@ -288,7 +288,7 @@ def _build_clear_commit(lane: LaneContext, work: Work, intent: Intent, binding: 
         binding,
         to=entry.position,
         call=intent.call,
-        mark=entry.position,
+        stm_start=entry.position,
         results=[(entry.event_id, result_json(result))] if entry.wanted else (),
     )
 

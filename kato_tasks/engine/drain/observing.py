@@ -46,7 +46,7 @@ def observe(lane: LaneContext, work: Work) -> Program[NextWork]:
     if started is None:
         binding, new = yield from ensure_bound(lane, work)
         intent = _make_intent(entries, binding)
-        yield from perform(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
+        yield from perform(WriteIntent(lane.lease, work.session, work.cursor, intent, binding if new else None))
         since_ms = work.now_ms if new else known.since_ms if known and known.fits(work, lane.store_run()) else -1
         started = StartedCall(binding, intent, since_ms)
     binding, intent = started.binding, started.intent
@@ -91,7 +91,7 @@ def borrow_kato_session(lane: LaneContext, work: Work, known: KnownSession) -> P
         return None
     intent = _make_intent(work.entries, binding)
     lender, lent = known.session, known.binding.dump()
-    write = WriteIntent(lane.held, work.session, work.cursor, intent, binding, lender=lender, lent=lent)
+    write = WriteIntent(lane.lease, work.session, work.cursor, intent, binding, lender=lender, lent=lent)
     return StartedCall(binding, intent, known.since_ms) if (yield from perform(write)) else None
 
 
@@ -206,7 +206,7 @@ def keep_alive(lane: LaneContext, work: Work) -> Program[NextWork]:
         if binding.shared:
             # Of this write nothing is kept, so a process that knows the KATO session must not trust it any more.
             binding = replace(binding, shared=False)
-            yield from perform(Bind(lane.held, work.session, work.cursor, binding))
+            yield from perform(Bind(lane.lease, work.session, work.cursor, binding))
         try:
             yield from kato_api.keep_alive(binding.url, binding.kato_session, lane.options.ttl_seconds)
             binding = replace(binding, expires_ms=lane.expires(work))
@@ -218,7 +218,7 @@ def keep_alive(lane: LaneContext, work: Work) -> Program[NextWork]:
 def excuse(lane: LaneContext, work: Work, intent: Intent) -> Program[None]:
     """Note on the open intent that a gateway answered: if the call was not applied, that is no event's attempt."""
     noted = replace(intent, call=new_call_id(), again=True)
-    yield from perform(WriteIntent(lane.held, work.session, work.cursor, noted, follows=intent.call))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, noted, replaces_call=intent.call))
 
 
 def reconcile_observe(lane: LaneContext, work: Work, intent: Intent) -> Program[NextWork | None]:

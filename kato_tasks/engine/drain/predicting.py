@@ -23,11 +23,11 @@ def predict(lane: LaneContext, work: Work) -> Program[NextWork]:
 
     Raises KatoError where KATO cannot be asked; ``endings.back_off`` says how long that is tried.
     """
-    if work.asked_until_ms and work.now_ms >= work.asked_until_ms:
+    if work.predict_until_ms and work.now_ms >= work.predict_until_ms:
         return (yield from refuse(lane, work, "its time to expire passed while it waited"))
-    if work.asked_before >= HANDED_OUT_AT_MOST:
-        return (yield from refuse(lane, work, f"{work.asked_before} workers ended while they asked KATO for it"))
-    if work.cursor <= work.mark:
+    if work.predict_tries >= HANDED_OUT_AT_MOST:
+        return (yield from refuse(lane, work, f"{work.predict_tries} workers ended while they asked KATO for it"))
+    if work.cursor <= work.stm_start:
         # An empty STM predicts nothing, and KATO might show another session's future_potentials.
         return (yield from answer(lane, work, {}))
     learned_ago = work.now_ms - work.learned_ms
@@ -64,7 +64,7 @@ def answer(lane: LaneContext, work: Work, seen: Mapping[str, Any]) -> Program[Ne
     answer = {
         "session_id": work.session,
         "node_id": work.node_id,
-        "event_id": work.asked,
+        "event_id": work.predict_id,
         "after": work.cursor,
         "predictions": seen.get("predictions") or [],
         "future_potentials": seen.get("future_potentials") or [],
@@ -78,5 +78,5 @@ def refuse(lane: LaneContext, work: Work, why: str) -> Program[NextWork]:
 
 
 def _commit(lane: LaneContext, work: Work, result: str) -> Program[NextWork]:
-    done = lane.commit(work, None, keep_binding=True, results=[(work.asked, result)], answers=work.asked)
+    done = lane.commit(work, None, keep_binding=True, results=[(work.predict_id, result)], predict_id=work.predict_id)
     return (yield from perform(done))

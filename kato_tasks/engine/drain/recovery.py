@@ -58,7 +58,7 @@ def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> Pr
     earlier, symbols = yield from read_history(work)
     seen = yield from kato_api.read_back(binding.url, binding.kato_session)
     following = yield from _read_following(work)
-    start = MatchingPosition(work.cursor, work.mark)
+    start = MatchingPosition(work.cursor, work.stm_start)
     found = find_matching_positions(earlier, following, symbols, start, binding.time, seen)
     current = replace(binding, run=lane.store_run(), shared=False)
     if may_serve_another(binding, earlier, following, seen):
@@ -81,10 +81,10 @@ def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> Pr
         # one that is passed over would be lost.
         return None
     between = [e for e in following if place.position < e.position <= found[-1].position]
-    stm_entries = [e for e in (*earlier, *passed) if e.position > place.mark]
+    stm_entries = [e for e in (*earlier, *passed) if e.position > place.stm_start]
     if place.position == work.cursor:
         yield from count_in_doubt(work, binding.url, stm_entries, between, symbols)
-        if learn_next and work.intent is None and not work.asked:
+        if learn_next and work.intent is None and not work.predict_id:
             return (yield from settle_suspected_learn(lane, work, binding, following[0], seen.stm))
         return current
     in_doubt = sum(e.kind == "l" for e in between)
@@ -98,9 +98,9 @@ def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> Pr
                 work,
                 replace(current, time=seen.time, stm_length=len(seen.stm), base=base),
                 to=place.position,
-                mark=place.mark if place.mark != work.mark else None,
+                stm_start=place.stm_start if place.stm_start != work.stm_start else None,
                 results=results_of(work, binding, earlier, passed, symbols),
-                symbols=symbols_at(passed, place.mark, seen),
+                symbols=symbols_at(passed, place.stm_start, seen),
             )
         )
     )
@@ -131,7 +131,7 @@ def settle_suspected_learn(
         frequency=before,
     )
     now = replace(binding, run=lane.store_run())
-    yield from perform(WriteIntent(lane.held, work.session, work.cursor, intent, now))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, intent, now))
     return (yield from settle(lane, replace(work, binding=now, intent=intent, entries=(entry,)), intent))
 
 
@@ -144,7 +144,7 @@ def wait_for_late_learns(lane: LaneContext, work: Work, binding: Binding) -> Pro
         return None
     marker = Intent(call=new_call_id(), kind="fence", first=work.cursor + 1, last=work.cursor)
     follows = work.intent.call if work.intent else ""
-    yield from perform(WriteIntent(lane.held, work.session, work.cursor, marker, follows=follows))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, marker, replaces_call=follows))
     yield from kato_api.delete_session(binding.url, binding.kato_session)
     why = "KATO holds something else than the log says; waiting until nothing can land any more"
     return (yield from perform(lane.defer(work, lane.options.settle_ms, why)))
@@ -163,7 +163,7 @@ def note_forgotten_learns(lane: LaneContext, work: Work, intent: Intent) -> Prog
     )
     now = replace(work.binding, run=lane.store_run())
     same = replace(intent, call=new_call_id())
-    yield from perform(WriteIntent(lane.held, work.session, work.cursor, same, now, follows=intent.call))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, same, now, replaces_call=intent.call))
     return replace(work, binding=now, intent=same)
 
 

@@ -21,11 +21,11 @@ from kato_tasks.ports.lanes import Work
 class MatchingPosition:
     """A position, the cursor or a later one, at which KATO would be in the state that it is in.
 
-    ``mark`` is the position of the last learn or clear up to there.
+    ``stm_start`` is the position of the last learn or clear up to there.
     """
 
     position: int
-    mark: int
+    stm_start: int
 
 
 def find_matching_positions(
@@ -48,7 +48,7 @@ def find_matching_positions(
             if entry.kind == "o":
                 run.append(entry)
                 times = {time + 1 for time in times}
-                here = MatchingPosition(entry.position, here.mark)
+                here = MatchingPosition(entry.position, here.stm_start)
             else:
                 # Both end with an empty STM; and with time 0, but for a learn that was not followed by clear-stm.
                 times = {0, *times} if entry.kind == "l" and leaves_nothing(run) else {0}
@@ -90,9 +90,9 @@ def end_of_own_history(binding: Binding, following: Sequence[Logged]) -> float:
 
 def base_at(work: Work, binding: Binding, passed: Sequence[Logged], place: MatchingPosition, seen: ReadBack) -> int:
     """Return KATO's time when its STM was last emptied, at this position. ``passed`` are the entries up to it."""
-    if place.mark == work.mark:
+    if place.stm_start == work.stm_start:
         return binding.base
-    return max(0, seen.time - sum(e.kind == "o" and e.position > place.mark for e in passed))
+    return max(0, seen.time - sum(e.kind == "o" and e.position > place.stm_start for e in passed))
 
 
 def symbols_at(passed: Sequence[Logged], mark: int, seen: ReadBack) -> list[tuple[int, str]]:

@@ -17,7 +17,7 @@ def read_again(lane: LaneContext, work: Work) -> Program[Work]:
     Both may have been written since the work was handed out. Where an intent is open, the entries are those that it is
     about. Raises LeaseLost when the lane has another holder: what that one wrote must not be taken for our own.
     """
-    held, (binding, intent) = yield from send_together((Renew(lane.held), ReadSession(work.lane, work.session)))
+    held, (binding, intent) = yield from send_together((Renew(lane.lease), ReadSession(work.lane, work.session)))
     if not held:
         raise LeaseLost("the lane's lease passed to another worker")
     entries = work.entries

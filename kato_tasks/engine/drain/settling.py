@@ -64,7 +64,7 @@ def settle(lane: LaneContext, work: Work, intent: Intent) -> Program[NextWork]:
 
 def _wait(lane: LaneContext, work: Work, intent: Intent, waiting: Intent) -> Program[NextWork]:
     """Write the intent that waits, and let the session wait until no learn can take effect any more."""
-    yield from perform(WriteIntent(lane.held, work.session, work.cursor, waiting, follows=intent.call))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, waiting, replaces_call=intent.call))
     why = "the outcome of a learn is unknown; waiting until it can be read"
     return (yield from perform(lane.defer(work, lane.options.settle_ms, why, unsent=0)))
 
@@ -87,7 +87,7 @@ def _read_frequency(work: Work, binding: Binding, pattern: str) -> Program[int]:
 def _learn_again(lane: LaneContext, work: Work, intent: Intent, new: Binding) -> Program[NextWork]:
     """Send the learn again, for the first one left no trace. If this fails it is settled from the start again."""
     again = replace(intent, call=new_call_id(), kind="learn", again=True)
-    yield from perform(WriteIntent(lane.held, work.session, work.cursor, again, new, follows=intent.call))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, again, new, replaces_call=intent.call))
     try:
         yield from kato_api.learn(new.url, new.kato_session)
     except (KatoFailed, KatoRejected) as exc:

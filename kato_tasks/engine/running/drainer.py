@@ -212,7 +212,7 @@ class Drainer:
         options = self.options
         held = Lease(work.lane, token, options.lease_ms, options.batch)
         lane = LaneContext(
-            held=held,
+            lease=held,
             options=options.kato,
             retry=options.retry,
             on_rejected=options.on_rejected,
@@ -229,7 +229,7 @@ class Drainer:
         self, lane: LaneContext, work: Work, leased_at: float, awaited: AwaitedResult | None
     ) -> Program[DrainedLane]:
         """Drain the lane, and send nothing to KATO once its lease can have run out."""
-        step, held, renewer = drain(lane, work), lane.held, self._renewer
+        step, held, renewer = drain(lane, work), lane.lease, self._renewer
 
         def may_send() -> bool:
             return renewer.is_live(held)

@@ -127,7 +127,7 @@ class Log:
                 end,
                 binding(work.node, time=end),
                 results=results,
-                answers=answers,
+                predict_id=answers,
                 go_on=go_on,
             )
         )
@@ -141,7 +141,7 @@ class Log:
                 work.cursor,
                 Intent(call=call, kind="observe", first=work.cursor + 1, last=last),
                 binding(work.node),
-                follows=follows,
+                replaces_call=follows,
             )
         )
 
@@ -167,7 +167,7 @@ class Log:
         work = self.lease(node, token)
         while work is not None:
             out += [(work.session, entry.event_id) for entry in work.entries]
-            work = self.commit(self.held(node, token), work, answers=work.asked).work
+            work = self.commit(self.held(node, token), work, answers=work.predict_id).work
         return out
 
     def state(self, node: str, session: str) -> Mapping[str, str]:

@@ -69,7 +69,7 @@ class Pieces:
         work = self.log.taken(node, token)
         held = self.log.held(node, token)
         self.log.intent(held, work, "call")
-        self.log.do(ports.Bind(held, work.session, work.cursor, binding(node), settles="call", ltm_lost=True))
+        self.log.do(ports.Bind(held, work.session, work.cursor, binding(node), closes_call="call", ltm_lost=True))
         self.log.commit(held, work, go_on=False)
 
     def bury(self, node: str, kept_as: str, letter: str) -> None:

@@ -304,7 +304,7 @@ def test_any_session_id_goes_all_the_way(log: Log, session: str) -> None:
     assert log.do(ports.OrphanedTasks(partition_of(lane_of(node)), -1, 10)) == []
     done = log.commit(held, done.work)
     assert done.work is not None
-    assert done.work.asked == "p q"
+    assert done.work.predict_id == "p q"
     done = log.commit(held, done.work, answers="p q", results=[("p q", "{}")])
     assert (done.work, done.due_ms) == (None, -1)
     assert log.order(node) == [(1, session, 1), (2, session, 2)]

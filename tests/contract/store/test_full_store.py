@@ -64,7 +64,7 @@ def test_a_lane_is_leased_and_emptied_in_a_full_store(log: Log, fill: Fill) -> N
     log.do(ports.KeepUnpublished(lane_of("n"), "{}"))
     done = log.commit(held, work, call="call", results=[("a-1", "{}")])
     while done.work is not None:
-        done = log.commit(held, done.work, answers=done.work.asked)
+        done = log.commit(held, done.work, answers=done.work.predict_id)
     assert (done.due_ms, log.lease("n", "u")) == (-1, None)
     assert {name: log.state("n", name)["cur"] for name in "ab"} == {"a": "2", "b": "1"}
 

@@ -116,8 +116,8 @@ def test_a_run_of_observations_comes_in_one_piece_and_ends_before_anything_else(
     pieces = []
     work: ports.Work | None = log.taken("n", token)
     while work is not None:
-        pieces.append(work.asked or [entry.event_id for entry in work.entries])
-        work = log.commit(held, work, answers=work.asked).work
+        pieces.append(work.predict_id or [entry.event_id for entry in work.entries])
+        work = log.commit(held, work, answers=work.predict_id).work
     assert pieces == [["a-1", "a-2", "a-3"], ["l"], ["a-4", "a-5"], "p", ["a-6"]]
 
 
@@ -246,7 +246,7 @@ def test_an_open_intent_is_closed_by_its_own_call_alone(log: Log, write: str) ->
     with pytest.raises(LeaseLost):
         WRITES[write](log, held, work)
     assert log.state("n", "a")["ic"] == "first"
-    log.do(ports.Bind(held, "a", 0, binding(epoch=2), settles="first"))
+    log.do(ports.Bind(held, "a", 0, binding(epoch=2), closes_call="first"))
     assert not {"ic", *INTENT_FIELDS} & set(log.state("n", "a"))
 
 
@@ -319,11 +319,13 @@ def test_a_predict_is_answered_once_and_in_its_place(log: Log) -> None:
     asked = []
     for _ in range(2):
         assert work is not None
-        asked.append(work.asked)
+        asked.append(work.predict_id)
         assert work.entries == ()
         call = new_token()
-        log.commit(held, work, call=call, answers=work.asked)
-        work = log.commit(held, work, call=call, answers=work.asked).work  # its repeat takes no second predict away
+        log.commit(held, work, call=call, answers=work.predict_id)
+        work = log.commit(
+            held, work, call=call, answers=work.predict_id
+        ).work  # its repeat takes no second predict away
     assert asked == ["p1", "p2"]
     assert work is not None
     assert [entry.event_id for entry in work.entries] == ["a-2"]
@@ -340,7 +342,7 @@ def test_so_many_predicts_of_a_session_wait_and_no_more(client: redis.Redis) -> 
     assert log.append("n", predict("b", "p3"), *numbered("a", 2, 2)) == [("n", 0), ("n", 2)]
     work: ports.Work | None = log.taken("n", "t")
     while work is not None:
-        work = log.commit(log.held("n", "t"), work, answers=work.asked).work
+        work = log.commit(log.held("n", "t"), work, answers=work.predict_id).work
     assert log.append("n", predict("a", "p3")) == [("n", 2)]
 
 
@@ -349,7 +351,7 @@ def test_a_predict_tells_until_when_its_answer_is_wanted(log: Log) -> None:
     first = log.taken("n", "t")
     second = log.commit(log.held("n", "t"), first, answers="p1").work
     assert second is not None
-    assert [(w.asked, w.asked_until_ms) for w in (first, second)] == [("p1", 12_345), ("p2", 0)]
+    assert [(w.predict_id, w.predict_until_ms) for w in (first, second)] == [("p1", 12_345), ("p2", 0)]
     log.commit(log.held("n", "t"), second, answers="p2")
     assert not list(log.redis.scan_iter("*:until:*"))
 
@@ -357,21 +359,21 @@ def test_a_predict_tells_until_when_its_answer_is_wanted(log: Log) -> None:
 def test_a_predict_tells_how_many_holders_took_it_up_and_said_nothing(log: Log) -> None:
     """Falls without the HINCRBY in _lib.lua: of a holder that dies of the answer nothing else is left."""
     log.append("n", predict("a", "p1"), predict("a", "p2"))
-    seen = [log.taken("n", "dies", ms=1).asked_before]
-    seen += [log.comes("n", f"dies too {i}", ms=1).asked_before for i in range(2)]
+    seen = [log.taken("n", "dies", ms=1).predict_tries]
+    seen += [log.comes("n", f"dies too {i}", ms=1).predict_tries for i in range(2)]
     lives = log.comes("n", "lives")
     log.do(ports.Defer(log.held("n", "lives"), "a", 0, 1, 1, "why", go_on=False))
     again = log.comes("n", "lives again")
     then = log.commit(log.held("n", "lives again"), again, answers="p1").work
     assert then is not None
-    assert [*seen, lives.asked_before, again.asked_before, then.asked_before] == [0, 1, 2, 3, 0, 0]
+    assert [*seen, lives.predict_tries, again.predict_tries, then.predict_tries] == [0, 1, 2, 3, 0, 0]
 
 
 def learned(log: Log, held: ports.Lease, work: ports.Work, pattern: str = "PTRN|a") -> ports.NextWork:
     """Commit the learn that is next."""
     end = work.cursor + 1
     commit = ports.Commit(
-        held, work.session, new_token(), work.cursor, end, None, mark=end, learned=(pattern, 1), go_on=False
+        held, work.session, new_token(), work.cursor, end, None, stm_start=end, learned=(pattern, 1), go_on=False
     )
     return log.do(commit)
 
@@ -395,7 +397,7 @@ def test_a_predict_tells_when_a_session_of_its_lane_learned_last_before_it_was_t
     assert works[-1].session == "c"
     learned(log, log.held("n", token), works[-1], "PTRN|c")
     again = log.comes("n", "t4")
-    assert again.asked == "p1"
+    assert again.predict_id == "p1"
     assert first.learned_ms <= again.learned_ms <= first.now_ms
     log.commit(log.held("n", "t4"), again, answers="p1", go_on=False)
     # The next predict of that session is a new one.
@@ -451,7 +453,7 @@ def test_long_bindings_and_intents_come_back_whole_and_a_shorter_one_leaves_noth
     log.do(ports.Release(partition_of("n"), "t", ("n",)))
     found = log.comes("n", "next")
     assert (found.binding, found.intent) == (long, intent)
-    log.do(ports.Bind(log.held("n", "next"), "a", 0, binding(), settles=intent.call))
+    log.do(ports.Bind(log.held("n", "next"), "a", 0, binding(), closes_call=intent.call))
     assert log.do(ports.ReadSession("n", "a")) == (binding(), None)
 
 
@@ -580,7 +582,7 @@ def test_a_deferred_session_is_due_when_its_wait_is_over_and_not_before(log: Log
     assert log.lease("n", "early") is None
     found = log.comes("n", "later")
     assert found.now_ms >= answer.due_ms
-    assert (found.attempts, found.unsent, log.state("n", "a")["err"]) == (3, 2, "KATO is away")
+    assert (found.attempts, found.unsent_in_a_row, log.state("n", "a")["err"]) == (3, 2, "KATO is away")
 
 
 def test_an_append_does_not_shorten_a_sessions_wait(log: Log) -> None:
@@ -627,7 +629,7 @@ def test_a_failed_batch_is_halved_and_grows_again(log: Log) -> None:
     (work,) = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 1, batch))
     held = log.held("n", "t", batch=batch)
     assert len(work.entries) == 8
-    halved = log.do(ports.Defer(held, "a", 0, 0, 0, "halve", halve=2)).work
+    halved = log.do(ports.Defer(held, "a", 0, 0, 0, "halve", events_at_most=2)).work
     assert halved is not None
     work = halved
     sizes = [len(work.entries)]
@@ -642,7 +644,7 @@ def test_a_success_clears_the_count_of_attempts(log: Log) -> None:
     log.taken("n", "t")
     work = log.do(ports.Defer(log.held("n", "t"), "a", 0, 5, 4, "why")).work
     assert work is not None
-    assert (work.attempts, work.unsent) == (5, 4)
+    assert (work.attempts, work.unsent_in_a_row) == (5, 4)
     log.commit(log.held("n", "t"), work, to=1)
     state = log.state("n", "a")
     assert not {"att", "un", "err"} & set(state)
@@ -755,7 +757,7 @@ def test_what_a_rebuilt_kato_session_holds_of_vectors_is_written_down_with_its_b
         log.do(bind)
         assert log.do(ports.ReadSymbols("n", "a")) == {1: ["7", "VCTR|1"]}
     with pytest.raises(LeaseLost):
-        log.do(replace(bind, held=log.held("n", "another"), symbols=[(1, '["VCTR|1","7"]')]))
+        log.do(replace(bind, lease=log.held("n", "another"), symbols=[(1, '["VCTR|1","7"]')]))
     assert log.do(ports.ReadSymbols("n", "a")) == {1: ["7", "VCTR|1"]}
 
 
@@ -765,7 +767,7 @@ def test_symbols_and_lately_learned_patterns_are_kept_and_forgotten(log: Log) ->
     log.taken("n", "t")
     log.do(ports.Commit(held, "a", "c1", 0, 2, None, symbols=[(1, '["VCTR|1"]'), (2, "null")]))
     assert log.do(ports.ReadSymbols("n", "a")) == {1: ["VCTR|1"], 2: None}
-    log.do(ports.Commit(held, "a", "c2", 2, 3, None, mark=3, learned=("PTRN|x", 4)))
+    log.do(ports.Commit(held, "a", "c2", 2, 3, None, stm_start=3, learned=("PTRN|x", 4)))
     assert log.do(ports.ReadSymbols("n", "a")) == {}
     lately = log.do(ports.LearnedLately("n", "PTRN|x"))
     assert lately is not None
@@ -792,5 +794,5 @@ def test_an_unsettled_learn_is_known_until_its_commit(log: Log) -> None:
     intent = Intent(call="c", kind="learn", first=2, last=2, pattern="PTRN|x", frequency=1)
     log.do(ports.WriteIntent(held, "a", 1, intent))
     assert log.do(ports.UnsettledLearn("n", "PTRN|x")) == "a"
-    log.do(ports.Commit(held, "a", "c", 1, 2, None, mark=2))
+    log.do(ports.Commit(held, "a", "c", 1, 2, None, stm_start=2))
     assert log.do(ports.UnsettledLearn("n", "PTRN|x")) is None

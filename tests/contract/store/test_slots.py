@@ -34,7 +34,7 @@ def every_script(log: Log, session: str) -> None:
     log.claim(node, session, f"{session}-1", task_id="one", request="{}")
     log.do(ports.Renew(held))
     log.intent(held, work, "call")
-    log.do(ports.Bind(held, session, 0, binding(), settles="call", leftovers=1, halve=5, ltm_lost=True))
+    log.do(ports.Bind(held, session, 0, binding(), closes_call="call", leftovers=1, events_at_most=5, ltm_lost=True))
     done = ports.Commit(
         held, session, "c", 0, 2, binding(), results=[(f"{session}-1", "{}")], symbols=[(1, "[]")], dead=[("d", "{}")]
     )
@@ -43,10 +43,10 @@ def every_script(log: Log, session: str) -> None:
     intent = Intent(call="learn", kind="learn", first=3, last=3, pattern="PTRN|x", frequency=0)
     log.do(ports.WriteIntent(held, session, 2, intent))
     log.do(ports.CertainFrequency(held.lane, "PTRN|x"))
-    log.do(ports.Commit(held, session, "learn", 2, 3, binding(), mark=3, learned=("PTRN|x", 1)))
+    log.do(ports.Commit(held, session, "learn", 2, 3, binding(), stm_start=3, learned=("PTRN|x", 1)))
     log.do(ports.OrphanedTasks(partition_of(node), -1, 10))
     log.do(ports.DropWaitingTask(node, session, f"{session}-1", "one"))
-    assert log.do(ports.Defer(held, session, 0, 1, 1, "why", halve=2)).work is not None
+    assert log.do(ports.Defer(held, session, 0, 1, 1, "why", events_at_most=2)).work is not None
     log.do(ports.Park(held, session, "{}"))
     assert log.do(ports.Resume(node, session)) is True
     log.do(ports.Release(partition_of(node), "t", (node,)))

@@ -304,7 +304,7 @@ def test_a_bodys_digest_never_changes() -> None:
 def test_an_entry_belongs_to_the_events_session_and_node() -> None:
     entry = entry_of(parse_event(good(node_id="n")), event_id="e")
     assert isinstance(entry, Entry)
-    assert (entry.session_id, entry.node_id, entry.wanted) == ("s", "n", False)
+    assert (entry.session_id, entry.node_id, entry.wants_result) == ("s", "n", False)
 
 
 def test_an_event_that_is_a_model_already_is_taken_as_it_is() -> None:

@@ -167,7 +167,7 @@ def test_while_kato_does_not_take_it_every_lane_waits_with_the_reason_and_no_ses
     defer = world.done[-1]
     assert isinstance(defer, ports.Defer)
     assert "recall_threshold 1.5" in defer.error
-    assert (defer.attempts, defer.unsent, world.cursor) == (3, 7, 0)
+    assert (defer.attempts, defer.unsent_in_a_row, world.cursor) == (3, 7, 0)
     asked = len(world.trace)
     for _ in range(5):
         world.turn(lane)
@@ -184,7 +184,7 @@ def test_a_lane_that_comes_while_another_asks_waits_a_moment_and_asks_nothing() 
     assert world.trace == ["defer"]
     defer = world.done[-1]
     assert isinstance(defer, ports.Defer)
-    assert (defer.wait_ms, defer.unsent, defer.attempts) == (100, 2, 0)
+    assert (defer.wait_ms, defer.unsent_in_a_row, defer.attempts) == (100, 2, 0)
 
 
 @pytest.mark.parametrize("failure", [REFUSED, LOST, ERROR])

@@ -64,7 +64,7 @@ def test_what_something_before_kato_refuses_waits_and_is_never_buried_halved_or_
         world.turn(context(retry=RetryPolicy(max_retries=2)))
     assert set(world.trace) == {"intent observe", "observe-sequence old", "defer"}
     assert (world.cursor, world.intent, world.attempts) == (0, None, 1)
-    assert all(d.halve == 0 for d in world.of(ports.Defer))
+    assert all(d.events_at_most == 0 for d in world.of(ports.Defer))
     assert max(d.wait_ms for d in world.of(ports.Defer)) > 5_000, "the waits grow"
     assert f"{URL} answers {refused.status}: " in world.of(ports.Defer)[-1].error
 
@@ -146,7 +146,7 @@ def test_an_observation_that_a_gateway_answered_and_kato_has_not_is_fenced_and_n
         world.turn(context(retry=RetryPolicy(max_retries=1)))
         assert world.trace[-3:] == ["delete old", "bind none", "defer"]
         assert world.attempts == 1
-        assert world.the(ports.Bind).halve == 0
+        assert world.the(ports.Bind).events_at_most == 0
         if answer.status in (429, 503):
             assert world.the(ports.Defer).wait_ms >= 7_000
 

@@ -74,7 +74,11 @@ def test_a_learn_right_after_the_one_call_that_made_its_stm_is_one_call_and_no_r
     world.turn(lane)
     assert world.trace == ["pattern", "intent learn", "learn new", "commit 3"]
     commit = world.the(ports.Commit)
-    assert (commit.call, commit.mark, commit.learned) == (world.the(ports.WriteIntent).intent.call, 3, (NAME, 5))
+    assert (commit.call_id, commit.stm_start, commit.learned) == (
+        world.the(ports.WriteIntent).intent.call,
+        3,
+        (NAME, 5),
+    )
     assert world.binding is not None
     assert (world.binding.time, world.binding.stm_length, world.binding.base, world.binding.before) == (2, 0, 2, 2)
 

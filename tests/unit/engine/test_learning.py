@@ -72,7 +72,7 @@ def test_a_learn_is_two_calls_with_an_intent_each_and_one_commit() -> None:
     first, second = (w.intent for w in world.of(ports.WriteIntent))
     assert (first.pattern, first.frequency, second.pattern, second.frequency) == (NAME, 4, NAME, 4)
     commit = world.the(ports.Commit)
-    assert (commit.call, commit.mark, commit.learned) == (second.call, 3, (NAME, 5))
+    assert (commit.call_id, commit.stm_start, commit.learned) == (second.call, 3, (NAME, 5))
     assert json.loads(commit.results[0][1])["pattern_name"] == NAME
     assert world.binding is not None
     assert (world.binding.time, world.binding.stm_length, world.binding.kato_session) == (0, 0, "old")
@@ -360,7 +360,7 @@ def test_an_open_clear_of_a_dead_worker_ends_in_a_deleted_session() -> None:
     world = World(log, bound_at(2), Intent("dead", "clear", 3, 3), cursor=2).kato("delete", OK)
     world.turn()
     assert world.trace == ["delete old", "commit 3"]
-    assert world.the(ports.Commit).call == "dead"
+    assert world.the(ports.Commit).call_id == "dead"
 
 
 @pytest.mark.parametrize("kind", ["clear", "clear_after_learn"])

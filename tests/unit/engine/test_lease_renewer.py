@@ -31,8 +31,8 @@ class Store:
             raise answer
         for operation in operations:
             assert isinstance(operation, Renew)
-            self.renewed.add(operation.held.token)
-        return [answer[op.held.token] if isinstance(answer, dict) else answer for op in operations]  # type: ignore[attr-defined]
+            self.renewed.add(operation.lease.token)
+        return [answer[op.lease.token] if isinstance(answer, dict) else answer for op in operations]  # type: ignore[attr-defined]
 
 
 def held(token: str) -> Lease:

@@ -26,7 +26,7 @@ def test_a_session_of_an_instance_that_is_no_longer_listed_goes_on_at_another() 
     world.turn()
     assert world.binding is not None
     assert world.binding.url == URL
-    assert world.the(ports.Commit).to == 2
+    assert world.the(ports.Commit).cursor_to == 2
 
 
 def test_a_session_that_is_bound_at_another_instance_than_its_lane_moves_there_with_its_next_piece_of_work() -> None:

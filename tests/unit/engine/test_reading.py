@@ -82,7 +82,7 @@ def test_a_rebuild_keeps_to_the_batchs_events_and_bytes() -> None:
     """Falls when a rebuild sends the STM in calls of a fixed number of events."""
     world = large(30, 1)
     lane = context()
-    lane = replace(lane, held=replace(lane.held, batch=ports.Batch(8, 5_500)))
+    lane = replace(lane, lease=replace(lane.lease, batch=ports.Batch(8, 5_500)))
     world.kato("sessions", created())
     for _ in range(6):
         world.kato("observe-sequence", sequence(5, time=5, stm_length=5))

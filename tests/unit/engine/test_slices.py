@@ -37,13 +37,13 @@ def work(url: str, lane: str) -> Work:
         node=lane,
         head=1,
         cursor=0,
-        mark=0,
+        stm_start=0,
         binding=Binding(url, "kato-session", lane, 0, 0, 1, 10**15, run="run"),
         intent=None,
         attempts=0,
-        unsent=0,
+        unsent_in_a_row=0,
         create_lost=False,
-        asked="",
+        predict_id="",
         now_ms=1_000,
         entries=(Logged(1, "o", False, "e1", "{}", BODY, "s"),),
     )
@@ -77,12 +77,12 @@ class Store:
                 given, self._lanes[operation.partition] = due[: operation.lanes], due[operation.lanes :]
                 return given
             case Commit():
-                self.committed.append(operation.held.lane)
+                self.committed.append(operation.lease.lane)
                 return NextWork(-1, None)
             case Defer():
                 return NextWork(-1, None)
             case Renew():
-                self.renewed.add(operation.held.lane)
+                self.renewed.add(operation.lease.lane)
                 return True
             case WriteIntent():
                 return None

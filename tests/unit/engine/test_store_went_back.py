@@ -198,7 +198,7 @@ def test_an_open_observe_intent_is_closed_by_the_commit_that_moves_the_cursor() 
     world.kato("cognition-data", holds(stm_of("abcd")))
     world.turn(context(run=NEW_RUN))
     assert world.trace == ["cognition-data old", "commit 4"]
-    assert world.the(ports.Commit).call == "open"
+    assert world.the(ports.Commit).call_id == "open"
 
 
 def test_a_kato_that_holds_what_the_log_never_said_is_fenced() -> None:

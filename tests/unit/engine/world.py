@@ -171,20 +171,20 @@ class World:
             node="n",
             head=len(self.log),
             cursor=self.cursor,
-            mark=self.mark,
+            stm_start=self.mark,
             binding=self.binding,
             intent=self.intent,
             attempts=self.attempts,
-            unsent=self.unsent,
+            unsent_in_a_row=self.unsent,
             create_lost=self.create_lost,
-            asked=self.asked,
+            predict_id=self.asked,
             now_ms=self.now_ms,
             entries=tuple(run),
             learned_ms=self.learned_ms,
             first_failed_ms=self.first_failed_ms,
             rebuilds=self.rebuilds,
-            asked_until_ms=self.asked_until_ms,
-            asked_before=self.asked_before,
+            predict_until_ms=self.asked_until_ms,
+            predict_tries=self.asked_before,
         )
 
     def run(self, step: ports.Program[T]) -> T:
@@ -271,7 +271,7 @@ class World:
             case ports.WriteIntent(intent=intent):
                 assert effect.cursor == self.cursor
                 open_call = self.intent.call if self.intent else None
-                if open_call not in (None, intent.call, effect.follows):
+                if open_call not in (None, intent.call, effect.replaces_call):
                     raise LeaseLost("another intent is open")
                 if effect.lender and not self.lends:
                     return False
@@ -281,26 +281,26 @@ class World:
                 return True
             case ports.Bind():
                 assert effect.cursor == self.cursor
-                if self.intent is not None and self.intent.call != effect.settles:
+                if self.intent is not None and self.intent.call != effect.closes_call:
                     raise LeaseLost("another intent is open")
                 self.binding, self.intent, self.rebuilds = effect.binding, None, 0
                 self.trace.append(f"bind {effect.binding.kato_session if effect.binding else 'none'}")
                 return None
             case ports.Commit():
-                if self.intent is not None and self.intent.call != effect.call:
+                if self.intent is not None and self.intent.call != effect.call_id:
                     raise LeaseLost("another intent is open")
                 assert effect.cursor == self.cursor
-                self.cursor, self.intent, self.attempts, self.unsent = effect.to, None, 0, 0
+                self.cursor, self.intent, self.attempts, self.unsent = effect.cursor_to, None, 0, 0
                 if not effect.keep_binding:
                     self.binding = effect.binding
-                if effect.mark is not None:
-                    self.mark = effect.mark
+                if effect.stm_start is not None:
+                    self.mark = effect.stm_start
                 self.symbols |= {position: json.loads(text) for position, text in effect.symbols}
-                if effect.answers:
+                if effect.predict_id:
                     self.asked = ""
-                self.trace.append(f"commit {effect.to}" + (" and park" if effect.park else ""))
+                self.trace.append(f"commit {effect.cursor_to}" + (" and park" if effect.park_reason else ""))
             case ports.Defer():
-                self.attempts, self.unsent = effect.attempts, effect.unsent
+                self.attempts, self.unsent = effect.attempts, effect.unsent_in_a_row
                 self.rebuilds = effect.rebuilds or self.rebuilds
                 if effect.withdraw and self.intent is not None and self.intent.call == effect.withdraw:
                     self.intent = None
@@ -344,7 +344,7 @@ def context(
     urls: tuple[str, ...] = (URL,),
 ) -> LaneContext:
     return LaneContext(
-        held=ports.Lease("n", "token", 5_000, ports.Batch(400, 1_000_000)),
+        lease=ports.Lease("n", "token", 5_000, ports.Batch(400, 1_000_000)),
         options=KatoSessionOptions(urls, settle_ms=settle_ms, verify_last=verify_last),
         retry=retry or RetryPolicy(rng=random.Random(1)),
         on_rejected=on_rejected,
