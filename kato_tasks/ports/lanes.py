@@ -32,7 +32,6 @@ class Work:
     predict_id: str
     now_ms: int
     entries: tuple[Logged, ...]
-    keep_alive: bool = False
     first_failed_ms: int = 0
     learned_ms: int = 0
     rebuilds: int = 0
@@ -101,13 +100,6 @@ class Renew(Effect[bool]):
 
 
 @dataclass(frozen=True, slots=True)
-class Release(Effect[list[int]]):
-    partition: int
-    token: str
-    lanes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class WriteIntent(Effect[bool]):
     """Write down the one changing call that is about to be sent.
 
@@ -139,7 +131,6 @@ class Bind(Effect[None]):
     cursor: int
     binding: Binding | None
     closes_call: str = ""
-    leftovers: int = 0
     events_at_most: int = 0
     ltm_lost: bool = False
     symbols: Sequence[tuple[int, str]] = ()

@@ -284,6 +284,7 @@ def test_a_task_whose_result_nobody_wants_leaves_no_state_behind_when_it_was_par
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(300)
 def test_every_caller_of_one_event_repeated_4200_times_is_told_and_so_is_the_next_events(
     system: System, name: str
 ) -> None:

@@ -18,7 +18,7 @@ from kato_tasks.bootstrap import Runtime, runtime, terms_of
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of
 from kato_tasks.engine.running.drainer import Drainer
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
-from kato_tasks.ports.lanes import AcquireLanes, Batch, KeepAlive, Release
+from kato_tasks.ports.lanes import AcquireLanes, Batch, Defer, KeepAlive, Lease
 from tests.integration.recovering import a_system, expected, learning, new_name, run_of
 from tests.integration.system import System
 from tests.services import KatoServer, RedisServer
@@ -162,7 +162,7 @@ def test_it_is_written_to_only_under_the_lanes_lease(system: System, rt: Runtime
     assert kept_alive(rt, session, soon_ms=60_000) == 1
     drain(drainer)
     assert system.ask("stats")["requests"].get("extend", 0) == before, "another worker holds the lane"
-    rt.store.execute([Release(partition, "another", (lane,))])
+    rt.store.execute([Defer(Lease(lane, "another", 5_000, Batch(1, 1_000)), session, 0, 0, 0, "", go_on=False)])
     drain(drainer)
     assert system.stm(session) == expected(3)
     status = session_status(session)

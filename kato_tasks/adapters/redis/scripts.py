@@ -28,7 +28,6 @@ NAMES = (
     "mark",
     "owed",
     "park",
-    "release",
     "renew",
     "resume",
     "set_aside",

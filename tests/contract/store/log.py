@@ -102,6 +102,12 @@ class Log:
         assert found is not None
         return found
 
+    def expire_lease(self, node: str) -> None:
+        """The lane's holder has been gone for as long as its lease: the lane is due, and anyone may take it."""
+        root = prefix(partition_of(node))
+        self.redis.delete(f"{root}lease:{node}")
+        self.redis.zadd(f"{root}ready", {node: 1})
+
     def held(self, node: str, token: str, *, ms: int = LEASE_MS, batch: ports.Batch = BATCH) -> ports.Lease:
         return ports.Lease(lane_of(node), token, ms, batch)
 

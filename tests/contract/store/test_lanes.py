@@ -199,12 +199,11 @@ def test_a_token_is_refused_after_its_lease_ended_though_nobody_took_the_lane(lo
     assert log.dump() == before
 
 
-def test_a_stale_token_neither_renews_nor_releases(log: Log) -> None:
+def test_a_stale_token_renews_nothing(log: Log) -> None:
     log.append("n", *numbered("a", 1, 2))
     log.taken("n", "old", ms=60)
     log.comes("n", "new")
     assert log.do(ports.Renew(log.held("n", "old"))) is False
-    assert log.do(ports.Release(partition_of("n"), "old", ("n",))) == [0]
     assert log.lease("n", "third") is None
     assert log.do(ports.Renew(log.held("n", "new"))) is True
 
@@ -450,7 +449,7 @@ def test_long_bindings_and_intents_come_back_whole_and_a_shorter_one_leaves_noth
     intent = Intent("c" * 32, "learn", 1, 1, 1_000_000, 1_000, "PTRN|" + "0" * 40, 12_345, again=True)
     log.do(ports.WriteIntent(held, "a", work.cursor, intent, long))
     assert log.do(ports.ReadSession("n", "a")) == (long, intent)
-    log.do(ports.Release(partition_of("n"), "t", ("n",)))
+    log.expire_lease("n")
     found = log.comes("n", "next")
     assert (found.binding, found.intent) == (long, intent)
     log.do(ports.Bind(log.held("n", "next"), "a", 0, binding(), closes_call=intent.call))
@@ -552,15 +551,6 @@ def test_an_append_after_the_last_piece_is_handed_on_in_the_same_breath(log: Log
     more = log.commit(log.held("n", "t"), work).work
     assert more is not None
     assert [e.event_id for e in more.entries] == ["a-2"]
-
-
-def test_lanes_are_given_back_together(log: Log) -> None:
-    log.append("n", *numbered("a", 1, 1))
-    log.taken("n", "t")
-    (due,) = log.do(ports.Release(partition_of("n"), "t", ("n",)))
-    assert due > 0
-    assert log.do(ports.Release(partition_of("n"), "t", ("n",))) == [0]
-    assert log.lease("n", "u") is not None
 
 
 # ------------------------------------------------------------------------------- defer, park

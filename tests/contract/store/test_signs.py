@@ -75,7 +75,7 @@ def test_a_session_that_waits_for_a_person_is_not_among_the_failing(log: Log) ->
         assert failing(log, "n") == [session]
         log.do(end)
         assert failing(log, "n") == []
-        log.do(ports.Release(partition_of("n"), "t", ("n",)))
+        log.expire_lease("n")
 
 
 def test_a_commit_says_when_something_was_applied_last(log: Log) -> None:

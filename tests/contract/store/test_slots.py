@@ -34,7 +34,7 @@ def every_script(log: Log, session: str) -> None:
     log.claim(node, session, f"{session}-1", task_id="one", request="{}")
     log.do(ports.Renew(held))
     log.intent(held, work, "call")
-    log.do(ports.Bind(held, session, 0, binding(), closes_call="call", leftovers=1, events_at_most=5, ltm_lost=True))
+    log.do(ports.Bind(held, session, 0, binding(), closes_call="call", events_at_most=5, ltm_lost=True))
     done = ports.Commit(
         held, session, "c", 0, 2, binding(), results=[(f"{session}-1", "{}")], symbols=[(1, "[]")], dead=[("d", "{}")]
     )
@@ -49,7 +49,6 @@ def every_script(log: Log, session: str) -> None:
     assert log.do(ports.Defer(held, session, 0, 1, 1, "why", events_at_most=2)).work is not None
     log.do(ports.Park(held, session, "{}"))
     assert log.do(ports.Resume(node, session)) is True
-    log.do(ports.Release(partition_of(node), "t", (node,)))
     assert log.do(ports.ParkByHand(node, session, "{}")) is True
     log.do(ports.ClockBack(partition_of(node), 1_000, 1_000))
     assert log.do(ports.LastEvent(node, session)) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 
@@ -53,7 +54,7 @@ def test_a_worker_that_gives_no_sign_any_more_is_gone_and_one_that_stops_serves_
     cli: Cli, live: Runtime
 ) -> None:
     aged(live, f"{SIGNS['worker']}seen", HERE, 16)
-    assert "here gave its last sign 16 s ago" in reason(cli, "no worker is running")
+    assert re.search(r"here gave its last sign \d\d s ago", reason(cli, "no worker is running"))
     assert told(cli, code=1)["workers"][0]["state"] == "gone"
     aged(live, f"{SIGNS['worker']}seen", HERE, -3_600)
     assert told(cli, code=1)["workers"][0]["state"] == "gone", "it is from before the store's clock went back"

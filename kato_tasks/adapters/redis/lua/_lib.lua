@@ -243,12 +243,12 @@ local function piece(lane, token, session, max_events, max_bytes, now)
   end
   if not h[13] then call('HSET', s, 'cr', token) end
   local node, mark, gave_up, creating = h[1] or '', tonumber(h[4] or 0) or 0, h[22] or '', h[7] or ''
-  local binding, intent, keep_alive = text_at(h, 13), text_at(h, 17), h[10] and 1 or 0
+  local binding, intent = text_at(h, 13), text_at(h, 17)
   local attempts, unsent, rebuilds = tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, tonumber(h[21] or 0) or 0
   local first_failed = tonumber(h[11] or 0) or 0
   -- Python takes these by the same names in the same order (`readable_work`); a test compares the two.
   return { lane, session, node, head, cur, mark, binding, intent, attempts, unsent, creating, asked, now, entries,
-    keep_alive, first_failed, learned, rebuilds, till, before, gave_up }
+    first_failed, learned, rebuilds, till, before, gave_up }
 end
 
 -- The next piece of work of a lane that the caller has leased, or nil. A session whose rows cannot be read is answered

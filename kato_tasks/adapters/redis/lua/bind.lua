@@ -5,7 +5,6 @@
 --   cursor        that the rebuild reached
 --   binding       '' none
 --   closes_call   call id of the open intent that it closes, or ''
---   leftovers     how many KATO sessions were left over
 --   events_at_most  how many events the session's next call holds at most; 0: as many as ever
 --   ltm_lost      1: KATO lost its store
 --   reordered     how many events of its STM are in another order than KATO made them in
@@ -31,6 +30,5 @@ if reordered ~= '0' then call('HSET', s, 'ro', reordered) else call('HDEL', s, '
 for at = symbols_first, symbols_last, symbols_step do
   call('HSET', P .. 'vec:' .. session, ARGV[at + symbols_position], ARGV[at + symbols_names])
 end
-if leftovers ~= '0' then call('HINCRBY', P .. 'stats', 'leftovers', leftovers) end
 if events_at_most ~= '0' then call('HSET', s, 'lm', events_at_most) end
 return 1

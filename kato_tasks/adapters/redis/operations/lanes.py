@@ -99,7 +99,6 @@ ENCODERS: dict[type, Encode] = {
         ports.AcquireLanes, "lease", of_partition, leased, max_events="batch.events", max_bytes="batch.bytes"
     ),
     ports.Renew: call_of(ports.Renew, "renew", of_lease, plainly(bool), **LEASE),
-    ports.Release: call_of(ports.Release, "release", of_partition, plainly(list), lanes=each("lanes", "lane")),
     # Under a lease.
     ports.WriteIntent: call_of(
         ports.WriteIntent,
