@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as exc:
         sys.stderr.write(f"the embedded KATO needs uvicorn (pip install 'kato-tasks[embedded]'): {exc}\n")
         return 2
-    # uvicorn stops on these, then raises them again for whoever was there before: nobody.
+    # uvicorn stops on these, then raises them again for the handler before it, of which there is none.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     # Sessions and patterns are long-lived and hold no cycles worth a frequent search.
