@@ -3,8 +3,8 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /app
-# What a process needs beyond the package itself; http serves the embedded KATO: --build-arg EXTRAS=http,http2
-ARG EXTRAS=http
+# worker: worker and beat; flower: Flower; http: the embedded KATO. With httpx as well: --build-arg EXTRAS=all
+ARG EXTRAS=worker,flower,http
 # The dependencies in a layer of their own, around an empty package: they change more seldom than the code.
 COPY pyproject.toml constraints.txt LICENSE README.md ./
 RUN mkdir kato_tasks && touch kato_tasks/__init__.py \

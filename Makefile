@@ -3,14 +3,20 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := http,http2,embedded,dev
+EXTRAS := all,testing,dev
 # Tests that kill and restart for longer have the mark chaos; `make test TEST_ARGS="-m chaos"` runs them.
 TEST_ARGS ?= -m "not chaos"
-# How many test files run side by side, each process with services of its own; 0: one after another.
-TEST_JOBS ?= 2
+# How many processes share the tests (tests/sharing_out.py), each with services of its own; 0: this one alone. They
+# wait most of the time, for leases and outages: there are more of them than cores.
+TEST_JOBS ?= 6
+# once: leaves out the further variants of rules that are proven once (the mark variant); all: the default where CI=true.
+VARIANTS ?=
 # How many of compose, RabbitMQ and Redis `make smoke` has up side by side; mostly they wait for each other's start.
 SMOKE_JOBS ?= 3
 DATA ?=
+
+# Images and CI machines set it, and then each of the many processes that a run starts compiles the whole package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Each candidate is asked for its version: a shim on PATH may stand for an interpreter that is not there.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
@@ -23,7 +29,7 @@ help:
 	@echo "make demo [DATA=file.csv]  the whole stack on this machine, with real or made-up data"
 	@echo "make test [TEST_ARGS=...]  every suite whose services are here; names those that are not"
 	@echo "make smoke                 the stack in containers, which are killed and started again; needs Docker"
-	@echo "make lint                  ruff, mypy --strict, import contracts"
+	@echo "make lint                  ruff, mypy --strict, pyright on tests/typing, import contracts"
 	@echo "make bench                 throughput beside plain Celery tasks"
 	@echo "make chaos | chaos-long    kills, restarts and faults under load, then the books are checked"
 	@echo "make mutants               takes each guard of docs/invariants.md out, and sees its test fall"
@@ -45,7 +51,7 @@ demo: $(READY)
 	@$(BIN)/kato-tasks demo $(if $(DATA),--data '$(DATA)')
 
 test: $(READY)
-	@$(BIN)/python -m tests.services run pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
+	@$(BIN)/python -m tests.services run pytest -n $(TEST_JOBS) $(if $(VARIANTS),--variants $(VARIANTS)) $(TEST_ARGS)
 
 smoke: $(VENV)/.smoke
 	@$(BIN)/python -m pytest -p pytest_celery.plugin -p pytest_docker_tools.plugin -n $(SMOKE_JOBS) --dist loadscope \
@@ -59,6 +65,7 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	@PYTHONPATH=. $(BIN)/lint-imports
 
 bench: $(READY)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kato_tasks.bootstrap import build
-from kato_tasks.importer import Columns, Importer, ImportStore, Progress, Rejects, open_source
+from kato_tasks.importer import Columns, Importer, Progress, Rejects, open_source
 from kato_tasks.settings import Settings
 from tests.services import RedisServer
 
@@ -50,7 +50,8 @@ def measured(rows: int, sessions: int, directory: Path) -> dict[str, Any]:
         rt = build(Settings(store_url=server.url))
         importer = Importer(
             append=lambda entries: [placed.appended for placed in rt.mailbox.append(entries).placed],
-            store=ImportStore(rt.redis),
+            imports=rt.imports,
+            sessions=rt.sessions,
             rejects=Rejects(directory / "rejects.jsonl"),
             limits=rt.settings.limits,
             columns=Columns(session="case", strings=("activity",), timestamp="when", emotives=(("amount", "amount"),)),

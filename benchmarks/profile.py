@@ -26,13 +26,13 @@ LAYERS = (
     ("waiting for KATO", ("'poll' of 'select.epoll'",)),
     (
         "HTTP client",
-        ("adapters/http/", "httptools", "selectors.py", "select.epoll", "of '_socket.socket'"),
+        ("adapters/kato_http/", "httptools", "selectors.py", "select.epoll", "of '_socket.socket'"),
     ),
     ("store adapter", ("kato_tasks/adapters/redis/",)),
     ("Redis client", ("/redis/", "hiredis")),
     ("JSON, dataclasses", ("/json/", "_json", "scanstring", "c_make_encoder", "dataclasses.py", "<string>:__init__")),
     ("entries and domain", ("kato_tasks/domain/",)),
-    ("driver, lease keeper", ("engine/keeper", "engine/driver", "engine/wakeup", "threading.py", "_thread")),
+    ("driver, lease keeper", ("running/lease", "running/dr", "running/slices", "threading.py", "_thread")),
     ("engine", ("kato_tasks/engine/", "kato_tasks/ports", "kato_tasks/errors")),
     ("ids (uuid, random)", ("uuid.py", "posix.urandom", "random.py", "binascii", "urandom")),
 )

@@ -1,3 +1,3 @@
-"""The version of this package, where every part of it can read it."""
+"""The package's version, in a module that imports nothing."""
 
 __version__ = "0.1.0"

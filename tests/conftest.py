@@ -4,6 +4,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -18,6 +19,8 @@ from tests.services import (
     unreachable,
 )
 
+pytest_plugins = ["tests.variants", "tests.scheduling"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """A terminated run ends as an interrupted one does: with its services stopped."""
@@ -26,24 +29,6 @@ def pytest_configure(config: pytest.Config) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-
-
-LONGEST_FIRST = (
-    "test_order.py",
-    "test_identity.py",
-    "test_bounded.py",
-    "test_dead_workers.py",
-    "test_outages.py",
-    "test_fault_kinds.py",
-    "test_reconcile_model.py",
-)
-"""Files that take minutes. Side by side, one that begins last would be waited for by everybody."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files; the others keep their order."""
-    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +49,17 @@ def redis_url(redis_server: RedisServer) -> str:
         client.flushall()
         client.script_flush()
     return redis_server.url
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, which it may stop, empty and configure."""
+    if redis_program() is None:
+        unreachable("redis")
+    server = RedisServer(tmp_path / "redis")
+    with contextlib.closing(_Stopping(server)):
+        server.start()
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""Adapters: the ports on real services."""
+"""What the ports ask for, carried out on real services: Redis, and KATO's HTTP API."""

@@ -13,17 +13,35 @@ from kato_tasks.domain.log_entry import Entry, entry_of
 from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.results import Appended
 from kato_tasks.errors import InvalidEvent
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
 
 def append_events(events: Iterable[Event | Mapping[str, Any]]) -> list[Appended]:
-    """Append standard events in their order; returns what became of each, when the store has them all.
+    """Append events in their order, and return what became of each once the store has them all.
 
-    An event without ``event_id`` gets a random one, so only events with their own ids may be sent again.
-    Raises InvalidEvent or NodeConflict (the field is named, with the event's index) before anything is
-    appended; StoreUnavailable when nothing is known to be accepted.
+    No Celery message carries an event, and no task waits for it: this is the way for many events.
+
+    Args:
+        events: Events in the form of the standard event, as mappings or ``kato_tasks.Event``. An observation needs
+            ``session_id`` and ``observation``; ``event_type`` may also be ``learn`` or ``clear_stm``. ``node_id``,
+            ``timestamp`` (ISO 8601; the time of the append by default), ``metadata`` and ``event_id`` may be absent.
+            The same ``event_id`` in the same session within 7 days (``DEDUPE_DAYS``) is the same event. An event
+            without one gets a random id, so only events with ids of their own may be sent again.
+
+    Returns:
+        For each event, in order, an ``Appended``: its ``event_id``, ``session_id`` and ``position`` in the session's
+        log, and whether it is a ``duplicate``. An event whose id the session knows with another body is refused and
+        kept as a dead letter: it has no ``position``, and ``error`` says why.
+
+    Raises:
+        InvalidEvent, NodeConflict: A field is wrong; ``field`` names the event's index and the field. Nothing was
+            appended.
+        StoreUnavailable: The store cannot be reached. Of each session the events before some point may have been
+            appended: repeat the call with the same ids. ``StoreFull``: the store has no room.
+        StoreFailed: The store refuses the operation, and would again.
+        ConfigurationError: A setting cannot work.
     """
     check_events(events)
     limits = runtime().settings.limits
@@ -53,4 +71,4 @@ def append_entries(
 def warn_of_shared_names(lanes: frozenset[str]) -> None:
     """Log a warning for each of these lanes, in which two node ids are one node to KATO."""
     for lane in lanes:
-        say(log, logging.WARNING, "node.shared", lane=lane, meaning="KATO gives these node ids one memory")
+        log_event(log, logging.WARNING, "node.shared", lane=lane, meaning="KATO gives these node ids one memory")

@@ -8,23 +8,29 @@ from typing import Any
 
 from kato_tasks.api.append import read_event, warn_of_shared_names
 from kato_tasks.bootstrap.loops import loop_runtime
-from kato_tasks.bootstrap.runtime import setting_marks
 from kato_tasks.bootstrap.waking import waker
 from kato_tasks.domain.events import Event, check_events
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.results import Appended
+from kato_tasks.engine.wakeup_marks import setting_marks
 
 READ_AT_ONCE = 100
 """After so many events the loop's other tasks get a turn: a few milliseconds."""
 
 
 async def append_events_async(events: Iterable[Event | Mapping[str, Any]]) -> list[Appended]:
-    """Append standard events in their order, as ``append_events`` does; the event loop goes on meanwhile.
+    """Append events in their order, as ``append_events`` does, and let the event loop go on meanwhile.
 
-    Returns what became of each, when the store has them all. Raises InvalidEvent or NodeConflict (the field is named,
-    with the event's index) before anything is appended; StoreUnavailable when nothing is known to be accepted. A call
-    that is cancelled has appended of each session's events those before some point: repeat it with the same
-    ``event_id``s.
+    Args:
+        events: As for ``append_events``.
+
+    Returns:
+        For each event, in order, an ``Appended``, once the store has them all.
+
+    Raises:
+        What ``append_events`` raises.
+
+    A call that is cancelled has appended of each session the events before some point. Repeat it with the same ids.
     """
     check_events(events)
     here = await loop_runtime()

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
-import redis
 from pydantic import BaseModel, ConfigDict, Field
 
-from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.api.append import append_entries
 from kato_tasks.api.parking import parked_sessions, resume
-from kato_tasks.api.sessions import session_status
+from kato_tasks.api.sessions import iso_time, session_status
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.events import parse_event
-from kato_tasks.domain.ids import MAX_ID_CHARS, PARTITIONS
-from kato_tasks.domain.log_entry import Logged, entry_of
+from kato_tasks.domain.ids import MAX_ID_CHARS
+from kato_tasks.domain.log_entry import entry_of
 from kato_tasks.domain.results import Appended
 from kato_tasks.engine.store_retry import raise_errors
-from kato_tasks.errors import InvalidEvent, KatoTasksError, StoreUnavailable
+from kato_tasks.errors import InvalidEvent, KatoTasksError
+from kato_tasks.ports.dead_letters import DeadLetterRow
 from kato_tasks.ports.operating import DropDeadLetter
 
 _REDRIVEN = re.compile(r"^(.*)~redriven-(\d+)$", re.DOTALL)
@@ -74,40 +71,25 @@ class Redriven(BaseModel):
 
 def dead_letters(rt: Runtime) -> Iterator[DeadLetter]:
     """All dead letters, each session's in the order of their positions. Raises StoreUnavailable."""
-    try:
-        for partition in range(PARTITIONS):
-            rows = rt.redis.hscan_iter(f"{prefix(partition)}dead", count=500)
-            letters = [_letter(str(key), json.loads(text)) for key, text in rows]
-            yield from sorted(letters, key=lambda one: (one.session_id, one.position or 0, one.last_at))
-    except redis.RedisError as exc:
-        raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+    return map(_letter, rt.dead_letters.rows())
 
 
-def _letter(kept_as: str, kept: dict[str, Any]) -> DeadLetter:
-    event = kept.get("event")
-    if event is None:
-        event = Logged.parse(0, kept["raw"]).event(kept["session_id"], kept["node_id"])
-        event.pop("position")
-
+def _letter(row: DeadLetterRow) -> DeadLetter:
     return DeadLetter(
-        id=hashlib.sha1(kept_as.encode(), usedforsecurity=False).hexdigest()[:12],
-        session_id=kept["session_id"],
-        node_id=kept["node_id"],
-        lane=kept["lane"],
-        position=kept.get("position"),
-        event_id=event["event_id"],
-        reason=kept["reason"],
-        last_answer=kept.get("last_answer", ""),
-        attempts=kept["attempts"],
-        first_at=_iso(int(kept["first_ms"])),
-        last_at=_iso(int(kept["last_ms"])),
-        event=event,
-        kept_as=kept_as,
+        id=hashlib.sha1(row.kept_as.encode(), usedforsecurity=False).hexdigest()[:12],
+        session_id=row.session,
+        node_id=row.node,
+        lane=row.lane,
+        position=row.position,
+        event_id=row.event["event_id"],
+        reason=row.reason,
+        last_answer=row.last_answer,
+        attempts=row.attempts,
+        first_at=iso_time(row.first_ms),
+        last_at=iso_time(row.last_ms),
+        event=dict(row.event),
+        kept_as=row.kept_as,
     )
-
-
-def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def find(rt: Runtime, wanted: str) -> DeadLetter:

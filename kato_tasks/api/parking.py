@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import json
 
-import redis
-
-from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.api.sessions import session_status
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.domain.ids import PARTITIONS, partition_of
+from kato_tasks.domain.ids import partition_of
+from kato_tasks.domain.refusals import Refusal
 from kato_tasks.engine.store_retry import raise_errors
-from kato_tasks.errors import StoreUnavailable
-from kato_tasks.ports.operating import Resume, SetAside
+from kato_tasks.ports.operating import ParkByHand, Resume
 
 
 def parked_sessions(rt: Runtime) -> list[str]:
     """The sessions that wait for a person. Raises StoreUnavailable."""
-    pipe = rt.redis.pipeline(transaction=False)
-    for partition in range(PARTITIONS):
-        pipe.smembers(f"{prefix(partition)}parked")
-    try:
-        return sorted(str(session) for members in pipe.execute() for session in members)
-    except redis.RedisError as exc:
-        raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+    return rt.sessions.parked()
 
 
 def resume(rt: Runtime, session_id: str) -> bool:
     """Let a parked session go on at its head event, with new attempts; False: it was not parked."""
-    lane = rt.lane_of_session(session_id)
+    lane = rt.sessions.lane_of(session_id)
     (resumed,) = raise_errors(rt.store.execute([Resume(lane, session_id)]))
     if resumed:
         rt.wake({partition_of(lane)})
@@ -39,15 +30,7 @@ def park(rt: Runtime, session_id: str, reason: str) -> bool:
     """Park a session by hand: what is under way is finished, nothing more is begun; False: it was parked already."""
     status = session_status(session_id)
     position = status.cursor + 1 if status is not None else 1
-    now = rt.now_ms()
-    why = {
-        "reason": reason,
-        "last_answer": "",
-        "position": position,
-        "event_id": "",
-        "attempts": 0,
-        "first_ms": now,
-        "last_ms": now,
-    }
-    (parked,) = raise_errors(rt.store.execute([SetAside(rt.lane_of_session(session_id), session_id, json.dumps(why))]))
+    now = rt.figures.now_ms()
+    why = json.dumps(Refusal(reason, position, attempts=0, first_ms=now, last_ms=now).as_parked())
+    (parked,) = raise_errors(rt.store.execute([ParkByHand(rt.sessions.lane_of(session_id), session_id, why)]))
     return bool(parked)

@@ -13,9 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from kato_tasks.adapters.redis.keys import BEAT_SIGNS, WORKER_SIGNS
 from kato_tasks.engine.store_retry import raise_errors
-from kato_tasks.ports.operating import Sign
+from kato_tasks.ports.operating import GiveSign, SignOf
 from kato_tasks.ports.store import Store
 
 EVERY_SECONDS = 3.0
@@ -59,21 +58,21 @@ class AboutBeat(BaseModel):
 
 def worker_lives(store: Store, about: AboutWorker) -> int:
     """A worker's sign; returns the store's clock (ms). Raises StoreUnavailable."""
-    return _give(store, WORKER_SIGNS, about.id, about.model_dump(), FORGET_SECONDS)
+    return _give(store, "worker", about.id, about.model_dump(), FORGET_SECONDS)
 
 
 def worker_ends(store: Store, about: AboutWorker) -> None:
     """Take a worker's sign back. Raises StoreUnavailable."""
-    _give(store, WORKER_SIGNS, about.id, None, FORGET_SECONDS)
+    _give(store, "worker", about.id, None, FORGET_SECONDS)
 
 
 def beat_published(store: Store, version: str) -> None:
     """Beat's sign: it has published just now. Raises StoreUnavailable."""
     about = AboutBeat(host=socket.gethostname(), pid=os.getpid(), version=version)
-    _give(store, BEAT_SIGNS, f"{about.host} {about.pid}", about.model_dump(), BEAT_FORGET_SECONDS)
+    _give(store, "beat", f"{about.host} {about.pid}", about.model_dump(), BEAT_FORGET_SECONDS)
 
 
-def _give(store: Store, key: str, id_: str, about: dict[str, Any] | None, keep_seconds: float) -> int:
+def _give(store: Store, of: SignOf, id_: str, about: dict[str, Any] | None, keep_seconds: float) -> int:
     text = "" if about is None else json.dumps(about)
-    (now_ms,) = raise_errors(store.execute([Sign(key, id_, text, int(keep_seconds * 1000))]))
+    (now_ms,) = raise_errors(store.execute([GiveSign(of, id_, text, int(keep_seconds * 1000))]))
     return int(now_ms)

@@ -13,9 +13,10 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar
 
 from kato_tasks.adapters.redis.loop_store import LoopStore
+from kato_tasks.bootstrap.outside import doubles
 from kato_tasks.bootstrap.runtime import retention_of
 from kato_tasks.engine.append import AppendProtocol
-from kato_tasks.engine.asking import Asks, awaited
+from kato_tasks.engine.store_protocol import StoreProtocol, carry_out_async
 from kato_tasks.settings import Settings, settings
 
 CALLS_A_ROUND = 20
@@ -27,7 +28,13 @@ class LoopRuntime:
 
     def __init__(self, config: Settings) -> None:
         self.settings = config
-        self.store = LoopStore(config.store_url, retention_of(config), full_share=config.store_full_share)
+        outside = doubles()
+        self.store = LoopStore(
+            config.store_url,
+            retention_of(config),
+            full_share=config.store_full_share,
+            connect=outside.loop_store if outside is not None else None,
+        )
         self.protocol = AppendProtocol(self.store.run)
         self._parts: dict[Any, Any] = {}
         self._begun = 0
@@ -46,9 +53,9 @@ class LoopRuntime:
     def _next_round(self) -> None:
         self._begun = 0
 
-    async def ask(self, asks: Asks[T]) -> T:
+    async def ask(self, asks: StoreProtocol[T]) -> T:
         """What comes of a protocol that asks the store."""
-        return await awaited(self.store.execute, asks)
+        return await carry_out_async(self.store.execute, asks)
 
     def part(self, name: Any, make: Callable[[], T]) -> T:
         """Something else that this loop has one of, made when it is first asked for; it has ``aclose``."""

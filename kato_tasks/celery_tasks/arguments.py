@@ -1,4 +1,4 @@
-"""A task call's arguments, by name and as plain JSON; what is wrong with them is said to whoever wrote the call."""
+"""A task call's arguments, by name and as plain JSON; errors in them are raised where the call is written."""
 
 from __future__ import annotations
 

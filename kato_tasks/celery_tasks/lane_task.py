@@ -16,7 +16,7 @@ from typing import Any
 from celery.app.task import get_actual_ignore_result
 from celery.states import READY_STATES
 
-from kato_tasks.bootstrap import Runtime, runtime
+from kato_tasks.bootstrap import Runtime, require_client, runtime
 from kato_tasks.celery_tasks.answers import (
     Place,
     Sought,
@@ -36,7 +36,7 @@ from kato_tasks.celery_tasks.sending import Sending
 from kato_tasks.celery_tasks.task_log import GoesBack, Told, Waits, waits_where
 from kato_tasks.celery_tasks.waiting import PASSING, answer_known, finish, parked_text, request_of, slice_done
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.engine.asking import carried_out
+from kato_tasks.engine.store_protocol import carry_out
 from kato_tasks.errors import (
     EventConflict,
     EventRefused,
@@ -46,7 +46,7 @@ from kato_tasks.errors import (
     StoreUnavailable,
     TooManyPredicts,
 )
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 WAITING = "WAITING"
@@ -74,7 +74,7 @@ class LaneTask(Sending):
         except PASSING as exc:
             if self.request.called_directly or self.request.is_eager:
                 raise
-            say(log, logging.WARNING, "task.requeued", id=self.request.id, error=exc)
+            log_event(log, logging.WARNING, "task.requeued", id=self.request.id, error=exc)
             time.sleep(1.0)  # nothing of ours can move while the store is away; do not spin
             raise GoesBack(str(exc), requeue=True) from exc
 
@@ -86,6 +86,8 @@ class LaneTask(Sending):
         if known is not None:
             return delivered(known)
         rt = runtime()
+        if direct:
+            require_client(rt.settings)
         place = None if direct else request.get("kato")
         # A message without a place was sent by name, or this is a call like a function's: nobody has looked at it yet.
         place = place or self.placed(rt, call, task_id, expires_ms(request.expires), door=True)
@@ -113,14 +115,14 @@ class LaneTask(Sending):
             raise Waits(f"{where}: {why}" if why else where)
         told = (str(sought.place["lane"]), str(call["session_id"]), str(sought.place["event_id"]))
         if direct:
-            rt.drainer.delivered(*told)
+            rt.drainer.note_delivered(*told)
             return delivered(sought.answer)
         if sought.late and told_before(self, task_id):
             raise Told
         if (request.callbacks or request.chain) and not is_error(sought.answer):
             # Celery would fail this step if its next one cannot be sent for a moment.
             finish(task_id, request_of(self, call), sought.answer)
-            rt.drainer.delivered(*told)
+            rt.drainer.note_delivered(*told)
             raise Told
         request.kato_told = told
         return delivered(sought.answer)
@@ -129,7 +131,7 @@ class LaneTask(Sending):
         """Celery has stored what the task returned or raised, so the store need not keep it."""
         told = getattr(self.request, "kato_told", None)
         if told is not None and status in READY_STATES:
-            runtime().drainer.delivered(*told)
+            runtime().drainer.note_delivered(*told)
 
     def seek(
         self,
@@ -199,7 +201,7 @@ class LaneTask(Sending):
         if place["position"] or self.event_type == "predict":
             return answer
         try:
-            carried_out(rt.store, append_one(rt.mailbox.protocol, self.entry(call, place["event_id"])))
+            carry_out(rt.store, append_one(rt.mailbox.protocol, self.entry(call, place["event_id"])))
         except EventConflict as exc:
             return failed(exc)
         return answer
@@ -223,7 +225,7 @@ def show_waiting(task: LaneTask, task_id: str, where: dict[str, Any]) -> None:
         # Flower's page of a task shows what its events call the result, and nothing of an event's other fields.
         task.send_event("task-waiting", result=f"{where['waits_for']} (since {where['since']})", **where)
     except Exception as exc:
-        say(log, logging.WARNING, "task.waiting_unseen", id=task_id, error=exc)
+        log_event(log, logging.WARNING, "task.waiting_unseen", id=task_id, error=exc)
 
 
 def told_before(task: LaneTask, task_id: str) -> bool:
@@ -231,5 +233,5 @@ def told_before(task: LaneTask, task_id: str) -> bool:
     try:
         return task.backend.get_state(task_id) in READY_STATES
     except Exception as exc:
-        say(log, logging.DEBUG, "task.state_unseen", id=task_id, error=exc)
+        log_event(log, logging.DEBUG, "task.state_unseen", id=task_id, error=exc)
         return False

@@ -9,7 +9,7 @@ from kato_tasks.celery_tasks.answers import (
 from kato_tasks.domain.ids import default_node, lane_of
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.engine.append import AppendProtocol
-from kato_tasks.engine.asking import Asks
+from kato_tasks.engine.store_protocol import StoreProtocol
 from kato_tasks.errors import (
     EventConflict,
     TooManyPredicts,
@@ -22,7 +22,7 @@ def nowhere(entry: Entry) -> Place:
     return {"lane": lane_of(node), "position": 0, "event_id": entry.event_id}
 
 
-def append_one(protocol: AppendProtocol, entry: Entry) -> Asks[Place]:
+def append_one(protocol: AppendProtocol, entry: Entry) -> StoreProtocol[Place]:
     """Append one event; returns its place. Raises EventConflict.
 
     No wake-up is sent beside the task's own message, which drains the lane on arrival: it would double what a

@@ -19,12 +19,13 @@ from kato_tasks.bootstrap import Runtime
 from kato_tasks.celery_tasks.app.home import home
 from kato_tasks.domain.ids import default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.domain.log_entry import Entry
+from kato_tasks.domain.refusals import BuriedEvent, Refusal
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import InvalidEvent, StoreFailed, StoreFull, StoreUnavailable, UnreadableRow
-from kato_tasks.ports.log import DropLater, DueLater
+from kato_tasks.ports.log import DropScheduled, DueScheduled
 from kato_tasks.ports.operating import KeepDeadLetter
-from kato_tasks.ports.waiting_tasks import DropMessage, KeptMessages, LookSoon
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.waiting_tasks import DropUnpublished, LookSoon, UnpublishedMessages
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 AT_ONCE = 200
@@ -35,17 +36,17 @@ _HOPELESS = (SerializationError, TypeError, ValueError, LookupError, AttributeEr
 
 def promote(rt: Runtime, partitions: Sequence[int]) -> int:
     """Append events that were kept for later and are due; returns how many. Raises StoreUnavailable."""
-    now = rt.now_ms()
+    now = rt.figures.now_ms()
     done = 0
-    for partition, payloads in _each(partitions, rt.store.execute([DueLater(p, now, AT_ONCE) for p in partitions])):
+    for partition, payloads in _each(partitions, rt.store.execute([DueScheduled(p, now, AT_ONCE) for p in partitions])):
         try:
             done += _promoted(rt, partition, payloads)
         except StoreFull as exc:
             # They are late rather than lost; what is drained now makes room for them.
-            say(log, logging.WARNING, "later.postponed", partition=partition, error=exc)
+            log_event(log, logging.WARNING, "later.postponed", partition=partition, error=exc)
             return done
         except StoreFailed as exc:
-            say(log, logging.ERROR, "later.postponed", partition=partition, error=exc)
+            log_event(log, logging.ERROR, "later.postponed", partition=partition, error=exc)
     return done
 
 
@@ -60,7 +61,7 @@ def _promoted(rt: Runtime, partition: int, payloads: Sequence[str]) -> int:
         tell = _appended(rt, due)
     except (InvalidEvent, StoreFailed):
         tell = _promote_singly(rt, due)
-    raise_errors(rt.store.execute([*tell, *(DropLater(partition, payload) for payload in payloads)]))
+    raise_errors(rt.store.execute([*tell, *(DropScheduled(partition, payload) for payload in payloads)]))
     return len(due)
 
 
@@ -80,7 +81,7 @@ def _appended(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
 
 def _looks(rt: Runtime, entry: Entry) -> list[LookSoon]:
     """A look at whoever waits for this: in its session's lane, or in the one that it would have by itself."""
-    lanes = {rt.lane_of_session(entry.session_id), lane_of(entry.node_id or default_node(entry.session_id))}
+    lanes = {rt.sessions.lane_of(entry.session_id), lane_of(entry.node_id or default_node(entry.session_id))}
     return [LookSoon(lane, entry.session_id, entry.event_id) for lane in lanes]
 
 
@@ -92,7 +93,7 @@ def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
             tell += _appended(rt, [entry])
         except (InvalidEvent, StoreFailed) as exc:
             event = {"event_id": entry.event_id, "session_id": entry.session_id, "kept": entry.text}
-            _bury(rt, lane_of(rt.node_of_session(entry.session_id) or ""), event, str(exc))
+            _bury(rt, lane_of(rt.sessions.node_of(entry.session_id) or ""), event, str(exc))
             tell += _looks(rt, entry)
     return tell
 
@@ -100,7 +101,9 @@ def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
 def publish_kept(rt: Runtime, partitions: Sequence[int]) -> int:
     """Publish task messages that could not be published before; returns how many. Raises StoreUnavailable."""
     done = 0
-    for partition, messages in _each(partitions, rt.store.execute([KeptMessages(p, AT_ONCE) for p in partitions])):
+    for partition, messages in _each(
+        partitions, rt.store.execute([UnpublishedMessages(p, AT_ONCE) for p in partitions])
+    ):
         for message in messages:
             try:
                 _publish(rt, message)
@@ -110,9 +113,9 @@ def publish_kept(rt: Runtime, partitions: Sequence[int]) -> int:
                 _bury(rt, "", {"event_id": "", "message": message}, f"a task message cannot be published: {exc!r}")
             except Exception as exc:
                 # Errors of a dead connection have many classes. The broker is away for all of them.
-                say(log, logging.WARNING, "outbox.postponed", partition=partition, error=exc)
+                log_event(log, logging.WARNING, "outbox.postponed", partition=partition, error=exc)
                 return done
-            raise_errors(rt.store.execute([DropMessage(partition, message)]))
+            raise_errors(rt.store.execute([DropUnpublished(partition, message)]))
     return done
 
 
@@ -141,7 +144,7 @@ def _each(partitions: Sequence[int], answers: Sequence[Any]) -> list[tuple[int, 
         if isinstance(answer, StoreUnavailable):
             raise answer
         if isinstance(answer, Exception):
-            say(log, logging.ERROR, "partition.unread", partition=partition, error=answer)
+            log_event(log, logging.ERROR, "partition.unread", partition=partition, error=answer)
         elif answer:
             found.append((partition, answer))
     return found
@@ -151,17 +154,8 @@ def _bury(rt: Runtime, lane: str, event: Mapping[str, Any], reason: str) -> None
     """Keep what nobody can carry out as a dead letter, with all that was kept of it."""
     text = json.dumps(event)
     now = int(time.time() * 1000)
-    letter = {
-        "session_id": event.get("session_id", ""),
-        "node_id": "",
-        "lane": lane,
-        "position": None,
-        "event": event,
-        "reason": reason,
-        "attempts": 0,
-        "first_ms": now,
-        "last_ms": now,
-    }
+    refusal = Refusal(reason, None, attempts=0, first_ms=now, last_ms=now)
+    letter = json.dumps(BuriedEvent(event.get("session_id", ""), "", lane, refusal, event).as_letter())
     name = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    say(log, logging.ERROR, "kept.buried", id=event["event_id"], reason=reason)
-    raise_errors(rt.store.execute([KeepDeadLetter(lane, f"kept {name}", json.dumps(letter))]))
+    log_event(log, logging.ERROR, "kept.buried", id=event["event_id"], reason=reason)
+    raise_errors(rt.store.execute([KeepDeadLetter(lane, f"kept {name}", letter)]))

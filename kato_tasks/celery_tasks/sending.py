@@ -36,14 +36,14 @@ from kato_tasks.domain.events import check_session_id, parse_event
 from kato_tasks.domain.ids import check_event_id, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.domain.log_entry import Entry, entry_of, predict_entry
 from kato_tasks.engine.append import AppendProtocol
-from kato_tasks.engine.asking import Asks, carried_out
+from kato_tasks.engine.store_protocol import StoreProtocol, carry_out
 from kato_tasks.engine.store_retry import STORE_PATIENCE_SECONDS, raise_errors
 from kato_tasks.errors import (
     StoreUnavailable,
 )
-from kato_tasks.ports.log import KeepLater
-from kato_tasks.ports.waiting_tasks import KeepMessage
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.log import KeepScheduled
+from kato_tasks.ports.waiting_tasks import KeepUnpublished
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         if due_ms is None:
             place = self.placed(rt, call, task_id, until)
         else:
-            place = carried_out(rt.store, self.keeping_for_later(rt.mailbox.protocol, call, task_id, due_ms, until))
+            place = carry_out(rt.store, self.keeping_for_later(rt.mailbox.protocol, call, task_id, due_ms, until))
         options |= {"task_id": task_id, "producer": producer, "link": link, "link_error": link_error, "shadow": shadow}
         message = self.message(place, options, rt.settings.shards)
         try:
@@ -163,14 +163,14 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         """
         return super().apply_async((), call, **message)
 
-    def kept(self, call: Mapping[str, Any], message: Mapping[str, Any], why: Exception) -> KeepMessage:
+    def kept(self, call: Mapping[str, Any], message: Mapping[str, Any], why: Exception) -> KeepUnpublished:
         """How the store keeps a task that could not be published."""
-        say(log, logging.WARNING, "task.kept", id=message["task_id"], error=why)
+        log_event(log, logging.WARNING, "task.kept", id=message["task_id"], error=why)
         kept = {"name": self.name, "kwargs": call} | {n: message[n] for n in ("task_id", "link", "link_error")}
         beside = ("task_id", "link", "link_error", "producer", "shadow")
         kept["kept_ms"] = int(time.time() * 1000)
         kept["options"] = {k: v for k, v in message.items() if k not in beside and _is_json(v)}
-        return KeepMessage(str(message["headers"]["kato"]["lane"]), json.dumps(kept))
+        return KeepUnpublished(str(message["headers"]["kato"]["lane"]), json.dumps(kept))
 
     def placed(
         self, rt: Runtime, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
@@ -182,7 +182,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         deadline = time.monotonic() + (STORE_PATIENCE_SECONDS if get_current_worker_task() is not None else 0.0)
         while True:
             try:
-                return carried_out(rt.store, self.placing(rt.mailbox.protocol, call, event_id, until_ms, door=door))
+                return carry_out(rt.store, self.placing(rt.mailbox.protocol, call, event_id, until_ms, door=door))
             except StoreUnavailable:
                 if time.monotonic() >= deadline:
                     raise
@@ -190,7 +190,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
 
     def placing(
         self, protocol: AppendProtocol, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
-    ) -> Asks[Place]:
+    ) -> StoreProtocol[Place]:
         """Append a call's event; its place. An observation makes its session, and nothing else does."""
         entry = self.entry(call, event_id, until_ms, door=door)
         if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
@@ -199,13 +199,13 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
 
     def keeping_for_later(
         self, protocol: AppendProtocol, call: Mapping[str, Any], task_id: str, due_ms: int, until_ms: int
-    ) -> Asks[Place]:
+    ) -> StoreProtocol[Place]:
         """Keep a call's event until it is due; its place."""
         entry = self.entry(call, task_id, until_ms)
         place = nowhere(entry)
         if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
             place["lane"] = lane_of((yield from protocol.nodes([entry]))[0])
-        raise_errors((yield [KeepLater(place["lane"], due_ms, later_payload(entry, task_id))]))
+        raise_errors((yield [KeepScheduled(place["lane"], due_ms, later_payload(entry, task_id))]))
         return {**place, "due": due_ms}
 
 

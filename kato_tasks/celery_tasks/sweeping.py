@@ -10,20 +10,15 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 
-import redis
-from kombu.exceptions import OperationalError
-
-from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.celery_tasks.postponed import publish_kept
-from kato_tasks.celery_tasks.waiting import complete
+from kato_tasks.celery_tasks.waiting import PASSING, complete
 from kato_tasks.celery_tasks.wakeups import overtake, waiting_messages
 from kato_tasks.domain.ids import PARTITIONS, shard_of
-from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import KatoTasksError, StoreUnavailable
 from kato_tasks.ports.lanes import ClockBack, KeepAlive
-from kato_tasks.ports.waiting_tasks import Mark, Owed
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.waiting_tasks import OrphanedTasks
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 OWED_AFTER_MS = 3_000
@@ -31,22 +26,21 @@ LOOK_MS = 10_000
 """How often a request that waits is looked at, whether its event is still where it looks for it."""
 OVERDUE_MS = 1_000
 """A lane that is due for so long has lost its wake-up, or it waits behind others: its queue tells."""
-TURN = "kt:{sweep}:turn"
 
 
 def complete_owed(rt: Runtime, partitions: Sequence[int]) -> int:
     """Complete parked tasks whose holder died after its commit, and those that would wait for ever; how many events."""
     done = 0
     for partition, found in zip(
-        partitions, rt.store.execute([Owed(p, OWED_AFTER_MS, 50, LOOK_MS) for p in partitions]), strict=True
+        partitions, rt.store.execute([OrphanedTasks(p, OWED_AFTER_MS, 50, LOOK_MS) for p in partitions]), strict=True
     ):
         if isinstance(found, StoreUnavailable):
             raise found
         if isinstance(found, Exception):
-            say(log, logging.ERROR, "partition.unread", partition=partition, error=found)
+            log_event(log, logging.ERROR, "partition.unread", partition=partition, error=found)
             continue
         for parked in found:
-            complete(rt, [(rt.lane_of_session(parked.session), parked)])
+            complete(rt, [(rt.sessions.lane_of(parked.session), parked)])
             done += 1
     return done
 
@@ -58,7 +52,7 @@ def keep_alive(rt: Runtime) -> int:
     answers = rt.store.execute([KeepAlive(p, soon, used, 200) for p in range(PARTITIONS)])
     found = {p: count for p, count in enumerate(answers) if not isinstance(count, Exception)}
     for error in {str(answer) for answer in answers if isinstance(answer, Exception)}:
-        say(log, logging.ERROR, "sweep.failed", error=error)
+        log_event(log, logging.ERROR, "sweep.failed", error=error)
     rt.wake([p for p, count in found.items() if count])
     return sum(found.values())
 
@@ -69,15 +63,15 @@ def hasten(rt: Runtime, overdue: Iterable[int]) -> None:
     for shard in overdue:
         try:
             if waiting_messages(shard) == 0:
-                rt.mark_cleared(shard)
+                rt.marks.clear(shard)
             else:
                 waiting.append(shard)
         except StoreUnavailable:
             raise
         except Exception as exc:
             # The queue does not exist yet, or the broker is away: then nothing can be sent either.
-            say(log, logging.DEBUG, "sweep.queue_unseen", shard=shard, error=exc)
-            rt.mark_cleared(shard)
+            log_event(log, logging.DEBUG, "sweep.queue_unseen", shard=shard, error=exc)
+            rt.marks.clear(shard)
     overtake(rt, waiting)
 
 
@@ -92,37 +86,21 @@ def bring_back(rt: Runtime, partitions: Sequence[int], ahead_ms: int) -> list[in
     lease_ms = int(rt.settings.lease_seconds * 1000)
     for answer in rt.store.execute([ClockBack(p, ahead_ms, lease_ms) for p in partitions]):
         if isinstance(answer, Exception):
-            say(log, logging.ERROR, "sweep.failed", error=answer)
+            log_event(log, logging.ERROR, "sweep.failed", error=answer)
         else:
-            say(log, logging.WARNING, "clock.went_back", lanes=answer)
+            log_event(log, logging.WARNING, "clock.went_back", lanes=answer)
     return list(partitions)
 
 
 def sweep(rt: Runtime) -> int:
     """One round over all partitions; returns how many of them had something due."""
-    now = rt.now_ms()
     ahead = furthest_ms(rt)
-    pipe = rt.redis.pipeline(transaction=False)
-    for partition in range(PARTITIONS):
-        p = prefix(partition)
-        pipe.zcount(f"{p}ready", "-inf", now)
-        pipe.zcount(f"{p}owed", "-inf", now - OWED_AFTER_MS)
-        pipe.zcount(f"{p}later", "-inf", now)
-        pipe.llen(f"{p}outbox")
-        pipe.zcount(f"{p}ready", "-inf", now - OVERDUE_MS)
-        pipe.zcount(f"{p}waiting", "-inf", now - LOOK_MS)
-        pipe.zcount(f"{p}ready", f"({now + ahead}", "+inf")
-    try:
-        counts = pipe.execute()
-    except redis.RedisError as exc:
-        raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-    rows = [counts[i : i + 7] for i in range(0, len(counts), 7)]
-    due = [p for p, (ready, owed, later, _, _, waiting, _) in enumerate(rows) if ready or owed or later or waiting]
-    due += bring_back(rt, [p for p, row in enumerate(rows) if row[6]], ahead)
-    hasten(rt, {shard_of(p, rt.settings.shards) for p, row in enumerate(rows) if row[4]})
+    rows = rt.figures.sweep(overdue_ms=OVERDUE_MS, owed_ms=OWED_AFTER_MS, unseen_ms=LOOK_MS, ahead_ms=ahead)
+    due = [row.partition for row in rows if row.lanes_due or row.owed or row.scheduled_due or row.waiting_unseen]
+    due += bring_back(rt, [row.partition for row in rows if row.lanes_too_far_ahead], ahead)
+    hasten(rt, {shard_of(row.partition, rt.settings.shards) for row in rows if row.lanes_overdue})
     rt.wake(due)
-    unpublished = [p for p, row in enumerate(rows) if row[3]]
-    if unpublished:
+    if unpublished := [row.partition for row in rows if row.unpublished]:
         publish_kept(rt, unpublished)
     return len(due)
 
@@ -168,12 +146,12 @@ class Sweeper:
                 with _round:
                     rt = runtime()
                     interval = rt.settings.sweep_seconds
-                    if raise_errors(rt.store.execute([Mark(TURN, max(1, int(interval * 900)))]))[0]:
+                    if rt.marks.take_sweep(interval * 0.9):
                         sweep(rt)
-            except (KatoTasksError, redis.RedisError, OperationalError) as exc:
-                say(log, logging.WARNING, "sweep.failed", error=exc)
+            except (KatoTasksError, *PASSING) as exc:
+                log_event(log, logging.WARNING, "sweep.failed", error=exc)
             except Exception:
-                say(log, logging.ERROR, "sweep.failed", exc_info=True)
+                log_event(log, logging.ERROR, "sweep.failed", exc_info=True)
 
 
 __all__ = ["Sweeper", "complete_owed", "keep_alive", "sweep"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from celery import Celery, _state
 
@@ -15,38 +17,83 @@ from kato_tasks.celery_tasks.app.own_app import app
 from kato_tasks.celery_tasks.app.queueing import OURS
 from kato_tasks.celery_tasks.home_task import HomeTask
 from kato_tasks.celery_tasks.lane_task import LaneTask
+from kato_tasks.celery_tasks.typed_task import PredictTask, TypedTask
 from kato_tasks.celery_tasks.waiting import slice_done
 from kato_tasks.celery_tasks.wakeups import DRAIN, DRAIN_OVERDUE
+from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.predictions import in_one_form
-from kato_tasks.errors import StoreUnavailable
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.domain.results_json import AppliedJson, LearnedJson, ObservedJson
+from kato_tasks.errors import ConfigurationError, StoreUnavailable
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
 # Celery would make copies of shared tasks for every app of the process.
 _task = partial(app.task, shared=False)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _public(name: str, base: type[LaneTask]) -> Callable[[Callable[Concatenate[LaneTask, P], R]], TypedTask[P, R]]:
+    """Make a task of a function that gets the task itself first; to its callers it takes what comes after that."""
+
+    def made(run: Callable[Concatenate[LaneTask, P], R]) -> TypedTask[P, R]:
+        return cast("TypedTask[P, R]", _task(base=base, bind=True, name=name)(run))
+
+    return made
 
 
 def _observe(
     self: LaneTask,
     session_id: str,
-    observation: Json,
+    observation: Observation | Mapping[str, Any],
     *,
     node_id: str | None = None,
     event_id: str | None = None,
-    timestamp: str | None = None,
-    metadata: Json | None = None,
-) -> Json:
-    """Observe ``observation`` (strings, vectors, emotives, metadata) in a session; ``domain.results.Observed``."""
-    call = {"session_id": session_id, "observation": observation, "node_id": node_id}
+    timestamp: datetime | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> ObservedJson:
+    """Append one observation to a session and return what KATO answered once it was applied, in its turn.
+
+    Args:
+        session_id: Your own name for the session, of 1 to 512 characters. Its first observation makes the session.
+        observation: What was observed: ``strings``, ``vectors``, ``emotives`` and ``metadata``, as a mapping or as a
+            ``kato_tasks.Observation``. A key that is not known is refused.
+        node_id: The node whose patterns the session shares. It is settled by the session's first event, for life;
+            by default each session has a node of its own.
+        event_id: The observation's id. The same id in the same session within 7 days (``DEDUPE_DAYS``) is the same
+            event: it is applied once, and each call gets its result. By default it is the task's id, so that only a
+            redelivered or retried task is recognized, and no second ``delay``.
+        timestamp: When it happened: a ``datetime`` or text in ISO 8601. Without an offset it is read as UTC. By
+            default it is the time of the append. It is kept with the event; the order is that of the appends.
+        metadata: Plain JSON that is kept with the event and never sent to KATO.
+
+    Returns:
+        ``ObservedJson``, the plain JSON of ``domain.results.Observed``.
+
+    Raises, at the caller and before anything is accepted:
+        TypeError: An argument is missing, unknown or one too many.
+        InvalidEvent: A field is wrong; ``field`` names it.
+        NodeConflict: The session belongs to another node.
+        EventConflict: This ``event_id`` is known in the session with another body.
+        StoreUnavailable: The store cannot be reached. ``StoreFull``: it has no room. The call may be repeated.
+        ConfigurationError: A setting cannot work.
+
+    Raises, from ``get`` and ``aget`` of its result:
+        EventRefused: KATO definitely refused the observation, which is now a dead letter.
+        EventConflict: As above, of a call that was kept for later by ``countdown`` or ``eta``.
+        NotAppliedYet: 100 tasks wait for this event already. It stays in the log and is applied in its turn.
+        celery.exceptions.TimeoutError: It was not applied in time. It stays in the log and is applied in its turn.
+    """
+    call: Json = {"session_id": session_id, "observation": observation, "node_id": node_id}
     call |= {"event_id": event_id, "timestamp": timestamp, "metadata": metadata}
     return self.perform({name: value for name, value in call.items() if value is not None})  # type: ignore[no-any-return]
 
 
-process_observation_async = _task(base=LaneTask, bind=True, name="kato_tasks.process_observation_async")(_observe)
+process_observation_async = _public("kato_tasks.process_observation_async", LaneTask)(_observe)
 observe = process_observation_async
 # Messages sent by the short name find the same work under it.
-_task(base=LaneTask, bind=True, name="kato_tasks.observe")(_observe)
+_public("kato_tasks.observe", LaneTask)(_observe)
 
 
 class _Predict(LaneTask):
@@ -64,26 +111,97 @@ class _ClearStm(LaneTask):
     event_type = "clear_stm"
 
 
-@_task(base=_Predict, bind=True, name="kato_tasks.predict")
-def predict(self: LaneTask, session_id: str, *, raw: bool = False) -> Json:
-    """KATO's predictions as of every event of the session accepted before; ``domain.results.Predicted``.
+def _predicting(run: Callable[..., Json]) -> PredictTask:
+    return cast("PredictTask", _public("kato_tasks.predict", _Predict)(run))
 
-    ``raw``: with the predictions and future potentials as KATO itself answered them, in either of its forms.
+
+@_predicting
+def predict(self: LaneTask, session_id: str, *, raw: bool = False) -> Json:
+    """Return KATO's predictions as of every event of the session that was accepted before the call, best first.
+
+    Nothing is appended. A session that has no events yet has no predictions.
+
+    Args:
+        session_id: The session that is asked about.
+        raw: Return the predictions and future potentials as KATO itself answered them. KATO has one form for a
+            short-term memory of one symbol and another for longer ones; without ``raw`` there is always one form.
+
+    Returns:
+        ``PredictedJson``, the plain JSON of ``domain.results.Predicted``; with ``raw`` a ``RawPredictedJson``.
+
+    Raises, at the caller:
+        TypeError: An argument is missing, unknown or one too many.
+        InvalidEvent: ``session_id`` is no text that can name a session.
+        StoreUnavailable: The store cannot be reached, or has no room. Ask again later.
+        TooManyPredicts: 100 predicts (``MAX_WAITING_PREDICTS``) of this session wait already. Ask again later.
+        ConfigurationError: A setting cannot work.
+
+    Raises, from ``get`` and ``aget`` of its result:
+        EventRefused: KATO failed the predict for longer than 5 s (``PREDICT_PATIENCE_SECONDS``) or refused it, or its
+            answer has expired. Ask again.
+        TooManyPredicts: As above, of a call that was kept for later by ``countdown`` or ``eta``.
+        celery.exceptions.TimeoutError: It was not answered in time.
     """
     answer: Json = self.perform({"session_id": session_id})
     return answer if raw else in_one_form(answer)
 
 
-@_task(base=_Learn, bind=True, name="kato_tasks.learn")
-def learn(self: LaneTask, session_id: str, *, event_id: str | None = None) -> Json:
-    """Turn the session's STM into a pattern of its node; ``domain.results.Learned``."""
+@_public("kato_tasks.learn", _Learn)
+def learn(self: LaneTask, session_id: str, *, event_id: str | None = None) -> LearnedJson:
+    """Append a learn: KATO turns the session's short-term memory into a pattern of its node and empties it.
+
+    Args:
+        session_id: The session, which must have events.
+        event_id: The learn's id. The same id in the same session within 7 days (``DEDUPE_DAYS``) is the same learn.
+            By default it is the task's id.
+
+    Returns:
+        ``LearnedJson``, the plain JSON of ``domain.results.Learned``. ``status`` is ``learned``, or ``too_short`` for
+        a memory of one symbol, of which KATO makes no pattern.
+
+    Raises, at the caller and before anything is accepted:
+        TypeError: An argument is missing, unknown or one too many.
+        InvalidEvent: A field is wrong; ``field`` names it.
+        EventConflict: This ``event_id`` is known in the session with another body.
+        StoreUnavailable: The store cannot be reached. ``StoreFull``: it has no room. The call may be repeated.
+        ConfigurationError: A setting cannot work.
+
+    Raises, from ``get`` and ``aget`` of its result:
+        EventRefused: There is nothing to learn, or KATO refused it; the learn is now a dead letter, unless the
+            session has no events at all.
+        EventConflict: As above, of a call that was kept for later by ``countdown`` or ``eta``.
+        NotAppliedYet: 100 tasks wait for this event already. It stays in the log and is applied in its turn.
+        celery.exceptions.TimeoutError: It was not applied in time. It stays in the log and is applied in its turn.
+    """
     call = {"session_id": session_id, "event_id": event_id}
     return self.perform({name: value for name, value in call.items() if value is not None})  # type: ignore[no-any-return]
 
 
-@_task(base=_ClearStm, bind=True, name="kato_tasks.clear_stm")
-def clear_stm(self: LaneTask, session_id: str, *, event_id: str | None = None) -> Json:
-    """Empty the session's STM; ``domain.results.Applied``."""
+@_public("kato_tasks.clear_stm", _ClearStm)
+def clear_stm(self: LaneTask, session_id: str, *, event_id: str | None = None) -> AppliedJson:
+    """Append an event that empties the session's short-term memory; nothing is learned of what it held.
+
+    Args:
+        session_id: The session. One that has no events yet has nothing to clear, and stays without any.
+        event_id: The event's id. The same id in the same session within 7 days (``DEDUPE_DAYS``) is the same event.
+            By default it is the task's id.
+
+    Returns:
+        ``AppliedJson``, the plain JSON of ``domain.results.Applied``. ``status`` is ``cleared``.
+
+    Raises, at the caller and before anything is accepted:
+        TypeError: An argument is missing, unknown or one too many.
+        InvalidEvent: A field is wrong; ``field`` names it.
+        EventConflict: This ``event_id`` is known in the session with another body.
+        StoreUnavailable: The store cannot be reached. ``StoreFull``: it has no room. The call may be repeated.
+        ConfigurationError: A setting cannot work.
+
+    Raises, from ``get`` and ``aget`` of its result:
+        EventRefused: KATO definitely refused it; it is now a dead letter.
+        EventConflict: As above, of a call that was kept for later by ``countdown`` or ``eta``.
+        NotAppliedYet: 100 tasks wait for this event already. It stays in the log and is applied in its turn.
+        celery.exceptions.TimeoutError: It was not applied in time. It stays in the log and is applied in its turn.
+    """
     call = {"session_id": session_id, "event_id": event_id}
     return self.perform({name: value for name, value in call.items() if value is not None})  # type: ignore[no-any-return]
 
@@ -104,7 +222,7 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
     try:
         rt = runtime()
         for shard in shards if clear_marks else ():
-            rt.mark_cleared(shard)
+            rt.marks.clear(shard)
         partitions = [partition for shard in shards for partition in rt.partitions_of(shard)]
         postponed.promote(rt, partitions)
         done = rt.drainer.drain_partitions(partitions, later=partial(slice_done, rt))
@@ -114,7 +232,7 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
             rt.wake(partitions)
     except StoreUnavailable as exc:
         # Losing a wake-up is harmless: the sweep sends another once the store is back.
-        say(log, logging.WARNING, "drain.postponed", shards=shards, error=exc)
+        log_event(log, logging.WARNING, "drain.postponed", shards=shards, error=exc)
         return 0
     return done.lanes
 
@@ -142,6 +260,10 @@ def all_tasks() -> list[HomeTask]:
 def _known_to(other: Celery) -> None:
     """An app of the host's knows our public tasks, on their own app: its workers send them from there as next steps."""
     if other is not app and other is not home_app():
+        try:
+            app.finalize()
+        except ConfigurationError:
+            return  # the host's app is none the worse for settings of ours; who calls a task of ours is told
         for name in PUBLIC:
             other._tasks.setdefault(OURS + name, app.tasks[OURS + name])  # noqa: SLF001  app.tasks would finalize it
 

@@ -1,4 +1,4 @@
-"""Tasks that wait for their lane: parked requests, and their completion by whoever commits the event."""
+"""Tasks that wait for their lane: their requests, and their completion by the worker that commits the event."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from kato_tasks.celery_tasks.answers import Place, is_error
 from kato_tasks.celery_tasks.app.home import home
 from kato_tasks.celery_tasks.wakeups import wake_soon
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.engine.running.drainer import Slice
-from kato_tasks.engine.store_retry import patiently, raise_errors
+from kato_tasks.engine.running.slices import SliceResult
+from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.ports.lanes import Parked
-from kato_tasks.ports.waiting_tasks import Unpark
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.lanes import WaitingTask
+from kato_tasks.ports.waiting_tasks import DropWaitingTask
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 _answers = threading.local()
@@ -36,12 +36,14 @@ _NOT_KEPT = frozenset({"_children", "_protected", "called_directly", "args", "kw
 
 
 @cache
-def _tracer(app: Any, name: str, strict: bool) -> Any:
+def _tracer(app: Any, name: str, strict: bool, backend: Any) -> Any:  # noqa: ARG001  Celery's tracer keeps it
     return build_tracer(name, app.tasks[name], app=app, propagate=strict)
 
 
 def _traced(task_id: str, stored: Mapping[str, Any], *, strict: bool) -> Any:
-    return _tracer(home(), stored["task"], strict)(task_id, [], dict(stored["kwargs"]), dict(stored["request"]))
+    app = home()
+    trace = _tracer(app, stored["task"], strict, app.backend)
+    return trace(task_id, [], dict(stored["kwargs"]), dict(stored["request"]))
 
 
 def answer_known(task_id: str) -> str | None:
@@ -61,7 +63,7 @@ def parked_text(stored: Mapping[str, Any], place: Place) -> str:
     return json.dumps({**stored, "request": {**stored["request"], "kato": place}}, default=str)
 
 
-def slice_done(rt: Runtime, done: Slice) -> None:
+def slice_done(rt: Runtime, done: SliceResult) -> None:
     """After a slice: complete the parked tasks whose results are there, and wake what is due again, now or soon."""
     complete(rt, ((done.lane_of[parked.session], parked) for parked in done.completed))
     if done.due_lanes:
@@ -70,7 +72,7 @@ def slice_done(rt: Runtime, done: Slice) -> None:
         wake_soon(rt, {partition_of(lane): due_ms for lane, due_ms in done.due_soon.items()})
 
 
-def complete(rt: Runtime, parked: Iterable[tuple[str, Parked]]) -> None:
+def complete(rt: Runtime, parked: Iterable[tuple[str, WaitingTask]]) -> None:
     """Finish parked tasks with Celery's own tracer: state, result, links, chains, chords.
 
     A task's parked entry goes only after that, so a death in between repeats it harmlessly. While the store, the
@@ -88,17 +90,21 @@ def complete(rt: Runtime, parked: Iterable[tuple[str, Parked]]) -> None:
                     continue
                 finish(task_id, stored, answer)
                 parked_in = (stored["request"].get("kato") or {}).get("lane") or lane
-                raise_errors(patiently(rt.store, [Unpark(parked_in, waiting.session, waiting.event_id, task_id)]))
+                raise_errors(
+                    execute_with_retry(
+                        rt.store, [DropWaitingTask(parked_in, waiting.session, waiting.event_id, task_id)]
+                    )
+                )
             except PASSING as exc:
-                say(log, logging.WARNING, "task.completion_postponed", id=task_id, error=exc)
+                log_event(log, logging.WARNING, "task.completion_postponed", id=task_id, error=exc)
                 if not isinstance(exc, OperationalError):
                     return
                 broker_away = True  # the others need no broker
             except Exception:
-                say(log, logging.ERROR, "task.completion_failed", id=task_id, exc_info=True)
+                log_event(log, logging.ERROR, "task.completion_failed", id=task_id, exc_info=True)
 
 
-def _answer_for(rt: Runtime, waiting: Parked, task_id: str, stored: Mapping[str, Any]) -> str | None:
+def _answer_for(rt: Runtime, waiting: WaitingTask, task_id: str, stored: Mapping[str, Any]) -> str | None:
     """What a parked task is told; None: it goes on waiting, where its event is now."""
     task, call = home().tasks[stored["task"]], stored["kwargs"]
     place = stored["request"].get("kato")
@@ -106,7 +112,9 @@ def _answer_for(rt: Runtime, waiting: Parked, task_id: str, stored: Mapping[str,
         return str(task.own(rt, call, place, waiting.result)) if place else waiting.result
     sought = task.look_again(rt, call, task_id, stored)
     if sought.answer is None and place and place["lane"] != sought.place["lane"]:
-        raise_errors(patiently(rt.store, [Unpark(place["lane"], waiting.session, waiting.event_id, task_id)]))
+        raise_errors(
+            execute_with_retry(rt.store, [DropWaitingTask(place["lane"], waiting.session, waiting.event_id, task_id)])
+        )
     answer: str | None = sought.answer
     return answer
 
@@ -125,7 +133,7 @@ def finish(task_id: str, stored: Mapping[str, Any], answer: str) -> None:
         except PASSING:
             raise
         except Exception as exc:
-            say(log, logging.WARNING, "task.next_refused", id=task_id, error=exc)
+            log_event(log, logging.WARNING, "task.next_refused", id=task_id, error=exc)
             traced = _traced(task_id, stored, strict=False)
     finally:
         _answers.current = outer
@@ -138,4 +146,4 @@ def finish(task_id: str, stored: Mapping[str, Any], answer: str) -> None:
                 events.send("task-succeeded", uuid=task_id, result=traced.retstr, runtime=traced.runtime)
     except Exception as exc:
         # Only Flower misses something: the result is stored, links and chords went out.
-        say(log, logging.WARNING, "task.event_unsent", id=task_id, error=exc)
+        log_event(log, logging.WARNING, "task.event_unsent", id=task_id, error=exc)

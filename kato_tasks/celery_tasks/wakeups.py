@@ -14,13 +14,14 @@ from typing import Any
 from kombu.exceptions import KombuError
 from kombu.exceptions import OperationalError as BrokerError
 
-from kato_tasks.bootstrap.runtime import WAKE_SECONDS, Runtime
+from kato_tasks.bootstrap.runtime import Runtime
 from kato_tasks.bootstrap.waking import fill_waker
 from kato_tasks.celery_tasks.app.home import addresses, home, home_app
 from kato_tasks.celery_tasks.calling.publishing import publisher
 from kato_tasks.domain.ids import CONTROL_QUEUE, queue_of
+from kato_tasks.engine.wakeup_marks import WAKE_SECONDS
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 DRAIN = "kato_tasks.drain"
@@ -40,7 +41,7 @@ class CeleryWaker:
                 home().send_task(DRAIN, (shard,), queue=queue_of(shard), **OPTIONS)
             except Exception as exc:
                 # OperationalError as a rule, but kombu also lets other errors of a dead connection through.
-                say(log, logging.WARNING, "wakeup.unsent", shard=shard, error=exc)
+                log_event(log, logging.WARNING, "wakeup.unsent", shard=shard, error=exc)
                 return
 
     def wake_from_loop(self, shards: Iterable[int]) -> Awaitable[None]:
@@ -96,7 +97,7 @@ class _Alarm:
                 try:
                     rt.wake(ready)
                 except StoreUnavailable as exc:
-                    say(log, logging.WARNING, "wakeup.unsent", error=exc)
+                    log_event(log, logging.WARNING, "wakeup.unsent", error=exc)
             elif pause > 0:
                 time.sleep(min(pause, _PAUSE_SECONDS))
 
@@ -126,14 +127,14 @@ def overtake(rt: Runtime, shards: Iterable[int]) -> None:
 
     For queues with a backlog: each of its tasks takes a lane of its own, and a wake-up behind them waits for all.
     """
-    shards = rt.overdue_marks_set(shards)
+    shards = rt.marks.set_overtaking(shards)
     if not shards:
         return
     try:
         home().send_task(DRAIN_OVERDUE, (shards,), queue=CONTROL_QUEUE, **OPTIONS)
     except Exception as exc:
         # As in wake: the next round tries again.
-        say(log, logging.WARNING, "wakeup.unsent", shard=shards, error=exc)
+        log_event(log, logging.WARNING, "wakeup.unsent", shard=shards, error=exc)
 
 
 def waiting_messages(shard: int) -> int:

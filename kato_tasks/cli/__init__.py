@@ -1,4 +1,4 @@
-"""``kato-tasks``, and the same group as ``celery -A kato_tasks kato``.
+"""The command line: ``kato-tasks``, and the same commands as ``celery -A kato_tasks kato``.
 
 Every ``celery`` command loads this module, so it imports nothing but click; each command's module is loaded
 when it is used. Data goes to stdout, talk to stderr. Exit codes: 0 well, 1 bad input or not healthy, 2 a

@@ -29,7 +29,7 @@ def acknowledge(ids: tuple[str, ...], everything: bool, note: str, by: str, as_j
     """Say that you know of something that cannot be mended, so that status is healthy again.
 
     Without ID or --all: list what can be acknowledged, and what is. It stays to be seen in status, and is a reason
-    again as soon as it happens anew: KATO loses a node's patterns once more, another learn's outcome is unknown, the
+    again as soon as it happens again: KATO loses a node's patterns once more, another learn's outcome is unknown, the
     store is configured otherwise, beat came back and is gone again.
     """
     from kato_tasks.api.status import acknowledged as known

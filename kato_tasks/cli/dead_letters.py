@@ -74,7 +74,7 @@ def redrive(id_: str | None, everything: bool, as_json: bool) -> None:
     """Give a dead letter another chance.
 
     If its session is parked at this event, the session goes on at it: its own place. If the session has
-    gone on, the event is appended anew at the end, as <event_id>~redriven-<n>.
+    gone on, the event is appended again at the end, as <event_id>~redriven-<n>.
     """
     from kato_tasks.api import dead_letters as letters
     from kato_tasks.bootstrap import runtime

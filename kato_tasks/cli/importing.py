@@ -23,7 +23,6 @@ from kato_tasks.importer import (
     Changed,
     Columns,
     Importer,
-    ImportStore,
     MendedImporter,
     Progress,
     Rejects,
@@ -33,6 +32,7 @@ from kato_tasks.importer import (
     open_source,
 )
 from kato_tasks.importer.records import Form
+from kato_tasks.settings import extras
 
 SOME_REJECTED = 3
 TALK_SECONDS = 5.0
@@ -184,13 +184,14 @@ def _run(order: _Order, rejects_path: Path, summary: Summary) -> None:
         from kato_tasks.bootstrap import runtime
 
         rt = runtime()
-        store, interrupts = ImportStore(rt.redis), Interrupts()
+        interrupts = Interrupts()
         with _progress(order.file) as progress, interrupts:
             try:
                 if order.of_rejects:
                     MendedImporter(
                         append=lambda entries: append_entries(rt, entries),
-                        store=store,
+                        imports=rt.imports,
+                        sessions=rt.sessions,
                         rejects=rejects,
                         limits=rt.settings.limits,
                         learn=order.learn,
@@ -201,7 +202,8 @@ def _run(order: _Order, rejects_path: Path, summary: Summary) -> None:
                 else:
                     Importer(
                         append=lambda entries: append_entries(rt, entries),
-                        store=store,
+                        imports=rt.imports,
+                        sessions=rt.sessions,
                         rejects=rejects,
                         limits=rt.settings.limits,
                         columns=columns,
@@ -307,7 +309,8 @@ class _Shown(Protocol):
 
 
 def _progress(file: str) -> _Shown:
-    return _Bar(visible_id(Path(file).name, room_beside_bar())) if sys.stderr.isatty() else _Lines()
+    drawn = sys.stderr.isatty() and extras.has_module("rich")
+    return _Bar(visible_id(Path(file).name, room_beside_bar())) if drawn else _Lines()
 
 
 class _Lines:

@@ -9,17 +9,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from kato_tasks.cli.layout import fold
 from kato_tasks.cli.output import bar_width, in_colour
 from kato_tasks.domain.visible import visible
 from kato_tasks.embedded.stack.logs import Level, brief
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _COLOURS = {"redis": "red", "kato": "magenta", "worker": "green", "beat": "yellow", "flower": "cyan"}
 _LEVELS = {"info": None, "warning": "yellow", "error": "red"}
@@ -43,6 +43,8 @@ class Screen:
     """
 
     def __init__(self, *, quiet: bool, data_on_stdout: bool = False) -> None:
+        from rich.console import Console
+
         self._tables = Console(highlight=False, stderr=data_on_stdout)
         self._quiet = quiet
         self._lock = threading.Lock()
@@ -83,6 +85,8 @@ class Screen:
 
     def show(self, table: Table) -> None:
         """What the command found, for a person."""
+        from rich.padding import Padding
+
         with self._lock:
             self._close()
             self._tables.print(Padding(table, (1, 2), expand=False))
@@ -90,6 +94,9 @@ class Screen:
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar with rate and remaining time, on a terminal only, gone at its end; yields what moves it."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         with Progress(
             TextColumn(f"  {what:{WIDTH + 3}}"),
             BarColumn(bar_width()),

@@ -189,7 +189,7 @@ def _as_json(one: Scheduled) -> dict[str, str | None]:
 
 @sessions.command("park")
 @click.argument("session_id")
-@click.option("--reason", default="parked by hand", show_default=True, help="Why, for whoever finds it parked.")
+@click.option("--reason", default="parked by hand", show_default=True, help="Why, for the person who finds it parked.")
 @click.option("--json", "as_json", is_flag=True, help="The session as it stands then, as `show --json` has it.")
 def park(session_id: str, reason: str, as_json: bool) -> None:
     """Stop applying a session; what is under way is finished. Its new events are kept."""
@@ -225,7 +225,7 @@ def as_meant(session_id: str) -> str:
     from kato_tasks.bootstrap import runtime
 
     written = written_back(session_id)
-    if written is None or runtime().node_of_session(session_id) is not None:
+    if written is None or runtime().sessions.node_of(session_id) is not None:
         return session_id
     return written
 

@@ -20,7 +20,10 @@ from kato_tasks.cli.lazy import BAD_INPUT, Failure
 from kato_tasks.cli.output import put, show_json
 from kato_tasks.cli.screen import Screen
 from kato_tasks.domain.visible import shell_word
+from kato_tasks.embedded.stack.parts import NoRedis, redis_program
 from kato_tasks.embedded.stack.stack import Stack, StackFailed
+from kato_tasks.errors import ConfigurationError
+from kato_tasks.settings import extras
 
 CHECK_SECONDS = 0.2
 
@@ -100,6 +103,17 @@ def running_stack(
         sys.exit(1)
 
 
+def _require_parts(command: str) -> None:
+    """Return if everything is installed that the stack is made of. Raises ConfigurationError, which names the rest."""
+    missing = extras.missing("embedded")
+    try:
+        redis_program()
+    except NoRedis:
+        missing.append("a Redis server")
+    if missing:
+        raise ConfigurationError(extras.sentence(command, missing, "embedded"))
+
+
 def _port_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         f"--{name}-port",
@@ -136,6 +150,7 @@ def up(
     Runs until Ctrl-C. A part that dies is started again. With --data everything is kept for the next start, the
     ports too; DIR/env.sh says to other shells where the stack is.
     """
+    _require_parts("kato-tasks up")
     screen = Screen(quiet=quiet)
     wanted = {"redis": redis_port, "kato": kato_port, "flower": flower_port}
     ports = {name: port for name, port in wanted.items() if port is not None}
@@ -190,6 +205,7 @@ def demo(data: Path | None, concurrency: int, as_json: bool) -> None:
 
     Without --data the events are made up: visits of three web shops.
     """
+    _require_parts("kato-tasks demo")
     screen = Screen(quiet=True, data_on_stdout=as_json)
     tickets = _tickets(data) if data else []
     settings = {}

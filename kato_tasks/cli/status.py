@@ -31,7 +31,7 @@ unpublished     task messages kept until the broker takes them
 fenced          KATO sessions given up after an unknown outcome
 rebuilt         short-term memories sent again to a new session
 reordered       rebuilt ones whose vectors have another order
-leftovers       KATO sessions nobody uses, until they expire
+leftovers       KATO sessions not in use, until they expire
 learns unknown  learns whose outcome could not be found out
 worker, beat    who is running, and the age of the last sign
 acknowledged    known by a person, so no reason any more

@@ -1,1 +1,1 @@
-"""What the words of the design mean: pure code, no input or output."""
+"""What an event, a log entry, a binding and the STM are: pure code, without input or output."""

@@ -1,7 +1,7 @@
 """The standard KATO event, its schema versions, and how it is read from a mapping.
 
-``parse_event`` is the one door: every source (task call, import, listener, HTTP) goes through it. A key that is not
-known is refused there, told to somebody or left out, as ``Limits.unknown_keys`` says (``keys.py``).
+Every source (task call, import, listener, HTTP) goes through ``parse_event``. A key that is not known is refused there,
+warned of, or left out, as ``Limits.unknown_keys`` says (``keys.py``).
 """
 
 from __future__ import annotations
@@ -17,22 +17,18 @@ from kato_tasks.domain.ids import check_event_id, check_node_id, check_text_id
 from kato_tasks.domain.keys import Warn, known_event
 from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Misplaced, Observation, check_json_value
 from kato_tasks.domain.plain import plain
+from kato_tasks.domain.upcasters import SCHEMA_VERSION, upcast
 from kato_tasks.domain.wording import invalid, kind_of, not_text
 from kato_tasks.errors import InvalidEvent
 
-SCHEMA_VERSION = 1
 EventType = Literal["observation", "learn", "clear_stm"]
-
-Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-UPCASTERS: dict[int, Upcaster] = {}
-"""``version → pure step to version + 1``. Version 1 is the current one, so there is none yet."""
 
 
 class Event(BaseModel):
     """An immutable fact in a session's history, in the form of the standard KATO event.
 
-    ``timestamp`` without an offset is read as UTC (the guide's producers send ``utcnow().isoformat()``).
-    ``event_id`` may be absent: whoever appends gives one.
+    A ``timestamp`` without an offset is read as UTC (the guide's producers send ``utcnow().isoformat()``). ``event_id``
+    may be absent: the append gives one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,45 +99,25 @@ def _checked(check: Callable[[str, str], str], field: str, value: Any) -> str:
 
 
 def check_session_id(value: Any) -> str:
-    """A session_id that the store can carry, or InvalidEvent."""
+    """Return a session_id that the store can carry. Raises InvalidEvent for anything else."""
     if not isinstance(value, str):
         raise InvalidEvent("session_id", not_text(value))
     return check_text_id("session_id", value)
 
 
 def check_events(events: object) -> None:
-    """Raise InvalidEvent for what is no list (or other row) of events."""
+    """Raise InvalidEvent for what is no list, or other iterable, of events."""
     if isinstance(events, Event | Mapping):
         raise InvalidEvent("events", "must be a list of events, not one event by itself; write [event]")
     if isinstance(events, str | bytes) or not isinstance(events, Iterable):
         raise InvalidEvent("events", f"must be a list of events, not {kind_of(events)}")
 
 
-def upcast(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Lift an event of an older schema version to the current one, step by step."""
-    event = dict(raw)
-    version = event.get("schema_version", 1)
-    if version is None:
-        version = 1
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise InvalidEvent("schema_version", f"must be a whole number from 1, not {version!r}")
-    if version > SCHEMA_VERSION:
-        raise InvalidEvent(
-            "schema_version",
-            f"is {version}, and this kato_tasks knows versions up to {SCHEMA_VERSION}; upgrade kato_tasks first",
-        )
-    while version < SCHEMA_VERSION:
-        event = UPCASTERS[version](event)
-        version += 1
-    event["schema_version"] = SCHEMA_VERSION
-    return event
-
-
 def parse_event(raw: Mapping[str, Any] | Event, limits: Limits = DEFAULT_LIMITS, warn: Warn | None = None) -> Event:
-    """A valid event, or InvalidEvent that names the field and what to do about it.
+    """Return a valid event. Raises InvalidEvent, which names the field and what to do about it.
 
-    ``warn`` is told the field and the reason of each key that is not known, where ``limits.unknown_keys`` is "warn".
-    Tuples, read-only mappings and arrays of numbers are taken for what they stand for.
+    Where ``limits.unknown_keys`` is "warn", ``warn`` is called with the field and the reason of each key that is not
+    known. Tuples, read-only mappings and arrays of numbers are taken for what they stand for.
     """
     if isinstance(raw, Event):
         return raw
@@ -162,5 +138,5 @@ def _simplified(raw: Mapping[str, Any], limits: Limits) -> Event:
 
 
 def body_digest(event_type: str, kato_json: str) -> str:
-    """Sixteen hex digits that tell whether two events with one id have the same body."""
+    """Return sixteen hex digits that tell whether two events with one id have the same body."""
     return hashlib.blake2b(f"{event_type}\n{kato_json}".encode(), digest_size=8).hexdigest()

@@ -1,8 +1,7 @@
 """Names and placement: node → lane → partition → shard.
 
-KATO replaces some characters of a ``node_id`` before it uses it, so two node
-ids can be one knowledge base; the lane is the name after that replacement
-(measured on KATO 3.10.1, ``kato/processors/processor_manager.py``).
+KATO replaces some characters of a ``node_id`` before it uses it, so two node ids can be one knowledge base. The lane is
+the name after that replacement (measured on KATO 3.10.1, ``kato/processors/processor_manager.py``).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import zlib
 from kato_tasks.errors import InvalidEvent
 
 PARTITIONS = 256
-"""Partitions of the store; fixed for ever, because keys are named after them."""
+"""How many partitions the store has. This never changes, because keys are named after them."""
 
 MAX_ID_CHARS = 512
 MAX_NODE_CHARS = 200
@@ -27,17 +26,17 @@ _DERIVED = re.compile(r"~[0-9a-f]{12}$")
 
 
 def lane_of(node_id: str) -> str:
-    """The lane of a node: its name as KATO sanitises it."""
+    """Return the lane of a node: its name as KATO sanitises it."""
     return node_id.translate(_SANITISED)
 
 
 def partition_of(name: str) -> int:
-    """The partition (0 to 255) that holds a lane's keys; CRC-32 of its UTF-8, never to change."""
+    """Return the partition (0 to 255) that holds a lane's keys: the CRC-32 of its UTF-8, which never changes."""
     return zlib.crc32(name.encode()) % PARTITIONS
 
 
 def shard_of(partition: int, shards: int) -> int:
-    """The shard (Celery queue) that serves a partition."""
+    """Return the shard (Celery queue) that serves a partition."""
     return partition % shards
 
 
@@ -48,12 +47,12 @@ REPLAY_QUEUE = "kato.replay"
 
 
 def queue_of(shard: int) -> str:
-    """The Celery queue of a shard, ``kato.lane.00`` and so on."""
+    """Return the Celery queue of a shard: ``kato.lane.00`` and so on."""
     return f"kato.lane.{shard:02d}"
 
 
 def check_text_id(field: str, value: str, max_chars: int = MAX_ID_CHARS) -> str:
-    """Return an id that the store and KATO can carry, or raise InvalidEvent naming ``field``."""
+    """Return an id that the store and KATO can carry. Raises InvalidEvent, which names ``field``."""
     if not value:
         raise InvalidEvent(field, "must not be empty")
     if len(value) > max_chars:
@@ -64,7 +63,7 @@ def check_text_id(field: str, value: str, max_chars: int = MAX_ID_CHARS) -> str:
 
 
 def check_event_id(value: str) -> str:
-    """An event_id is text without control characters."""
+    """Return an event_id, which is text without control characters. Raises InvalidEvent for anything else."""
     check_text_id("event_id", value)
     if _CONTROL.search(value):
         raise InvalidEvent("event_id", "holds a control character; use printable text")
@@ -72,7 +71,7 @@ def check_event_id(value: str) -> str:
 
 
 def node_problem(node_id: str) -> str | None:
-    """Why KATO cannot take this node name, or None. Every rule was measured on KATO 3.10.1."""
+    """Return why KATO cannot take this node name, or None. Every rule was measured on KATO 3.10.1."""
     if not node_id:
         return "must not be empty"
     if len(node_id) > MAX_NODE_CHARS:
@@ -87,7 +86,7 @@ def node_problem(node_id: str) -> str | None:
 
 
 def check_node_id(node_id: str) -> str:
-    """An explicit node_id that KATO can take, or InvalidEvent."""
+    """Return an explicit node_id that KATO can take. Raises InvalidEvent for any other."""
     problem = node_problem(node_id)
     if problem:
         raise InvalidEvent("node_id", problem)
@@ -95,11 +94,11 @@ def check_node_id(node_id: str) -> str:
 
 
 def default_node(session_id: str) -> str:
-    """What KATO is told as the node of a session that names none: its own id where KATO leaves that as it is.
+    """Return what KATO is told as the node of a session that names none: its own id, where KATO leaves that as it is.
 
-    Otherwise KATO would write different ids as one (``a.b``, ``a-b``) and mix their memories, so the name keeps
-    what is readable and ends in 12 digits of the id's SHA-1. It stays within the 55 characters that KATO does
-    not cut. An id that looks like such a name gets its own digits, lest it meet the name of another.
+    Otherwise KATO would write different ids as one (``a.b``, ``a-b``) and mix their memories. So the name then keeps
+    what is readable, and ends in 12 digits of the id's SHA-1. It stays within the 55 characters that KATO does not cut.
+    An id that looks like such a name gets digits, too, so that it never meets the name of another.
     """
     if node_problem(session_id) is None and lane_of(session_id) == session_id and not _DERIVED.search(session_id):
         return session_id
@@ -110,7 +109,7 @@ def default_node(session_id: str) -> str:
 
 
 def _default_before(session_id: str) -> str:
-    """What ``default_node`` was before it told such ids apart; sessions that were bound by it keep it."""
+    """Return what ``default_node`` was before it told such ids apart. Sessions that were bound by it keep it."""
     if node_problem(session_id) is None:
         return session_id
     return f"s_{_UNSAFE_IN_NODE.sub('_', session_id)[:100]}_{_digits(session_id)}"
@@ -121,17 +120,17 @@ def _digits(session_id: str) -> str:
 
 
 def node_id_of(session_id: str, node: str) -> str:
-    """The node_id by which callers know the node that a session is bound to: its own id, where that is the default."""
+    """Return the node_id by which callers know a session's node: the session's own id, where that is the default."""
     if node == session_id or node in (default_node(session_id), _default_before(session_id)):
         return session_id
     return node
 
 
 def belongs(session_id: str, node_id: str | None, node: str) -> bool:
-    """Whether an event that names ``node_id`` may go to its session's node. The session's own id means the default."""
+    """Return whether an event that names ``node_id`` may go to its session's node. A session's id is the default."""
     return node_id is None or node_id == node or node_id == node_id_of(session_id, node)
 
 
 def pick_instance(lane: str, urls: tuple[str, ...]) -> str:
-    """The KATO instance of a lane among several: rendezvous hashing, stable when others come and go."""
+    """Return the KATO instance of a lane, by rendezvous hashing: it stays the same when others come and go."""
     return max(urls, key=lambda url: zlib.crc32(f"{url}\n{lane}".encode()))

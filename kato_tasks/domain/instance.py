@@ -1,4 +1,4 @@
-"""A KATO instance's address: its name, which is shown and stored, and the credentials in it, which never are."""
+"""A KATO instance's address: its name, which is shown and stored, and its credentials, which never are."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 
 
 def instance_name(url: str) -> str:
-    """The address without credentials: how an instance is called in bindings, in keys, in logs and on screens."""
+    """Return the address without credentials. It names the instance in bindings, keys, logs and on screens."""
     return _CREDENTIALS.sub(r"\1", url) if "@" in url else url
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One KATO instance as KATO_URLS writes it. ``host`` is ready for DNS and for a Host header."""
+    """One KATO instance as KATO_URLS gives it. ``host`` is ready for DNS and for a Host header."""
 
     name: str
     scheme: str
@@ -29,7 +29,7 @@ class Instance:
 
     @classmethod
     def parse(cls, url: str) -> Instance:
-        """Raises ValueError with a sentence that repeats no credentials."""
+        """Read an address. Raises ValueError with a sentence that repeats no credentials."""
         name = instance_name(url)
         try:
             parts = urlsplit(url)

@@ -1,11 +1,11 @@
-"""Compact JSON text, with one encoder for all: ``json.dumps`` with options builds a new one at every call."""
+"""Compact JSON text, made by one encoder: ``json.dumps`` with options would build a new encoder at every call."""
 
 from __future__ import annotations
 
 import json
 
 dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-"""A value as JSON without spaces, in plain Unicode."""
+"""Return a value as JSON without spaces, in plain Unicode."""
 
 ascii_dumps = json.JSONEncoder(separators=(",", ":")).encode
-"""The same in ASCII, for texts that are cut at a byte: no cut may end inside a character."""
+"""Return the same in ASCII, for texts that are cut at a byte: a cut must not fall inside a character."""

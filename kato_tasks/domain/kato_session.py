@@ -1,4 +1,7 @@
-"""A session's binding to a KATO session, and the intent to change it; both are stored in pieces, so as ASCII."""
+"""A session's binding to a KATO session, and the intent to change that KATO session.
+
+Both are stored as ASCII, because the Lua side splits their text at fixed bytes.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,18 @@ from kato_tasks.errors import UnreadableRow
 class Binding:
     """Which KATO session serves a session now, and what its next answer must say.
 
-    ``url`` is the instance's name: its address without credentials. ``time`` is KATO's count of observes,
-    ``stm_length`` its STM, ``epoch`` how often the session was bound,
-    ``expires_ms`` when KATO drops it unless it is written to,
-    ``run`` the run of the store under which this was last known to be what KATO holds,
-    ``before`` KATO's time before the last call that changed it: where KATO still is if that call was answered 200
-    and not saved (-1: what it holds was read back),
-    ``base`` KATO's time when its STM was last emptied, from which callers are told the time,
-    ``shared`` that it may come to serve another session of the lane, once its STM is empty.
+    - ``url``: the instance's name, which is its address without credentials
+    - ``kato_session``: the id that KATO gave it
+    - ``node``: the node's name, as KATO is told it
+    - ``time``: KATO's count of its observes
+    - ``stm_length``: how many events its STM holds
+    - ``epoch``: how many times the session was bound
+    - ``expires_ms``: when KATO drops it unless it is written to, in ms by the store's clock
+    - ``run``: the run of the store under which this was last known to be what KATO holds
+    - ``before``: KATO's time before the last call that changed it, where KATO still is if that call was answered 200
+      and not saved (-1: what it holds was read back)
+    - ``base``: KATO's time when its STM was last emptied; callers are told the time since then
+    - ``shared``: whether it may come to serve another session of the lane, once its STM is empty
     """
 
     url: str
@@ -38,6 +45,7 @@ class Binding:
     shared: bool = False
 
     def dump(self) -> str:
+        """Return the binding as it is stored."""
         return ascii_dumps(
             [
                 self.url,
@@ -56,9 +64,9 @@ class Binding:
 
     @classmethod
     def load(cls, text: str) -> Binding | None:
-        """What was stored; None for nothing. Raises UnreadableRow.
+        """Read what was stored; '' is None. Raises UnreadableRow.
 
-        Version 1 is a list, to whose end later versions may append; a version that this one must not touch is none.
+        Version 1 is a list, to whose end later versions may append. A version that this one must not touch is no list.
         """
         if not text:
             return None
@@ -70,7 +78,7 @@ class Binding:
             raise UnreadableRow("the binding's names are no text")
         if not all(type(one) is int for one in (*numbers, *row[8:11])):
             raise UnreadableRow("the binding's figures are no whole numbers")
-        # Credentials in it were written down by a version that is no more.
+        # An early version wrote credentials down; they are left out.
         return cls(instance_name(url), session, node, *row[3:10], *map(bool, row[10:11]))
 
 
@@ -81,15 +89,15 @@ IntentKind = Literal["observe", "learn", "settle", "verify", "clear_after_learn"
 class Intent:
     """The one changing call that is about to be sent, or whose outcome is not known yet.
 
-    ``first`` and ``last`` are positions; ``time`` and ``stm_length`` KATO's before the call. For a learn,
-    ``pattern`` is the name it must get and ``frequency`` how often KATO had it before (None: not read),
-    ``again`` that it is sent a second time because the first left no trace. For an observe, ``again`` says that a
-    gateway answered it: if it was not applied it is sent again, and that is nobody's attempt. ``time`` is -1 where the
-    store forgot the intent of a learn that may have been sent: see ``recovery.suspected``.
-
-    Kinds that wait: ``settle``, the learn's KATO session was deleted and its frequency is to be read; ``verify``,
-    the second learn was answered and its frequency is to be read; ``fence``, the bound KATO session is being
-    deleted, so nobody may keep it any more.
+    - ``call``: the call's random id
+    - ``kind``: what is about to be done; ``engine.drain.states`` says what each kind means
+    - ``first`` and ``last``: the positions that it is about
+    - ``time`` and ``stm_length``: KATO's before the call. ``time`` is -1 where the store forgot the intent of a learn
+      that may have been sent (``recovery.settle_suspected_learn``)
+    - ``pattern``: the name that a learn must give
+    - ``frequency``: how often KATO counted that pattern before the learn (None: it was not read)
+    - ``again``: a learn is sent a second time, because the first left no trace. An observe was answered by a gateway:
+      if it was not applied it is sent again, and that is no event's attempt
     """
 
     call: str
@@ -108,6 +116,7 @@ class Intent:
         return self.time < 0
 
     def dump(self) -> str:
+        """Return the intent as it is stored."""
         row: dict[str, Any] = {
             "call": self.call,
             "kind": self.kind,
@@ -124,7 +133,7 @@ class Intent:
 
     @classmethod
     def load(cls, text: str) -> Intent | None:
-        """What was stored; None for nothing. Raises UnreadableRow.
+        """Read what was stored; '' is None. Raises UnreadableRow.
 
         Version 1 has no ``v``. Fields that it does not know are a later minor version's, and no reason to stop.
         """

@@ -1,4 +1,4 @@
-"""Which keys a standard event may have, and what becomes of others. Pure."""
+"""Which keys a standard event may have, and what becomes of the others. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from kato_tasks.domain.known_names import UnknownKeys, place, shown, unknown_amo
 from kato_tasks.errors import InvalidEvent
 
 Warn = Callable[[str, str], None]
-"""Who is told of a key that is not known: its place and what is wrong with it."""
+"""Called for a key that is not known, with its place and what is wrong with it."""
 OBSERVATION_KEYS = frozenset({"strings", "vectors", "emotives", "metadata"})
 EVENT_KEYS = frozenset(
     {"event_type", "session_id", "node_id", "timestamp", "observation", "metadata", "event_id", "schema_version"}
 )
 SHOWN_EVENT_KEYS = EVENT_KEYS | {"position"}
-"""``position`` is in every event that ``session_events`` shows. It is the log's to give, so it is left out."""
+"""``position`` is in every event that ``session_events`` shows. Only the log gives positions, so it is left out."""
 _IN_THE_OBSERVATION = {
     key: f'it belongs into the observation: "observation": {{"{key}": …}}' for key in OBSERVATION_KEYS - {"metadata"}
 }
@@ -25,7 +25,7 @@ _BESIDE_THE_OBSERVATION = {
 
 
 def known_event(raw: dict[str, Any], unknown: UnknownKeys, warn: Warn | None = None) -> dict[str, Any]:
-    """The event with known keys alone. Raises InvalidEvent for the first other one where ``unknown`` is "refuse"."""
+    """Return the event with known keys only. Raises InvalidEvent for the first other where ``unknown`` is "refuse"."""
     seen = raw.get("observation")
     if raw.keys() <= EVENT_KEYS and type(seen) is dict and seen.keys() <= OBSERVATION_KEYS:
         return raw  # nearly every event of an import: nothing more is looked at
@@ -41,7 +41,7 @@ def known_event(raw: dict[str, Any], unknown: UnknownKeys, warn: Warn | None = N
 
 
 def known_observation(seen: Mapping[str, Any], unknown: UnknownKeys, warn: Warn | None = None) -> Mapping[str, Any]:
-    """The same of an observation."""
+    """Return the observation with known keys only, as ``known_event`` does."""
     odd = unknown_among(seen, OBSERVATION_KEYS)
     if not odd:
         return seen

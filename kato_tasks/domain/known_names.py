@@ -1,4 +1,4 @@
-"""Names that nobody knows, told with the nearest one that is known. Pure."""
+"""Sentences about names that are not known, with the nearest known name. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Literal
 from kato_tasks.domain.json_text import ascii_dumps, dumps
 
 UnknownKeys = Literal["refuse", "warn", "pass"]
-"""What becomes of a key that is not known: the event is refused, or somebody is told, or it is left out silently."""
+"""What becomes of a key that is not known: the event is refused, or there is a warning, or it is left out silently."""
 _PLAIN = re.compile(r"[^\W\d][\w-]*")
 _ODD = re.compile(r"[_\s-]")
 SHOWN_CHARS = 60
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant; None when none is like it."""
+    """Return the known name that was probably meant, or None where no known name is like it."""
     by_letters: dict[str, str] = {}
     for candidate in known:
         by_letters.setdefault(_letters(candidate), candidate)
@@ -26,12 +26,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def _letters(name: str) -> str:
-    """A name without what people write differently: case, ``_``, ``-`` (``sessionId`` is like ``session_id``)."""
+    """Return a name without what people write differently: case, ``_`` and ``-`` (``sessionId``, ``session_id``)."""
     return _ODD.sub("", name).lower()
 
 
 def step(key: object) -> str:
-    """One step of a place, to be written behind the steps before it: ``.joy``, ``[3]``, ``["two words"]``."""
+    """Return one step of a place, to be written after the steps before it: ``.joy``, ``[3]``, ``["two words"]``."""
     if isinstance(key, int):
         return f"[{key}]"
     text = str(key)
@@ -41,12 +41,12 @@ def step(key: object) -> str:
 
 
 def place(path: Iterable[object]) -> str:
-    """Where something is: ``observation.strings[1]``, ``events[0].metadata["two words"]``."""
+    """Return where something is: ``observation.strings[1]``, ``events[0].metadata["two words"]``."""
     return "".join(step(key) for key in path).removeprefix(".")
 
 
 def shown(value: object) -> str:
-    """A value in a sentence, on one line and not for long; what no terminal can show is escaped."""
+    """Return a value as it stands in a sentence: on one line, cut, with what no terminal can show escaped."""
     text = value if isinstance(value, str) else _repr(value)
     if len(text) > SHOWN_CHARS:
         text = f"{text[: SHOWN_CHARS - 1]}…"
@@ -63,7 +63,7 @@ def _repr(value: object) -> str:
 
 
 def unknown_key(key: str, known: Iterable[str], elsewhere: Mapping[str, str]) -> str:
-    """What is wrong with a key that is not known. ``elsewhere``: a key that is known somewhere else, and where."""
+    """Return what is wrong with a key that is not known. ``elsewhere`` maps keys of other places to these."""
     if key in elsewhere:
         return f"is not a known key here; {elsewhere[key]}"
     meant = nearest(key, known)
@@ -76,5 +76,5 @@ def unknown_key(key: str, known: Iterable[str], elsewhere: Mapping[str, str]) ->
 
 
 def unknown_among(given: Mapping[Any, Any], known: frozenset[str]) -> list[Any]:
-    """The keys that are not known, in their order."""
+    """Return the keys that are not known, in their order."""
     return [] if given.keys() <= known else [key for key in given if key not in known]

@@ -1,6 +1,6 @@
 """How an event is written in a session's log.
 
-Four lines of UTF-8 (JSON escapes line breaks, and an event_id has none):
+An entry has four lines of UTF-8 (JSON escapes line breaks, and an event_id has none):
 
     o11764000000000s        kind (o observation, l learn, c clear_stm, p predict), whether a caller waits
                             (1) or not (0), in the log the ms of its append, and of an observation what is in it:
@@ -9,9 +9,9 @@ Four lines of UTF-8 (JSON escapes line breaks, and an event_id has none):
     {"v":1,"ts":…,"meta":…} what KATO does not see
     {"strings":[…],…}       what KATO is sent, ready to be put into observe-sequence (observations only)
 
-So a drain joins observations into a call without parsing them, and Lua tells kinds apart by the first byte. What is
-in an observation is written when it is appended and never guessed from its text; entries of stores from before that
-mark are parsed.
+So a drain joins observations into a call without parsing them, and Lua tells kinds apart by the first byte. What is in
+an observation is written when it is appended, and never guessed from its text. Entries of an early version lack that
+letter, and are parsed.
 """
 
 from __future__ import annotations
@@ -30,26 +30,30 @@ from kato_tasks.errors import InvalidEvent, UnreadableRow
 
 Kind = Literal["o", "l", "c", "p"]
 Content = Literal["v", "s", "e", ""]
-"""What is in an observation; empty: something else, or an entry from before this was written down."""
+"""What is in an observation; '' for another kind of event, and for an entry of an early version."""
 KINDS: dict[str, Kind] = {"observation": "o", "learn": "l", "clear_stm": "c", "predict": "p"}
 TYPES = {kind: name for name, kind in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event as it is appended: where it goes is the caller's knowledge, not the entry's."""
+    """One event as it is appended.
+
+    ``wants_result`` says whether a caller waits for its result, ``digest`` tells bodies apart, and ``text`` is what the
+    log holds. The caller knows the lane; the entry does not.
+    """
 
     session_id: str
     node_id: str | None
     event_id: str
     kind: Kind
-    wanted: bool
+    wants_result: bool
     digest: str
     text: str
 
 
 def entry_of(event: Event, *, event_id: str, wanted: bool = False, limits: Limits = DEFAULT_LIMITS) -> Entry:
-    """The log entry of an event; raises InvalidEvent when it is over ``max_event_bytes``."""
+    """Return the log entry of an event. Raises InvalidEvent where it takes more than ``limits.max_event_bytes``."""
     check_event_id(event_id)
     identity = event.observation.kato_json() if event.observation is not None else ""
     body = with_unique_id(identity, event_id) if identity else ""
@@ -74,9 +78,9 @@ def _content(observation: Observation | None) -> Content:
 
 
 def predict_entry(session_id: str, event_id: str, until_ms: int = 0) -> Entry:
-    """A predict's place in its session's order; it is no history and gets no position of its own.
+    """Return the entry of a predict, which takes a place in its session's order and gets no position of its own.
 
-    After ``until_ms`` (0: never) nobody wants its answer any more, and KATO is not asked.
+    After ``until_ms`` (ms by the store's clock; 0: never) its answer is not wanted any more, and KATO is not asked.
     """
     head = f'{{"until":{until_ms}}}' if until_ms else "{}"
     return Entry(session_id, None, check_event_id(event_id), "p", True, "p", f"p1\n{event_id}\n{head}\n")
@@ -84,9 +88,10 @@ def predict_entry(session_id: str, event_id: str, until_ms: int = 0) -> Entry:
 
 @dataclass(slots=True)
 class Logged:
-    """An entry read back from the log at its position.
+    """An entry as it is read from the log at its position.
 
-    Nobody changes it. It is not frozen, because a drain makes one for each event and that would take twice as long.
+    It is never changed. It is not frozen only because a drain makes one for each event, and that would take twice as
+    long.
     """
 
     position: int
@@ -99,10 +104,10 @@ class Logged:
 
     @classmethod
     def parse(cls, position: int, text: str) -> Logged:
-        """An entry as it lies in the log. Raises UnreadableRow.
+        """Read an entry's text. Raises UnreadableRow.
 
-        Small letters that this version does not know among the flags are a later one's, and may be ignored; a
-        capital one says that they may not.
+        A small letter among the flags that this version does not know is a later version's, and may be ignored. A
+        capital letter says that the entry must not be read without knowing it.
         """
         try:
             flags, event_id, head, body = text.split("\n", 3)
@@ -118,7 +123,7 @@ class Logged:
 
     @property
     def has_vectors(self) -> bool:
-        """Whether KATO names something in this observation itself, so that the name must be read back."""
+        """Whether KATO itself names something in this observation, so that the name must be read back."""
         return self.content == "v"
 
     @property
@@ -127,7 +132,7 @@ class Logged:
         return self.content in ("v", "s")
 
     def event(self, session_id: str, node_id: str | None = None) -> dict[str, Any]:
-        """The entry as a standard KATO event (plain JSON)."""
+        """Return the entry as a standard KATO event (plain JSON)."""
         head = json.loads(self.head)
         event: dict[str, Any] = {
             "event_type": TYPES[self.kind],
@@ -146,7 +151,7 @@ class Logged:
 
 @lru_cache(maxsize=256)
 def _read_flags(flags: str) -> tuple[Kind, bool, Content] | None:
-    """Kind, whether a caller waits, and content, by an entry's first line without its time; None: another version."""
+    """Read kind, whether a caller waits, and content from an entry's flags; None where they are another version's."""
     kind, wanted, letters = flags[:1], flags[1:2], flags[2:]
     if kind not in TYPES or wanted not in ("0", "1") or letters.lower() != letters:
         return None
@@ -155,7 +160,7 @@ def _read_flags(flags: str) -> tuple[Kind, bool, Content] | None:
 
 
 def _parsed_content(position: int, body: str) -> Content:
-    """What is in an observation that was appended before this was written down."""
+    """Return what is in an observation whose entry does not say so."""
     try:
         seen = json.loads(body)
         vectors, strings = seen["vectors"], seen["strings"]

@@ -1,8 +1,11 @@
-"""What may be observed: KATO's observation, with everything refused that would poison KATO.
+"""KATO's observation, with everything refused that would poison KATO.
 
-The refusals and their reasons were measured on KATO 3.10.1: a non-finite emotive makes every later learn
-answer 500, vectors of mixed size answer 500 (those of one number are added to every number of the others), a lone
-surrogate makes later reads answer 500, a 1 MB string freezes KATO for 40 s.
+The reasons were measured on KATO 3.10.1:
+
+- An emotive that is not finite makes every later learn answer 500.
+- Vectors of mixed size answer 500, and those of one number are added to every number of the others.
+- Half of a surrogate pair makes later reads answer 500.
+- A string of 1 MB freezes KATO for 40 s.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large an observation may be, and what becomes of keys that are not known; each is a setting of that name."""
+    """How large an observation may be, and what becomes of unknown keys. Each field is a setting of that name."""
 
     max_strings: int = 1_000
     max_string_chars: int = 20_000
@@ -35,7 +38,7 @@ class Limits:
 
 
 class Misplaced(ValueError):
-    """What is wrong, and where under the field that is being checked: ``path`` are the keys and indexes to it."""
+    """Something is wrong below the field that is being checked; ``path`` has the keys and indexes that lead to it."""
 
     def __init__(self, path: tuple[str | int, ...], reason: str) -> None:
         super().__init__(f"{place(path)}: {reason}")
@@ -85,7 +88,7 @@ def check_json_value(value: Any, path: tuple[str | int, ...] = (), depth: int = 
 
 
 class Observation(BaseModel):
-    """One observation: ``strings`` and ``vectors`` are what is seen, ``emotives`` name → finite value."""
+    """One observation: ``strings`` and ``vectors`` are what is seen, ``emotives`` maps names to finite values."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -148,7 +151,7 @@ class Observation(BaseModel):
         return self
 
     def kato_json(self) -> str:
-        """The observation as KATO takes it, without an id: what makes two bodies the same."""
+        """Return the observation as KATO takes it, without an id. Two observations are the same if this is."""
         return dumps(
             {
                 "strings": self.strings,
@@ -160,5 +163,5 @@ class Observation(BaseModel):
 
 
 def with_unique_id(kato_json: str, event_id: str) -> str:
-    """An item of KATO's observe-sequence: the observation with ``unique_id`` = the event_id."""
+    """Return an item of KATO's observe-sequence: the observation with the event_id as its ``unique_id``."""
     return f'{kato_json[:-1]},"unique_id":{dumps(event_id)}}}'

@@ -1,4 +1,4 @@
-"""Python values that stand for plain JSON, as plain JSON: tuples, read-only mappings, arrays, decimals. Pure."""
+"""Make plain JSON of Python values that stand for it: tuples, read-only mappings, arrays, decimals. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """The same with lists, dictionaries and Python's own numbers throughout; whatever else it holds stays as it is.
+    """Return the value with lists, dictionaries and Python's own numbers throughout. Anything else stays as it is.
 
-    Arrays and scalars of numpy (and whatever else has ``tolist``) become lists and numbers. A set has no order, so it
-    stays, and is refused where a list is due.
+    Arrays and scalars of numpy, and everything else that has ``tolist``, become lists and numbers. A set has no order,
+    so it stays, and is refused later where a list is due.
     """
     if isinstance(value, dict | Mapping):
         return {key: plain(item) for key, item in value.items()}
@@ -27,5 +27,5 @@ def plain(value: Any) -> Any:
 
 
 def _is_foreign(value: Any) -> bool:
-    """Whether it is one of numpy's scalars, some of which are Python's own numbers and texts as well."""
+    """Return whether it is one of numpy's scalars, some of which are Python's numbers and texts as well."""
     return hasattr(value, "dtype")

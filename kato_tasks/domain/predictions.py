@@ -1,8 +1,9 @@
-"""One form of prediction, whichever of its two KATO answered in.
+"""Bring KATO's predictions into one form, whichever of its two forms KATO answered in. Pure.
 
-KATO 3.10.1 answers an STM of two symbols or more in events (``present: [["a"], ["b"]]``, the pattern as ``sequence``),
-and an STM of one symbol in symbols (``present: ["a"]``, the pattern as ``pattern_data``), without the figures that
-compare predictions with each other. Its ``future_potentials`` then belong to whatever was asked of the node before.
+For an STM of two symbols or more KATO 3.10.1 answers in events: ``present: [["a"], ["b"]]``, and the pattern as
+``sequence``. For an STM of one symbol it answers in symbols: ``present: ["a"]``, and the pattern as ``pattern_data``,
+without the figures that compare predictions with each other. Its ``future_potentials`` then belong to another question
+that the node was asked before.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ COMPARING = (
     "weighted_confidence",
     "weighted_snr",
 )
-"""Figures that KATO has only with two symbols or more, or with an ``affinity_emotive``; else they are None."""
+"""Figures that KATO gives only for two symbols or more, or with an ``affinity_emotive``. Otherwise they are None."""
 
 
 def in_one_form(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer to a predict, as KATO gave its predictions, in the form of ``domain.results.Predicted``.
+    """Return the answer to a predict in the form of ``domain.results.Predicted``, however KATO gave its predictions.
 
-    What is in that form already stays as it is.
+    An answer that has that form already stays as it is.
     """
     given = answer["predictions"]
     predictions = [_prediction(one) for one in given]
-    # With nothing predicted, or one symbol, KATO shows the futures of an earlier question: another session's, maybe.
+    # With nothing predicted, or one symbol, KATO shows the futures of an earlier question, perhaps another session's.
     others = not given or any(_in_symbols(one) for one in given)
     return {**answer, "predictions": predictions, "future_potentials": [] if others else answer["future_potentials"]}
 
@@ -60,7 +61,7 @@ def _prediction(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lifted(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A prediction in symbols as one in events: whole ones, those of the pattern."""
+    """Return a prediction in symbols as one in events, which are the pattern's whole events."""
     sequence = _events(given["pattern_data"])
     past, present, future = given["past"], given["present"], given["future"]
     symbols = list(chain.from_iterable(sequence))
@@ -86,12 +87,12 @@ def _lifted(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _events(given: Sequence[Any]) -> list[Event]:
-    """Events as they are; symbols whose events nobody can tell any more, each as one of its own."""
+    """Return events as they are. Symbols whose events cannot be told any more become one event each."""
     return [list(one) if isinstance(one, list) else [one] for one in given]
 
 
 def _event_with(sequence: Sequence[Event], place: int) -> int:
-    """Which event holds the symbol at this place of all symbols."""
+    """Return the index of the event that holds the symbol at this place among all symbols."""
     for index, event in enumerate(sequence):
         place -= len(event)
         if place < 0:

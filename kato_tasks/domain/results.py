@@ -1,4 +1,4 @@
-"""What the public calls answer: documented models, sent as plain JSON."""
+"""The models of what the public calls answer. They are sent as plain JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class _Answer(BaseModel):
 
 
 class Applied(_Answer):
-    """An event that is in KATO: the result of a task."""
+    """The result of a task whose event is in KATO."""
 
     status: Literal["okay", "learned", "too_short", "cleared", "applied"]
     session_id: str
@@ -33,16 +33,17 @@ class Observed(Applied):
 
 
 class Learned(Applied):
-    """``too_short``: the STM held one symbol in all, of which KATO makes no pattern; it emptied the STM all the same.
+    """The result of a learn.
 
-    ``pattern_name`` is empty then.
+    Its status is ``too_short`` where the STM held one symbol in all. KATO makes no pattern of that, so ``pattern_name``
+    is empty; the STM was emptied all the same.
     """
 
     pattern_name: str
 
     @staticmethod
     def status_of(pattern_name: str) -> Literal["learned", "too_short"]:
-        """The status of a learn that KATO carried out, by the name that it gave the pattern."""
+        """Return the status of a learn that KATO carried out, by the name that it gave the pattern."""
         return "learned" if pattern_name else "too_short"
 
 
@@ -51,10 +52,10 @@ Events = list[list[str]]
 
 
 class Prediction(_Answer):
-    """A learned pattern that resembles the STM, and what it says comes next; always in this form.
+    """A learned pattern that resembles the STM, and what comes next according to it.
 
-    ``past``, ``present`` and ``future`` are whole events and together the whole ``sequence``. Figures that KATO does
-    not give for an STM of one symbol are None then; what it gives beyond these fields is there under its own name.
+    ``past``, ``present`` and ``future`` are whole events, and together the whole ``sequence``. Figures that KATO does
+    not give for an STM of one symbol are None then. What KATO gives beyond these fields is there under its own name.
     """
 
     type: str
@@ -95,7 +96,7 @@ class Prediction(_Answer):
 
 
 class FuturePotential(_Answer):
-    """A future, and how much all predictions that end in it speak for it."""
+    """A future, with the weight of all predictions that end in it."""
 
     future: Events
     aggregate_potential: float = Field(description="its share of all futures, 0 to 1")
@@ -106,8 +107,8 @@ class FuturePotential(_Answer):
 class Predicted(_Answer):
     """Predictions as of every event of the session that was accepted before the call, best first.
 
-    Always in this form. ``predict(session_id, raw=True)`` has the same fields, with ``predictions`` and
-    ``future_potentials`` as KATO itself answered them; the store keeps that.
+    ``predict(session_id, raw=True)`` answers with the same fields, but with ``predictions`` and ``future_potentials``
+    as KATO itself answered them, which is also what the store keeps.
     """
 
     session_id: str
@@ -121,8 +122,8 @@ class Predicted(_Answer):
 class Appended(BaseModel):
     """What became of one event at its append.
 
-    ``position`` is its number in the session's log (None: a duplicate known only by its source's mark, or an
-    event that was refused; then ``error`` says why and it was kept as a dead letter).
+    ``position`` is its number in the session's log. It is None for a duplicate that is known only by the high-water
+    mark of its source, and for an event that was refused: ``error`` says why then, and the event is a dead letter.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -137,8 +138,8 @@ class Appended(BaseModel):
 class BindingStatus(BaseModel):
     """Which KATO session serves a session now.
 
-    ``time`` is the session's count of observes since its STM was last emptied, as callers of its tasks are told it;
-    KATO's own can be ahead, where no clear-stm was needed.
+    ``time`` is the session's count of observes since its STM was last emptied, as the callers of its tasks are told it.
+    KATO's own count can be ahead where no clear-stm was needed.
     """
 
     kato_url: str
@@ -161,9 +162,9 @@ class SessionStatus(BaseModel):
     binding: BindingStatus | None
     parked: dict[str, Any] | None = None
     reordered_events: int = 0
-    """events with vectors that KATO holds in another order than it made them in (see docs/reconcile.md)"""
+    """how many events with vectors KATO holds in another order than it made them in (docs/reconcile.md)"""
     attempts: int = 0
     last_error: str | None = None
     due_in_seconds: float | None = None
     last_event_at: str | None = None
-    """when its newest event was appended, ISO 8601 in UTC; None before its first"""
+    """when its newest event was appended, in ISO 8601 and UTC; None before its first"""

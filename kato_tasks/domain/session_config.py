@@ -1,6 +1,6 @@
-"""What KATO's session config may not hold: what the protocol stands on, and what cannot do what it says. Pure.
+"""Which session configs are refused: those that break the protocol, and keys that KATO takes and ignores. Pure.
 
-What only a running KATO can tell is asked of it: ``engine/drain/config_check.py``.
+What only a running KATO can tell is asked of KATO (``engine/drain/config_check.py``).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _OF_THE_SERVER = {
     "indexer_type": "INDEXER_TYPE",
     "sort_symbols": "SORT_SYMBOLS",
 }
-"""Keys that KATO takes and shows in a session, and the variable of its server's environment by which it goes instead
-(measured on KATO 3.10.1, with values that would show)."""
+"""Keys that KATO takes and shows in a session without any effect, and the variable in the environment of KATO's server
+that has the effect (measured on KATO 3.10.1)."""
 KNOWN = frozenset(
     {
         "max_pattern_length",
@@ -61,7 +61,7 @@ KNOWN = frozenset(
         "enable_filter_metrics",
     }
 )
-"""The keys that KATO 3.10.1 knows. It leaves out others without a word."""
+"""The keys that KATO 3.10.1 knows. It leaves out others silently."""
 _WHOLE = frozenset(
     {
         "max_predictions",
@@ -72,13 +72,13 @@ _WHOLE = frozenset(
         "max_candidates_per_stage",
     }
 )
-"""A broken number is kept by KATO, and then every prediction fails (``max_predictions``) or none is found."""
+"""Keys whose value must be a whole number. KATO keeps a fraction, and then every prediction fails or finds nothing."""
 
 
 def breach(config: Mapping[str, Any], unknown: UnknownKeys = "refuse") -> str:
-    """Why this session config cannot work, naming its key and the remedy; '' when nothing speaks against it.
+    """Return why this session config cannot work, with the key and the remedy; '' where nothing speaks against it.
 
-    ``unknown``: what becomes of a key that KATO 3.10.1 does not know; a later KATO may.
+    ``unknown`` says what becomes of a key that KATO 3.10.1 does not know, and a later KATO may.
     """
     for name in config if unknown == "refuse" else ():
         if name not in KNOWN:

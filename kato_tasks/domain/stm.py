@@ -1,10 +1,13 @@
-"""What KATO's short-term memory must hold after a run of log entries, and how to bring it about again.
+"""What KATO's short-term memory (STM) must hold after a run of log entries, and how to bring that about again.
 
-Measured rules (KATO 3.10.1): strings are sorted inside an event and duplicates kept; an observation
-without string or vector counts in ``time`` and not in the STM; the STM keeps the newest 1000 events;
-emotives and metadata have caps of 1000 of their own; a pattern's name is the SHA-1 of Python's ``str()``
-of the STM. An event's vectors become symbols, sorted, before its strings: one of their own, and those of the
-learned vectors that are nearest to it when KATO sees it.
+KATO's rules, measured on 3.10.1:
+
+- Inside an event strings are sorted, and duplicates are kept.
+- An observation without a string or a vector counts in ``time`` and adds nothing to the STM.
+- The STM keeps the newest 1000 events; emotives and metadata are kept up to 1000 each.
+- A pattern's name is the SHA-1 of Python's ``str()`` of the STM.
+- An event's vectors become symbols, sorted, before its strings: one of their own, and those of the learned vectors that
+  are nearest to it when KATO sees it.
 """
 
 from __future__ import annotations
@@ -20,15 +23,18 @@ from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.log_entry import Logged
 
 STM_CAP = 1_000
+"""How many events KATO's STM keeps, and how many emotives and metadata."""
 Stm = list[list[str]]
-
-
+"""Events, oldest first, each the list of its symbols."""
 Symbols = Mapping[int, Sequence[str] | None]
 """position → what KATO holds for an observation with vectors; None: the event never reached KATO (dead letter)."""
 
 
 def stm_event(body: Mapping[str, Any], symbols: Sequence[str] | None) -> list[str] | None:
-    """The STM event of one observation; ``symbols`` are what KATO made of one with vectors. None: no event."""
+    """Return the STM event of one observation, or None where it adds none.
+
+    ``symbols`` are what KATO made of an observation with vectors (None: it has none).
+    """
     if symbols is not None:
         return list(symbols)
     strings = body["strings"]
@@ -36,12 +42,12 @@ def stm_event(body: Mapping[str, Any], symbols: Sequence[str] | None) -> list[st
 
 
 def applied(entries: Iterable[Logged], symbols: Symbols) -> list[Logged]:
-    """The observations among ``entries`` that reached KATO."""
+    """Return the observations among ``entries`` that reached KATO: all but dead letters."""
     return [e for e in entries if e.kind == "o" and not (e.position in symbols and symbols[e.position] is None)]
 
 
 def expected_stm(entries: Iterable[Logged], symbols: Symbols) -> list[list[str] | None]:
-    """The STM after these observations, oldest first; None stands for an event whose names KATO chose unseen."""
+    """Return the STM after these observations. None stands for an event whose names KATO chose and nothing has read."""
     events: list[list[str] | None] = []
     for entry in applied(entries, symbols):
         known = symbols.get(entry.position)
@@ -55,26 +61,26 @@ def expected_stm(entries: Iterable[Logged], symbols: Symbols) -> list[list[str] 
 
 
 def matches(stm: Stm, expected: Sequence[list[str] | None]) -> bool:
-    """Whether KATO's STM is what the log says."""
+    """Return whether KATO's STM is what the log says. A None in ``expected`` matches any event."""
     return len(stm) == len(expected) and all(e is None or e == s for s, e in zip(stm, expected, strict=True))
 
 
 def pattern_name(stm: Stm) -> str:
-    """The name under which KATO stores this STM; empty for one symbol in all, of which it stores nothing."""
+    """Return the name under which KATO stores this STM; '' for one symbol in all, of which KATO makes no pattern."""
     if sum(len(event) for event in stm) < 2:
         return ""
     return "PTRN|" + hashlib.sha1(str(stm).encode(), usedforsecurity=False).hexdigest()
 
 
 def poisonous_to_predict(stm: Stm) -> bool:
-    """Whether asking for predictions would put a quote or backslash into KATO's SQL (500, and worse)."""
+    """Return whether to ask for predictions would put a quote or a backslash into KATO's SQL (500, and worse)."""
     symbols = [symbol for event in stm for symbol in event]
     return len(symbols) == 1 and any(c in symbols[0] for c in "'\"\\")
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """One event of the STM as it is observed again; ``due``: what KATO made of it (None: nobody ever read that)."""
+    """One event of the STM as it is observed again. ``due`` is what KATO made of it (None: that was never read)."""
 
     position: int
     due: list[str] | None
@@ -90,15 +96,16 @@ class Rebuild:
 
     @property
     def time(self) -> int:
+        """KATO's count of observes afterwards, in a new KATO session."""
         return len(self.bodies)
 
     @property
     def stm(self) -> list[list[str] | None]:
-        """What KATO must hold then; None stands for an event whose names KATO chooses unseen."""
+        """What KATO must hold then. None stands for an event whose names KATO chooses."""
         return [event.due for event in self.events]
 
     def judged(self, stm: Stm) -> Judged | None:
-        """What became of it; None: KATO holds something that does not come of this."""
+        """Compare what KATO holds with what was due. Returns None where it holds what cannot come of this rebuild."""
         if len(stm) != len(self.events):
             return None
         others, reordered = [], []
@@ -116,23 +123,24 @@ class Rebuild:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Positions of events whose vectors brought other symbols than were due, and of those in another order than due."""
+    """How a rebuild differs: positions of events with other symbols than were due, or the same in another order."""
 
     others: Sequence[int]
     reordered: Sequence[int]
 
 
 def as_observed(symbols: Sequence[str], strings: Sequence[str]) -> list[str]:
-    """An event's symbols in the order in which KATO makes them: those of its vectors, then its strings."""
+    """Return an event's symbols in the order in which KATO makes them: those of its vectors, then its strings."""
     vectors = list((Counter(symbols) - Counter(strings)).elements())
     return sorted(vectors) + sorted(strings) if len(vectors) + len(strings) == len(symbols) else list(symbols)
 
 
 def rebuild_of(entries: Sequence[Logged], symbols: Symbols, as_symbols: Container[int] = ()) -> Rebuild:
-    """What to observe again, oldest first: the newest 1000 STM events, emotives and metadata, each by its cap.
+    """Return what to observe again, oldest first: the newest 1000 STM events, emotives and metadata.
 
-    An older observation whose emotives KATO would still hold is sent without strings. Vectors are sent as they were
-    observed; those at the positions ``as_symbols`` as the symbols that KATO made of them, which it sorts like strings.
+    An older observation whose emotives or metadata KATO would still hold is sent without strings. Vectors are sent as
+    they were observed. Those at the positions ``as_symbols`` are sent as the symbols that KATO made of them, which it
+    sorts like strings.
     """
     bodies: list[str] = []
     events: list[Again] = []

@@ -1,4 +1,4 @@
-r"""Text for a person's terminal or log: what would steer it, hide or reorder what stands there is written out.
+r"""Make text safe for a terminal or a log: what would control it, or hide or reorder other text, is written out.
 
 A control character (an escape sequence, a line break, a tab, NUL), a format character (a change of direction, a joiner
 of zero width), a line separator and half of a surrogate pair become ``\n``, ``\t``, ``\r``, ``\x1b``, ``\u202e`` or
@@ -21,16 +21,16 @@ CUT = "…"
 
 
 def visible(text: str) -> str:
-    """A sentence or a value as one line that does nothing to a terminal. What is written out already stays so."""
+    """Return a sentence or a value as one line that controls no terminal. What is written out already stays so."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_shown, text))
 
 
 def visible_id(text: str, most: int | None = None) -> str:
-    r"""An id in the same form, and unambiguous: its own backslashes are doubled, so ``\n`` is always a line break.
+    r"""Return an id in the same form, without ambiguity: its own backslashes are doubled, so ``\n`` is a line break.
 
-    Of one that takes more than ``most`` characters the middle is left out; the two ends tell ids apart.
+    Where it takes more than ``most`` characters its middle is left out; the two ends tell ids apart.
     """
     shown = [r"\\" if char == "\\" else _shown(char) for char in text]
     if most is None or sum(map(len, shown)) <= most:
@@ -42,14 +42,14 @@ def visible_id(text: str, most: int | None = None) -> str:
 
 
 def written_back(shown: str) -> str | None:
-    """The id that is shown in this way; None when this is no such form, or writes nothing out."""
+    """Return the id that ``visible_id`` shows like this; None where it shows none so, or writes nothing out."""
     if "\\" not in shown or "\\" in _WRITTEN_OUT.sub("", shown):
         return None
     return _WRITTEN_OUT.sub(lambda found: _READ_BACK.get(found[0]) or _char(found[0]), shown)
 
 
 def shell_word(text: str) -> str:
-    """A value as one word of a shell's command line."""
+    """Return a value as one word of a shell's command line."""
     if re.fullmatch(r"[\w@%+=:,./-]+", text, re.ASCII):
         return text
     if visible(text) == text:
@@ -58,14 +58,14 @@ def shell_word(text: str) -> str:
 
 
 def visible_json(text: str) -> str:
-    """A JSON document that was made with its own line breaks: what its strings left of such characters, escaped."""
+    """Return a JSON document with such characters in its strings escaped. Its own line breaks stay."""
     if text.isascii() and "\x7f" not in text:
         return text
     return "".join(map(_shown_in_json, text))
 
 
 def _char(escape: str) -> str:
-    """The character that is written out like this; what is no character stays."""
+    """Return the character that is written out like this. What is no character stays."""
     code = int(escape.lstrip("\\xuU"), base=16)
     return chr(code) if code <= sys.maxunicode else escape
 

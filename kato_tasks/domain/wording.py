@@ -1,4 +1,4 @@
-"""What pydantic finds, in our words: where it is, what is wrong there and what to do. Pure."""
+"""Put pydantic's errors into plain sentences: where something is wrong, what it is, and what to do. Pure."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _WHEN = "ISO 8601 text such as 2025-11-13T10:30:00Z"
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, by its type's name; ``None`` is ``null``, as in JSON."""
+    """Return what a value is, by its type's name; ``None`` is ``null``, as in JSON."""
     return "null" if value is None else type(value).__name__
 
 
 def not_text(value: Any) -> str:
-    """What is wrong with an id that is not text."""
+    """Return what is wrong with an id that is not text."""
     if isinstance(value, bytes | bytearray):
         return f"must be text, not {kind_of(value)}; decode it first"
     advice = "; write str(…)" if isinstance(value, int | float | UUID) and not isinstance(value, bool) else ""
@@ -48,7 +48,7 @@ def not_text(value: Any) -> str:
 
 
 def invalid(exc: ValidationError, prefix: str = "") -> InvalidEvent:
-    """The first problem of a pydantic error as ours: its place under ``prefix``, and a plain reason."""
+    """Return the first problem of a pydantic error as InvalidEvent: its place under ``prefix``, and a plain reason."""
     first = exc.errors(include_url=False)[0]
     path: list[Any] = [prefix] if prefix else []
     path += first["loc"][:-2] if first["loc"][-1:] == ("[key]",) else first["loc"]
@@ -59,7 +59,7 @@ def invalid(exc: ValidationError, prefix: str = "") -> InvalidEvent:
 
 
 def reason_of(error: ErrorDetails) -> str:
-    """What is wrong, without the place."""
+    """Return what is wrong, without the place."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "missing":
         return "is missing"
@@ -80,7 +80,7 @@ def reason_of(error: ErrorDetails) -> str:
 
 
 def _instead(value: Any, due: str) -> str:
-    """What stands there instead, and the remedy where there is a plain one."""
+    """Return what stands there instead, and the remedy where there is a plain one."""
     said = f"not {kind_of(value)}"
     if due.endswith("number") and isinstance(value, int) and not isinstance(value, bool):
         return "and this one is too large"

@@ -1,1 +1,1 @@
-"""The engine: applies each event to KATO once, in session order, whatever dies. No input or output of its own."""
+"""The engine applies each event to KATO once, in session order, whatever dies. It does no input or output itself."""

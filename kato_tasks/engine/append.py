@@ -1,4 +1,4 @@
-"""The way in: valid entries to their lanes' logs, one store call per partition."""
+"""Append valid entries to the logs of their lanes, with one store call per partition."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from kato_tasks.domain.ids import belongs, default_node, lane_of, node_id_of, partition_of
 from kato_tasks.domain.log_entry import Entry
+from kato_tasks.domain.refusals import BuriedEvent, Refusal
 from kato_tasks.domain.results import Appended
-from kato_tasks.engine.asking import BREATH, BREATH_ENTRIES, Asks, carried_out
+from kato_tasks.engine.store_protocol import BREATH, BREATH_ENTRIES, StoreProtocol, carry_out
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import NodeConflict, StoreFailed, StoreUnavailable, StoreWentBack
 from kato_tasks.ports.log import Append, BindNodes, NodeOf
@@ -22,40 +23,43 @@ from kato_tasks.ports.operating import KeepDeadLetter
 from kato_tasks.ports.store import Store
 
 CHUNK = 1_000
-"""Entries in one script call at most: a longer one would hold Redis up."""
+"""How many entries one script call holds at most: a longer call would hold Redis up."""
 KNOWN_NODES = 100_000
+"""Of how many sessions a process remembers the node."""
 RUNS = 5
-"""How many runs of the store may answer one call, each after the one before: it is restarted, or fails over."""
+"""How many times one call is begun again because the store was restarted, or failed over, in the middle of it."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """An appended entry and the lane that it went to."""
+class AppendedEntry:
+    """What became of an entry, and its lane."""
 
     appended: Appended
     lane: str
     conflict: bool = False
+    """its event_id is known with another body, so it became a dead letter"""
     too_many: bool = False
-    """so many predicts of its session wait that it was not accepted"""
+    """it was not accepted, because too many predicts of its session wait already"""
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
-    """What became of a batch; ``wake``: partitions with a lane that waits for a wake-up."""
+class AppendResult:
+    """What became of a batch: of each entry, in the order of the call."""
 
-    placed: tuple[Placed, ...]
+    placed: tuple[AppendedEntry, ...]
     wake: frozenset[int]
+    """partitions with a lane that waits for a wake-up"""
     shared_names: frozenset[str]
     """lanes that more than one node_id falls on"""
 
 
 class AppendProtocol:
-    """How entries are appended, as protocols for whoever carries them out (``engine.asking``). Thread-safe.
+    """How entries are appended, as protocols for a thread or an event loop (``store_protocol``). Thread-safe.
 
-    Remembers the nodes of the sessions it saw last. They never change, unless the store goes back in time: then they
-    are read (and written down) again, so that no two processes append one session to two lanes.
-    ``current_run``: which run of the store is asked now.
+    It remembers the nodes of the sessions that it saw last. These never change, unless the store is restored to an
+    earlier state: then they are read, and written down, again, so that no two processes append one session to two
+    lanes. ``current_run`` returns which run of the store is asked now.
     """
 
     def __init__(self, current_run: Callable[[], str]) -> None:
@@ -64,20 +68,25 @@ class AppendProtocol:
         self._nodes: OrderedDict[str, str] = OrderedDict()
         self._lock = Lock()
 
-    def nodes(self, entries: Sequence[Entry]) -> Asks[list[str]]:
+    def nodes(self, entries: Sequence[Entry]) -> StoreProtocol[list[str]]:
         """See ``Mailbox.nodes``."""
-        return self._on_one_run(lambda run: self._nodes_of(entries, run))
+        return self._on_one_run(lambda run: self._bind_nodes(entries, run))
 
-    def knows(self, session_id: str) -> Asks[bool]:
+    def knows(self, session_id: str) -> StoreProtocol[bool]:
         """See ``Mailbox.knows``."""
-        return self._on_one_run(lambda run: self._known(session_id, run))
+        return self._on_one_run(lambda run: self._knows(session_id, run))
 
-    def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> Asks[Posted]:
+    def append(
+        self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()
+    ) -> StoreProtocol[AppendResult]:
         """See ``Mailbox.append``."""
-        return self._on_one_run(lambda run: self._appended(entries, source, offsets, run))
+        return self._on_one_run(lambda run: self._append(entries, source, offsets, run))
 
-    def _on_one_run(self, ask: Callable[[str], Asks[T]]) -> Asks[T]:
-        """What was asked of one run of the store from its beginning to its end; all of it may be asked again."""
+    def _on_one_run(self, ask: Callable[[str], StoreProtocol[T]]) -> StoreProtocol[T]:
+        """Ask all of it of one run of the store. It is asked again from its beginning where another run answers.
+
+        Raises StoreUnavailable after ``RUNS`` times.
+        """
         for _ in range(RUNS):
             run = self._current_run()
             with self._lock:
@@ -88,7 +97,7 @@ class AppendProtocol:
                 return (yield from ask(run))
         raise StoreUnavailable("the store is restarted or fails over again and again")
 
-    def _nodes_of(self, entries: Sequence[Entry], run: str) -> Asks[list[str]]:
+    def _bind_nodes(self, entries: Sequence[Entry], run: str) -> StoreProtocol[list[str]]:
         with self._lock:
             known = {e.session_id: self._nodes.get(e.session_id) for e in entries}
         wanted: dict[str, str] = {}
@@ -125,7 +134,7 @@ class AppendProtocol:
                 yield BREATH
         return out
 
-    def _known(self, session_id: str, run: str) -> Asks[bool]:
+    def _knows(self, session_id: str, run: str) -> StoreProtocol[bool]:
         with self._lock:
             if session_id in self._nodes:
                 return True
@@ -141,8 +150,10 @@ class AppendProtocol:
             while len(self._nodes) > KNOWN_NODES:
                 self._nodes.popitem(last=False)
 
-    def _appended(self, entries: Sequence[Entry], source: str, offsets: Sequence[int], run: str) -> Asks[Posted]:
-        nodes = yield from self._nodes_of(entries, run)
+    def _append(
+        self, entries: Sequence[Entry], source: str, offsets: Sequence[int], run: str
+    ) -> StoreProtocol[AppendResult]:
+        nodes = yield from self._bind_nodes(entries, run)
         groups: dict[int, list[int]] = defaultdict(list)
         lanes = []
         for index, node in enumerate(nodes):
@@ -151,11 +162,11 @@ class AppendProtocol:
             groups[partition_of(lane)].append(index)
             if len(lanes) % BREATH_ENTRIES == 0:
                 yield BREATH
-        placed: list[Placed | None] = [None] * len(entries)
+        placed: list[AppendedEntry | None] = [None] * len(entries)
         wake, shared, conflicts = set(), set(), []
-        # Chunk by chunk, the partitions side by side: a chunk is sent when the one before it is in the log. In one
-        # pipeline each would succeed or fail for itself, and a session's later events could overtake.
-        for calls in _rounds(groups, lanes, nodes, entries, offsets, source, run):
+        # The partitions go side by side, and each chunk of one is sent when the chunk before it is in the log. In one
+        # pipeline each would succeed or fail by itself, and later events of a session could overtake earlier ones.
+        for calls in _make_rounds(groups, lanes, nodes, entries, offsets, source, run):
             answers = yield [call for _, call in calls]
             raise_errors(answers)
             for (part, call), batch in zip(calls, answers, strict=True):
@@ -164,15 +175,15 @@ class AppendProtocol:
                 for i, status in zip(part, batch.statuses, strict=True):
                     if status.status == "e":
                         raise StoreFailed(f"what the store holds of session {entries[i].session_id!r} is broken")
-                    placed[i] = _placed(entries[i], lanes[i], status.status, status.position)
+                    placed[i] = _describe(entries[i], lanes[i], status.status, status.position)
                     if status.status == "a":
                         shared.add(lanes[i])
                     if status.status == "c":
-                        conflicts.append(_conflict(entries[i], lanes[i], nodes[i], status.position))
+                        conflicts.append(_make_dead_letter(entries[i], lanes[i], nodes[i], status.position))
                 yield BREATH
         if conflicts:
             raise_errors((yield conflicts))
-        return Posted(tuple(p for p in placed if p is not None), frozenset(wake), frozenset(shared))
+        return AppendResult(tuple(p for p in placed if p is not None), frozenset(wake), frozenset(shared))
 
 
 class Mailbox:
@@ -183,27 +194,30 @@ class Mailbox:
         self.protocol = AppendProtocol(store.run)
 
     def nodes(self, entries: Sequence[Entry]) -> list[str]:
-        """The node of each entry's session for life, as KATO is told it, written down where it is new.
+        """Return the node of each entry's session as KATO is told it, and write it down for life where it is new.
 
-        Raises NodeConflict (naming the index when there are several) before anything is appended.
+        Raises NodeConflict where an entry names another node (with its index where there are several entries), and
+        StoreUnavailable.
         """
-        return carried_out(self._store, self.protocol.nodes(entries))
+        return carry_out(self._store, self.protocol.nodes(entries))
 
     def knows(self, session_id: str) -> bool:
-        """Whether a session exists; asking makes none. Raises StoreUnavailable."""
-        return carried_out(self._store, self.protocol.knows(session_id))
+        """Return whether a session exists. To ask makes none. Raises StoreUnavailable."""
+        return carry_out(self._store, self.protocol.knows(session_id))
 
-    def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> Posted:
-        """Give each entry its position, once. When this returns, the store has them.
+    def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> AppendResult:
+        """Give each entry its position, once. When this returns, the store has them all.
 
-        ``source`` with rising ``offsets`` is remembered as a high-water mark instead of single ids. An entry
-        whose id is known with another body becomes a dead letter. Raises NodeConflict, StoreUnavailable, StoreFailed;
-        of each session's entries those before some point may then be in the store, and none after it.
+        With ``source``, a name, and one rising offset for each entry, the last offset is remembered as a high-water
+        mark instead of single ids. An entry whose id is known with another body becomes a dead letter.
+
+        Raises NodeConflict before anything is appended; StoreUnavailable and StoreFailed, with which of each session's
+        entries those before some point may be in the store, and none after it.
         """
-        return carried_out(self._store, self.protocol.append(entries, source=source, offsets=offsets))
+        return carry_out(self._store, self.protocol.append(entries, source=source, offsets=offsets))
 
 
-def _rounds(
+def _make_rounds(
     groups: dict[int, list[int]],
     lanes: Sequence[str],
     nodes: Sequence[str],
@@ -212,7 +226,7 @@ def _rounds(
     source: str,
     run: str,
 ) -> Iterator[list[tuple[list[int], Append]]]:
-    """The appends of each round, with the indices of their entries."""
+    """Yield the appends of each round, each with the indices of its entries."""
     longest = max(map(len, groups.values()), default=0)
     for start in range(0, longest, CHUNK):
         calls = []
@@ -223,13 +237,14 @@ def _rounds(
         yield calls
 
 
-def _placed(entry: Entry, lane: str, status: str, position: int) -> Placed:
+def _describe(entry: Entry, lane: str, status: str, position: int) -> AppendedEntry:
+    """Say what became of an entry, by its status (see ``ports.AppendStatus``) and position."""
     if status == "c":
         error = (
             f"event_id {entry.event_id!r} is known in session {entry.session_id!r} with another body "
             f"(position {position}); it was kept as a dead letter: give a new fact a new event_id"
         )
-        return Placed(
+        return AppendedEntry(
             Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
             lane,
             conflict=True,
@@ -239,7 +254,7 @@ def _placed(entry: Entry, lane: str, status: str, position: int) -> Placed:
             f"as many predicts of session {entry.session_id!r} wait already as may (MAX_WAITING_PREDICTS); "
             "ask again when some are answered"
         )
-        return Placed(
+        return AppendedEntry(
             Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
             lane,
             too_many=True,
@@ -250,20 +265,14 @@ def _placed(entry: Entry, lane: str, status: str, position: int) -> Placed:
         position=None if status == "m" else position,
         duplicate=status in ("d", "m"),
     )
-    return Placed(appended, lane)
+    return AppendedEntry(appended, lane)
 
 
-def _conflict(entry: Entry, lane: str, node: str, position: int) -> KeepDeadLetter:
+def _make_dead_letter(entry: Entry, lane: str, node: str, position: int) -> KeepDeadLetter:
+    """Make the dead letter of an entry whose id is known with another body, at ``position``."""
     now_ms = int(time.time() * 1000)
-    letter = {
-        "session_id": entry.session_id,
-        "node_id": node_id_of(entry.session_id, node),
-        "lane": lane,
-        "position": None,
-        "raw": entry.text,
-        "reason": f"event_id {entry.event_id!r} is known with another body at position {position}",
-        "attempts": 0,
-        "first_ms": now_ms,
-        "last_ms": now_ms,
-    }
-    return KeepDeadLetter(lane, f"{entry.session_id}\n{entry.event_id} {entry.digest}", json.dumps(letter))
+    reason = f"event_id {entry.event_id!r} is known with another body at position {position}"
+    refusal = Refusal(reason, None, attempts=0, first_ms=now_ms, last_ms=now_ms)
+    letter = BuriedEvent(entry.session_id, node_id_of(entry.session_id, node), lane, refusal, raw=entry.text)
+    name = f"{entry.session_id}\n{entry.event_id} {entry.digest}"
+    return KeepDeadLetter(lane, name, json.dumps(letter.as_letter()))

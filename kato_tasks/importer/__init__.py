@@ -1,4 +1,4 @@
-"""Imports files of events (CSV, JSONL) into the log; an import can be resumed and adds each row once.
+"""Imports files of events (CSV, JSON lines) into the log; an import can be resumed and adds each row once.
 
 A row is recognised by its own id, if its file has ids; otherwise by its source (the file's path or a given name), its
 content and, among equal rows, its number (``identity.py``). The store keeps a record of each source (``record.py``).
@@ -15,13 +15,11 @@ from kato_tasks.importer.mapping import Columns
 from kato_tasks.importer.mending import MendedImporter
 from kato_tasks.importer.rejects import Rejects, is_rejects
 from kato_tasks.importer.source import Source, open_source
-from kato_tasks.importer.store import ImportStore
 
 __all__ = [
     "BadInput",
     "Changed",
     "Columns",
-    "ImportStore",
     "Importer",
     "MendedImporter",
     "Progress",

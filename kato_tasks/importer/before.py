@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kato_tasks.importer.blocks import Block, Blocks
 from kato_tasks.importer.errors import Undecided
 from kato_tasks.importer.record import SourceRecord
-from kato_tasks.importer.store import ImportStore
+from kato_tasks.ports.imports import Imports
 
 
 def chain_id(block: Block, last: int) -> str:
@@ -23,7 +23,7 @@ def chain_id(block: Block, last: int) -> str:
 class Before:
     """Follows the earlier version's checkpoints through a file."""
 
-    store: ImportStore
+    imports: Imports
     record: SourceRecord
     name: str
     named: bool
@@ -32,7 +32,7 @@ class Before:
 
     def applies(self, block: Block) -> bool:
         """Return whether the first block begins like one that the version before imported with the same mapping."""
-        if not self.store.known(block.start):
+        if not self.imports.checkpoints(block.start):
             return False
         return self.record.adopter(block.start) in (None, self.record.digest)
 
@@ -41,7 +41,7 @@ class Before:
 
         Raises Undecided when a block with this beginning is known, but none is like this one.
         """
-        candidates = self.store.known(block.start)
+        candidates = self.imports.checkpoints(block.start)
         longest = max((lines for lines, _ in candidates), default=0)
         while len(block.lines) < longest and blocks.lengthen(block, natural):
             pass

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kato_tasks.errors import UnreadableRow
 from kato_tasks.importer.errors import Undecided
 from kato_tasks.importer.identity import Occurrences, content_key, mended_key, metadata_check, nth
 from kato_tasks.importer.reading import Reader, all_rows
-from kato_tasks.importer.record import About, Row, SourceRecord
+from kato_tasks.importer.record import SourceRecord
 from kato_tasks.importer.source import Source
+from kato_tasks.ports.imports import About, Row
+from kato_tasks.ports.sessions import Sessions
 
 Changed = Literal["add", "skip"]
 SHOWN_CHARS = 200
+LOOKED_THROUGH = 2_000
+"""Among so many first events of a session one is looked for that is to be shown."""
 ContentOf = Callable[[str, str], str | None]
 """Takes a session and an event_id, and returns what the log holds of that event."""
 _MASK = (1 << 64) - 1
@@ -113,6 +119,21 @@ def compare(reader: Reader, source: Source, record: SourceRecord, *, metadata: b
     found.moved = [line for line, key in moved if known.mended_left(key)]
     found.missing = sorted(known.missing() + pending.missing(), key=lambda row: row.line)
     return found
+
+
+def content_in_log(sessions: Sessions, session: str, event_id: str) -> str | None:
+    """What the log holds of an event, shortened; None where it is not found, or cannot be read."""
+    node = sessions.node_of(session)
+    try:
+        entries = [] if node is None else sessions.events(session, node, limit=LOOKED_THROUGH)
+    except UnreadableRow:
+        return None
+    for entry in entries:
+        if entry.event_id == event_id:
+            seen = entry.event(session).get("observation", {})
+            shown = {name: seen[name] for name in ("strings", "emotives", "vectors") if seen.get(name)}
+            return json.dumps(shown, ensure_ascii=False)[:SHOWN_CHARS]
+    return None
 
 
 def check_changed(

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from kato_tasks.domain.observations import Limits
 from kato_tasks.importer.before import Before, chain_id
 from kato_tasks.importer.blocks import Block, Blocks
-from kato_tasks.importer.comparing import Changed, check_changed, check_others, compare, has_own_id
+from kato_tasks.importer.comparing import Changed, check_changed, check_others, compare, content_in_log, has_own_id
 from kato_tasks.importer.errors import Undecided
 from kato_tasks.importer.identity import (
     Occurrences,
@@ -25,11 +26,12 @@ from kato_tasks.importer.identity import (
 from kato_tasks.importer.intake import Append, Intake, Raw, Summary
 from kato_tasks.importer.mapping import Columns
 from kato_tasks.importer.reading import MappedRow, Reader
-from kato_tasks.importer.record import Row, SourceRecord
+from kato_tasks.importer.record import SourceRecord
 from kato_tasks.importer.records import Form, Texts
 from kato_tasks.importer.rejects import FORM, Rejects
 from kato_tasks.importer.source import Source
-from kato_tasks.importer.store import ImportStore
+from kato_tasks.ports.imports import Imports, Row
+from kato_tasks.ports.sessions import Sessions
 
 _MASK = (1 << 64) - 1
 
@@ -54,7 +56,8 @@ class Importer:
     """
 
     append: Append
-    store: ImportStore
+    imports: Imports
+    sessions: Sessions
     rejects: Rejects
     limits: Limits
     columns: Columns
@@ -91,11 +94,11 @@ class Importer:
         name = self.name or (own_name(source) if source.path is not None else None)
         if name is None and self.columns.mapped and self.columns.event_id is None:
             raise nameless(source.name)
-        self._record = self.store.record(name) if name is not None else None
+        self._record = SourceRecord(self.imports, name) if name is not None else None
         self.summary.source = name
         self._intake = Intake(
             self.append,
-            self.store,
+            self.sessions,
             self.rejects,
             self.limits,
             self.summary,
@@ -137,7 +140,7 @@ class Importer:
         source.keep()
         reader = Reader(self.columns, self.form, self.delimiter)
         found = compare(reader, source, record, metadata=self._comparable)
-        self._skipped = check_changed(found, record, source.name, self.changed, self.store.content)
+        self._skipped = check_changed(found, record, source.name, self.changed, partial(content_in_log, self.sessions))
         self._missing = found.missing
 
     def _forget_missing(self) -> None:
@@ -158,9 +161,9 @@ class Importer:
         if not self._chained():
             record.begin(self._metadata())
             return
-        before = Before(self.store, record, source.name, self.name is not None)
+        before = Before(self.imports, record, source.name, self.name is not None)
         first = self._first_row(block)
-        ids = first is not None and self.store.remembers(str(first[2].get("session_id")), chain_id(block, first[1]))
+        ids = first is not None and self.sessions.remembers(str(first[2].get("session_id")), chain_id(block, first[1]))
         adopted_by_another = record.adopter(block.start) not in (None, record.digest)
         if before.applies(block) or (ids and not adopted_by_another):
             self._before = before

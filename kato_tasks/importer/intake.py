@@ -15,9 +15,10 @@ from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.results import Appended
 from kato_tasks.errors import InvalidEvent, NodeConflict
 from kato_tasks.importer.identity import raw_digest, rejected_key
-from kato_tasks.importer.record import Kind, Row, SourceRecord
+from kato_tasks.importer.record import SourceRecord
 from kato_tasks.importer.rejects import Rejects, as_text
-from kato_tasks.importer.store import ImportStore
+from kato_tasks.ports.imports import Kind, Row
+from kato_tasks.ports.sessions import Sessions
 
 SEND_ENTRIES = 5_000
 SEND_CHARS = 4_000_000
@@ -92,7 +93,7 @@ class Intake:
     """
 
     append: Append
-    store: ImportStore
+    sessions: Sessions
     rejects: Rejects
     limits: Limits
     summary: Summary
@@ -229,7 +230,7 @@ class Intake:
             try:
                 answers = self.append([row.entry for row in rows])
             except NodeConflict:
-                nodes = self.store.nodes({row.entry.session_id for row in rows})
+                nodes = self.sessions.nodes({row.entry.session_id for row in rows})
                 stay = []
                 for row in rows:
                     wanted, there = row.entry.node_id, nodes.get(row.entry.session_id)

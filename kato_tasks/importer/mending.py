@@ -25,10 +25,11 @@ from kato_tasks.importer.identity import (
 from kato_tasks.importer.intake import Append, Intake, Raw, Summary
 from kato_tasks.importer.mapping import Columns
 from kato_tasks.importer.reading import Reader
-from kato_tasks.importer.record import Row, SourceRecord
+from kato_tasks.importer.record import SourceRecord
 from kato_tasks.importer.records import Record
 from kato_tasks.importer.rejects import RejectedRow, Rejects, rejected_rows
-from kato_tasks.importer.store import ImportStore
+from kato_tasks.ports.imports import Imports, Row
+from kato_tasks.ports.sessions import Sessions
 
 
 @dataclass(slots=True)
@@ -36,7 +37,8 @@ class MendedImporter:
     """Imports a rejects file, which says itself how its rows are mapped and where they come from. See ``Importer``."""
 
     append: Append
-    store: ImportStore
+    imports: Imports
+    sessions: Sessions
     rejects: Rejects
     limits: Limits
     learn: bool = False
@@ -60,12 +62,12 @@ class MendedImporter:
                 f"{path} holds rows of several sources ({listed}); make a file of each and import them apart"
             )
         name = names.pop() if names else None
-        record = self.store.record(name) if isinstance(name, str) else None
+        record = SourceRecord(self.imports, name) if isinstance(name, str) else None
         self.summary.source = name
         learned = record is not None and record.known.any_learned and not record.known.any_unlearned
         self.summary.relearned = record is not None and record.known.any_learned
         intake = Intake(
-            self.append, self.store, self.rejects, self.limits, self.summary, record, self.learn, self.undisturbed
+            self.append, self.sessions, self.rejects, self.limits, self.summary, record, self.learn, self.undisturbed
         )
         # The rows are gone through twice, because nothing may be appended if one of them cannot be decided.
         keys = [self._key(row, event, record, path) for row, event, _ in rows]

@@ -19,10 +19,10 @@ class Effect(Generic[T]):
     """Something to be done outside; ``T`` is its answer."""
 
 
-Step = Generator[Effect[Any], Any, T]
+Program = Generator[Effect[Any], Any, T]
 
 
-def ask(effect: Effect[T]) -> Step[T]:
+def perform(effect: Effect[T]) -> Program[T]:
     """Yield an effect, return its answer: ``yield from`` with a type."""
     return cast(T, (yield effect))
 

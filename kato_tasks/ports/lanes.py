@@ -23,21 +23,21 @@ class Work:
     node: str
     head: int
     cursor: int
-    mark: int
+    stm_start: int
     binding: Binding | None
     intent: Intent | None
     attempts: int
-    unsent: int
+    unsent_in_a_row: int
     create_lost: bool
-    asked: str
+    predict_id: str
     now_ms: int
     entries: tuple[Logged, ...]
     keep_alive: bool = False
     first_failed_ms: int = 0
     learned_ms: int = 0
     rebuilds: int = 0
-    asked_until_ms: int = 0
-    asked_before: int = 0
+    predict_until_ms: int = 0
+    predict_tries: int = 0
     gave_up_in: str = ""
     """the run of the store in which another session took over its KATO session, if it has had none since"""
     unreadable: str = ""
@@ -50,7 +50,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class WaitingTask:
     """A Celery task that waits for an event's result: its id and its stored request (JSON)."""
 
     session: str
@@ -60,12 +60,12 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True)
-class Proceeded:
+class NextWork:
     """After a step: ``work`` is more of the same lane (still held); None: given back, due at ``due_ms`` (-1: idle)."""
 
     due_ms: int
     work: Work | None
-    completed: tuple[Parked, ...] = ()
+    completed: tuple[WaitingTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Lease:
     """A lane that the caller leases: every write under it is refused once the token is stale (LeaseLost)."""
 
     lane: str
@@ -87,7 +87,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Lease(Effect[list[Work]]):
+class AcquireLanes(Effect[list[Work]]):
     partition: int
     token: str
     lease_ms: int
@@ -97,7 +97,7 @@ class Lease(Effect[list[Work]]):
 
 @dataclass(frozen=True, slots=True)
 class Renew(Effect[bool]):
-    held: Held
+    lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,12 @@ class WriteIntent(Effect[bool]):
     binding's text), idle and without an STM; else nothing is written, and the answer is False.
     """
 
-    held: Held
+    lease: Lease
     session: str
     cursor: int
     intent: Intent
     binding: Binding | None = None
-    follows: str = ""
+    replaces_call: str = ""
     lender: str = ""
     lent: str = ""
 
@@ -129,39 +129,39 @@ class WriteIntent(Effect[bool]):
 class Bind(Effect[None]):
     """Bind a rebuilt KATO session (None: none is bound) and close the intent it settles.
 
-    ``halve``: how many events the session's next call holds at most (0: no limit of its own).
+    ``events_at_most``: how many events the session's next call holds at most (0: no limit of its own).
     ``ltm_lost``: KATO lost its store, so the node's patterns are gone or in doubt.
-    ``symbols``: what it holds for observations with vectors; ``reordered``: see ``engine.binding.Rebuilt``.
+    ``symbols``: what it holds for observations with vectors; ``reordered``: see ``kato_session.RebuiltSession``.
     """
 
-    held: Held
+    lease: Lease
     session: str
     cursor: int
     binding: Binding | None
-    settles: str = ""
+    closes_call: str = ""
     leftovers: int = 0
-    halve: int = 0
+    events_at_most: int = 0
     ltm_lost: bool = False
     symbols: Sequence[tuple[int, str]] = ()
     reordered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Commit(Effect[Proceeded]):
-    held: Held
+class Commit(Effect[NextWork]):
+    lease: Lease
     session: str
-    call: str
+    call_id: str
     cursor: int
-    to: int
+    cursor_to: int
     binding: Binding | None
     keep_binding: bool = False
-    mark: int | None = None
+    stm_start: int | None = None
     results: Sequence[tuple[str, str]] = ()
     symbols: Sequence[tuple[int, str]] = ()
     dead: Sequence[tuple[str, str]] = ()
-    answers: str = ""
+    predict_id: str = ""
     learned: tuple[str, int] | None = None
-    park: str = ""
+    park_reason: str = ""
     go_on: bool = True
     certain: str = ""
     """the run of the store, if the learned pattern's frequency is certain; else `UNSURE` of it, or `ALL_UNSURE`"""
@@ -170,22 +170,22 @@ class Commit(Effect[Proceeded]):
 
 
 @dataclass(frozen=True, slots=True)
-class Defer(Effect[Proceeded]):
-    held: Held
+class Defer(Effect[NextWork]):
+    lease: Lease
     session: str
     wait_ms: int
     attempts: int
-    unsent: int
+    unsent_in_a_row: int
     error: str
     withdraw: str = ""
-    halve: int = 0
+    events_at_most: int = 0
     go_on: bool = True
     rebuilds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Park(Effect[Proceeded]):
-    held: Held
+class Park(Effect[NextWork]):
+    lease: Lease
     session: str
     why: str
     go_on: bool = True
@@ -269,7 +269,7 @@ class ClockBack(Effect[int]):
 
 
 @dataclass(frozen=True, slots=True)
-class MarkNode(Effect[None]):
+class FlagNodeForRebuild(Effect[None]):
     """A lane's patterns are in doubt: its node is marked for a rebuild."""
 
     lane: str

@@ -64,7 +64,7 @@ class LastEvent(Effect[int | None]):
 
 
 @dataclass(frozen=True, slots=True)
-class KeepLater(Effect[None]):
+class KeepScheduled(Effect[None]):
     """Keep an event that is to be appended at ``due_ms``; the same payload is kept once, equal times in call order."""
 
     lane: str
@@ -73,7 +73,7 @@ class KeepLater(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class DueLater(Effect[list[str]]):
+class DueScheduled(Effect[list[str]]):
     """Payloads kept for later that are due at ``now_ms``, as they are to be dropped: white space may come first."""
 
     partition: int
@@ -82,7 +82,7 @@ class DueLater(Effect[list[str]]):
 
 
 @dataclass(frozen=True, slots=True)
-class DropLater(Effect[None]):
+class DropScheduled(Effect[None]):
     partition: int
     payload: str
 

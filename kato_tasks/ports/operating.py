@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from kato_tasks.ports.effects import Effect
+
+SignOf = Literal["worker", "beat"]
+"""What a process is that gives signs of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Resume(Effect[bool]):
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside(Effect[bool]):
+class ParkByHand(Effect[bool]):
     """A person parks a session; False: it was parked already."""
 
     lane: str
@@ -40,13 +44,13 @@ class DropDeadLetter(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Sign(Effect[int]):
+class GiveSign(Effect[int]):
     """A process says that it lives, by the store's clock (returned, ms); ``about`` '' says that it ends.
 
-    ``key``: what the keys of its kind begin with. It is forgotten ``keep_ms`` after its last sign.
+    It is forgotten ``keep_ms`` after its last sign; of each kind the ``most`` that gave one last are kept.
     """
 
-    key: str
+    of: SignOf
     id: str
     about: str
     keep_ms: int

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from kato_tasks.ports.effects import Effect
-from kato_tasks.ports.log import Append, BindNodes, KeepLater
+from kato_tasks.ports.log import Append, BindNodes, KeepScheduled
 
-GROWING = (Append, BindNodes, KeepLater)
+GROWING = (Append, BindNodes, KeepScheduled)
 """What makes the store grow for good, and is refused (StoreFull) while it has no room."""
 
 

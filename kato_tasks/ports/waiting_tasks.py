@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from kato_tasks.ports.effects import Effect
-from kato_tasks.ports.lanes import Batch, Parked, Work
+from kato_tasks.ports.lanes import Batch, WaitingTask, Work
 
 PARKED_AT_MOST = 100
 """Requests that may wait for one event."""
+MarkOf = Literal["wake-up", "overtaking", "sweep"]
+"""What a mark says: a wake-up of the shard is outstanding; so is one that overtakes its queue; a sweep had its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class Found:
     """What a task found on arrival: exactly one of these; with none of them it waits.
 
     ``applied``: the event is in KATO and its result has expired; ``node`` is its session's. ``dead``: it is a dead
@@ -46,7 +49,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim(Effect[Claimed]):
+class TakeOrWait(Effect[Found]):
     """Find a task's result, take its lane (unless ``token`` is empty), or park its request: one atomic step.
 
     ``kind`` tells what has no position (0): ``p`` a predict, ms an event that is appended then.
@@ -66,15 +69,24 @@ class Claim(Effect[Claimed]):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark(Effect[bool]):
-    """Set a mark that expires; False: it stands already."""
+class SetMark(Effect[bool]):
+    """Set a mark that expires after ``ms``; False: it stands already."""
 
-    key: str
+    of: MarkOf
+    shard: int
     ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class KeepMessage(Effect[None]):
+class ClearMark(Effect[None]):
+    """Take a mark away before it expires."""
+
+    of: MarkOf
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepUnpublished(Effect[None]):
     """Keep a task message that could not be published."""
 
     lane: str
@@ -82,7 +94,7 @@ class KeepMessage(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptMessages(Effect[list[str]]):
+class UnpublishedMessages(Effect[list[str]]):
     """The oldest messages that could not be published."""
 
     partition: int
@@ -90,13 +102,13 @@ class KeptMessages(Effect[list[str]]):
 
 
 @dataclass(frozen=True, slots=True)
-class DropMessage(Effect[None]):
+class DropUnpublished(Effect[None]):
     partition: int
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unpark(Effect[None]):
+class DropWaitingTask(Effect[None]):
     lane: str
     session: str
     event_id: str
@@ -104,7 +116,7 @@ class Unpark(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered(Effect[None]):
+class NoteDelivery(Effect[None]):
     """A task was told its event's result: the store need not keep it for long any more."""
 
     lane: str
@@ -113,7 +125,7 @@ class Delivered(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Owed(Effect[list[Parked]]):
+class OrphanedTasks(Effect[list[WaitingTask]]):
     """Parked requests that nobody completed.
 
     Those whose result has been there for ``age_ms``; and, with an empty result, those whose event is not where they

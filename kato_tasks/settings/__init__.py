@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from kato_tasks.settings.checks import hidden, hide_secrets
-from kato_tasks.settings.model import Settings, settings, use
+from kato_tasks.settings.model import Settings, given_settings, settings, use
 
-__all__ = ["Settings", "hidden", "hide_secrets", "settings", "use"]
+__all__ = ["Settings", "given_settings", "hidden", "hide_secrets", "settings", "use"]

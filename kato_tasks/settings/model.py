@@ -320,11 +320,16 @@ class Settings(BaseModel):
 _given: Settings | None = None
 
 
-def use(config: Settings) -> None:
-    """Use these settings in this process instead of those of its environment."""
+def use(config: Settings | None) -> None:
+    """Use these settings in this process instead of those of its environment; None: read the environment again."""
     global _given
     _given = config
     settings.cache_clear()
+
+
+def given_settings() -> Settings | None:
+    """The settings that ``use`` was given; None where those of the environment count."""
+    return _given
 
 
 @cache
@@ -333,4 +338,4 @@ def settings() -> Settings:
     return _given if _given is not None else Settings()
 
 
-__all__ = ["Settings", "hide_secrets", "settings", "use"]
+__all__ = ["Settings", "given_settings", "hide_secrets", "settings", "use"]

@@ -7,12 +7,14 @@
 | partition.unleased | the store refused to lease out one partition; the others went on | partition, error |
 | partition.unread | the store refused to read one partition in a sweep; the others went on | partition, error |
 | kept.buried | an event or message that was kept for later cannot be used; it became a dead letter | id, reason |
+| later.postponed | a scheduled event could not be appended when it was due; it is tried again | partition, error |
 | outbox.postponed | the broker is away; kept messages are published later | partition, error |
 | clock.went_back | lanes were due later than any wait can last; they are due now | lanes |
 | session.reordered | a rebuilt STM has symbols of vectors in another order | session, lane, events, first, reason |
 | lane.unreadable | the lane's own rows in the store cannot be read; they are read again after a minute | lane |
 | session.unreadable | a session's rows in the store cannot be read; the session is parked | session, lane, reason |
 | lease.renewal_failed | leases could not be renewed in this round | lanes, error |
+| store.volatile | the store keeps nothing over a restart of Redis, or may lose the last writes | meaning |
 | store.unavailable | Redis did not answer | error, lane |
 | background.failed | the background driver met an unexpected error; the sweep takes up what it left | |
 | background.left | a process ended before KATO answered; the next worker that leases those lanes reconciles | lanes |
@@ -34,13 +36,21 @@
 | task.kept | a message could not be published and was kept | id, error |
 | task.requeued | the store is away; the message went back to its queue | id, error |
 | task.waiting_unseen, task.event_unsent | only Flower or the result backend was not told | id, error |
+| task.state_unseen | the result backend did not say how a task stands; the task goes on as if it were new | id, error |
 | task.completion_failed | a waiting task could not be completed; the sweep tries again | id, error |
+| task.completion_postponed | the store, the broker or the results are away; it is completed later | id, error |
+| task.next_refused | the next step of a task's chain cannot be sent at all; the task itself is completed | id, error |
+| results.unseen | results are awaited and their backend does not answer; it is asked again | error |
 | key.unknown | a source sends an unknown key, which is left out; once per key | key, meaning |
 | node.shared | several node ids have the same name in KATO | lane |
 | host.setting | a setting of a host's app that our tasks need to be different | meaning |
 | own_queue.unserved | a worker knows an application's tasks and does not serve their queue | queue, tasks, meaning |
 | step.elsewhere | the next step of a canvas is on an app with another broker | task, meaning |
 | worker.serves | a worker was started for some queues only (`-Q`) | queues, not_served, meaning |
+| flower.queues_unknown | the broker did not tell Flower's broker page what waits in its queues | error |
+| flower.backlog_unknown | the store did not tell Flower's broker page what waits in the log | error |
+| flower.unknown | Flower has changed inside; its pages are shown as Flower has them | error, meaning |
+| sweep.queue_unseen | whether a shard's wake-up still waits in its queue could not be found out | shard, error |
 | sweep.failed | a round of the sweep ended with an error | error |
 """
 
@@ -60,7 +70,7 @@ KEYS_SAID = 1_000
 """How many keys are logged at most: a source may make them up."""
 
 
-def say(log: logging.Logger, level: int, name: str, *, exc_info: Any = None, **fields: Any) -> None:
+def log_event(log: logging.Logger, level: int, name: str, *, exc_info: Any = None, **fields: Any) -> None:
     """Log the event ``name`` with its fields. Ids may be fields; payloads and secrets must not be."""
     if log.isEnabledFor(level):
         text = " ".join([name, *(f"{key}={visible(str(value))}" for key, value in fields.items())])
@@ -110,7 +120,7 @@ class UnknownKeys:
         """Log ``key`` with what it means, unless it was logged before."""
         if key not in self._said and len(self._said) < KEYS_SAID:
             self._said.add(key)
-            say(self._log, logging.WARNING, "key.unknown", key=key, meaning=meaning)
+            log_event(self._log, logging.WARNING, "key.unknown", key=key, meaning=meaning)
 
 
 class VisibleFormatter(logging.Formatter):

@@ -32,9 +32,9 @@ from kato_tasks.embedded.kato.patterns import Patterns
 from kato_tasks.embedded.kato.routes import Found, find
 from kato_tasks.embedded.kato.sessions import Session
 from kato_tasks.embedded.kato.vectors import NEAREST, added, vector_symbol
-from kato_tasks.engine.drain.context import KatoTerms, LaneContext
-from kato_tasks.engine.drain.drain import Drained, drain
-from kato_tasks.engine.drain.familiar import Familiar
+from kato_tasks.engine.drain.context import KatoSessionOptions, LaneContext
+from kato_tasks.engine.drain.drain import DrainedLane, drain
+from kato_tasks.engine.drain.known_sessions import KnownSessions
 from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.errors import KatoError, KatoUnavailable, LeaseLost, OutcomeUnknown, StoreUnavailable
 
@@ -285,7 +285,7 @@ class Lane:
     """that take turns, each with what it knows"""
     operations: int = 0
     ended: list[BaseException | None] = field(default_factory=list)
-    stopped: list[tuple[ports.Step[Drained], ports.Effect[Any]]] = field(default_factory=list)
+    stopped: list[tuple[ports.Program[DrainedLane], ports.Effect[Any]]] = field(default_factory=list)
     predicted: dict[str, list[list[str]] | None] = field(default_factory=dict)
     """predict → the STM for which KATO made its answer; None: it was answered without KATO"""
     named: Named = field(default_factory=dict)
@@ -295,7 +295,7 @@ class Lane:
         self.lane = lane_of(self.node)
         self.partition = partition_of(self.lane)
         self.prefix = prefix(self.partition)
-        self.familiar = [Familiar() for _ in range(self.processes)]
+        self.known_sessions = [KnownSessions() for _ in range(self.processes)]
         self._turn = 0
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> None:
@@ -313,17 +313,17 @@ class Lane:
     def one_worker(self) -> None:
         """One worker takes the lane when it is due, and drains it until it ends, dies or is stopped."""
         token = f"{random.getrandbits(64):x}"
-        (works,) = self.store.execute([ports.Lease(self.partition, token, LEASE_MS, 1, self.batch)])
+        (works,) = self.store.execute([ports.AcquireLanes(self.partition, token, LEASE_MS, 1, self.batch)])
         if not works:
             # Nothing is due yet: what waits inside KATO has had the time to land.
             self.kato.land(everything=True)
             time.sleep(0.001)
             return
-        held = ports.Held(self.lane, token, LEASE_MS, self.batch)
+        held = ports.Lease(self.lane, token, LEASE_MS, self.batch)
         step = drain(self._context(held), works[0])
         self._carry_on(step, None)
 
-    def _context(self, held: ports.Held) -> LaneContext:
+    def _context(self, held: ports.Lease) -> LaneContext:
         left = [self.pieces]
         self._turn += 1
 
@@ -332,18 +332,20 @@ class Lane:
             return left[0] <= 0
 
         return LaneContext(
-            held=held,
-            terms=KatoTerms((URL,), settle_ms=1),
+            lease=held,
+            options=KatoSessionOptions((URL,), settle_ms=1),
             retry=RetryPolicy(0.001, 0.003, max_retries=1_000),
             on_rejected="dead_letter",
             on_exhausted="park",
             on_unknown_learn="go_on",
             slice_over=over,
             store_run=self.run,
-            familiar=self.familiar[self._turn % self.processes],
+            known_sessions=self.known_sessions[self._turn % self.processes],
         )
 
-    def _carry_on(self, step: ports.Step[Drained], effect: ports.Effect[Any] | None, *, stale: bool = False) -> None:
+    def _carry_on(
+        self, step: ports.Program[DrainedLane], effect: ports.Effect[Any] | None, *, stale: bool = False
+    ) -> None:
         """Step a worker's generator to its end. ``stale``: it was continued after its lease had run out."""
         answer: Any = None
         error: BaseException | None = None
@@ -369,7 +371,7 @@ class Lane:
                 answer = self._carried_out(effect)
             except WorkerDied:
                 step.close()
-                self.familiar[self._turn % self.processes] = Familiar()
+                self.known_sessions[self._turn % self.processes] = KnownSessions()
                 self._lease_runs_out()
                 return
             except WorkerStopped:
@@ -408,8 +410,8 @@ class Lane:
             if isinstance(operation, ports.Commit | ports.Bind) and not isinstance(answer, Exception):
                 names = {(operation.session, at): json.loads(text) for at, text in operation.symbols}
                 self.named.update({at: symbols for at, symbols in names.items() if symbols is not None})
-        if isinstance(effect, ports.Commit) and effect.answers and not isinstance(answers[0], Exception):
-            self.predicted[effect.answers] = self.kato.predicted
+        if isinstance(effect, ports.Commit) and effect.predict_id and not isinstance(answers[0], Exception):
+            self.predicted[effect.predict_id] = self.kato.predicted
         # An answer is committed at once; what else KATO is asked for predictions for (a learn that is settled) is none.
         self.kato.predicted = None
         if fault == "dies_after":

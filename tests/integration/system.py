@@ -18,13 +18,12 @@ from typing import Any, Self
 
 import redis
 from celery.signals import before_task_publish
-from kombu import pools
 
+from kato_tasks import Settings, make_app
 from kato_tasks.bootstrap import forget_runtime
 from kato_tasks.celery_app import app
-from kato_tasks.celery_tasks.app.configuration import configuration
 from kato_tasks.celery_tasks.app.queueing import EXCHANGE
-from kato_tasks.settings import settings
+from kato_tasks.settings import given_settings
 from tests.services import LOOPBACK, KatoServer, RabbitmqServer, RedisServer, Service
 from tests.waiting import wait_until
 
@@ -118,24 +117,23 @@ class System:
         self._workers = 0
 
     @property
+    def settings(self) -> Settings:
+        """What its workers read from their environment."""
+        return Settings(**{name.removeprefix("KATO_TASKS_").lower(): text for name, text in self.environment.items()})
+
+    @property
     def redis(self) -> redis.Redis:
         return redis.Redis.from_url(self.environment["KATO_TASKS_STORE_URL"], decode_responses=True)
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
         """While this lasts, `kato_tasks` in this process speaks to this system."""
-        saved = {name: os.environ.get(name) for name in self.environment}
-        os.environ.update(self.environment)
-        configure()
-        try:
+        before = given_settings()
+        app.close()
+        with make_app(self.settings):
             yield
-        finally:
-            for name, value in saved.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-            configure()
+        if before is not None:
+            make_app(before)
 
     @contextlib.contextmanager
     def workers(self, *options: Sequence[str]) -> Iterator[list[Worker]]:
@@ -199,19 +197,6 @@ class System:
         assert status.binding is not None, f"{session} is bound to no KATO session"
         stm: list[list[str]] = self.ask(f"sessions/{status.binding.kato_session_id}")["stm"]
         return stm
-
-
-def configure() -> None:
-    """Make this process's app follow its environment anew."""
-    settings.cache_clear()
-    forget_runtime(close=True)
-    # Kombu keeps one pool per broker URL for the whole process, and a closed one is closed for the next system too.
-    pools.reset()  # type: ignore[no-untyped-call]
-    app._pool = None
-    app.__dict__.pop("amqp", None)
-    app._local = threading.local()
-    app._backend_cache = None
-    app.conf.update(configuration(settings()))
 
 
 class Redelivery:

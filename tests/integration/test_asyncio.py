@@ -24,7 +24,8 @@ from kato_tasks import aget, append_events, append_events_async, learn, observe,
 from kato_tasks.bootstrap.loops import CALLS_A_ROUND, _runtimes, loop_runtime
 from kato_tasks.celery_app import app
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict, StoreUnavailable
-from tests.integration.system import System, configure, drained
+from tests.integration.calls import OWN_TASKS, a_system_that_refuses_soon, seen
+from tests.integration.system import System, drained
 from tests.integration.user_tasks import remember
 from tests.services import KatoServer, RabbitmqServer, RedisServer
 from tests.waiting import wait_until
@@ -36,36 +37,15 @@ T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A broker that is killed while the store lives on."""
-    server = RedisServer(tmp_path_factory.mktemp("broker"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def system(
     broker: RedisServer, redis_server: RedisServer, kato: KatoServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
-    """One worker for all tests here; events whose attempts are used up become dead letters, soon."""
-    redis_server.start()
-    kato.start()
-    system = System(
-        broker,
-        redis_server,
-        kato,
-        tmp_path_factory.mktemp("asyncio"),
-        max_retries="1",
-        backoff_base_seconds="0.05",
-        on_exhausted="dead_letter",
-    )
-    with system.here():
-        system.empty()
-        with system.workers(
-            ["--pool", "threads", "--concurrency", "4", "--include", "tests.integration.user_tasks", "-Q", "kato.*"]
-        ):
-            yield system
+    """One worker for all tests here."""
+    with (
+        a_system_that_refuses_soon(broker, redis_server, kato, tmp_path_factory.mktemp("asyncio")) as system,
+        system.workers(["--pool", "threads", "--concurrency", "4", *OWN_TASKS]),
+    ):
+        yield system
 
 
 @pytest.fixture(autouse=True)
@@ -79,10 +59,6 @@ def running(system: System) -> None:
 def name(request: pytest.FixtureRequest) -> str:
     """A session of the test's own, as odd as they come."""
     return f"{request.node.name} 🦄\x01 {time.monotonic_ns()}"
-
-
-def seen(string: str) -> dict[str, Any]:
-    return {"strings": [string]}
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -302,6 +278,7 @@ async def unblocked() -> AsyncIterator[list[float]]:
     assert max(lags) < LAG_SECONDS, f"held up for {max(lags):.3f} s"
 
 
+@pytest.mark.timed
 def test_the_loop_goes_on_while_it_is_busy_with_calls(system: System, name: str) -> None:
     async def main() -> None:
         await (await observe.adelay(name, seen("a"))).aget(PATIENCE)
@@ -313,6 +290,7 @@ def test_the_loop_goes_on_while_it_is_busy_with_calls(system: System, name: str)
     run(main())
 
 
+@pytest.mark.timed
 def test_a_broker_that_is_away_raises_nothing_and_its_messages_go_out_later(system: System, name: str) -> None:
     async def main() -> list[Any]:
         await (await observe.adelay(name, seen("before"))).aget(PATIENCE)
@@ -330,6 +308,7 @@ def test_a_broker_that_is_away_raises_nothing_and_its_messages_go_out_later(syst
     assert sorted(answer["position"] for answer in run(main())) == list(range(2, 52))
 
 
+@pytest.mark.timed
 def test_a_store_that_is_away_raises_soon_and_one_that_hangs_after_its_timeout(system: System, name: str) -> None:
     async def refused() -> float:
         began = time.monotonic()
@@ -354,6 +333,7 @@ def test_a_store_that_is_away_raises_soon_and_one_that_hangs_after_its_timeout(s
     assert system.applied(name)[-1] == "after"
 
 
+@pytest.mark.timed
 def test_a_result_backend_that_is_away_for_a_while_is_waited_for(system: System, name: str) -> None:
     """Store and result backend are one server here."""
 
@@ -484,7 +464,7 @@ def test_of_many_calls_at_once_only_so_many_begin_in_a_round_of_the_loop(
     system: System, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: Counter[int] = Counter()
-    call = observe.call
+    call = observe.call  # type: ignore[attr-defined]
 
     async def main() -> None:
         loop, rounds = asyncio.get_running_loop(), 0
@@ -519,7 +499,6 @@ def test_an_eager_call_can_be_awaited_like_any_other(system: System, name: str) 
         assert run(main())["position"] == 1
     finally:
         app.conf.task_always_eager = False
-        configure()
 
 
 def test_rabbitmq_as_broker_is_called_from_a_loop_as_well(

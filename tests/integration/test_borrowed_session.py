@@ -157,7 +157,7 @@ def test_a_failover_that_forgot_who_has_a_kato_session_mixes_no_two_sessions(
 def test_a_session_that_gave_its_kato_session_up_and_learned_again_is_in_doubt_when_the_store_forgot_that(
     client: redis.Redis,
 ) -> None:
-    """Nothing is left to compare with KATO, and it is never silent. Falls without the question in `drain.attempt`."""
+    """Nothing is left to compare with KATO, never silently. Falls without the question in `situation_of`."""
     lane = Lane(client, SlowKato(), {}, processes=1)
     for session in ("one", "two"):
         lane.append(ticket(session, "a", session))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from kato_tasks.domain.ids import default_node, lane_of
 from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.results import Predicted
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict
+from tests.integration.calls import OWN_TASKS, a_system_that_refuses_soon, noted, seen
 from tests.integration.system import Flower, Json, Redelivery, System, drained
 from tests.integration.user_tasks import remember, remember_failure
 from tests.services import KatoServer, RedisServer
@@ -28,38 +28,16 @@ PATIENCE = 30
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A broker of its own: it is killed while the store lives on."""
-    server = RedisServer(tmp_path_factory.mktemp("broker"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def system(
     broker: RedisServer, redis_server: RedisServer, kato: KatoServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
-    """One worker for all tests here; events whose attempts are used up become dead letters, soon."""
-    redis_server.start()
-    kato.start()
-    system = System(
-        broker,
-        redis_server,
-        kato,
-        tmp_path_factory.mktemp("canvas"),
-        max_retries="1",
-        backoff_base_seconds="0.05",
-        on_exhausted="dead_letter",
-        kato_timeout_seconds="5",
-    )
-    with system.here():
-        system.empty()
-        # It serves the queue of the application's own tasks beside ours.
-        options = ["--pool", "prefork", "--concurrency", "3", "--include", "tests.integration.user_tasks"]
-        options += ["-Q", "kato.*"]
-        with system.workers(options):
-            yield system
+    """One worker for all tests here."""
+    directory = tmp_path_factory.mktemp("canvas")
+    with (
+        a_system_that_refuses_soon(broker, redis_server, kato, directory, kato_timeout_seconds="5") as system,
+        system.workers(["--pool", "prefork", "--concurrency", "3", *OWN_TASKS]),
+    ):
+        yield system
 
 
 @pytest.fixture(autouse=True)
@@ -69,24 +47,7 @@ def without_faults(system: System) -> None:
     system.faults()
 
 
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A session of the test's own."""
-    return f"{request.node.name} {time.monotonic_ns()}"
-
-
 GUIDES: Any = {"observation": {"strings": ["x"]}}
-
-
-def seen(*strings: str) -> Json:
-    return {"strings": list(strings)}
-
-
-def noted(system: System, key: str) -> list[Any]:
-    import redis
-
-    with redis.Redis.from_url(system.store.url.removesuffix("/0") + "/3") as client:
-        return [json.loads(row) for row in client.lrange(key, 0, -1)]
 
 
 # ------------------------------------------------------------------------------- results
@@ -143,7 +104,7 @@ def test_a_predict_of_one_symbol_is_told_in_events_and_raw_as_kato_answered_it(s
     assert (given["present"], given["future"]) == (["a"], ["x", "b", "c"])
     assert given["pattern_data"] == prediction.sequence == [["a", "x"], ["b"], ["c"]]
     observe.delay(name, seen("b"))
-    both = [predict.delay(name, raw=raw).get(timeout=PATIENCE)["predictions"][0] for raw in (True, False)]
+    both: list[Any] = [predict.delay(name, raw=raw).get(timeout=PATIENCE)["predictions"][0] for raw in (True, False)]
     assert both[0] == {field: both[1][field] for field in both[0]}
     assert set(both[1]) == set(told["predictions"][0])
 
@@ -214,6 +175,7 @@ def test_a_chord_whose_parts_are_parked_twice_runs_its_body_once(system: System,
     assert len(noted(system, name)) == 1
 
 
+@pytest.mark.timed
 def test_a_task_that_waits_for_its_lane_says_so_and_holds_no_slot(system: System, name: str) -> None:
     """Falls when LaneTask.perform waits in its slot: three slots, six tasks of a slow lane, and one of another."""
     system.faults({"kind": "delay_after", "node": "slow", "route": "observe-sequence", "seconds": 2.5, "count": 1})
@@ -311,7 +273,7 @@ def test_the_same_task_id_again_is_the_same_event(system: System, name: str) -> 
         (lambda s: observe.delay(s, {"strings": ["x"]}, timestamp="yesterday"), "timestamp"),
         (lambda s: observe.s(s, {}), "observation"),
         (lambda s: observe.si(s, {"vectors": [[1.0], [1.0, 2.0]]}), "observation.vectors"),
-        (lambda s: predict.delay(7), "session_id"),
+        (lambda s: predict.delay(7), "session_id"),  # type: ignore[call-overload]
         (lambda s: learn.delay(s, event_id="a\nb"), "event_id"),
         (lambda s: group(observe.s(s, {"strings": [1]})), "observation.strings"),
         (lambda s: observe.delay(s, {"strings": ["x"], "emotive": {"joy": 1.0}}), "observation.emotive"),

@@ -17,7 +17,7 @@ from kato_tasks.adapters.redis.verdicts import RedisVerdicts
 from kato_tasks.api.status import read_status
 from kato_tasks.bootstrap import runtime
 from kato_tasks.engine.drain.config_check import ConfigCheck
-from kato_tasks.engine.drain.context import KatoTerms
+from kato_tasks.engine.drain.context import KatoSessionOptions
 from tests.integration.recovering import THREADS, a_system, expected, new_name, run_of
 from tests.integration.system import System, Worker, drained
 from tests.services import KatoServer, RedisServer
@@ -110,7 +110,7 @@ def test_what_kato_takes_is_asked_for_once_by_all_processes_of_all_workers(
 
 def test_it_is_told_to_whoever_looks_with_other_settings_than_the_workers(redis_server: RedisServer) -> None:
     redis_server.start()
-    url, own = f"http://kato.test/{new_name()}", KatoTerms.own_config()
+    url, own = f"http://kato.test/{new_name()}", KatoSessionOptions.own_config()
     with connect(redis_server.url) as client:
         verdicts = RedisVerdicts(client)
         check = ConfigCheck(verdicts, own, {})

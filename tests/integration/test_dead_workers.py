@@ -16,9 +16,11 @@ from kato_tasks.bootstrap import runtime
 from kato_tasks.celery_app import app
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, queue_of, shard_of
 from tests.integration.recovering import (
+    HELD_UP,
     SOLO,
     THREADS,
     a_system,
+    another_finishes_what_a_killed_one_had_begun,
     another_worker,
     caught_in_a_call,
     expected,
@@ -35,7 +37,6 @@ from tests.services import KatoServer, RedisServer
 from tests.waiting import wait_until
 
 LANDING = ("delay", "observe-sequence")
-HELD_UP = 7.0  # seconds inside one call: longer than a worker's start and a lease together
 
 
 @pytest.fixture(scope="module")
@@ -79,19 +80,7 @@ def test_another_worker_finishes_what_one_killed_in_the_middle_of_a_call_had_beg
     events = story(session, route)
     held_up(system, kind, route)
     leftovers = total(system, "leftovers")
-    with another_worker(system, *SOLO) as first:
-        append_events(events)
-        caught_in_a_call(system)
-        with another_worker(system, *THREADS):
-            first.kill()
-            killed = time.monotonic()
-            drained([session], 20)
-            assert time.monotonic() - killed < 10
-            system.faults()
-            events = followed(events)
-            if (kind, route) == LANDING:
-                wait_until(lambda: system.ask("stats")["in_flight"] == 0, 15, "the dead worker's call lands late")
-            hold_to_the_oracle(system, events)
+    another_finishes_what_a_killed_one_had_begun(system, events, lands_late=(kind, route) == LANDING)
     assert total(system, "leftovers") - leftovers <= (route == "create")
 
 

@@ -19,7 +19,7 @@ from kato_tasks.bootstrap import Runtime, runtime, terms_of
 from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.domain.results import SessionStatus
 from kato_tasks.engine.running.drainer import Drainer
-from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from tests.integration.system import Json, System, drained
 from tests.services import KatoServer, RedisServer
 from tests.waiting import wait_until
@@ -76,7 +76,7 @@ def short_lived(rt: Runtime, seconds: int) -> Drainer:
     """A drainer whose KATO sessions live so long."""
     terms = terms_of(rt.settings)
     terms = replace(terms, kato=replace(terms.kato, ttl_seconds=seconds))
-    return Drainer(rt.store, rt.kato, LeaseKeeper(rt.store, 1.0), terms)
+    return Drainer(rt.store, rt.kato, LeaseRenewer(rt.store, 1.0), terms)
 
 
 # ------------------------------------------------------------------------------- expiry
@@ -198,7 +198,7 @@ def test_two_sessions_of_one_lane_never_overlap(system: System, rt: Runtime) -> 
     stop = threading.Event()
 
     def drainer() -> None:
-        mine = Drainer(rt.store, rt.kato, LeaseKeeper(rt.store, 1.0), replace(rt.drainer.terms, slice_seconds=0.1))
+        mine = Drainer(rt.store, rt.kato, LeaseRenewer(rt.store, 1.0), replace(rt.drainer.options, slice_seconds=0.1))
         while not stop.is_set():
             mine.drain_partitions(range(PARTITIONS))
 
@@ -226,9 +226,9 @@ def test_a_session_in_backoff_does_not_hold_the_others_of_its_lane(system: Syste
     rt.redis.config_resetstat()
     system.faults({"kind": "unavailable", "route": "observe-sequence", "count": 1})
     append_events([observed("ill", "y", node="n")])
-    ill_first = Drainer(rt.store, rt.kato, LeaseKeeper(rt.store, 1.0), rt.drainer.terms)
-    ill_first.terms = replace(
-        ill_first.terms, retry=replace(ill_first.terms.retry, base_seconds=1_000, cap_seconds=1_000)
+    ill_first = Drainer(rt.store, rt.kato, LeaseRenewer(rt.store, 1.0), rt.drainer.options)
+    ill_first.options = replace(
+        ill_first.options, retry=replace(ill_first.options.retry, base_seconds=1_000, cap_seconds=1_000)
     )
     drain(rt, ill_first)
     assert status("ill").state == "waiting"
@@ -247,8 +247,8 @@ def test_a_poisoned_session_does_not_hold_the_others_of_its_lane(system: System,
     stubborn = Drainer(
         rt.store,
         rt.kato,
-        LeaseKeeper(rt.store, 1.0),
-        replace(rt.drainer.terms, retry=replace(rt.drainer.terms.retry, max_retries=0), on_exhausted="park"),
+        LeaseRenewer(rt.store, 1.0),
+        replace(rt.drainer.options, retry=replace(rt.drainer.options.retry, max_retries=0), on_exhausted="park"),
     )
     append_events([observed("ill", "y", node="n")])
     drain(rt, stubborn)
@@ -262,6 +262,7 @@ def test_a_poisoned_session_does_not_hold_the_others_of_its_lane(system: System,
     assert json.dumps(parked)
 
 
+@pytest.mark.timed
 def test_a_slow_lane_does_not_hold_the_others_of_its_wake_up(system: System, rt: Runtime) -> None:
     system.faults({"kind": "delay_after", "node": "slow", "route": "observe-sequence", "seconds": 1.5, "count": 1})
     append_events([observed("slow", "x", node="slow")] + [observed(f"q{i}", "x") for i in range(20)])

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kato_tasks import bootstrap
+from kato_tasks import Settings, app, bootstrap, make_app
 from kato_tasks.errors import StoreUnavailable
-from tests.integration.system import configure
 from tests.services import RedisServer
 from tests.waiting import wait_until
 
@@ -19,16 +18,14 @@ THREADS = 12
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisServer]:
+def server(tmp_path: Path) -> Iterator[RedisServer]:
     """The store of this process, which has not spoken to it yet."""
     server = RedisServer(tmp_path)
     server.start()
-    monkeypatch.setenv("KATO_TASKS_STORE_URL", server.url)
-    configure()
-    yield server
+    app.close()
+    with make_app(Settings(store_url=server.url)):
+        yield server
     server.stop()
-    monkeypatch.undo()
-    configure()
 
 
 def refused(_: int) -> float:

@@ -9,7 +9,7 @@ import pytest
 from celery import chain, chord
 
 from kato_tasks import app, learn, observe
-from kato_tasks.adapters.redis.keys import BEAT_SIGNS
+from kato_tasks.adapters.redis.keys import SIGNS
 from tests.integration.hosts import APPLICATION, Host, run
 from tests.integration.recovering import SOLO, a_system, new_name
 from tests.integration.system import System, drained
@@ -31,14 +31,6 @@ body = chord([observe.s(f"{session} {i}", seen) for i in range(3)])(notify.s(f"{
 assert len(body.get(timeout=30)) == 3
 print(json.dumps([got, refused.id, observe.app.main, notify.app.main]))
 """
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("broker"))
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +119,7 @@ def test_a_hosts_installed_worker_serves_both_and_its_beat_sends_both(
                 session,
             )
             drained([session])
-            signs = f"{BEAT_SIGNS}seen"
+            signs = f"{SIGNS['beat']}seen"
             wait_until(lambda: system.redis.zcard(signs), PATIENCE, "the host's beat sends our sweep, and says so")
             wait_until(lambda: host.noted("counted"), PATIENCE, "and its own task")
             assert "host.setting meaning=broker_transport_options has no visibility_timeout" in worker.text()

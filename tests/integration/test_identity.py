@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,45 +22,29 @@ from kato_tasks.celery_tasks.sweeping import complete_owed
 from kato_tasks.celery_tasks.waiting import complete
 from kato_tasks.domain.ids import PARTITIONS, partition_of
 from kato_tasks.errors import EventConflict, EventRefused, NotAppliedYet
-from tests.integration.system import Json, Redelivery, System, drained
+from tests.integration.calls import OWN_TASKS, a_system_that_refuses_soon, noted, seen
+from tests.integration.system import Redelivery, System, drained
 from tests.integration.user_tasks import remember, remember_failure
 from tests.services import KatoServer, RedisServer
 from tests.waiting import wait_until
 
 PATIENCE = 40
-WORKER = ("--pool", "prefork", "--concurrency", "2", "--include", "tests.integration.user_tasks", "-Q", "kato.*")
+WORKER = ("--pool", "threads", "--concurrency", "2", *OWN_TASKS)
+PROCESSES = ("--pool", "prefork", "--concurrency", "2", *OWN_TASKS)
 ALL = range(PARTITIONS)
 # Celery's tracer runs in this process here: it warns of what it hands on, and its Redis backend uses SETEX.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A broker and result backend of their own: the store forgets, and they do not."""
-    server = RedisServer(tmp_path_factory.mktemp("broker"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def parts(
     broker: RedisServer, redis_server: RedisServer, kato: KatoServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
-    redis_server.start()
-    kato.start()
-    system = System(
-        broker,
-        redis_server,
-        kato,
-        tmp_path_factory.mktemp("identity"),
-        result_backend=broker.url.removesuffix("/0") + "/1",
-        max_retries="1",
-        backoff_base_seconds="0.05",
-        on_exhausted="dead_letter",
-        kato_timeout_seconds="5",
-    )
-    with system.here():
+    """Messages and results are on a server of their own: the store forgets, and they do not."""
+    results = broker.url.removesuffix("/0") + "/1"
+    directory = tmp_path_factory.mktemp("identity")
+    more = {"result_backend": results, "kato_timeout_seconds": "5"}
+    with a_system_that_refuses_soon(broker, redis_server, kato, directory, **more) as system:
         yield system
 
 
@@ -67,20 +52,6 @@ def parts(
 def system(parts: System) -> System:
     parts.empty()
     return parts
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    return f"{request.node.name} {time.monotonic_ns()}"
-
-
-def seen(*strings: str) -> Json:
-    return {"strings": list(strings)}
-
-
-def noted(system: System, key: str) -> list[Any]:
-    with redis.Redis.from_url(system.store.url.removesuffix("/0") + "/3") as client:
-        return [json.loads(row) for row in client.lrange(key, 0, -1)]
 
 
 def forget_store(system: System) -> None:
@@ -312,21 +283,23 @@ def test_a_task_whose_result_nobody_wants_leaves_no_state_behind_when_it_was_par
     assert app.AsyncResult(quiet.id).state == "PENDING"
 
 
+@pytest.mark.heavy
 def test_every_caller_of_one_event_repeated_4200_times_is_told_and_so_is_the_next_events(
     system: System, name: str
 ) -> None:
     system.faults({"kind": "unavailable"})
-    with system.workers(WORKER):
-        with app.producer_pool.acquire(block=True) as producer:
+    with system.workers(PROCESSES):
+        with ThreadPoolExecutor(8) as threads:
             call = {"event_id": "x"}
-            same = [observe.apply_async((name, seen("x")), call, producer=producer) for _ in range(4_200)]
+            same = list(threads.map(lambda _: observe.apply_async((name, seen("x")), call), range(4_200)))
         wait_until(lambda: all_taken(system), 90, "all were taken", every=0.2)
         system.faults()
         assert observe.delay(name, seen("y"), event_id="y").get(timeout=PATIENCE)["position"] == 2
         wait_until(lambda: not list(system.redis.scan_iter("*:w:*")), 30, "nobody waits")
         told: dict[str, int] = {}
         for one in same:
-            result = one.get(timeout=PATIENCE, propagate=False)
+            wait_until(one.ready, PATIENCE, "it is told", every=0.2)
+            result: Any = one.result  # `get` would subscribe to each of them
             kind = "told to look later" if isinstance(result, NotAppliedYet) else result["event_id"]
             told[kind] = told.get(kind, 0) + 1
     assert sum(told.values()) == 4_200
@@ -399,11 +372,11 @@ def test_a_full_store_while_a_chains_next_step_is_appended_in_a_task_does_not_fa
 
 
 def complete_all_owed(system: System) -> None:
-    from kato_tasks.ports.waiting_tasks import Owed
+    from kato_tasks.ports.waiting_tasks import OrphanedTasks
 
     rt = runtime()
-    for found in rt.store.execute([Owed(p, -1, 50) for p in ALL]):
-        complete(rt, [(rt.lane_of_session(parked.session), parked) for parked in found])
+    for found in rt.store.execute([OrphanedTasks(p, -1, 50) for p in ALL]):
+        complete(rt, [(rt.sessions.lane_of(parked.session), parked) for parked in found])
 
 
 # ------------------------------------------------------------------ sessions that do not exist
@@ -462,7 +435,7 @@ def test_the_lane_of_a_parked_request_is_the_one_of_its_event(system: System, na
     waiting = observe.delay(name, seen("x"))
     with parked(system, waiting):
         (key,) = system.redis.scan_iter("*:w:*")
-        assert key.startswith(prefix(partition_of(runtime().lane_of_session(name))))
+        assert key.startswith(prefix(partition_of(runtime().sessions.lane_of(name))))
         (text,) = system.redis.hvals(key)
         place = json.loads(text)["request"]["kato"]
         assert (place["position"], place["event_id"]) == (1, waiting.id)

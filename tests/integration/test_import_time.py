@@ -44,6 +44,12 @@ def test_the_plain_calls_need_neither_celery_nor_a_kato_client() -> None:
     assert {"celery", "kombu", "amqp", "httpx"} & loaded_after(f"{plain}\n{rooms}") == set()
 
 
+def test_the_pytest_plug_in_costs_nothing_until_a_test_asks_for_a_fixture() -> None:
+    """pytest loads it in every run, also of applications that never use it."""
+    found = loaded_after("import pytest; import kato_tasks.testing.plugin")
+    assert found & {*HEAVY, "fakeredis", "lupa", "uvicorn"} == set()
+
+
 def test_every_public_name_is_there() -> None:
     loaded_after("import kato_tasks\nfor name in kato_tasks.__all__: getattr(kato_tasks, name)")
 

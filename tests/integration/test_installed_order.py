@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from kato_tasks import append_events
 from tests.integration.hosts import APPLICATION, Host
 from tests.integration.recovering import (
+    HELD_UP,
     SOLO,
-    THREADS,
     a_system,
-    another_worker,
-    caught_in_a_call,
-    followed,
-    hold_to_the_oracle,
+    another_finishes_what_a_killed_one_had_begun,
     new_name,
     run_of,
 )
 from tests.integration.system import System, drained
 from tests.services import KatoServer, Service
-from tests.waiting import wait_until
 
 SESSIONS, EVENTS = 8, 25
 CALLER = """
@@ -85,19 +79,8 @@ def test_what_a_hosts_killed_worker_had_begun_another_of_the_hosts_finishes(syst
     """Falls when an installed worker does not sweep (worker_signals.start_sweeping)."""
     session = new_name("killed")
     events = run_of(session, 3, node=session)
-    system.faults({"kind": "delay", "route": "observe-sequence", "count": 1, "seconds": 7.0})
-    with another_worker(system, *SOLO) as first:
-        append_events(events)
-        caught_in_a_call(system)
-        with another_worker(system, *THREADS):
-            first.kill()
-            killed = time.monotonic()
-            drained([session], 20)
-            assert time.monotonic() - killed < 10
-            system.faults()
-            events = followed(events)
-            wait_until(lambda: system.ask("stats")["in_flight"] == 0, 15, "the dead worker's call lands late")
-            hold_to_the_oracle(system, events)
+    system.faults({"kind": "delay", "route": "observe-sequence", "count": 1, "seconds": HELD_UP})
+    another_finishes_what_a_killed_one_had_begun(system, events, lands_late=True)
 
 
 FOLLOWED = """

@@ -17,8 +17,8 @@ from kato_tasks import append_events, session_status
 from kato_tasks.bootstrap import Runtime, runtime, terms_of
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of
 from kato_tasks.engine.running.drainer import Drainer
-from kato_tasks.engine.running.lease_renewal import LeaseKeeper
-from kato_tasks.ports.lanes import Batch, KeepAlive, Lease, Release
+from kato_tasks.engine.running.lease_renewal import LeaseRenewer
+from kato_tasks.ports.lanes import AcquireLanes, Batch, KeepAlive, Release
 from tests.integration.recovering import a_system, expected, learning, new_name, run_of
 from tests.integration.system import System
 from tests.services import KatoServer, RedisServer
@@ -45,7 +45,7 @@ def rt(system: System) -> Runtime:
 def drainer(rt: Runtime) -> Drainer:
     terms = terms_of(rt.settings)
     short = replace(terms, kato=replace(terms.kato, ttl_seconds=TTL))
-    return Drainer(rt.store, rt.kato, LeaseKeeper(rt.store, 1.0), short)
+    return Drainer(rt.store, rt.kato, LeaseRenewer(rt.store, 1.0), short)
 
 
 def drain(drainer: Drainer) -> None:
@@ -96,7 +96,7 @@ def test_a_real_kato_session_in_use_outlives_its_time_to_live_with_the_config_th
         rt = runtime()
         terms = terms_of(rt.settings)
         terms = replace(terms, kato=replace(terms.kato, ttl_seconds=ttl))
-        drainer = Drainer(rt.store, rt.kato, LeaseKeeper(rt.store, 1.0), terms)
+        drainer = Drainer(rt.store, rt.kato, LeaseRenewer(rt.store, 1.0), terms)
         kept, left = new_name("cfg"), new_name("cfg")
         append_events([*run_of(kept, 3), *run_of(left, 3)])
         drain(drainer)
@@ -156,7 +156,7 @@ def test_it_is_written_to_only_under_the_lanes_lease(system: System, rt: Runtime
     append_events([*run_of(session, 2)])
     drain(drainer)
     append_events(run_of(session, 1, 2))
-    (works,) = rt.store.execute([Lease(partition, "another", 5_000, 1, Batch(1, 1_000))])
+    (works,) = rt.store.execute([AcquireLanes(partition, "another", 5_000, 1, Batch(1, 1_000))])
     assert [work.lane for work in works] == [lane]
     before = system.ask("stats")["requests"].get("extend", 0)
     assert kept_alive(rt, session, soon_ms=60_000) == 1

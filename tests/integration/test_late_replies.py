@@ -15,7 +15,7 @@ from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.domain.log_entry import entry_of
 from kato_tasks.engine.append import Mailbox
 from kato_tasks.engine.running.drainer import Drainer
-from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.effects import Effect
 from tests.integration.system import System
@@ -64,7 +64,7 @@ def test_every_event_is_applied_once_and_in_order_though_replies_get_lost(system
     rt = runtime()
     losing = LosingReplies(rt.store, seed, 0.12)
     mailbox = Mailbox(losing)
-    drainer = Drainer(losing, rt.kato, LeaseKeeper(rt.store, 0.2), terms_of(rt.settings))
+    drainer = Drainer(losing, rt.kato, LeaseRenewer(rt.store, 0.2), terms_of(rt.settings))
     sessions = [f"s{i}" for i in range(12)]
 
     def appended(batch: list[dict[str, Any]]) -> None:

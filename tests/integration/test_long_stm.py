@@ -22,7 +22,7 @@ from kato_tasks.domain.kato_session import Binding
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.stm import Stm, pattern_name
 from kato_tasks.engine.running.drainer import Drainer
-from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.ports.kato import KatoRequest
 from kato_tasks.ports.lanes import ReadSession
 from kato_tasks.settings import Settings
@@ -58,7 +58,7 @@ class Long:
         self.session = f"long{uuid.uuid4().hex[:12]}"
         self.kato = kato
         self._runtime = runtime
-        self._drainer = Drainer(runtime.store, kato, LeaseKeeper(runtime.store, 1.0), terms_of(runtime.settings))
+        self._drainer = Drainer(runtime.store, kato, LeaseRenewer(runtime.store, 1.0), terms_of(runtime.settings))
         self._lane = lane_of(self.session)
         self._length = 0
 

@@ -27,9 +27,12 @@ POOLS = {
     "solo": [["--pool", "solo", "--concurrency", "16"]],
     "two workers": [["--pool", "prefork", "--concurrency", "2"], ["--pool", "threads", "--concurrency", "4"]],
 }
+BROKERS = ("redis", "rabbitmq")
+ONCE = {("redis", "solo"), ("redis", "two workers"), ("rabbitmq", "prefork"), ("rabbitmq", "threads")}
+"""Each broker and each pool: the other pairs are variants."""
 
 
-@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+@pytest.fixture(scope="module", params=BROKERS)
 def system(
     request: pytest.FixtureRequest,
     redis_server: RedisServer,
@@ -98,7 +101,16 @@ def nothing_left(system: System) -> None:
     assert [k for k in keys if k.endswith(ends) or any(p in k for p in (":lease:", ":pend:", ":w:", ":asks:"))] == []
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("system", "pool"),
+    [
+        pytest.param(broker, pool, marks=() if (broker, pool) in ONCE else pytest.mark.variant)
+        for broker in BROKERS
+        for pool in POOLS
+    ],
+    indirect=["system"],
+)
 def test_events_are_applied_in_order_and_once_though_every_message_comes_twice_and_shuffled(
     system: System, pool: str
 ) -> None:

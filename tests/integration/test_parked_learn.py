@@ -55,7 +55,7 @@ def test_a_session_that_is_parked_while_its_learn_is_unsettled_holds_up_no_other
         if any("settle" in str(intent) for intent in lane.open_intents().values()):
             break
         lane.one_worker()
-    assert lane.store.execute([ports.SetAside(lane.lane, "parked by hand", "{}")]) == [True]
+    assert lane.store.execute([ports.ParkByHand(lane.lane, "parked by hand", "{}")]) == [True]
     for other in ("B", "C"):
         lane.append(learning(other))
         lane.drained()

@@ -20,8 +20,8 @@ from kato_tasks.celery_tasks.sweeping import sweep
 from kato_tasks.celery_tasks.wakeups import overtake
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.errors import InvalidEvent
-from kato_tasks.ports.log import KeepLater
-from kato_tasks.ports.waiting_tasks import KeepMessage
+from kato_tasks.ports.log import KeepScheduled
+from kato_tasks.ports.waiting_tasks import KeepUnpublished
 from tests.integration.recovering import a_system, new_name, observation
 from tests.integration.system import System
 from tests.services import KatoServer, RedisServer
@@ -56,7 +56,7 @@ def later(session: str, event_id: str, due_ms: int, **more: object) -> None:
 
 
 def test_calls_with_one_eta_are_appended_in_their_order(rt: Runtime) -> None:
-    session, due = new_name("s"), rt.now_ms() - 1_000
+    session, due = new_name("s"), rt.figures.now_ms() - 1_000
     sent = [f"{(i * 7919) % 1000}" for i in range(60)]
     for event_id in sent:
         later(session, event_id, due)
@@ -79,7 +79,7 @@ def test_what_was_kept_for_later_and_cannot_be_read_is_a_dead_letter_and_the_oth
     rt: Runtime, payload: str
 ) -> None:
     session = new_name("s")
-    due = rt.now_ms() - 1_000
+    due = rt.figures.now_ms() - 1_000
     lane = lane_of(default_node(session))
     later(session, "first", due)
     text = BROKEN[payload]
@@ -88,7 +88,7 @@ def test_what_was_kept_for_later_and_cannot_be_read_is_a_dead_letter_and_the_oth
         row = json.loads(str(kept))
         row[2], row[6] = "longer", row[6].replace("first", "longer", 1)
         text = json.dumps([*row, {"new": 1}])
-    rt.store.execute([KeepLater(lane, due, text)])
+    rt.store.execute([KeepScheduled(lane, due, text)])
     later(session, "last", due)
     promote(rt, ALL)
     letters = list(dead_letters(rt))
@@ -103,7 +103,7 @@ def test_what_was_kept_for_later_and_cannot_be_read_is_a_dead_letter_and_the_oth
 
 
 def test_an_event_kept_for_later_whose_session_cannot_take_it_holds_up_none_of_the_others(rt: Runtime) -> None:
-    session, broken, due = new_name("s"), new_name("broken"), rt.now_ms() - 1_000
+    session, broken, due = new_name("s"), new_name("broken"), rt.figures.now_ms() - 1_000
     append_events([observation(broken, "1", "a")])
     p = prefix(partition_of(lane_of(default_node(broken))))
     later(broken, "2", due)
@@ -143,7 +143,7 @@ def messages(system: System, session: str) -> list[str]:
 def test_a_kept_message_goes_to_the_queue_that_serves_its_lane_now(system: System, rt: Runtime) -> None:
     """It was kept when there were more shards."""
     session = new_name("s")
-    rt.store.execute([KeepMessage(lane_of(default_node(session)), kept(session, "t1", "kato.lane.77"))])
+    rt.store.execute([KeepUnpublished(lane_of(default_node(session)), kept(session, "t1", "kato.lane.77"))])
     assert publish_kept(rt, ALL) == 1
     assert messages(system, session) == ["t1"]
     assert list(dead_letters(rt)) == []
@@ -159,7 +159,7 @@ def test_a_kept_message_that_cannot_be_published_is_a_dead_letter_and_the_others
             json.loads(kept(session, "bad", "kato.lane.77")) | {"options": {"queue": "no.such.queue"}}
         )
         for message in (kept(session, f"{session}/1", "q"), "{oops", no_queue, kept(session, f"{session}/2", "q")):
-            rt.store.execute([KeepMessage(lane, message)])
+            rt.store.execute([KeepUnpublished(lane, message)])
     assert publish_kept(rt, ALL) == 12
     for session in sessions:
         assert [id_ for id_ in messages(system, session) if session in id_] == [f"{session}/1", f"{session}/2"]
@@ -190,7 +190,7 @@ def test_a_sweep_brings_back_the_lanes_that_a_clock_which_went_back_left_ahead(r
     session = new_name("s")
     append_events([observation(session, "1", "a")])
     lane = lane_of(default_node(session))
-    p, ahead = prefix(partition_of(lane)), rt.now_ms() + 3_600_000
+    p, ahead = prefix(partition_of(lane)), rt.figures.now_ms() + 3_600_000
     rt.redis.zadd(f"{p}pend:{lane}", {session: ahead})
     rt.redis.zadd(f"{p}ready", {lane: ahead})
     assert sweep(rt) == 1

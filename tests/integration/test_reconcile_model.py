@@ -40,8 +40,9 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
 }
 """Each kind of observation; ``...`` stands for the event's number."""
 KINDS = ("x", "x", "y", *OBSERVATIONS, "learn", "learn", "learn", "clear_stm", "predict", "predict")
+EXAMPLES = "300" if IN_CI else "100"
 PLAN = settings(
-    max_examples=int(os.environ.get("MODEL_EXAMPLES", "300")),
+    max_examples=int(os.environ.get("MODEL_EXAMPLES", EXAMPLES)),
     deadline=None,
     derandomize=IN_CI,
     print_blob=False,
@@ -243,7 +244,7 @@ def bound_now(lane: Lane) -> dict[str, tuple[str, int, list[list[str]]]]:
 def test_a_store_that_went_back_in_time_follows_kato_and_applies_nothing_twice(
     client: redis.Redis, history: list[tuple[int, str]], kept: int, lost: int, batch: int, calls: dict[int, str]
 ) -> None:
-    """Invariant 3. The guard falls in tests/unit/engine/test_store_went_back.py (recovery.went_back)."""
+    """Invariant 3. The guard falls in tests/unit/engine/test_store_went_back.py (`states.situation_of`)."""
     lane = fresh(client, calls, {}, batch=ports.Batch(batch, 1_000_000), pieces=1)
     appended = events(history)
     lane.append(appended)

@@ -42,6 +42,7 @@ def system(redis_server: RedisServer, kato: KatoServer, tmp_path_factory: pytest
         yield system
 
 
+@pytest.mark.timed
 def test_four_nodes_whose_calls_take_15_s_hold_up_no_other_session_of_two_processes(system: System) -> None:
     with system.workers(PREFORK):
         appended_waits(system, 2, 0, "warm")
@@ -54,6 +55,7 @@ def test_four_nodes_whose_calls_take_15_s_hold_up_no_other_session_of_two_proces
         assert [system.applied(node) for node in slow] == [[f"{node}-{i}" for i in range(3)] for node in slow]
 
 
+@pytest.mark.timed
 def test_an_instance_that_hangs_holds_up_no_session_of_another_and_a_bounded_number_of_lanes(system: System) -> None:
     with system.workers(PREFORK):
         appended_waits(system, 2, 0, "warm")
@@ -66,6 +68,7 @@ def test_an_instance_that_hangs_holds_up_no_session_of_another_and_a_bounded_num
         wait_until(lambda: all(s and s.cursor == s.head for s in map(session_status, hanging)), 110, "the hanging ones")
 
 
+@pytest.mark.timed
 def test_a_task_whose_call_takes_long_waits_without_a_slot_and_gets_its_own_answer(system: System) -> None:
     with system.workers(["--pool", "prefork", "--concurrency", "1"]):
         (slow,) = named("slow", 1, system.kato.url, urls_of(system))
@@ -97,7 +100,13 @@ def test_a_task_whose_call_would_only_wait_for_a_connection_leaves_its_lane_in_t
             system.faults()
 
 
-@pytest.mark.parametrize("pool", [PREFORK, ["--pool", "threads", "--concurrency", "2"]], ids=["prefork", "threads"])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        pytest.param(PREFORK, id="prefork"),
+        pytest.param(["--pool", "threads", "--concurrency", "2"], id="threads", marks=pytest.mark.variant),
+    ],
+)
 def test_a_worker_that_is_told_to_stop_waits_for_the_call_in_flight_and_commits_it(
     system: System, pool: list[str]
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
 import os
+import py_compile
 import re
 import shutil
 import subprocess
@@ -39,6 +41,10 @@ class Copy:
         self._tree = directory / "checkout"
         self._directory = directory
         shutil.copytree(CHECKOUT, self._tree, ignore=_NOT_COPIED)
+        # Each run starts several processes, which would compile the package again and again. A mutant is compiled by
+        # each: these are valid only for the very source that they were made from, not for its size and second.
+        checked = py_compile.PycInvalidationMode.CHECKED_HASH
+        compileall.compile_dir(self._tree / "kato_tasks", quiet=1, invalidation_mode=checked)
 
     def run(self, test: str) -> Run:
         """Run the test in the copy as it is now."""
@@ -47,7 +53,7 @@ class Copy:
         command += [f"--timeout={TEST_SECONDS}", f"--basetemp={self._directory / 'tmp'}", test]
         environment = dict(os.environ) | {
             "PYTHONPATH": str(self._tree),  # before the checkout that the environment was installed from
-            "PYTHONDONTWRITEBYTECODE": "1",  # a mutant of the same second and size would not be noticed
+            "PYTHONDONTWRITEBYTECODE": "1",  # a mutant's own, by size and second, could be taken for the next one's
             "COLUMNS": "200",
         }
         with subprocess.Popen(

@@ -25,9 +25,8 @@ from pytest_celery import (
 )
 from pytest_docker_tools import container, fxtr, network, volume, wrappers
 
-from kato_tasks import app
+from kato_tasks import Settings, make_app
 from tests.docker import compose, composed
-from tests.integration.system import configure
 from tests.services import LOOPBACK, free_port
 from tests.waiting import wait_until
 
@@ -233,17 +232,12 @@ def default_worker_env(
 
 
 @pytest.fixture
-def celery_setup_app(
-    celery_worker_cluster_config: Json, deployed_kato: Kato, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Celery]:
-    """This process's `kato_tasks.app`, configured by the environment as any application's is."""
-    settings = settings_from(celery_worker_cluster_config, "host_urls") | {"KATO_TASKS_KATO_URLS": deployed_kato.url}
-    with monkeypatch.context() as environment:
-        for name, value in settings.items():
-            environment.setenv(name, value)
-        configure()
+def celery_setup_app(celery_worker_cluster_config: Json, deployed_kato: Kato) -> Iterator[Celery]:
+    """This process's `kato_tasks.app`, with the settings that find what is deployed."""
+    found = settings_from(celery_worker_cluster_config, "host_urls") | {"KATO_TASKS_KATO_URLS": deployed_kato.url}
+    make_app().close()  # other tests of this process may have used it
+    with make_app(Settings(**{name.removeprefix("KATO_TASKS_").lower(): text for name, text in found.items()})) as app:
         yield app
         # What is left to the garbage collector may close its sockets in an order that Python warns of.
         app.backend.result_consumer.stop()
         app.backend.client.connection_pool.disconnect()
-    configure()

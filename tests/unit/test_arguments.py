@@ -26,19 +26,19 @@ def test_a_misspelt_argument_is_refused_with_the_nearest_name(write: Any) -> Non
 
 def test_an_argument_that_is_like_none_is_told_which_there_are() -> None:
     with pytest.raises(TypeError, match=r"^learn\(\) has no argument foo; it takes session_id, event_id$"):
-        learn.delay("s", foo=1)
+        learn.delay("s", foo=1)  # type: ignore[call-arg]
 
 
 def test_a_missing_argument_is_named() -> None:
     with pytest.raises(TypeError, match=r"^process_observation_async\(\) needs observation$"):
-        observe.delay("s")
+        observe.delay("s")  # type: ignore[call-arg]
 
 
 def test_a_misspelt_key_is_refused_in_a_signature_that_gets_its_session_later() -> None:
     with pytest.raises(InvalidEvent, match='strangs: is not a known key; did you mean "strings"'):
         observe.s({"strangs": ["a"]})
     with pytest.raises(TypeError, match="did you mean node_id"):
-        observe.s(SEEN, nod_id="n")
+        observe.s(SEEN, nod_id="n")  # type: ignore[call-overload]
     with pytest.raises(InvalidEvent, match="emotive"):
         observe.s(observation={**SEEN, "emotive": {}})
 
@@ -46,14 +46,14 @@ def test_a_misspelt_key_is_refused_in_a_signature_that_gets_its_session_later() 
 def test_a_step_with_arguments_too_many_is_told_of_si() -> None:
     """What a chain of two `.s()` with all their arguments comes to: the first result is put before the second's."""
     with pytest.raises(TypeError, match=r"3 arguments were given; .* \.si\(\) in place of \.s\(\)$"):
-        observe.call(({"status": "okay"}, "s", SEEN), {})
+        observe.call(({"status": "okay"}, "s", SEEN), {})  # type: ignore[attr-defined]
 
 
 def test_arguments_too_many_and_a_session_that_is_none_are_told_where_the_signature_is_written() -> None:
     with pytest.raises(TypeError, match=r"^predict\(\) takes session_id by position, and 2 arguments were given"):
-        predict.s("s", 1)
+        predict.s("s", 1)  # type: ignore[call-overload]
     with pytest.raises(InvalidEvent, match=r"^session_id: must be text, not null$"):
-        predict.s(None)
+        predict.s(None)  # type: ignore[call-overload]
 
 
 def test_arguments_become_plain_json() -> None:

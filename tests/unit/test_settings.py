@@ -264,8 +264,8 @@ def test_a_worker_with_a_bad_setting_ends_with_its_sentence_alone(words: list[st
 def test_an_application_gets_an_error_that_it_can_catch_under_celerys_command_line_too(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from celery import Celery\n"
-        "from kato_tasks import ConfigurationError\n"
-        "try:\n    from kato_tasks import observe\n"
+        "from kato_tasks import ConfigurationError, observe\n"
+        "try:\n    observe.delay('s', {'strings': ['a']})\n"
         "except ConfigurationError as exc:\n    print('caught', exc)\n"
         "app = Celery('mine')\n"
     )

@@ -6,7 +6,7 @@ import logging
 
 import redis
 
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 TROUBLE_MS = 300_000
@@ -32,13 +32,13 @@ class RedisBreakerState:
         try:
             self._redis.set(f"kt:{{breaker}}:open:{url}", why or "1", px=int(seconds * 1000))
         except redis.RedisError as exc:
-            say(log, logging.WARNING, "breaker.unshared", url=url, error=exc)
+            log_event(log, logging.WARNING, "breaker.unshared", url=url, error=exc)
 
     def close(self, url: str) -> None:
         try:
             self._redis.delete(f"kt:{{breaker}}:open:{url}")
         except redis.RedisError as exc:
-            say(log, logging.WARNING, "breaker.unshared", url=url, error=exc)
+            log_event(log, logging.WARNING, "breaker.unshared", url=url, error=exc)
 
     def may_probe(self, url: str, interval_seconds: float) -> bool:
         try:

@@ -12,7 +12,7 @@ from kato_tasks.adapters.redis.keys import BINDING_FIELDS
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Logged
 from kato_tasks.errors import LeaseLost, UnreadableRow
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -98,21 +98,21 @@ def readable_work(
         node=node,
         head=head,
         cursor=cur,
-        mark=mark,
+        stm_start=mark,
         binding=bound,
         intent=opened,
         attempts=attempts,
-        unsent=unsent,
+        unsent_in_a_row=unsent,
         create_lost=bool(creating),
-        asked=asked,
+        predict_id=asked,
         now_ms=now,
         entries=read,
         keep_alive=bool(keep_alive),
         first_failed_ms=first_failed,
         learned_ms=learned,
         rebuilds=rebuilds,
-        asked_until_ms=till,
-        asked_before=before,
+        predict_until_ms=till,
+        predict_tries=before,
         gave_up_in=gave_up,
         unreadable=unreadable,
     )
@@ -126,26 +126,26 @@ def unreadable_work(lane: str, session: str, now: int, why: str) -> ports.Work:
         node="",
         head=0,
         cursor=0,
-        mark=0,
+        stm_start=0,
         binding=None,
         intent=None,
         attempts=0,
-        unsent=0,
+        unsent_in_a_row=0,
         create_lost=False,
-        asked="",
+        predict_id="",
         now_ms=now,
         entries=(),
         unreadable=why,
     )
 
 
-def leased(_op: ports.Lease, raw: Any) -> list[ports.Work]:
+def leased(_op: ports.AcquireLanes, raw: Any) -> list[ports.Work]:
     return [work for work in map(_leased_lane, raw) if work is not None]
 
 
 def _leased_lane(raw: Any) -> ports.Work | None:
     if isinstance(raw, str):
-        say(log, logging.ERROR, "lane.unreadable", lane=raw)
+        log_event(log, logging.ERROR, "lane.unreadable", lane=raw)
         return None
     return work_of(raw)
 
@@ -165,13 +165,13 @@ def intent_written(op: ports.WriteIntent, raw: int) -> bool:
     return True
 
 
-def proceeded(op: ports.Commit | ports.Defer | ports.Park, raw: Any) -> ports.Proceeded:
+def proceeded(op: ports.Commit | ports.Defer | ports.Park, raw: Any) -> ports.NextWork:
     written(op, raw[0])
     waiters = raw[3] if len(raw) > 3 else ()
-    return ports.Proceeded(
+    return ports.NextWork(
         due_ms=int(raw[1]),
         work=work_of(raw[2]),
-        completed=tuple(ports.Parked(op.session, w[0], w[1], _pairs(w[2])) for w in waiters),
+        completed=tuple(ports.WaitingTask(op.session, w[0], w[1], _pairs(w[2])) for w in waiters),
     )
 
 
@@ -203,23 +203,23 @@ def certain(_op: ports.CertainFrequency, raw: str | None) -> tuple[int, int, str
 # ------------------------------------------------------------------------------------------ waiting tasks
 
 
-def claimed(_op: ports.Claim, raw: Any) -> ports.Claimed:
+def claimed(_op: ports.TakeOrWait, raw: Any) -> ports.Found:
     if raw[0] == "result":
-        return ports.Claimed(result=raw[1])
+        return ports.Found(result=raw[1])
     if raw[0] == "work":
-        return ports.Claimed(work=work_of(raw[1]))
+        return ports.Found(work=work_of(raw[1]))
     if raw[0] == "applied":
-        return ports.Claimed(applied=True, node=raw[1])
+        return ports.Found(applied=True, node=raw[1])
     if raw[0] == "dead":
-        return ports.Claimed(dead=raw[1])
+        return ports.Found(dead=raw[1])
     if raw[0] == "busy":
         _, cursor, error, parked, now_ms, due_ms = raw
-        return ports.Claimed(waits=ports.Waits(cursor, error, bool(parked), now_ms, due_ms))
-    return ports.Claimed(unknown=raw[0] == "unknown", full=raw[0] == "full")
+        return ports.Found(waits=ports.Waits(cursor, error, bool(parked), now_ms, due_ms))
+    return ports.Found(unknown=raw[0] == "unknown", full=raw[0] == "full")
 
 
-def owed(_op: ports.Owed, raw: Any) -> list[ports.Parked]:
-    return [ports.Parked(row[0], row[1], row[2], _pairs(row[3])) for row in raw]
+def owed(_op: ports.OrphanedTasks, raw: Any) -> list[ports.WaitingTask]:
+    return [ports.WaitingTask(row[0], row[1], row[2], _pairs(row[3])) for row in raw]
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 For each slot of the card, in its order, the encoder is told where its value comes from:
 
-* a path: `"held.token"` is that of the operation, `"keep.result_ms"` that of the Retention;
+* a path: `"lease.token"` is that of the operation, `"keep.result_ms"` that of the Retention;
 * a function of the operation and the Retention;
 * nothing: then it is the operation's field of the slot's name.
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.ports.operating import SignOf
+from kato_tasks.ports.waiting_tasks import MarkOf
+
 BINDING_FIELDS = ("b0", "b1", "b2", "b3")
 INTENT_FIELDS = ("i0", "i1", "i2", "i3")
 """Fields of a session's hash that hold one text in pieces (``lua/_lib.lua``: put_text)."""
 
-WORKER_SIGNS = "kt:{signs}:worker:"
-BEAT_SIGNS = "kt:{signs}:beat:"
+SIGNS: dict[SignOf, str] = {"worker": "kt:{signs}:worker:", "beat": "kt:{signs}:beat:"}
 """What the keys begin with in which workers and beats say that they live (``lua/sign.lua``)."""
 ACKNOWLEDGED = "kt:{signs}:acknowledged"
 """What a person acknowledged of the whole."""
+IMPORTS = "kt:{import}:"
+"""What the keys begin with in which imports are remembered (``import_checkpoints.py``)."""
 
 
 def text_in(state: Mapping[str, str], fields: tuple[str, ...]) -> str:
@@ -25,11 +30,13 @@ def prefix(partition: int) -> str:
     return f"kt:{{p{partition:03d}}}:"
 
 
-def wake_mark(shard: int) -> str:
-    """Set while a wake-up of the shard is outstanding."""
-    return f"kt:{{w{shard:03d}}}:wake"
+def prefix_of_node(node: str) -> str:
+    """What every key of a node's lane begins with."""
+    return prefix(partition_of(lane_of(node)))
 
 
-def overdue_mark(shard: int) -> str:
-    """Set while a wake-up that overtakes the shard's queue is outstanding."""
-    return f"kt:{{w{shard:03d}}}:overdue"
+def mark(of: MarkOf, shard: int) -> str:
+    """The key of a mark; see ``MarkOf``."""
+    if of == "sweep":
+        return "kt:{sweep}:turn"
+    return f"kt:{{w{shard:03d}}}:{'wake' if of == 'wake-up' else 'overdue'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from kato_tasks.adapters.redis.answers import no_answer
 from kato_tasks.adapters.redis.operations import Call, Retention
 from kato_tasks.adapters.redis.room import Share
 from kato_tasks.adapters.redis.scripts import NAMES, script
@@ -27,7 +28,7 @@ from kato_tasks.adapters.redis.store import (
     prepared,
     words,
 )
-from kato_tasks.errors import KatoTasksError, StoreFull, StoreUnavailable, StoreWentBack
+from kato_tasks.errors import KatoTasksError, StoreFull, StoreWentBack
 from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.log import Append, BindNodes
 
@@ -65,19 +66,17 @@ class LoopStore:
     breaks no connection: what it asked was sent whole, or is not sent at all.
     """
 
-    def __init__(self, url: str, retention: Retention, *, full_share: float = 1.0, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        retention: Retention,
+        *,
+        full_share: float = 1.0,
+        timeout: float = 5.0,
+        connect: Callable[[StoreRun], Redis] | None = None,
+    ) -> None:
         self._run = StoreRun()
-        try:
-            self._redis: Redis = Redis.from_url(
-                url,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,  # by 3 its pool hands out connections that the server has closed (redis-py 8.1)
-                max_connections=CONNECTIONS,
-                redis_connect_func=self._run.on_loop_connect,
-                **options(timeout),
-            )
-        except ValueError as exc:
-            raise not_an_address(exc) from None
+        self._redis: Redis = connect(self._run) if connect is not None else _connected(url, self._run, timeout)
         self._retention = retention
         self._share = Share(full_share)
         self._waiting: deque[_Asked] = deque()
@@ -178,7 +177,7 @@ class LoopStore:
                     await self._redis.script_load(script(name).text)
                 raw |= await self._piped(operations, again)
         except RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+            raise no_answer(exc) from exc
         if any(isinstance(answer, ReadOnlyError) for answer in raw.values()):
             # Its server is a replica now; see RedisStore.
             await self._redis.connection_pool.disconnect(inuse_connections=False)
@@ -235,6 +234,20 @@ class LoopStore:
             for i in sent:
                 raw |= await self._piped(operations, {i: calls[i]})
             return raw
+
+
+def _connected(url: str, run: StoreRun, timeout: float) -> Redis:
+    try:
+        return Redis.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,  # by 3 its pool hands out connections that the server has closed (redis-py 8.1)
+            max_connections=CONNECTIONS,
+            redis_connect_func=run.on_loop_connect,
+            **options(timeout),
+        )
+    except ValueError as exc:
+        raise not_an_address(exc) from None
 
 
 def _weight(operation: Effect[Any]) -> int:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import redis
 from redis.exceptions import RedisError
 
-from kato_tasks.errors import StoreUnavailable
+from kato_tasks.adapters.redis.answers import redis_errors
 
 
 def persistence_problem(client: redis.Redis) -> str | None:
     """What the store would lose when its process ends, and what to set; None when its append-only file is on."""
-    try:
+    with redis_errors():
         about = client.info("persistence")
-    except RedisError as exc:
-        raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
     if about.get("aof_enabled"):
         return None
     try:

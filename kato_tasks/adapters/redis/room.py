@@ -11,7 +11,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from kato_tasks.errors import StoreFull, StoreUnavailable
+from kato_tasks.adapters.redis.answers import no_answer
+from kato_tasks.errors import StoreFull
 
 LOOK_SECONDS = 1.0
 """How old the figures may be: a busy process asks once in that time, not once for each append."""
@@ -68,7 +69,7 @@ class Room:
         try:
             memory = self._redis.info("memory")
         except (RedisConnectionError, RedisTimeoutError) as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+            raise no_answer(exc) from exc
         except RedisError:
             memory = {}  # it may not be asked: Redis itself refuses what does not fit
         self._share.note(memory)

@@ -21,6 +21,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from kato_tasks.adapters.redis.answers import no_answer
 from kato_tasks.adapters.redis.operations import Call, Command, Retention, ScriptCall, encode
 from kato_tasks.adapters.redis.room import Room
 from kato_tasks.adapters.redis.scripts import NAMES, script
@@ -136,7 +137,7 @@ class RedisStore:
                 errors = self._run(again, run)
                 raw |= errors
         except RedisError as exc:
-            raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+            raise no_answer(exc) from exc
         if any(isinstance(error, ReadOnlyError) for error in errors.values()):
             # Its server is a replica now. Redis keeps such connections open, so they would be used for ever.
             self.redis.connection_pool.disconnect(inuse_connections=False)
@@ -256,7 +257,7 @@ def check_store(client: redis.Redis) -> None:
     try:
         check_memory(client.info("memory"))
     except RedisError as exc:
-        raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
+        raise no_answer(exc) from exc
 
 
 def check_memory(memory: Mapping[str, Any]) -> None:

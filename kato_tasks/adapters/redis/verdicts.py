@@ -6,7 +6,7 @@ import logging
 
 import redis
 
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class RedisVerdicts:
         try:
             pipe.execute()
         except redis.RedisError as exc:
-            say(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
+            log_event(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
 
     def told(self, url: str) -> str | None:
         try:
@@ -47,7 +47,7 @@ class RedisVerdicts:
         try:
             self._redis.delete(_key("verdict", url, digest))
         except redis.RedisError as exc:
-            say(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
+            log_event(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
 
     def may_ask(self, url: str, digest: str, seconds: float) -> bool:
         try:
@@ -59,7 +59,7 @@ class RedisVerdicts:
         try:
             self._redis.delete(_key("asking", url, digest))
         except redis.RedisError as exc:
-            say(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
+            log_event(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
 
 
 def _key(what: str, url: str, digest: str = "") -> str:

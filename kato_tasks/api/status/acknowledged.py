@@ -11,13 +11,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import redis
 from pydantic import BaseModel, ConfigDict
 
-from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, prefix
-from kato_tasks.api.status.counts import asked
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.domain.ids import PARTITIONS, partition_of
+from kato_tasks.domain.ids import partition_of
 from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import KatoTasksError
 from kato_tasks.ports.operating import AcknowledgeLost, KeepAcknowledgement
@@ -47,11 +44,6 @@ class Item(BaseModel):
     @property
     def is_acknowledged(self) -> bool:
         return bool(self.at)
-
-
-def ask_for_acknowledgements(pipe: redis.client.Pipeline) -> None:
-    """Put one question into the pipeline, whose answer ``known`` takes."""
-    pipe.hgetall(ACKNOWLEDGED)
 
 
 def known(item: Item, rows: Mapping[str, str]) -> Item:
@@ -87,15 +79,9 @@ def lost_item(lane: str, kept: str | None = None) -> Item:
 
 def lost_nodes(rt: Runtime) -> list[Item]:
     """Every node whose patterns KATO lost, acknowledged or not. Raises StoreUnavailable."""
-    pipe = rt.redis.pipeline(transaction=False)
-    for partition in range(PARTITIONS):
-        pipe.smembers(f"{prefix(partition)}ltm_lost")
-        pipe.hgetall(f"{prefix(partition)}ltm_known")
-    answers = asked(pipe)
-    items: list[Item] = []
-    for lost, rows in zip(answers[::2], answers[1::2], strict=True):
-        items += [lost_item(str(lane)) for lane in lost]
-        items += [lost_item(str(lane), str(kept)) for lane, kept in rows.items() if lane not in lost]
+    lanes = rt.figures.lost_lanes()
+    items = [lost_item(lane) for lane in lanes.open]
+    items += [lost_item(lane, kept) for lane, kept in lanes.acknowledged.items()]
     return sorted(items, key=lambda item: item.id)
 
 

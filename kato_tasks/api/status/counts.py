@@ -1,18 +1,13 @@
-"""The figures of each partition, in one round trip."""
+"""The figures of partitions, of shards and of everything."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import redis
 from pydantic import BaseModel, ConfigDict
 
-from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.domain.ids import PARTITIONS
-from kato_tasks.errors import StoreUnavailable
+from kato_tasks.ports.figures import PartitionFigures
 
 
 class Counts(BaseModel):
@@ -49,86 +44,16 @@ class ShardStatus(Counts):
     shard: int
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """One partition's figures. ``moved_seconds``: since something was applied there last; None: never, or not known."""
-
-    partition: int
-    counts: Counts
-    moved_seconds: float | None
-
-
-_COUNTED = ("appended", "applied", "fenced", "rebuilt", "reordered", "leftovers", "learns_unknown", "moved")
-_WIDTH = 10
-
-
 def read_counts(rt: Runtime) -> Counts:
     """The figures alone, of everything. Raises StoreUnavailable."""
-    return summed([part.counts for part in read_partitions(rt.redis)])
+    return summed(rt.figures.partitions())
 
 
-def asked(pipe: redis.client.Pipeline, *, raise_on_error: bool = True) -> list[Any]:
-    """The answers of a pipeline. Raises StoreUnavailable."""
-    try:
-        answers: list[Any] = pipe.execute(raise_on_error=raise_on_error)
-    except redis.RedisError as exc:
-        raise StoreUnavailable(f"Redis does not answer: {exc}") from exc
-    return answers
-
-
-def read_partitions(client: redis.Redis) -> list[Partition]:
-    """Every partition's figures, in their order. Raises StoreUnavailable."""
-    pipe = client.pipeline(transaction=False)
-    pipe.time()
-    for partition in range(PARTITIONS):
-        p = prefix(partition)
-        # The stats last: nothing that is applied meanwhile makes a lane look idle with a backlog.
-        pipe.zrange(f"{p}since", 0, 0, withscores=True)
-        pipe.zcard(f"{p}since")
-        pipe.zcard(f"{p}ready")
-        pipe.hlen(f"{p}dead")
-        pipe.scard(f"{p}parked")
-        pipe.zcard(f"{p}later")
-        pipe.llen(f"{p}outbox")
-        pipe.scard(f"{p}ltm_lost")
-        pipe.scard(f"{p}unreadable")
-        pipe.hmget(f"{p}stats", _COUNTED)
-    (now_s, now_us), *answers = asked(pipe)
-    now_ms = int(now_s) * 1000 + int(now_us) // 1000
-    rows = [answers[i : i + _WIDTH] for i in range(0, len(answers), _WIDTH)]
-    return [_partition(partition, row, now_ms) for partition, row in enumerate(rows)]
-
-
-def _partition(partition: int, row: Sequence[Any], now_ms: int) -> Partition:
-    oldest, unapplied, ready, dead, parked, later, outbox, lost, unreadable, stats = row
-    appended, applied, fenced, rebuilt, reordered, leftovers, unknown, moved = (int(value or 0) for value in stats)
-    counts = Counts(
-        backlog=max(0, appended - applied),
-        oldest_unapplied_seconds=max(0.0, (now_ms - oldest[0][1]) / 1000) if oldest else None,
-        appended=appended,
-        applied=applied,
-        sessions_unapplied=unapplied,
-        lanes_due=ready,
-        dead_letters=dead,
-        parked=parked,
-        scheduled=later,
-        unpublished=outbox,
-        fenced=fenced,
-        rebuilt=rebuilt,
-        reordered=reordered,
-        leftovers=leftovers,
-        learns_unknown=unknown,
-        ltm_lost=lost,
-        unreadable_lanes=unreadable,
-    )
-    return Partition(partition, counts, max(0.0, (now_ms - moved) / 1000) if moved else None)
-
-
-def summed(counts: Sequence[Counts]) -> Counts:
-    """The figures of all of these together."""
-    ages = [c.oldest_unapplied_seconds for c in counts if c.oldest_unapplied_seconds is not None]
+def summed(partitions: Sequence[PartitionFigures]) -> Counts:
+    """The figures of all of these partitions together."""
+    ages = [part.oldest_unapplied_seconds for part in partitions if part.oldest_unapplied_seconds is not None]
     total = {
-        name: sum(getattr(c, name) for c in counts)
+        name: sum(getattr(part, name) for part in partitions)
         for name in Counts.model_fields
         if name != "oldest_unapplied_seconds"
     }

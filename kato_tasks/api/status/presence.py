@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeVar
 
-import redis
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kato_tasks.adapters.redis.keys import BEAT_SIGNS, WORKER_SIGNS
 from kato_tasks.api.signs import BEAT_GONE_SECONDS, GONE_SECONDS, AboutBeat, AboutWorker
 from kato_tasks.domain.ids import CONTROL_QUEUE, queue_of
+from kato_tasks.ports.figures import LifeSign, WholeFigures
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -80,24 +79,17 @@ class Presence(BaseModel):
         return bool(self.live) and not any(CONTROL_QUEUE in worker.takes for worker in self.live)
 
 
-def ask_for_signs(pipe: redis.client.Pipeline) -> None:
-    """Put four questions into the pipeline, whose answers ``read_presence`` takes."""
-    for key in (WORKER_SIGNS, BEAT_SIGNS):
-        pipe.hgetall(f"{key}about")
-        pipe.zrange(f"{key}seen", 0, -1, withscores=True)
-
-
-def read_presence(answers: Sequence[object], now_ms: int, shards: int) -> Presence:
-    """What the four answers say at the store's ``now_ms``; ``shards``: how many there are."""
-    told, seen, beats, beaten = answers
+def presence_of(whole: WholeFigures, shards: int) -> Presence:
+    """Who works, as the signs say; ``shards``: how many there are."""
+    now_ms = whole.now_ms
     needed = {CONTROL_QUEUE, *map(queue_of, range(shards))}
-    workers = [_worker(about, ms, now_ms, needed) for about, ms in _signs(AboutWorker, told, seen)]
+    workers = [_worker(about, ms, now_ms, needed) for about, ms in _read(AboutWorker, whole.workers)]
     # One that was killed and started again under its name is there, not gone.
     there = {worker.name for worker in workers if worker.state != "gone"}
     shown = [worker for worker in workers if worker.state != "gone" or worker.name not in there]
     found = [
         BeatStatus(**about.model_dump(), published_seconds=max(0.0, (now_ms - ms) / 1000), published_ms=ms)
-        for about, ms in _signs(AboutBeat, beats, beaten)
+        for about, ms in _read(AboutBeat, whole.beats)
     ]
     last = max(found, key=lambda beat: beat.published_ms, default=None)
     return Presence(workers=sorted(shown, key=lambda worker: (worker.name, worker.pid)), beat=last)
@@ -124,14 +116,12 @@ def _worker(about: AboutWorker, ms: int, now_ms: int, needed: set[str]) -> Worke
     )
 
 
-def _signs(kind: type[T], told: object, seen: object) -> list[tuple[T, int]]:
+def _read(kind: type[T], signs: Sequence[LifeSign]) -> list[tuple[T, int]]:
     """What each process said of itself, and when it gave its last sign (ms); what cannot be read is left out."""
-    assert isinstance(told, Mapping)
-    assert isinstance(seen, Sequence)
     found = []
-    for id_, ms in seen:
+    for sign in signs:
         try:
-            found.append((kind.model_validate(json.loads(told[id_])), int(ms)))
-        except (KeyError, ValueError, ValidationError):
+            found.append((kind.model_validate(json.loads(sign.about)), sign.at_ms))
+        except (ValueError, ValidationError):
             continue
     return found

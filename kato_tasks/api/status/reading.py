@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.api.status import acknowledged as known
 from kato_tasks.api.status.acknowledged import Item
-from kato_tasks.api.status.counts import Counts, Partition, ShardStatus, asked, read_partitions, summed
-from kato_tasks.api.status.presence import BeatStatus, Presence, WorkerStatus, ask_for_signs, read_presence
+from kato_tasks.api.status.counts import Counts, ShardStatus, summed
+from kato_tasks.api.status.presence import BeatStatus, Presence, WorkerStatus, presence_of
 from kato_tasks.api.status.services import Reached, Services, ask_services
 from kato_tasks.api.status.work import LASTING_SECONDS, SHOWN, UNPUBLISHED_SECONDS, Failing, Waiting, read_waiting
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import queue_of, shard_of
+from kato_tasks.ports.figures import PartitionFigures
 
 NAMED = 3
 
@@ -72,11 +72,11 @@ def read_status(rt: Runtime) -> Status:
 
     Raises StoreUnavailable; KATO and the broker may be away (then the status is degraded).
     """
-    partitions = read_partitions(rt.redis)
+    partitions = rt.figures.partitions()
     waiting = read_waiting(rt, partitions)
     kept = _read_kept(rt, partitions)
     services = ask_services(rt)
-    total = summed([part.counts for part in partitions])
+    total = summed(partitions)
     shards = _shards(rt, partitions)
     found = _Found()
     _say_who_works(found, kept, [shard.shard for shard in shards if shard.backlog or shard.lanes_due])
@@ -104,32 +104,20 @@ def read_status(rt: Runtime) -> Status:
 
 def acknowledgeable(rt: Runtime) -> list[Item]:
     """Everything that can be acknowledged now, or is. Raises StoreUnavailable."""
-    partitions = read_partitions(rt.redis)
-    total = summed([part.counts for part in partitions])
+    partitions = rt.figures.partitions()
+    total = summed(partitions)
     kept = _read_kept(rt, partitions)
     return [*_items_of_the_whole(total, ask_services(rt), kept), *known.lost_nodes(rt)]
 
 
-def _read_kept(rt: Runtime, partitions: Sequence[Partition]) -> _Kept:
-    pipe = rt.redis.pipeline(transaction=False)
-    pipe.time()
-    ask_for_signs(pipe)
-    known.ask_for_acknowledgements(pipe)
-    lost = [part.partition for part in partitions if part.counts.ltm_lost]
-    for partition in lost:
-        pipe.srandmember(f"{prefix(partition)}ltm_lost", NAMED)
-    for part in partitions:
-        pipe.hlen(f"{prefix(part.partition)}ltm_known")
-    (now_s, now_us), told, seen, beats, beaten, rows, *rest = asked(pipe)
-    names = sorted(str(lane) for lanes in rest[: len(lost)] for lane in lanes)
-    sizes = [int(size) for size in rest[len(lost) :]]
-    now_ms = int(now_s) * 1000 + int(now_us) // 1000
+def _read_kept(rt: Runtime, partitions: Sequence[PartitionFigures]) -> _Kept:
+    whole = rt.figures.whole([part.partition for part in partitions if part.ltm_lost], NAMED)
     return _Kept(
-        presence=read_presence((told, seen, beats, beaten), now_ms, rt.settings.shards),
-        rows=rows,
-        lost_names=names,
-        lost_known=_lost_known(rt, [part.partition for part, size in zip(partitions, sizes, strict=True) if size]),
-        lost_known_count=sum(sizes),
+        presence=presence_of(whole, rt.settings.shards),
+        rows=whole.acknowledged,
+        lost_names=list(whole.lost_lanes),
+        lost_known=_lost_known(rt, list(whole.losses_acknowledged)),
+        lost_known_count=sum(whole.losses_acknowledged.values()),
     )
 
 
@@ -137,20 +125,15 @@ def _lost_known(rt: Runtime, partitions: Sequence[int]) -> list[Item]:
     """A few of the lost nodes that a person knows of."""
     if not partitions:
         return []
-    pipe = rt.redis.pipeline(transaction=False)
-    for partition in partitions[:SHOWN]:
-        pipe.hscan(f"{prefix(partition)}ltm_known", 0, count=SHOWN)
-    rows: dict[str, Any] = {}
-    for _, some in asked(pipe):
-        rows |= some
-    return [known.lost_item(lane, str(rows[lane])) for lane in sorted(rows)[:SHOWN]]
+    rows = rt.figures.acknowledged_losses(partitions[:SHOWN], SHOWN)
+    return [known.lost_item(lane, rows[lane]) for lane in sorted(rows)[:SHOWN]]
 
 
-def _shards(rt: Runtime, partitions: Sequence[Partition]) -> list[ShardStatus]:
-    by_shard: dict[int, list[Counts]] = {shard: [] for shard in range(rt.settings.shards)}
+def _shards(rt: Runtime, partitions: Sequence[PartitionFigures]) -> list[ShardStatus]:
+    by_shard: dict[int, list[PartitionFigures]] = {shard: [] for shard in range(rt.settings.shards)}
     for part in partitions:
-        by_shard[shard_of(part.partition, rt.settings.shards)].append(part.counts)
-    return [ShardStatus(shard=shard, **summed(counts).model_dump()) for shard, counts in by_shard.items()]
+        by_shard[shard_of(part.partition, rt.settings.shards)].append(part)
+    return [ShardStatus(shard=shard, **summed(parts).model_dump()) for shard, parts in by_shard.items()]
 
 
 def _has_something_to_say(shard: ShardStatus) -> bool:

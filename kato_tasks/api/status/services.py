@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from kato_tasks.bootstrap import Runtime, waker
+from kato_tasks.bootstrap import Runtime, require_client, waker
 from kato_tasks.engine.drain.kato_answers import meaning, remedy
-from kato_tasks.engine.running.breaker import PROBE_PATH, answers_probe
+from kato_tasks.engine.running.breaker_transport import PROBE_PATH, answers_probe
 from kato_tasks.errors import KatoTasksError
 from kato_tasks.ports.kato import KatoReply, KatoRequest, KatoTransport
 
@@ -52,11 +52,15 @@ class Services:
 
 
 def ask_services(rt: Runtime) -> Services:
-    """Ask all of them side by side. Raises StoreUnavailable; KATO and the broker may be away."""
+    """Ask all of them side by side. KATO and the broker may be away.
+
+    Raises StoreUnavailable, or ConfigurationError where the client of KATO is not installed.
+    """
+    require_client(rt.settings)
     with ThreadPoolExecutor(max_workers=8) as pool:
         instances = [pool.submit(ask_kato, rt.kato, url) for url in rt.settings.kato_instances]
         broker = pool.submit(_ask_broker)
-        volatile = rt.persistence_problem()
+        volatile = rt.figures.persistence_problem()
         return Services([_checked(rt, one.result()) for one in instances], broker.result(), volatile)
 
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from kato_tasks.adapters.redis.keys import prefix
-from kato_tasks.api.status.counts import Partition, asked
 from kato_tasks.bootstrap import Runtime
+from kato_tasks.ports.figures import PartitionFigures, Place
 
 STUCK_SECONDS = 10.0
 """An event that waits for so long while nothing is applied in its partition: nothing moves."""
@@ -52,74 +51,52 @@ class Waiting:
     unpublished_seconds: float | None
 
 
-def read_waiting(rt: Runtime, partitions: Sequence[Partition]) -> Waiting:
+def read_waiting(rt: Runtime, partitions: Sequence[PartitionFigures]) -> Waiting:
     """Two round trips at most, and none when nothing waits. Raises StoreUnavailable."""
-    busy = [part for part in partitions if part.counts.lanes_due or part.counts.backlog]
-    kept = [part for part in partitions if part.counts.unpublished]
+    busy = [part for part in partitions if part.lanes_due or part.backlog]
+    kept = [part.partition for part in partitions if part.unpublished]
     if not busy and not kept:
         return Waiting((), 0, None, (), None)
-    pipe = rt.redis.pipeline(transaction=False)
-    for part in busy:
-        p = prefix(part.partition)
-        pipe.zrange(f"{p}failing", 0, OF_EACH - 1, withscores=True)
-        pipe.zcard(f"{p}failing")
-        pipe.zrange(f"{p}since", 0, OF_EACH - 1, withscores=True) if _stands(part) else pipe.echo("")
-    for part in kept:
-        pipe.lindex(f"{prefix(part.partition)}outbox", 0)
-    pipe.time()
-    *answers, (now_s, now_us) = asked(pipe)
-    now_ms = int(now_s) * 1000 + int(now_us) // 1000
-    rows = [(part.partition, *answers[3 * i : 3 * i + 3]) for i, part in enumerate(busy)]
-    failing = sorted((float(ms), at, str(session)) for at, first, _, _ in rows for session, ms in first)[:LOOKED_AT]
-    waits = [(float(ms), at, str(session)) for at, _, _, since in rows for session, ms in since or ()]
+    standing = frozenset(part.partition for part in busy if _stands(part))
+    read = rt.figures.waiting([part.partition for part in busy], standing, kept, OF_EACH)
+    now_ms = read.now_ms
+    failing = sorted((ms, one.partition, session) for one in read.stalled for session, ms in one.failing)[:LOOKED_AT]
+    waits = [(ms, one.partition, session) for one in read.stalled for session, ms in one.oldest]
     errors, others = _looked_into(rt, failing, waits)
     found = [
         Failing(session_id=session, seconds=max(0.0, (now_ms - ms) / 1000), error=errors[partition, session])
         for ms, partition, session in failing
-        if errors.get((partition, session))
+        if (partition, session) in errors
     ]
     stuck = [(ms, partition) for ms, partition, session in waits if (partition, session) in others]
-    count = sum(int(total) for _, _, total, _ in rows) - (len(failing) - len(found))
     return Waiting(
         failing=tuple(found),
-        failing_count=count,
+        failing_count=sum(one.failing_count for one in read.stalled) - (len(failing) - len(found)),
         stuck_seconds=max((max(0.0, (now_ms - ms) / 1000) for ms, _ in stuck), default=None),
         stuck_partitions=tuple(sorted({partition for _, partition in stuck})),
-        unpublished_seconds=_oldest(answers[3 * len(busy) :], now_ms),
+        unpublished_seconds=_oldest(read.messages, now_ms),
     )
 
 
-def _stands(part: Partition) -> bool:
+def _stands(part: PartitionFigures) -> bool:
     """Whether an event waits in this partition while nothing was applied there for as long."""
-    oldest, moved = part.counts.oldest_unapplied_seconds, part.moved_seconds
+    oldest, moved = part.oldest_unapplied_seconds, part.moved_seconds
     return oldest is not None and oldest > STUCK_SECONDS and (moved is None or moved > STUCK_SECONDS)
 
 
 Session = tuple[float, int, str]
-At = tuple[int, str]
+"""Since when (ms), its partition, its id."""
 
 
-def _looked_into(rt: Runtime, failing: Sequence[Session], waits: Sequence[Session]) -> tuple[dict[At, str], set[At]]:
+def _looked_into(
+    rt: Runtime, failing: Sequence[Session], waits: Sequence[Session]
+) -> tuple[dict[Place, str], set[Place]]:
     """The error of each session that has one; and of those that wait, which have none and are not parked."""
     places = list(dict.fromkeys((partition, session) for _, partition, session in [*failing, *waits]))
     if not places:
         return {}, set()
-    pipe = rt.redis.pipeline(transaction=False)
-    for partition, session in places:
-        pipe.hmget(f"{prefix(partition)}s:{session}", "err", "pk")
-    errors: dict[At, str] = {}
-    others: set[At] = set()
-    for place, row in zip(places, asked(pipe, raise_on_error=False), strict=True):
-        if isinstance(row, Exception):
-            continue  # its row is broken, which its lane's next holder says
-        error, parked = row
-        if parked is not None:
-            continue
-        if error:
-            errors[place] = str(error)
-        else:
-            others.add(place)
-    return errors, others
+    read = rt.figures.errors_of(places)
+    return {place: error for place, error in read.items() if error}, {place for place in read if not read[place]}
 
 
 def _oldest(messages: Sequence[str | None], now_ms: int) -> float | None:

@@ -1,29 +1,46 @@
-"""Bad settings under somebody else's command line: one sentence and the end, where Celery would print a traceback."""
+"""Bad settings and missing packages under Celery's command line: one sentence and the end, instead of a traceback."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import Any, NoReturn
 
 from kato_tasks.errors import ConfigurationError
-from kato_tasks.settings import Settings, settings
+from kato_tasks.settings import extras, settings
 
 UNUSABLE = 2
-"""The exit code of ``kato-tasks`` for a setting that cannot be used."""
+"""The exit code of ``kato-tasks`` for a setting that cannot be used, and for a package that is missing."""
 _DEPLOYED = ("workers.", "beat.")
 
 
-def settings_of_the_process() -> Settings:
-    """The settings, as ``settings`` has them.
-
-    Where this package is what a command line was told to run (``celery -A kato_tasks …``, ``python -m workers.lanes``),
-    a bad one ends the process with its sentence on stderr. An application gets ConfigurationError, whatever runs it.
-    """
+def end_without_extra(check: Callable[[], object]) -> None:
+    """End the process with exit code 2 and one sentence on stderr when ``check`` raises ConfigurationError."""
     try:
-        return settings()
+        check()
     except ConfigurationError as exc:
-        if not _is_what_runs(sys._getframe()):  # noqa: SLF001  there is no other way to know who imports
-            raise
+        sys.stderr.write(f"kato_tasks: {exc}\n")
+        raise SystemExit(UNUSABLE) from None
+
+
+def scheduler_is_missing(*_: Any, **__: Any) -> NoReturn:
+    """Stand in for beat's scheduler where it is not installed: end beat with exit code 2 and one sentence."""
+    end_without_extra(lambda: extras.require("beat", "worker"))
+    raise ConfigurationError("celery-redbeat was installed while this process ran; start beat again")
+
+
+def end_with_a_bad_setting() -> None:
+    """End the process with a bad setting's sentence on stderr, where a command line was told to run this package.
+
+    That is ``celery -A kato_tasks …`` and ``python -m workers.lanes``, which need the settings at once. An application
+    gets ConfigurationError instead, when it uses them, whatever runs it.
+    """
+    if not _is_what_runs(sys._getframe()):  # noqa: SLF001  there is no other way to know who imports
+        return
+    try:
+        settings()
+    except ConfigurationError as exc:
         sys.stderr.write(f"kato_tasks: {exc}\n")
         raise SystemExit(UNUSABLE) from None
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from kato_tasks.celery_tasks.app.queueing import EXCHANGE, queues
 from kato_tasks.domain.ids import CONTROL_QUEUE
-from kato_tasks.settings import Settings
+from kato_tasks.settings import Settings, extras
 
 PUBLISH_POLICY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2}
 """How a message is tried again: shortly, as one that cannot be published is kept and published later."""
@@ -73,13 +73,19 @@ def configuration(config: Settings) -> dict[str, Any]:
         "broker_transport_options": transport_options(config),
         "timezone": "UTC",
         "beat_schedule": beat_schedule(),
-        "beat_scheduler": "redbeat.RedBeatScheduler",
+        "beat_scheduler": scheduler(),
         "beat_max_loop_interval": 2,
         "redbeat_redis_url": config.store_url,
         "redbeat_redis_options": {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True},
         "redbeat_key_prefix": "kt:redbeat:",
         "redbeat_lock_timeout": 15,
     }
+
+
+def scheduler() -> str:
+    """The class of beat's scheduler; where it is not installed, what says so when beat starts."""
+    here = extras.has_module("redbeat")
+    return "redbeat.RedBeatScheduler" if here else "kato_tasks.celery_tasks.app.command_line:scheduler_is_missing"
 
 
 def beat_schedule() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from kato_tasks.celery_tasks.app.own_app import app
 from kato_tasks.settings import hide_secrets, settings
 
 _home: Celery = app
-_used = False
+_host_used = False
 
 
 def home_app() -> Celery:
@@ -19,11 +19,12 @@ def home_app() -> Celery:
 
 def home() -> Celery:
     """The app that our tasks are on, to be used now: from here on it stays. Raises ConfigurationError."""
-    global _used
-    if not _used:
-        if installed():
-            refuse_what_cannot_work(_home)
-        _used = True
+    global _host_used
+    if not installed():
+        app.used = True
+    elif not _host_used:
+        refuse_what_cannot_work(_home)
+        _host_used = True
     return _home
 
 
@@ -34,13 +35,13 @@ def installed() -> bool:
 
 def used() -> bool:
     """Whether something was sent through the tasks' home, or taken by it."""
-    return _used
+    return _host_used if installed() else app.used
 
 
 def move_home(host: Celery) -> None:
     """Make ``host`` the tasks' home. ``hosting.install`` does what belongs to it."""
-    global _home, _used
-    _home, _used = host, False
+    global _home, _host_used
+    _home, _host_used = host, False
 
 
 def addresses() -> dict[str, str]:

@@ -13,8 +13,7 @@ from celery import Celery
 from celery.signals import import_modules
 from celery.utils.imports import symbol_by_name
 
-from kato_tasks import settings as configured
-from kato_tasks.bootstrap import opened_runtime
+from kato_tasks.celery_tasks.app.given_settings import take_settings
 from kato_tasks.celery_tasks.app.queueing import for_a_host
 from kato_tasks.errors import ConfigurationError
 from kato_tasks.settings import Settings
@@ -23,18 +22,28 @@ from kato_tasks.settings import Settings
 def install(app: Celery, *, settings: Settings | None = None) -> Celery:
     """Put our tasks on ``app``: one broker, one result backend, one worker and one beat for both.
 
-    ``app`` is a Celery app, configured already or later. ``settings`` are this process's settings (store, KATO, …)
-    in place of those of the environment; broker and result backend are the app's in either case. Returns ``app``.
-    Call it where the app is made, in every process of the application; a second call with the same app changes nothing.
+    Call it where the app is made, in every process of the application. A second call with the same app changes
+    nothing.
 
-    Raises ConfigurationError for what is no Celery app, and when tasks of ours were sent through another app, or the
-    store was used under other settings, in this process before.
+    Args:
+        app: Your Celery app. It may be configured before this call or after it.
+        settings: This process's settings (store, KATO, …) in place of those of the environment. Broker and result
+            backend are the app's in either case.
+
+    Returns:
+        ``app``.
+
+    Raises:
+        ConfigurationError: ``app`` is no Celery app, or in this process tasks of ours were already sent through
+            another app, or the store was already used under other settings.
     """
     if not isinstance(app, Celery):
         raise ConfigurationError(f"kato_tasks.install takes a Celery app, not {type(app).__name__}")
     host: Celery = getattr(app, "_get_current_object", lambda: app)()  # celery.current_app is a proxy
     if settings is not None:
-        _use(settings)
+        take_settings(
+            settings, "call kato_tasks.install where the Celery app is made, before anything is appended or read"
+        )
     # Late: it reads the settings.
     from kato_tasks.celery_tasks.app import home
 
@@ -48,16 +57,6 @@ def install(app: Celery, *, settings: Settings | None = None) -> Celery:
         )
     _move(before, host)
     return host
-
-
-def _use(settings: Settings) -> None:
-    opened = opened_runtime()
-    if opened is not None and opened.settings != settings:
-        raise ConfigurationError(
-            "the store is in use under other settings in this process; call kato_tasks.install where the Celery app "
-            "is made, before anything is appended or read"
-        )
-    configured.use(settings)
 
 
 def _move(before: Celery, host: Celery) -> None:

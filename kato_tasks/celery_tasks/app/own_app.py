@@ -1,19 +1,102 @@
-"""Our own Celery app: ``celery -A kato_tasks worker|beat|flower`` with nothing but the settings."""
+"""Our own Celery app: ``celery -A kato_tasks worker|beat|flower`` with nothing but the settings.
+
+A process has one such app for life, so tasks that an application defines on it stay where they are. Which settings it
+is configured with is decided at the first use of its configuration, and again after each ``close``.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from copy import copy
 from importlib.util import find_spec
 from typing import Any
 
 from celery import Celery
+from celery.app.base import PendingConfiguration
 from celery.signals import import_modules
+from celery.utils.collections import ConfigurationView
 from celery.utils.imports import symbol_by_name
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
-from kato_tasks.celery_tasks.app.command_line import settings_of_the_process
+from kato_tasks.bootstrap import forget_runtime
+from kato_tasks.celery_tasks.app.command_line import end_with_a_bad_setting
 from kato_tasks.celery_tasks.app.configuration import configuration
 from kato_tasks.celery_tasks.app.queueing import OwnAMQP
 from kato_tasks.celery_tasks.calling.awaiting import AwaitableResult
+from kato_tasks.settings import settings, use
+
+
+class OwnApp(Celery):
+    """A Celery app whose configuration follows the process's settings, which it reads when it first needs them.
+
+    What an application sets on ``conf`` itself stays, whichever settings come.
+    """
+
+    # Celery's own, which has no types.
+    configured: bool
+    _pool: Any
+    _local: Any
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.used = False
+        """whether something was sent through this app, or taken by it, under the settings that it has"""
+        self._from_settings: dict[str, Any] = {}
+        super().__init__(*args, **options)
+
+    # Settings that cannot be used are said before Celery begins, which would otherwise leave tasks half made.
+
+    def _load_config(self) -> Any:
+        self._from_settings = configuration(settings())
+        for name, value in self._from_settings.items():
+            self._preconf.setdefault(name, copy(value))  # Celery adds an application's periodic tasks in place
+        return super()._load_config()
+
+    def _task_from_fun(self, *args: Any, **options: Any) -> Any:
+        settings()
+        return super()._task_from_fun(*args, **options)
+
+    def finalize(self, auto: bool = False) -> None:
+        """See Celery's. Raises ConfigurationError, and the app is as it was."""
+        settings()
+        super().finalize(auto)
+
+    def close(self) -> None:
+        """Close what this app has open at the broker, and what the process has open at the store and at KATO.
+
+        The settings that ``make_app`` was given go with it. The app can be used again: it then reads those of the
+        environment, or takes those of the next ``make_app``. ``with make_app(settings):`` closes it at its end.
+        """
+        self.forget_configuration()
+        forget_runtime(close=True)
+        use(None)
+
+    def forget_configuration(self) -> None:
+        """Close the connections to the broker, and read the settings again at the next use."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            with contextlib.suppress(KombuError, RedisError, OSError):  # a broker that is away
+                pool.force_close_all(close_pool=False)
+            # kombu has one pool of a process for each broker, and has emptied it: without this the next use would hang.
+            pool.setup()
+        self._backend_cache = None
+        self._local = type(self._local)()
+        for made in ("amqp", "control", "events", "timezone"):
+            self.__dict__.pop(made, None)
+        self.used = False
+        if not self.configured:
+            return
+        own = {name: value for name, value in self.conf.changes.items() if not self._is_from_settings(name, value)}
+        self._preconf = own
+        pending = PendingConfiguration(own, self._finalize_pending_conf)
+        # In place, as Celery does: an application may have kept ``app.conf``.
+        self.conf.swap_with(ConfigurationView(pending, keys=self.conf._keys))  # noqa: SLF001  as Celery makes it
+        self.configured = False
+
+    def _is_from_settings(self, name: str, value: Any) -> bool:
+        missing = object()
+        return bool(self._from_settings.get(name, missing) == value)
 
 
 def task_class() -> str | None:
@@ -24,9 +107,9 @@ def task_class() -> str | None:
 
 # Neither the current app nor, as Celery's fix-up for Django would make it, the default one of all threads: a host's
 # @shared_task goes to the host's.
-app = Celery("kato_tasks", amqp=OwnAMQP, task_cls=task_class(), set_as_current=False, fixups=[])
+app = OwnApp("kato_tasks", amqp=OwnAMQP, task_cls=task_class(), set_as_current=False, fixups=[])
 app.AsyncResult = app.subclass_with_self(AwaitableResult, name="AsyncResult")  # chains and chords end in one, too
-app.conf.update(configuration(settings_of_the_process()))
+end_with_a_bad_setting()
 
 
 def _run_for_us(**_: Any) -> None:

@@ -16,7 +16,7 @@ from kombu import Queue
 
 from kato_tasks.celery_tasks.app.home import home_app
 from kato_tasks.celery_tasks.app.queueing import CELERYS, OURS
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 _CARRIED = ("serializer", "compression", "priority", "expires", "time_limit", "soft_time_limit", "ignore_result")
@@ -94,7 +94,7 @@ def _tell_of_another_broker(known: Any) -> None:
         "its app has another broker than kato_tasks, whose workers send it to theirs; give both the same broker, or "
         "put our tasks on that app with kato_tasks.install"
     )
-    say(log, logging.WARNING, "step.elsewhere", task=known.name, meaning=meaning)
+    log_event(log, logging.WARNING, "step.elsewhere", task=known.name, meaning=meaning)
 
 
 def _is_json(value: Any) -> bool:

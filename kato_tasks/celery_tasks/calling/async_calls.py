@@ -28,11 +28,12 @@ class AsyncCalls:
     """
 
     async def adelay(self, *args: Any, **kwargs: Any) -> AwaitableResult | AwaitableEagerResult:
-        """Like ``delay``: once this returns, the event is in the store, and ``await result.aget(…)`` gives its result.
+        """Do what ``delay`` does, and let the event loop go on meanwhile.
 
-        Raises InvalidEvent (the field is named), EventConflict or StoreUnavailable. A call that is cancelled (also by
-        ``asyncio.timeout``) may or may not have appended its event: repeat it with the same ``event_id``, and the
-        event is appended once.
+        When this returns, the event is in the store; ``await result.aget(timeout=…)`` gives its result. Takes and
+        raises what ``delay`` does: TypeError, InvalidEvent (``field`` names the field), NodeConflict, EventConflict,
+        StoreUnavailable, ConfigurationError. A call that is cancelled (also by
+        ``asyncio.timeout``) has appended its event or not: repeat it with the same ``event_id``, which makes both one.
         """
         return await self.aapply_async(args, kwargs)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, EagerResult, ResultSet, assert_will_not_block
@@ -14,6 +14,10 @@ from celery.states import READY_STATES
 
 from kato_tasks.celery_tasks.calling.publishing import publisher
 
+if TYPE_CHECKING:
+    from kato_tasks.celery_tasks.typed_task import TypedResult
+
+R = TypeVar("R")
 POLL_SECONDS = (0.02, 1.0)
 """The first and the longest interval at which a result is polled if its backend cannot be subscribed to."""
 
@@ -53,11 +57,27 @@ class AwaitableEagerResult(EagerResult):
         return self.get(propagate=propagate)
 
 
+@overload
+async def aget(result: TypedResult[R], timeout: float | None = None, propagate: bool = True) -> R: ...
+@overload
+async def aget(result: Any, timeout: float | None = None, propagate: bool = True) -> Any: ...
 async def aget(result: Any, timeout: float | None = None, propagate: bool = True) -> Any:
-    """Await any Celery result: of your own task, of a group (which gives a list), of a chain or of a chord.
+    """Return what ``get`` of any Celery result returns, and let the event loop go on meanwhile.
 
-    See ``AwaitableResult.aget`` for arguments and errors. This also works for results of other apps, which lack that
-    method.
+    Args:
+        result: The result of a task of ours or of yours, of a chain, a chord or a group, on any Celery app.
+        timeout: How many seconds to wait at most; without it, as long as it takes. The members of a group are waited
+            for side by side, each for this long.
+        propagate: Raise the error of a task that failed. If it is False, the error is returned in its result's place.
+
+    Returns:
+        What the task returned; of a group, the list of what its tasks returned; None of a task that ignores results.
+
+    Raises:
+        The task's own error, or that of a step before it in its chain: see the task.
+        celery.exceptions.TimeoutError: The time is over. The result can be awaited again, as after a cancellation.
+
+    While the result backend is away it goes on waiting.
     """
     if isinstance(result, EagerResult):
         return result.get(propagate=propagate)

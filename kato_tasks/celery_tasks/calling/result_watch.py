@@ -18,7 +18,7 @@ from celery.states import READY_STATES
 from redis import asyncio as aioredis
 from redis.exceptions import RedisError
 
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 2.0
@@ -116,7 +116,7 @@ class ResultWatch:
                     pause = 0.05
                 except (RedisError, OSError) as exc:
                     if pause == 0.05:
-                        say(log, logging.WARNING, "results.unseen", error=exc)
+                        log_event(log, logging.WARNING, "results.unseen", error=exc)
                     await self._disconnect()
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, 1.0)

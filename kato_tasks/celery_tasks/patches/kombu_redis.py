@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def guard_redis_transport() -> None:
             try:
                 super().restore_unacked(client)
             except (AttributeError, OSError, RedisError) as exc:
-                say(log, logging.WARNING, "broker.messages_left", messages=held, error=exc)
+                log_event(log, logging.WARNING, "broker.messages_left", messages=held, error=exc)
                 self._delivered.clear()
 
         def ack(self, delivery_tag: Any) -> None:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.engine.drain.kato_answers import address
 from kato_tasks.errors import KatoTasksError
-from kato_tasks.ports.effects import Step
+from kato_tasks.ports.effects import Program
 from kato_tasks.ports.kato import KatoRequest, KatoTransport
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class ConfigWatch:
                     self.look(rt, url)
             except Exception as exc:
                 # Catch everything: if the thread ended here, the log would say nothing.
-                say(log, logging.WARNING, "session_config.unasked", error=exc)
+                log_event(log, logging.WARNING, "session_config.unasked", error=exc)
 
     def look(self, rt: Runtime, url: str) -> None:
         """Read what KATO at ``url`` said about the session config, or ask it if no process has; log a new verdict."""
@@ -62,12 +62,12 @@ class ConfigWatch:
             return
         before, self._told[url] = self._told.get(url, ""), why
         if why and why != before:
-            say(log, logging.ERROR, "session_config.not_taken", url=address(url), mend=why)
+            log_event(log, logging.ERROR, "session_config.not_taken", url=address(url), mend=why)
         elif before and not why:
-            say(log, logging.INFO, "session_config.taken", url=address(url))
+            log_event(log, logging.INFO, "session_config.taken", url=address(url))
 
 
-def carried_out(transport: KatoTransport, step: Step[T]) -> T:
+def carried_out(transport: KatoTransport, step: Program[T]) -> T:
     """Carry out a step that only sends requests to KATO, one after another, and return its value.
 
     Raises what the step raises.

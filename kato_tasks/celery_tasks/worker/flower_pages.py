@@ -15,7 +15,7 @@ from typing import Any
 from kato_tasks.api.status import read_counts
 from kato_tasks.bootstrap import runtime
 from kato_tasks.errors import KatoTasksError
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 TASKS_COLUMNS = "name,state,kwargs,received,runtime,uuid,worker"
@@ -36,7 +36,7 @@ class _BrokerAndLog:
             return [row, *(await self._broker.queues(names) or ())]
         except Exception as exc:
             # Otherwise Flower would show nothing, and the number of waiting events does not depend on the broker.
-            say(log, logging.WARNING, "flower.queues_unknown", error=exc)
+            log_event(log, logging.WARNING, "flower.queues_unknown", error=exc)
             return [row]
 
 
@@ -44,7 +44,7 @@ def _waiting_row() -> dict[str, Any]:
     try:
         return {"name": WAITING_ROW, "messages": read_counts(runtime()).backlog}
     except KatoTasksError as exc:
-        say(log, logging.WARNING, "flower.backlog_unknown", error=exc)
+        log_event(log, logging.WARNING, "flower.backlog_unknown", error=exc)
         return {"name": UNKNOWN_ROW}
 
 
@@ -60,7 +60,7 @@ def prepare_flower() -> None:
         _set_columns(options.default_options)
         _show_the_log(broker.BrokerView)
     except AttributeError as exc:
-        say(log, logging.WARNING, "flower.unknown", error=exc, meaning="its pages are shown as Flower has them")
+        log_event(log, logging.WARNING, "flower.unknown", error=exc, meaning="its pages are shown as Flower has them")
 
 
 def _set_columns(options: Any) -> None:

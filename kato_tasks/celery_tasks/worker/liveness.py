@@ -18,10 +18,11 @@ import redis
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from kato_tasks.adapters.redis.keys import BEAT_SIGNS
+from kato_tasks.bootstrap.looking import figures_of
 from kato_tasks.celery_tasks.app.home import home_app, installed
 from kato_tasks.celery_tasks.app.queueing import queues
-from kato_tasks.settings import settings
+from kato_tasks.errors import StoreUnavailable
+from kato_tasks.settings import extras, settings
 
 NextMessages = dict[str, bytes]
 TIMEOUT_SECONDS = 3
@@ -40,9 +41,8 @@ def worker_problem(within: float) -> str | None:
 def beat_problem(within: float) -> str | None:
     """Return one sentence if beat sent no sweep in the last ``within`` seconds, or None if it did."""
     try:
-        with _client(settings().store_url) as store:
-            sent = _given_sign(store) if installed() else _sent_by_redbeat(store)
-    except (redis.RedisError, OSError) as exc:
+        sent = _given_sign() if installed() else _sent_by_redbeat()
+    except (StoreUnavailable, redis.RedisError, OSError) as exc:
         return f"cannot ask the store: {exc}"
     if sent is None:
         return "beat has sent nothing yet; start it with: celery -A kato_tasks beat"
@@ -52,19 +52,22 @@ def beat_problem(within: float) -> str | None:
     return None
 
 
-def _sent_by_redbeat(store: redis.Redis) -> datetime | None:
+def _sent_by_redbeat() -> datetime | None:
     """Return when our own beat last sent the sweep. Beat writes this down even while the broker is away."""
+    extras.require("kato-tasks health beat", "worker")
     from redbeat import RedBeatSchedulerEntry
 
-    meta = store.hget(f"{home_app().conf.redbeat_key_prefix}kato-sweep", "meta")
+    with _client(settings().store_url) as scheduler:
+        meta = scheduler.hget(f"{home_app().conf.redbeat_key_prefix}kato-sweep", "meta")
     sent = None if meta is None else RedBeatSchedulerEntry.decode_meta(meta)["last_run_at"]
     return None if sent is None else sent.astimezone(UTC)
 
 
-def _given_sign(store: redis.Redis) -> datetime | None:
+def _given_sign() -> datetime | None:
     """Return when a host's beat, which has its own scheduler, last published the sweep."""
-    last = store.zrange(f"{BEAT_SIGNS}seen", -1, -1, withscores=True)
-    return datetime.fromtimestamp(float(last[0][1]) / 1000, UTC) if last else None
+    with figures_of(settings().store_url, TIMEOUT_SECONDS) as figures:
+        last_ms = figures.last_sign_ms("beat")
+    return None if last_ms is None else datetime.fromtimestamp(last_ms / 1000, UTC)
 
 
 def _broker() -> str:

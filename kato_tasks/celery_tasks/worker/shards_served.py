@@ -11,7 +11,7 @@ from celery.signals import worker_ready
 from kato_tasks.celery_tasks.app.queueing import serves_lanes
 from kato_tasks.domain.ids import CONTROL_QUEUE, queue_of
 from kato_tasks.settings import settings
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def say_which_shards_are_served(sender: Any, **_: Any) -> None:
     consumed = sender.app.amqp.queues.consume_from
     others = unserved(consumed, settings().shards)
     if others:
-        say(
+        log_event(
             log,
             logging.WARNING,
             "worker.serves",

@@ -21,7 +21,7 @@ from kato_tasks.api import signs
 from kato_tasks.bootstrap import runtime
 from kato_tasks.celery_tasks.app.queueing import serves_lanes
 from kato_tasks.errors import KatoTasksError
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 from kato_tasks.version import __version__
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class WorkerSigns:
         try:
             signs.worker_ends(runtime().store, self.about())
         except KatoTasksError as exc:
-            say(log, logging.DEBUG, "sign.not_given", error=exc)
+            log_event(log, logging.DEBUG, "sign.not_given", error=exc)
 
     def about(self) -> signs.AboutWorker:
         """Describe the worker as it is now: its queues and its size may change while it runs."""
@@ -78,12 +78,12 @@ class WorkerSigns:
             wait = signs.EVERY_SECONDS
             try:
                 rt = runtime()
-                self._started_ms = self._started_ms or rt.now_ms()
+                self._started_ms = self._started_ms or rt.figures.now_ms()
                 signs.worker_lives(rt.store, self.about())
             except KatoTasksError as exc:
-                say(log, logging.DEBUG, "sign.not_given", error=exc)  # that the store is away is logged elsewhere
+                log_event(log, logging.DEBUG, "sign.not_given", error=exc)  # that the store is away is logged elsewhere
             except Exception:
-                say(log, logging.ERROR, "sign.not_given", exc_info=True)
+                log_event(log, logging.ERROR, "sign.not_given", exc_info=True)
 
 
 class BeatSigns:
@@ -107,9 +107,9 @@ class BeatSigns:
             try:
                 signs.beat_published(runtime().store, __version__)
             except KatoTasksError as exc:
-                say(log, logging.DEBUG, "sign.not_given", error=exc)
+                log_event(log, logging.DEBUG, "sign.not_given", error=exc)
             except Exception:
-                say(log, logging.ERROR, "sign.not_given", exc_info=True)
+                log_event(log, logging.ERROR, "sign.not_given", exc_info=True)
 
 
 _worker: list[WorkerSigns] = []

@@ -23,8 +23,9 @@ from celery.signals import (
 )
 
 import kato_tasks.celery_tasks.worker.sign_threads  # noqa: F401  it connects itself to Celery's signals
-from kato_tasks.bootstrap import opened_runtime, runtime
+from kato_tasks.bootstrap import opened_runtime, require_client, runtime
 from kato_tasks.celery_tasks.app import home, host_check
+from kato_tasks.celery_tasks.app.command_line import end_without_extra
 from kato_tasks.celery_tasks.app.queueing import CELERYS, OURS, serves_lanes
 from kato_tasks.celery_tasks.patches.billiard_pool import guard_pool_process, refuse_other_pools
 from kato_tasks.celery_tasks.patches.kombu_redis import guard_redis_transport, guard_worker_events
@@ -34,7 +35,7 @@ from kato_tasks.celery_tasks.worker import quiet_tasks, shards_served  # noqa: F
 from kato_tasks.celery_tasks.worker.config_watch import ConfigWatch
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.settings import settings
-from kato_tasks.telemetry.log_events import JsonFormatter, VisibleFormatter, say
+from kato_tasks.telemetry.log_events import JsonFormatter, VisibleFormatter, log_event
 
 log = logging.getLogger(__name__)
 _threads: list[Sweeper | ConfigWatch] = []
@@ -60,6 +61,7 @@ def serve_or_stand_aside(sender: Any, **_: Any) -> None:
         _end_on_a_bad_configuration(home.home)
         host_check.set_where_unset(app)
     _serving = True
+    end_without_extra(lambda: require_client(settings()))
 
 
 @worker_init.connect(weak=False)
@@ -94,7 +96,7 @@ def refuse_a_store_that_drops_keys(**_: Any) -> None:
     try:
         _end_on_a_bad_configuration(runtime)
     except StoreUnavailable as exc:
-        say(log, logging.WARNING, "store.unavailable", error=f"{exc}; waiting for it")
+        log_event(log, logging.WARNING, "store.unavailable", error=f"{exc}; waiting for it")
 
 
 def _end_on_a_bad_configuration(begin: Callable[[], object]) -> None:
@@ -110,11 +112,11 @@ def warn_of_a_store_that_keeps_nothing(**_: Any) -> None:
     if not _serving:
         return
     try:
-        problem = runtime().persistence_problem()
+        problem = runtime().figures.persistence_problem()
     except StoreUnavailable:
         return  # said already
     if problem is not None:
-        say(log, logging.WARNING, "store.volatile", meaning=problem)
+        log_event(log, logging.WARNING, "store.volatile", meaning=problem)
 
 
 @worker_ready.connect(weak=False)
@@ -122,7 +124,7 @@ def advise_the_host(**_: Any) -> None:
     """Log a line for each setting of a host's app that our tasks need to be different; the host may change it."""
     if _serving and home.installed():
         for meaning in host_check.advice(home.home_app()):
-            say(log, logging.WARNING, "host.setting", meaning=meaning)
+            log_event(log, logging.WARNING, "host.setting", meaning=meaning)
 
 
 @worker_ready.connect(weak=False)
@@ -134,7 +136,7 @@ def tell_of_own_tasks_that_nobody_takes(**_: Any) -> None:
     own = sorted(name for name in app.tasks if not name.startswith((OURS, CELERYS)))
     if own and queue not in app.amqp.queues.consume_from:
         meaning = f"this worker knows them and does not serve their queue; start one with -Q {queue}"
-        say(log, logging.WARNING, "own_queue.unserved", queue=queue, tasks=",".join(own[:5]), meaning=meaning)
+        log_event(log, logging.WARNING, "own_queue.unserved", queue=queue, tasks=",".join(own[:5]), meaning=meaning)
 
 
 @worker_ready.connect(weak=False)
@@ -190,4 +192,4 @@ def finish_calls_in_flight(**_: Any) -> None:
         return
     left = rt.drainer.close(rt.settings.kato_timeout_seconds + FINISH_SECONDS)
     if left:
-        say(log, logging.WARNING, "background.left", lanes=left)
+        log_event(log, logging.WARNING, "background.left", lanes=left)

@@ -28,7 +28,7 @@ class BadData(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Program:
     """One activity of a ticket; ``row`` is its place in the file."""
 
     row: int
@@ -42,7 +42,7 @@ class Ticket:
     """A ticket's steps in the order of their time."""
 
     case_id: str
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Program] = field(default_factory=list)
 
     @property
     def activities(self) -> list[str]:
@@ -90,7 +90,7 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _step(path: Path, line: int, number: int, row: dict[str, Any]) -> Step:
+def _step(path: Path, line: int, number: int, row: dict[str, Any]) -> Program:
     for name in COLUMNS:
         if not row[name]:
             raise BadData(f"{path}, line {line}: {name} is empty")
@@ -100,7 +100,7 @@ def _step(path: Path, line: int, number: int, row: dict[str, Any]) -> Step:
         when = when.astimezone() if when.tzinfo is None else when
     except ValueError:
         raise BadData(f"{path}, line {line}: timestamp {row['timestamp']!r} is not ISO 8601") from None
-    return Step(number, when, row["activity"], row.get("resource") or "")
+    return Program(number, when, row["activity"], row.get("resource") or "")
 
 
 def split(tickets: list[Ticket]) -> tuple[list[Ticket], list[Ticket]]:

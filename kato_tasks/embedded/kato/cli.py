@@ -91,8 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             access_log=arguments.access_log,
             ready=lambda: _say(f"embedded KATO on {base_url(bound)}"),
         )
-    except ImportError as exc:
-        sys.stderr.write(f"the embedded KATO needs uvicorn (pip install 'kato-tasks[embedded]'): {exc}\n")
+    except ModuleNotFoundError as exc:
+        sys.stderr.write(
+            f"the embedded KATO needs {exc.name}, which is not installed: pip install 'kato-tasks[http]'\n"
+        )
         return 2
     # uvicorn stops on these, then raises them again for the handler before it, of which there is none.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -100,7 +100,7 @@ def base_url(bound: socket.socket) -> str:
 def make_server(app: App, *, access_log: bool = False, ready: Callable[[], None]) -> uvicorn.Server:
     """A uvicorn server for `app` that calls `ready` when it accepts connections.
 
-    Raises ImportError when uvicorn is not installed (extra `embedded`).
+    Raises ImportError when uvicorn is not installed (extra `http`).
     """
     import uvicorn
 

@@ -1,1 +1,1 @@
-"""The protocol by which a lane is drained: one module for each kind of call, and for what to do when one is unsure."""
+"""How a lane is drained: a module for each kind of call, and for what to do when its outcome is unknown."""

@@ -1,8 +1,8 @@
-"""Whether KATO takes the session config: asked of each instance once, at its first answer, and told in one sentence.
+"""Find out whether KATO takes the session config, once for each instance, and say so in one sentence.
 
-KATO drops a whole config silently for one value out of range, and ignores what it does not know. Lanes would then run
-into that one by one, so before the first call to an instance a session is made there with the config, compared and
-deleted. What came of it is shared by all workers; while KATO does not take it, every lane of the instance waits.
+KATO drops a whole config silently for one value out of range, and ignores what it does not know. So before the first
+call to an instance a session is made there with the config, compared and deleted. The verdict is shared by all workers.
+While KATO does not take the config, every lane of the instance waits.
 """
 
 from __future__ import annotations
@@ -18,46 +18,50 @@ from typing import Any, Protocol
 from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.drain.kato_answers import address
 from kato_tasks.errors import ConfigNotTaken, KatoError, KatoFailed, KatoRejected, KatoUnavailable
-from kato_tasks.ports.effects import Step
+from kato_tasks.ports.effects import Program
 
 NODE = "kato-tasks-probe"
-"""No event ever comes to this node; a session alone leaves nothing there."""
+"""The node of these sessions. No event ever comes to it, and a session alone leaves nothing there."""
 TTL_SECONDS = 60
 ASKING_SECONDS = 10.0
-"""Whoever asks may take so long before somebody else asks, too."""
+"""How long one caller may take to ask before another one asks, too."""
 TAKEN_SECONDS = 86_400.0
 NOT_TAKEN_SECONDS = 30.0
-"""How long what KATO answered stands: another version of it, started the other way, may answer otherwise."""
+"""How long a verdict stands. Another version of KATO, or one that was started otherwise, may answer otherwise."""
 VIEW_SECONDS = 10.0
-"""How long a process relies on what it last saw of that; a tenth of it where KATO does not take the config."""
+"""How long a process relies on the verdict that it last saw; a tenth of it where KATO does not take the config."""
 
 
 class Verdicts(Protocol):
-    """What all workers share about one instance and one session config (by its digest)."""
+    """The verdicts that all workers share, each about one instance (``url``) and one session config (``digest``)."""
 
     def verdict(self, url: str, digest: str) -> str | None:
-        """Why KATO does not take it; '' when it does; None: nobody has asked."""
+        """Return why KATO does not take the config; '' where it does; None where it was not asked."""
         ...
 
-    def keep_verdict(self, url: str, digest: str, why: str, seconds: float) -> None: ...
+    def keep_verdict(self, url: str, digest: str, why: str, seconds: float) -> None:
+        """Keep a verdict for so many seconds."""
+        ...
 
     def told(self, url: str) -> str | None:
-        """What was kept last of any config, if KATO did not take it."""
+        """Return the last verdict about any config of this instance, where KATO did not take it; else None."""
         ...
 
-    def drop_verdict(self, url: str, digest: str) -> None: ...
+    def drop_verdict(self, url: str, digest: str) -> None:
+        """Forget a verdict, so that KATO is asked again."""
+        ...
 
     def may_ask(self, url: str, digest: str, seconds: float) -> bool:
-        """True for one caller, until ``asked`` or for so long."""
+        """Return True for one caller, until that one calls ``asked`` or ``seconds`` have passed."""
         ...
 
     def asked(self, url: str, digest: str) -> None:
-        """The caller has done so, or could not."""
+        """Record that the caller has asked, or could not."""
         ...
 
 
 class ConfigCheck:
-    """One process's side of it. Thread-safe. Without a config of the user's there is nothing to ask."""
+    """One process's view of the verdicts. Thread-safe. Without a config of the application's KATO is not asked."""
 
     def __init__(self, verdicts: Verdicts, own: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         self._verdicts = verdicts
@@ -67,7 +71,7 @@ class ConfigCheck:
         self._lock = threading.Lock()
 
     def verdict(self, url: str) -> str | None:
-        """Why KATO does not take the config; '' when it does; None: nobody has asked yet."""
+        """Return why KATO does not take the config; '' where it does; None where it was not asked yet."""
         if not self._config:
             return ""
         seen = self._seen.get(url)
@@ -79,29 +83,32 @@ class ConfigCheck:
         return why
 
     def told(self, url: str) -> str | None:
-        """The same for whoever looks at it from outside, perhaps with other settings than the workers'."""
+        """Return the same for ``status`` and its like, whose settings may differ from the workers'."""
         return self._verdicts.told(url) or self.verdict(url)
 
     def forget(self, url: str) -> None:
-        """KATO may be another one now: it is asked again."""
+        """Forget the verdict: another KATO may answer now, so it is asked again."""
         if self._config:
             with self._lock:
                 self._seen.pop(url, None)
             self._verdicts.drop_verdict(url, self._digest)
 
     def may_ask(self, url: str) -> bool:
-        """Whether this caller asks KATO, with ``asked``."""
+        """Return whether this caller is the one to ask KATO, with ``asked``."""
         return self._verdicts.may_ask(url, self._digest, ASKING_SECONDS)
 
-    def asked(self, url: str) -> Step[str]:
-        """Ask KATO, unless somebody has meanwhile. Raises KatoUnavailable when there was no answer to learn from."""
+    def asked(self, url: str) -> Program[str]:
+        """Ask KATO, unless another caller has meanwhile, and return the verdict ('' where KATO takes the config).
+
+        Raises KatoUnavailable where KATO gave no answer that tells.
+        """
         try:
             known = self._verdicts.verdict(url, self._digest)
             if known is not None:
                 self._saw(url, known)
                 return known
             try:
-                why = yield from not_taken(url, self._own, self._config)
+                why = yield from find_refused_config(url, self._own, self._config)
             except KatoUnavailable:
                 raise
             except KatoError as exc:
@@ -117,8 +124,8 @@ class ConfigCheck:
             self._seen[url] = why, time.monotonic() + (VIEW_SECONDS / 10 if why else VIEW_SECONDS)
 
 
-def taken(check: ConfigCheck, url: str) -> Step[bool]:
-    """Return when KATO takes the session config; False: somebody else is asking it just now. Raises ConfigNotTaken."""
+def ensure_config_taken(check: ConfigCheck, url: str) -> Program[bool]:
+    """Return True once KATO takes the session config; False while another caller asks it. Raises ConfigNotTaken."""
     why = check.verdict(url)
     if why is None:
         if not check.may_ask(url):
@@ -131,7 +138,10 @@ def taken(check: ConfigCheck, url: str) -> Step[bool]:
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """What became of one session config: how each key came back that was not as asked, or what KATO said instead."""
+    """What became of one session config: how each key came back that was not as asked, or what KATO said instead.
+
+    ``unfit`` says why the server cannot be used at all.
+    """
 
     other: Mapping[str, str]
     said: str = ""
@@ -142,15 +152,18 @@ class _Tried:
         return not self.other and not self.said and not self.unfit
 
 
-def not_taken(url: str, own: Mapping[str, Any], config: Mapping[str, Any]) -> Step[str]:
-    """Why KATO does not take ``config`` beside ``own``, naming the keys and the remedy; '' when it does."""
-    whole = yield from _tried(url, {**own, **config})
+def find_refused_config(url: str, own: Mapping[str, Any], config: Mapping[str, Any]) -> Program[str]:
+    """Return why KATO does not take ``config`` beside ``own``, with the keys and the remedy; '' where it does.
+
+    Raises KatoUnavailable where KATO makes no session at all.
+    """
+    whole = yield from _try(url, {**own, **config})
     if whole.taken:
         return ""
     at = f"KATO at {address(url)}"
-    alone = yield from _tried(url, own)
+    alone = yield from _try(url, own)
     if alone.said:
-        # It makes no session at all: KATO is ill, and the config not to blame.
+        # KATO makes no session at all: it is ill, and the config is not to blame.
         raise KatoUnavailable(f"{at} makes no session: {alone.said}")
     if alone.unfit:
         return f"{at} cannot be used: {alone.unfit}"
@@ -158,7 +171,7 @@ def not_taken(url: str, own: Mapping[str, Any], config: Mapping[str, Any]) -> St
         return f"{at} does not take {', '.join(alone.other)}, on which the protocol stands: another KATO is needed"
     culprits = []
     for name, value in config.items():
-        tried = yield from _tried(url, {**own, name: value})
+        tried = yield from _try(url, {**own, name: value})
         if not tried.taken:
             culprits.append(f"{name} {_short(value)} ({_told(tried, name, own)})")
     if not culprits:
@@ -177,14 +190,14 @@ def _told(tried: _Tried, name: str, own: Mapping[str, Any]) -> str:
     return tried.other[name]
 
 
-def _tried(url: str, config: Mapping[str, Any]) -> Step[_Tried]:
+def _try(url: str, config: Mapping[str, Any]) -> Program[_Tried]:
     try:
-        kato_session, got = yield from kato_api.made_session(url, NODE, TTL_SECONDS, config)
+        kato_session, got = yield from kato_api.make_session(url, NODE, TTL_SECONDS, config)
     except (KatoRejected, KatoFailed) as exc:
         return _Tried({}, str(exc))
     yield from kato_api.delete_session(url, kato_session)
-    other = {name: _came_back(got, name) for name in kato_api.not_as_asked(config, got)}
-    return _Tried(other, unfit=kato_api.unfit_server(got))
+    other = {name: _came_back(got, name) for name in kato_api.find_changed_keys(config, got)}
+    return _Tried(other, unfit=kato_api.find_server_fault(got))
 
 
 def _came_back(got: Mapping[str, Any], name: str) -> str:

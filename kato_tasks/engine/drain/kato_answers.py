@@ -15,17 +15,26 @@ from urllib.parse import urlsplit
 from kato_tasks.ports.kato import KatoReply
 
 Meaning = Literal["answer", "gone", "refused", "busy", "unknown", "gateway", "misdirected"]
-"""An answer of KATO's (to be read yet); 404 of KATO's; refused by KATO; never applied, says KATO's server; anything
-may have happened (its fault or the event's); the same, and a gateway said so; never let through by a gateway."""
+"""What a reply means:
+
+- ``answer``: KATO's, or it looks so; its body is still to be read
+- ``gone``: KATO's own 404
+- ``refused``: KATO refuses this call, and changed nothing
+- ``busy``: KATO's server did not take the call
+- ``unknown``: KATO failed; the call may have been applied
+- ``gateway``: something before KATO answered; the call may have been applied
+- ``misdirected``: something before KATO refused the call, which never reached KATO
+"""
 
 NEVER_PASSED_ON = frozenset(
     {*range(300, 400), *range(400, 408), *range(410, 425), 425, 426, 428, 431, 451},
 )
-"""Refused before it reached KATO. Not among them: 408, 409, 429, 499 and 5xx, which some gateways answer afterwards."""
+"""Statuses with which a call is refused before it reaches KATO. Some gateways answer 408, 409, 429, 499 and 5xx after
+they passed a call on, so these are not among them."""
 
 
 def meaning(reply: KatoReply) -> Meaning:
-    """What a reply is, by its status and form alone; a 200 is looked into by whoever asked."""
+    """Return what a reply means by its status and form alone. The caller looks into the body of a 200."""
     status = reply.status
     if status == 200:
         return "answer"
@@ -43,12 +52,12 @@ def meaning(reply: KatoReply) -> Meaning:
 
 
 def is_katos_500(reply: KatoReply) -> bool:
-    """Whether KATO itself failed in the middle of the call, and not something that waited for it in vain."""
+    """Return whether KATO itself failed in the middle of the call, and not a gateway that waited for it in vain."""
     return reply.status == 500 and reply.body == b"Internal Server Error"
 
 
 def counts_as_failure(reply: KatoReply) -> bool:
-    """Whether an answer says that its KATO instance cannot be used now: it fails, or something else stands there."""
+    """Return whether a reply says that its KATO instance cannot be used now: it fails, or something else answers."""
     if reply.status == 200:
         # Every answer of KATO's is a JSON object.
         return reply.body[:64].lstrip()[:1] != b"{"
@@ -60,19 +69,19 @@ def _is_gone(reply: KatoReply) -> bool:
     error = member.get("error")
     if isinstance(error, dict):
         return bool(error.get("code") == "SESSION_NOT_FOUND")
-    # "Not Found" alone is a path that KATO's server has no route for: another program, or KATO_URLS names a wrong path.
+    # "Not Found" alone is for a path without a route: it is another program, or KATO_URLS has a wrong path.
     return bool(member.get("detail", "Not Found") != "Not Found")
 
 
 def _is_connection_limit(reply: KatoReply) -> bool:
-    """KATO's server, uvicorn, at KATO_LIMIT_CONCURRENCY; a gateway that passes it on takes ``connection`` out."""
+    """Return whether this is KATO's server, uvicorn, at KATO_LIMIT_CONCURRENCY. A gateway would drop ``connection``."""
     if reply.server.lower() != "uvicorn" or reply.connection.lower() != "close":
         return False
     return reply.body == b"Service Unavailable" and reply.content_type.lower().startswith("text/plain")
 
 
 def _only_member(reply: KatoReply) -> dict[str, Any]:
-    """The JSON object of an error if it has one member, else {}: gateways' problem documents have more."""
+    """Return the JSON object of an error where it has one member, else {}: gateways' problem documents have more."""
     try:
         found = json.loads(reply.body)
     except (ValueError, RecursionError):
@@ -81,14 +90,14 @@ def _only_member(reply: KatoReply) -> dict[str, Any]:
 
 
 def address(url: str) -> str:
-    """An address without user, password and query: what may stand in a log."""
+    """Return an address without user, password and query, so that it may stand in a log."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if host else parts.path
 
 
 def remedy(url: str, reply: KatoReply) -> str:
-    """One sentence for whoever runs this: what stands in the way to KATO, and what to mend. No secrets."""
+    """Return one sentence for the operator: what stands before KATO, and what to mend. It holds no secrets."""
     status = reply.status
     at = f"{address(url)} answers {status}"
     if 300 <= status < 400:

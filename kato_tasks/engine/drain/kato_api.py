@@ -1,4 +1,8 @@
-"""KATO's API as typed steps. Each yields one request; its answer becomes a value, or an error that says what next."""
+"""KATO's API as typed steps. Each sends one request, and returns its answer or raises what the answer means.
+
+What any of them may raise: KatoUnavailable (nothing was applied, or read), OutcomeUnknown (a changing call may have
+been applied), KatoSessionGone (404) and KatoRejected (a definite refusal that changed nothing).
+"""
 
 from __future__ import annotations
 
@@ -21,36 +25,38 @@ from kato_tasks.errors import (
     KatoUnavailable,
     OutcomeUnknown,
 )
-from kato_tasks.ports.effects import Step, ask
+from kato_tasks.ports.effects import Program, perform
 from kato_tasks.ports.kato import KatoRequest
 
 T = TypeVar("T")
-counts_as_failure = kato_answers.counts_as_failure
 PREDICTION_BYTES = 16 * 1024 * 1024
-"""The largest answer to a predict that is read: it is parsed, kept and sent on, several times its size in memory."""
+"""How many bytes of an answer to a predict are read at most. It is parsed, kept and sent on, several times its size."""
 
 
 def _call(
     request: KatoRequest, read: Callable[[dict[str, Any]], T], *, changes: bool, of_session: bool = True
-) -> Step[T]:
+) -> Program[T]:
     """Send a request and read KATO's answer to it, or raise what the answer means.
 
-    KatoUnavailable: nothing was applied (or read); KatoMisdirected, one of these: something before KATO refused it.
-    KatoSessionGone and KatoRejected are KATO's own. OutcomeUnknown: a changing call may have been applied.
-    ``read`` takes KATO's answer apart; whatever it raises says that this is none.
+    ``changes`` says whether the call changes anything at KATO, and ``of_session`` whether its path names a KATO
+    session, so that a 404 can be KATO's. ``read`` takes the answer apart; whatever it raises says that it is not
+    KATO's.
+
+    Raises KatoUnavailable where nothing was applied or read (KatoMisdirected: something before KATO refused it);
+    KatoSessionGone and KatoRejected, which are KATO's own; OutcomeUnknown where a changing call may have been applied.
     """
-    reply = yield from ask(request)
+    reply = yield from perform(request)
     url, route, kind = request.url, request.route, kato_answers.meaning(reply)
     if kind == "answer":
         try:
             answer = read(_object(json.loads(reply.body)))
         except Exception as exc:  # any shape can stand in the place of KATO's answer
-            told = MISDIRECTIONS.began(url, route, reply)
+            told = MISDIRECTIONS.record_wrong_answer(url, route, reply)
             raise (GatewayAnswered(told) if changes else KatoMisdirected(told, reply.status)) from exc
-        MISDIRECTIONS.ended(url, route)
+        MISDIRECTIONS.record_katos_answer(url, route)
         return answer
     if kind == "misdirected" or (kind == "gone" and not of_session):
-        raise KatoMisdirected(MISDIRECTIONS.began(url, route, reply), reply.status)
+        raise KatoMisdirected(MISDIRECTIONS.record_wrong_answer(url, route, reply), reply.status)
     text = reply.body[:500].decode("utf-8", "replace")
     if kind == "gateway":
         why = f"{route}: something before KATO answered {reply.status} {text}"
@@ -58,7 +64,7 @@ def _call(
     if kind == "unknown":
         why = f"{route}: KATO answered {reply.status} {text}"
         raise KatoFailed(why) if kato_answers.is_katos_500(reply) else OutcomeUnknown(why)
-    MISDIRECTIONS.ended(url, route)
+    MISDIRECTIONS.record_katos_answer(url, route)
     if kind == "gone":
         raise KatoSessionGone(f"{route}: {text}")
     if kind == "busy":
@@ -67,7 +73,7 @@ def _call(
 
 
 class _Other(ValueError):
-    """Not what KATO answers here."""
+    """The answer is not one that KATO gives to this call."""
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -103,16 +109,16 @@ def _session(kato_session: str, rest: str = "") -> str:
     return f"/sessions/{quote(kato_session, safe='')}{rest}"
 
 
-def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]) -> Step[str]:
-    """A new KATO session on a node; returns its id.
+def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]) -> Program[str]:
+    """Create a KATO session on a node, and return its id.
 
-    KATO drops the whole ``config`` silently when one value is out of range, so what comes back is compared
-    with what was asked: ConfigurationError if it differs (measured on 3.10.1). This is the last guard;
-    ``config_check`` has asked before.
+    KATO drops the whole ``config`` silently where one value is out of range (measured on 3.10.1), so what comes back is
+    compared with what was asked. Where it differs the KATO session is deleted, and ConfigurationError is raised. This
+    is the last guard; ``config_check`` asked before.
     """
-    kato_session, got = yield from made_session(url, node, ttl_seconds, config)
-    differing = not_as_asked(config, got)
-    if unfit := unfit_server(got):
+    kato_session, got = yield from make_session(url, node, ttl_seconds, config)
+    differing = find_changed_keys(config, got)
+    if unfit := find_server_fault(got):
         yield from delete_session(url, kato_session)
         raise ConfigurationError(f"KATO at {kato_answers.address(url)} cannot be used: {unfit}")
     if differing:
@@ -124,13 +130,13 @@ def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, A
     return kato_session
 
 
-def not_as_asked(config: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
-    """The keys of a session config that did not come back as they were asked for."""
+def find_changed_keys(config: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """Return the keys of a session config that did not come back as they were asked for."""
     return [name for name, wanted in config.items() if got.get(name) != wanted]
 
 
-def unfit_server(got: Mapping[str, Any]) -> str:
-    """Why the server cannot be used that shows this in a session's config which does not ask for it; '' when it can."""
+def find_server_fault(got: Mapping[str, Any]) -> str:
+    """Return why a server cannot be used whose sessions have this config without being asked for it; '' if it can."""
     if got.get("sort_symbols", True):
         return ""
     return (
@@ -139,8 +145,10 @@ def unfit_server(got: Mapping[str, Any]) -> str:
     )
 
 
-def made_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]) -> Step[tuple[str, dict[str, Any]]]:
-    """A new KATO session, whatever KATO made of its config: its id, and the config that it has."""
+def make_session(
+    url: str, node: str, ttl_seconds: int, config: Mapping[str, Any]
+) -> Program[tuple[str, dict[str, Any]]]:
+    """Create a KATO session, and return its id and the config that KATO made of ``config``."""
     body = json.dumps({"node_id": node, "ttl_seconds": ttl_seconds, "config": dict(config)}).encode()
 
     def read(answer: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -153,8 +161,8 @@ def made_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, Any
     return (yield from _call(request, read, changes=True, of_session=False))
 
 
-def delete_session(url: str, kato_session: str) -> Step[bool]:
-    """Delete a KATO session; False when KATO answered 404."""
+def delete_session(url: str, kato_session: str) -> Program[bool]:
+    """Delete a KATO session. Returns False where KATO answered 404."""
     request = KatoRequest(url, "DELETE", _session(kato_session), "delete")
     try:
         yield from _call(request, lambda answer: _status(answer, "deleted"), changes=True)
@@ -163,12 +171,12 @@ def delete_session(url: str, kato_session: str) -> Step[bool]:
     return True
 
 
-def keep_alive(url: str, kato_session: str, ttl_seconds: int) -> Step[None]:
-    """Slide a KATO session's expiry by its own time to live.
+def keep_alive(url: str, kato_session: str, ttl_seconds: int) -> Program[None]:
+    """Put off a KATO session's expiry by its own time to live.
 
-    Only writes do, and this one writes nothing else: neither STM nor time, nor the session's config; twice is harmless
-    (measured on KATO 3.10.1, where a write of the config would log a line at ERROR each time). A time to live that is
-    not the session's own would be undone by its next access.
+    Only writes put it off, and this one changes neither STM nor time nor config, so it may be repeated (measured on
+    KATO 3.10.1, where a write of the config would log a line at ERROR each time). ``ttl_seconds`` must be the session's
+    own: its next access would undo another.
     """
     path = _session(kato_session, f"/extend?ttl_seconds={ttl_seconds}")
     request = KatoRequest(url, "POST", path, "extend", b"")
@@ -177,15 +185,15 @@ def keep_alive(url: str, kato_session: str, ttl_seconds: int) -> Step[None]:
 
 @dataclass(frozen=True, slots=True)
 class SequenceAnswer:
-    """What KATO says of a sequence: events processed, and its time and STM length after the last."""
+    """KATO's answer to a sequence: how many events it processed, and its time and STM length after the last."""
 
     processed: int
     time: int
     stm_length: int
 
 
-def observe_sequence(url: str, kato_session: str, bodies: Sequence[str]) -> Step[SequenceAnswer]:
-    """Apply observations in one call; a refusal leaves nothing behind (KATO saves once, at the end)."""
+def observe_sequence(url: str, kato_session: str, bodies: Sequence[str]) -> Program[SequenceAnswer]:
+    """Apply observations in one call. A refusal leaves nothing behind, because KATO saves once, at the end."""
     text = '{"observations":[' + ",".join(bodies) + '],"learn_after_each":false,"learn_at_end":false}'
     path = _session(kato_session, "/observe-sequence")
     request = KatoRequest(url, "POST", path, "observe-sequence", text.encode())
@@ -201,12 +209,14 @@ def _sequence_answer(answer: dict[str, Any]) -> SequenceAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
+    """KATO's time and STM."""
+
     time: int
     stm: Stm
 
 
-def read_back(url: str, kato_session: str) -> Step[ReadBack]:
-    """KATO's time and STM: the only read that has both is cognition-data."""
+def read_back(url: str, kato_session: str) -> Program[ReadBack]:
+    """Read KATO's time and STM. cognition-data is the only read that has both."""
     request = KatoRequest(url, "GET", _session(kato_session, "/cognition-data"), "cognition-data")
     return (yield from _call(request, _read_back, changes=False))
 
@@ -217,7 +227,7 @@ def _read_back(answer: dict[str, Any]) -> ReadBack:
     return ReadBack(_number(data["time"]), stm)
 
 
-def learn(url: str, kato_session: str) -> Step[str]:
+def learn(url: str, kato_session: str) -> Program[str]:
     """Turn the STM into a pattern; returns its name (empty: one symbol in all, nothing stored)."""
 
     def read(answer: dict[str, Any]) -> str:
@@ -229,14 +239,14 @@ def learn(url: str, kato_session: str) -> Step[str]:
     )
 
 
-def clear_stm(url: str, kato_session: str) -> Step[None]:
-    """Empty the STM, its emotives and metadata, and put time back to 0."""
+def clear_stm(url: str, kato_session: str) -> Program[None]:
+    """Empty the STM, with its emotives and metadata, and put KATO's time back to 0."""
     request = KatoRequest(url, "POST", _session(kato_session, "/clear-stm"), "clear-stm", b"")
     yield from _call(request, lambda answer: _status(answer, "cleared"), changes=True)
 
 
-def predictions(url: str, kato_session: str) -> Step[dict[str, Any]]:
-    """KATO's predictions for the STM, as it answers them."""
+def read_predictions(url: str, kato_session: str) -> Program[dict[str, Any]]:
+    """Read KATO's predictions for the STM, as KATO answers them."""
 
     def read(answer: dict[str, Any]) -> dict[str, Any]:
         for one in _list(answer["predictions"]):
@@ -249,8 +259,8 @@ def predictions(url: str, kato_session: str) -> Step[dict[str, Any]]:
     return (yield from _call(request, read, changes=False))
 
 
-def frequency(url: str, node: str, pattern: str) -> Step[int]:
-    """How often KATO counts a pattern; 0 when it is unknown, which is also how a failing ClickHouse looks."""
+def read_frequency(url: str, node: str, pattern: str) -> Program[int]:
+    """Read how often KATO counts a pattern. 0 is an unknown pattern, and also how a failing ClickHouse looks."""
     path = f"/pattern/{quote(pattern, safe='')}?node_id={quote(node, safe='')}"
     return (yield from _call(KatoRequest(url, "GET", path, "pattern"), _frequency, changes=False, of_session=False))
 

@@ -1,4 +1,4 @@
-"""Says once, when it begins, that what answers at an address is not KATO, and once that KATO answers there again."""
+"""Logs, once when it begins, that what answers at an address is not KATO, and once that KATO answers there again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from kato_tasks.engine.drain.kato_answers import address, remedy
 from kato_tasks.ports.kato import KatoReply
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 FORGET_SECONDS = 300.0
-"""A wrong answer after so long without one is told anew."""
+"""An episode ends after so many seconds without a wrong answer; the next one is logged again."""
 AGAIN_SECONDS = 30.0
-"""Where right and wrong answers alternate, one line for each status in this time."""
+"""Where right and wrong answers alternate, each status is logged once in so many seconds."""
 
 
 @dataclass(slots=True)
@@ -39,8 +39,8 @@ class Misdirections:
         self._told_at: dict[tuple[str, int], float] = {}
         self._lock = threading.Lock()
 
-    def began(self, url: str, route: str, reply: KatoReply) -> str:
-        """A wrong answer: returns the sentence that says what to mend, and logs it if that is new."""
+    def record_wrong_answer(self, url: str, route: str, reply: KatoReply) -> str:
+        """Record an answer that is not KATO's. Returns the sentence that says what to mend, and logs it if new."""
         told, now = f"{route}: {remedy(url, reply)}", time.monotonic()
         with self._lock:
             episode = self._episodes.get(url)
@@ -54,11 +54,11 @@ class Misdirections:
                 episode.statuses.add(reply.status)
                 self._told_at[key] = now
         if new:
-            say(log, logging.ERROR, "kato.misdirected", url=address(url), status=reply.status, mend=told)
+            log_event(log, logging.ERROR, "kato.misdirected", url=address(url), status=reply.status, mend=told)
         return told
 
-    def ended(self, url: str, route: str) -> None:
-        """KATO itself answered."""
+    def record_katos_answer(self, url: str, route: str) -> None:
+        """Record that KATO itself answered on this route."""
         if url not in self._episodes:
             return
         with self._lock:
@@ -72,18 +72,18 @@ class Misdirections:
         if not episode.statuses:
             return
         lasted = f"{time.monotonic() - episode.began:.1f}s"
-        say(log, logging.INFO, "kato.found", url=address(url), lasted=lasted)
+        log_event(log, logging.INFO, "kato.found", url=address(url), lasted=lasted)
 
     def forget(self) -> None:
-        """Begin anew: a child of a fork has seen nothing, and another thread of its parent's may hold the lock."""
+        """Forget everything. A child of a fork has seen nothing, and another thread of its parent may hold the lock."""
         self._episodes, self._told_at, self._lock = {}, {}, threading.Lock()
 
     def told(self, url: str) -> str:
-        """What was said of this address, while it lasts; else ''."""
+        """Return what was logged last of wrong answers at this address while they last, else ''."""
         episode = self._episodes.get(url)
         return episode.told if episode is not None else ""
 
 
 MISDIRECTIONS = Misdirections()
-"""This process's."""
+"""The one of this process."""
 os.register_at_fork(after_in_child=MISDIRECTIONS.forget)

@@ -1,4 +1,4 @@
-"""Observations: one intent, one observe-sequence, one commit; and what to do when the outcome is unknown."""
+"""Observations: one intent, one observe-sequence, one commit; and how an observe of unknown outcome is read back."""
 
 from __future__ import annotations
 
@@ -12,39 +12,51 @@ from kato_tasks.domain.log_entry import Logged
 from kato_tasks.domain.results import Observed
 from kato_tasks.domain.stm import STM_CAP, expected_stm, matches
 from kato_tasks.engine.drain import kato_api
-from kato_tasks.engine.drain.context import LaneContext, dead_letter_json, error_json, new_call_id, result_json
-from kato_tasks.engine.drain.familiar import Known, in_one_call
-from kato_tasks.engine.drain.kato_session import Mismatch, bound, history
-from kato_tasks.engine.drain.misdirection import MISDIRECTIONS
-from kato_tasks.errors import ConfigNotTaken, KatoCircuitOpen, KatoRejected, KatoUnavailable
-from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Bind, Commit, Defer, Park, Proceeded, Work, WriteIntent
+from kato_tasks.engine.drain.context import LaneContext, new_call_id, result_json
+from kato_tasks.engine.drain.endings import bury, park, wait_unsent
+from kato_tasks.engine.drain.kato_session import Mismatch, ensure_bound, read_history
+from kato_tasks.engine.drain.known_sessions import KnownSession, whole_stm_of_one_call
+from kato_tasks.errors import KatoRejected, KatoUnavailable
+from kato_tasks.ports.effects import Program, perform
+from kato_tasks.ports.lanes import Bind, Commit, NextWork, Work, WriteIntent
 from kato_tasks.ports.log import ReadLog
 
 
-def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
+@dataclass(frozen=True, slots=True)
+class StartedCall:
+    """A call whose intent is written down.
+
+    ``since_ms`` is as in ``KnownSession`` where this process knows the KATO session, else -1.
+    """
+
+    binding: Binding
+    intent: Intent
+    since_ms: int
+
+
+def observe(lane: LaneContext, work: Work) -> Program[NextWork]:
     """Apply the run of observations after the cursor in one call.
 
-    Raises OutcomeUnknown or KatoSessionGone with the intent open; the caller reconciles.
+    Raises OutcomeUnknown or KatoSessionGone with the intent open; ``intent_table`` says what is done then.
     """
     entries = work.entries
-    known = lane.familiar.take(work.lane)
-    begun = (yield from borrowed(lane, work, known)) if known is not None else None
-    lent = begun is not None
-    if begun is None:
-        binding, new = yield from bound(lane, work)
-        intent = _intent_of(entries, binding)
-        yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, binding if new else None))
+    known = lane.known_sessions.take(work.lane)
+    started = (yield from borrow_kato_session(lane, work, known)) if known is not None else None
+    borrowed = started is not None
+    if started is None:
+        binding, new = yield from ensure_bound(lane, work)
+        intent = _make_intent(entries, binding)
+        yield from perform(WriteIntent(lane.lease, work.session, work.cursor, intent, binding if new else None))
         since_ms = work.now_ms if new else known.since_ms if known and known.fits(work, lane.store_run()) else -1
-        begun = Begun(binding, intent, since_ms)
-    binding, intent = begun.binding, begun.intent
+        started = StartedCall(binding, intent, since_ms)
+    binding, intent = started.binding, started.intent
     try:
         answer = yield from kato_api.observe_sequence(binding.url, binding.kato_session, [e.body for e in entries])
     except KatoUnavailable as exc:
-        return (yield from unsent(lane, work, exc, withdraw=intent.call))
+        return (yield from wait_unsent(lane, work, exc, withdraw=intent.call))
     except KatoRejected as exc:
-        return (yield from rejected(lane, replace(work, binding=binding, intent=intent), exc))
-    events, after = after_call(lane, work, binding, entries)
+        return (yield from halve_or_refuse(lane, replace(work, binding=binding, intent=intent), exc))
+    events, after = expect_after_call(lane, work, binding, entries)
     # KATO counts before it cuts its STM to the newest 1000 events, once, when it saves: 1000 and two are 1002 here.
     counted = binding.stm_length + events
     if (answer.processed, answer.time, answer.stm_length) != (len(entries), after.time, counted):
@@ -53,42 +65,37 @@ def observe(lane: LaneContext, work: Work) -> Step[Proceeded]:
             f"{after.time} and {counted} were due"
         )
     stm = None
-    if any(e.has_vectors for e in entries) or (lane.terms.verify_last and entries[-1].position == work.head):
-        # The names of vectors are read back, and what was not saved despite the 200 has none: another event's would be
-        # taken for them. And nothing may follow for long that would notice a 200 that was not saved.
+    if any(e.has_vectors for e in entries) or (lane.options.verify_last and entries[-1].position == work.head):
+        # KATO names vectors itself, so the names are read back. What was answered 200 and not saved has none: the names
+        # of the event before it would be taken for them. And behind a session's last event nothing comes for a long
+        # time that would notice a 200 that was not saved.
         seen = yield from kato_api.read_back(binding.url, binding.kato_session)
         if (seen.time, len(seen.stm)) != (after.time, after.stm_length):
             raise Mismatch(f"observe-sequence: KATO answered time {after.time} and has {seen.time}")
         stm = seen.stm
     answered = time.monotonic()
-    proceeded = yield from ask(_committed(lane, work, intent, entries, stm, binding, after, borrowed=lent))
-    if begun.since_ms >= 0:
-        made_of = in_one_call(entries, binding)
-        lane.familiar.note(work.lane, Known(work.session, after, begun.since_ms, made_of, answered))
+    proceeded = yield from perform(_build_commit(lane, work, intent, entries, stm, binding, after, borrowed=borrowed))
+    if started.since_ms >= 0:
+        made_of = whole_stm_of_one_call(entries, binding)
+        lane.known_sessions.note(work.lane, KnownSession(work.session, after, started.since_ms, made_of, answered))
     return proceeded
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A call whose intent is written. ``since_ms``: as ``Known``, if its KATO session is known (-1: it is not)."""
+def borrow_kato_session(lane: LaneContext, work: Work, known: KnownSession) -> Program[StartedCall | None]:
+    """Start the call on the KATO session that the lane's last session left empty.
 
-    binding: Binding
-    intent: Intent
-    since_ms: int
-
-
-def borrowed(lane: LaneContext, work: Work, known: Known) -> Step[Begun | None]:
-    """Begin on the KATO session that the lane's last session left empty; None: there is none to be had."""
+    Returns None where that one cannot be had; nothing is written then.
+    """
     binding = known.lent_to(work, lane.url(work), lane.store_run())
     if binding is None:
         return None
-    intent = _intent_of(work.entries, binding)
+    intent = _make_intent(work.entries, binding)
     lender, lent = known.session, known.binding.dump()
-    write = WriteIntent(lane.held, work.session, work.cursor, intent, binding, lender=lender, lent=lent)
-    return Begun(binding, intent, known.since_ms) if (yield from ask(write)) else None
+    write = WriteIntent(lane.lease, work.session, work.cursor, intent, binding, lender=lender, lent=lent)
+    return StartedCall(binding, intent, known.since_ms) if (yield from perform(write)) else None
 
 
-def _intent_of(entries: Sequence[Logged], binding: Binding) -> Intent:
+def _make_intent(entries: Sequence[Logged], binding: Binding) -> Intent:
     return Intent(
         call=new_call_id(),
         kind="observe",
@@ -99,28 +106,33 @@ def _intent_of(entries: Sequence[Logged], binding: Binding) -> Intent:
     )
 
 
-def after_call(lane: LaneContext, work: Work, binding: Binding, entries: Sequence[Logged]) -> tuple[int, Binding]:
-    """How many STM events these observations make, and the binding once they are applied."""
+def expect_after_call(
+    lane: LaneContext, work: Work, binding: Binding, entries: Sequence[Logged]
+) -> tuple[int, Binding]:
+    """Return how many STM events these observations make, and the binding once KATO has applied them."""
     events = sum([e.counts for e in entries])
     return events, replace(
         binding,
         time=binding.time + len(entries),
         stm_length=min(STM_CAP, binding.stm_length + events),
         before=binding.time,
-        expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000,
+        expires_ms=lane.expires(work),
     )
 
 
-def committed(
+def commit_observations(
     lane: LaneContext, work: Work, intent: Intent, entries: Sequence[Logged], stm: list[list[str]] | None
-) -> Step[Proceeded]:
-    """Commit observations that KATO has applied. ``stm``: what it holds now; None only if there are no vectors."""
+) -> Program[NextWork]:
+    """Commit observations that KATO has applied.
+
+    ``stm`` is what KATO holds now. It may be None where none of the observations has vectors.
+    """
     assert work.binding is not None
-    _, after = after_call(lane, work, work.binding, entries)
-    return (yield from ask(_committed(lane, work, intent, entries, stm, work.binding, after)))
+    _, after = expect_after_call(lane, work, work.binding, entries)
+    return (yield from perform(_build_commit(lane, work, intent, entries, stm, work.binding, after)))
 
 
-def _committed(
+def _build_commit(
     lane: LaneContext,
     work: Work,
     intent: Intent,
@@ -139,23 +151,20 @@ def _committed(
         symbols = [(e.position, dumps(event)) for e, event in zip(made, named, strict=True) if e.has_vectors]
     results = []
     if any(e.wanted for e in entries):
-        results = [(e.event_id, result_json(r)) for e, r in observed_results(work, before, entries) if e.wanted]
-    return Commit(
-        lane.held,
-        work.session,
-        intent.call,
-        work.cursor,
-        entries[-1].position,
+        results = [(e.event_id, result_json(r)) for e, r in compute_results(work, before, entries) if e.wanted]
+    return lane.commit(
+        work,
         after,
+        to=entries[-1].position,
+        call=intent.call,
         results=results,
         symbols=symbols,
         borrowed=borrowed,
-        go_on=lane.go_on,
     )
 
 
-def observed_results(work: Work, before: Binding, entries: Sequence[Logged]) -> list[tuple[Logged, Observed]]:
-    """What the callers of these observations are told, applied one after another on ``before``."""
+def compute_results(work: Work, before: Binding, entries: Sequence[Logged]) -> list[tuple[Logged, Observed]]:
+    """Return what the callers of these observations are told, applied one after another on ``before``."""
     told, length = before.time - before.base, before.stm_length
     out = []
     for entry in entries:
@@ -175,134 +184,59 @@ def observed_results(work: Work, before: Binding, entries: Sequence[Logged]) -> 
     return out
 
 
-def unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw: str) -> Step[Proceeded]:
-    """A call certainly never reached KATO: wait for its turn. ``withdraw``: the intent that was only for this call."""
-    refused = isinstance(exc, KatoCircuitOpen | ConfigNotTaken)
-    told = MISDIRECTIONS.told(lane.url(work)) if refused else ""
-    return (
-        yield from ask(
-            Defer(
-                lane.held,
-                work.session,
-                lane.retry.circuit_ms() if refused else lane.retry.wait_ms(work.unsent, exc.retry_after),
-                work.attempts,
-                work.unsent if refused else min(work.unsent + 1, 30),
-                f"{exc} ({told})" if told else str(exc),
-                withdraw=withdraw,
-                go_on=lane.go_on,
-            )
-        )
-    )
+def halve_or_refuse(lane: LaneContext, work: Work, exc: KatoRejected) -> Program[NextWork]:
+    """Handle a definite refusal, which left nothing behind.
 
-
-def rejected(lane: LaneContext, work: Work, exc: KatoRejected) -> Step[Proceeded]:
-    """KATO definitely refused a call: nothing was left behind. One event alone is the culprit; more are halved."""
+    A batch does not name its culprit, so it is sent again in halves. An event alone is the culprit: by ``on_rejected``
+    its session is parked, or the event becomes a dead letter.
+    """
     assert work.intent is not None
     if len(work.entries) > 1:
-        return (
-            yield from ask(
-                Defer(
-                    lane.held,
-                    work.session,
-                    1,
-                    work.attempts,
-                    0,
-                    str(exc),
-                    withdraw=work.intent.call,
-                    halve=max(1, len(work.entries) // 2),
-                    go_on=lane.go_on,
-                )
-            )
-        )
+        half = max(1, len(work.entries) // 2)
+        return (yield from perform(lane.defer(work, 1, str(exc), unsent=0, withdraw=work.intent.call, halve=half)))
     if lane.on_rejected == "park":
-        return (yield from parked(lane, work, "KATO refuses the event", str(exc)))
-    return (yield from buried(lane, work, "KATO refuses the event", str(exc)))
+        return (yield from park(lane, work, "KATO refuses the event", str(exc)))
+    return (yield from bury(lane, work, "KATO refuses the event", str(exc)))
 
 
-def buried(lane: LaneContext, work: Work, reason: str, answer: str) -> Step[Proceeded]:
-    """Make the head event a dead letter and go on; it certainly is not in KATO."""
-    entry = work.entries[0]
-    event = entry.event(work.session, work.node_id)
-    return (
-        yield from ask(
-            Commit(
-                lane.held,
-                work.session,
-                work.intent.call if work.intent else new_call_id(),
-                work.cursor,
-                entry.position,
-                work.binding,
-                results=[(entry.event_id, error_json("EventRefused", f"{reason}: {answer}"))],
-                symbols=[(entry.position, "null")] if entry.kind == "o" else (),
-                dead=[
-                    (
-                        f"{work.session}\n{entry.position}",
-                        dead_letter_json(work, entry.position, event, reason, answer),
-                    )
-                ],
-                go_on=lane.go_on,
-            )
-        )
-    )
-
-
-def kept_alive(lane: LaneContext, work: Work) -> Step[Proceeded]:
-    """The session has nothing to do, and its KATO session would expire though it is in use: write to it."""
+def keep_alive(lane: LaneContext, work: Work) -> Program[NextWork]:
+    """Write to a KATO session that would expire though its session is in use. There is nothing else to do for it."""
     binding = work.binding
     if binding is not None:
         if binding.shared:
-            # Of this write nothing is kept, so whoever knows the KATO session must not trust it any more.
+            # Of this write nothing is kept, so a process that knows the KATO session must not trust it any more.
             binding = replace(binding, shared=False)
-            yield from ask(Bind(lane.held, work.session, work.cursor, binding))
+            yield from perform(Bind(lane.lease, work.session, work.cursor, binding))
         try:
-            yield from kato_api.keep_alive(binding.url, binding.kato_session, lane.terms.ttl_seconds)
-            binding = replace(binding, expires_ms=work.now_ms + lane.terms.ttl_seconds * 1000)
+            yield from kato_api.keep_alive(binding.url, binding.kato_session, lane.options.ttl_seconds)
+            binding = replace(binding, expires_ms=lane.expires(work))
         except KatoRejected:
             pass  # then it expires, and is rebuilt when something comes
-    return (
-        yield from ask(
-            Commit(lane.held, work.session, new_call_id(), work.cursor, work.cursor, binding, go_on=lane.go_on)
-        )
-    )
+    return (yield from perform(lane.commit(work, binding)))
 
 
-def parked(lane: LaneContext, work: Work, reason: str, answer: str) -> Step[Proceeded]:
-    """The session waits for a person at its head event."""
-    entry = work.entries[0] if work.entries else None
-    why = {
-        "reason": reason,
-        "last_answer": answer[:2000],
-        "position": entry.position if entry else work.cursor + 1,
-        "event_id": entry.event_id if entry else "",
-        "attempts": work.attempts + 1,
-        "first_ms": work.first_failed_ms or work.now_ms,
-        "last_ms": work.now_ms,
-    }
-    return (yield from ask(Park(lane.held, work.session, dumps(why), go_on=lane.go_on)))
-
-
-def excused(lane: LaneContext, work: Work, intent: Intent) -> Step[None]:
-    """Note on the open intent that a gateway answered: should the call turn out not to be applied, nobody is blamed."""
+def excuse(lane: LaneContext, work: Work, intent: Intent) -> Program[None]:
+    """Note on the open intent that a gateway answered: if the call was not applied, that is no event's attempt."""
     noted = replace(intent, call=new_call_id(), again=True)
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, noted, follows=intent.call))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, noted, replaces_call=intent.call))
 
 
-def reconcile_observe(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded | None]:
-    """Read KATO back: applied as intended → commit, and its result; anything else → None (fence).
+def reconcile_observe(lane: LaneContext, work: Work, intent: Intent) -> Program[NextWork | None]:
+    """Read KATO back, and commit what was applied as intended. Returns None for anything else, which is to be fenced.
 
     An unchanged ``time`` proves nothing: the call may still be running inside KATO and land later.
     """
     assert work.binding is not None
     binding = work.binding
-    entries = yield from ask(ReadLog(work.lane, work.session, intent.first, intent.last))
+    entries = yield from perform(ReadLog(work.lane, work.session, intent.first, intent.last))
     seen = yield from kato_api.read_back(binding.url, binding.kato_session)
-    _, after = after_call(lane, work, binding, entries)
+    _, after = expect_after_call(lane, work, binding, entries)
     if seen.time != after.time or len(seen.stm) != after.stm_length:
         return None
     if seen.time == binding.before:
-        # A clear-stm that was not saved despite its 200 leaves KATO there, too, with nothing of this call applied.
+        # A clear-stm that was answered 200 and not saved leaves KATO there, too, with nothing of this call applied.
         return None
-    earlier, symbols = yield from history(work)
+    earlier, symbols = yield from read_history(work)
     if not matches(seen.stm, expected_stm([*earlier, *entries], symbols)):
         return None
-    return (yield from committed(lane, work, intent, entries, seen.stm))
+    return (yield from commit_observations(lane, work, intent, entries, seen.stm))

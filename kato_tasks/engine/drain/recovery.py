@@ -1,96 +1,69 @@
-"""A store that went back in time: find out from KATO how far the session really is.
+"""Find out from KATO how far a session really is, after the store was restored to an earlier state.
 
-After a power cut or a failover to a lagging replica the store may have forgotten commits (and intents) whose
-calls KATO carried out. KATO's ``time`` and STM then are what the log predicts for a later position: the cursor
-moves there, and nothing is applied twice. Where several positions look alike the first is taken; and the cursor never
-moves past a learn when KATO is where it was before the last call, for that is how a 200 that was not saved looks. So
-nothing is lost. The learns that may be done twice by this are counted in ``learns_in_doubt``, unless the first is
-unknown to KATO: then none of them was done.
+After a power cut, or a failover to a replica that lags behind, the store may have forgotten commits and intents whose
+calls KATO carried out. KATO's time and STM then are what the log predicts for a later position, and the cursor moves
+there, so nothing is applied twice. Three rules keep anything from being lost:
 
-A learn may also still be running inside KATO, sent by a holder whose intent the store forgot. So where a learn is next
-the KATO session is not kept, and the learn is settled as one of unknown outcome (``suspected``); and where KATO's state
-has no place, learns are looked for only once nothing can land any more (``awaited``).
+- Of several positions that match, the earliest is taken.
+- The cursor does not move past a learn where KATO's time is what it was before the last call (``Binding.before``): a
+  call that was answered 200 and not saved looks the same.
+- Learns between the earliest and the last match may be done twice. They are counted in ``learns_in_doubt``, unless KATO
+  does not know the first one's pattern: learns are sent in order, so then none of them was done.
+
+A learn may also be running inside KATO still, sent by a holder whose intent the store forgot. Where a learn is next,
+the KATO session is therefore not kept, and the learn is settled as one of unknown outcome (``settle_suspected_learn``).
+Where no position matches, learns are looked for only when no call can land any more (``wait_for_late_learns``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Logged
-from kato_tasks.domain.results import Applied, Learned
-from kato_tasks.domain.stm import Stm, Symbols, expected_stm, matches, pattern_name
+from kato_tasks.domain.stm import Stm, Symbols, expected_stm, pattern_name
 from kato_tasks.engine.drain import kato_api
-from kato_tasks.engine.drain.context import LaneContext, new_call_id, result_json
-from kato_tasks.engine.drain.familiar import leaves_nothing
-from kato_tasks.engine.drain.kato_session import history
-from kato_tasks.engine.drain.learning import baseline
-from kato_tasks.engine.drain.observing import observed_results
-from kato_tasks.engine.drain.reading import ahead
+from kato_tasks.engine.drain.context import LaneContext, new_call_id
+from kato_tasks.engine.drain.kato_session import read_history
+from kato_tasks.engine.drain.learning import read_baseline
+from kato_tasks.engine.drain.reading import read_ahead
+from kato_tasks.engine.drain.restored_state import (
+    MatchingPosition,
+    base_at,
+    end_of_own_history,
+    find_matching_positions,
+    may_serve_another,
+    results_of,
+    symbols_at,
+)
 from kato_tasks.engine.drain.settling import settle
-from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Commit, Count, Defer, Proceeded, ReadSymbols, Work, WriteIntent
+from kato_tasks.ports.effects import Program, perform
+from kato_tasks.ports.lanes import Count, NextWork, ReadSymbols, Work, WriteIntent
 
 LOOK_AHEAD = 2_000
+"""How many events after the cursor are compared with KATO at most."""
 LOOK_AHEAD_BYTES = 64_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A position (the cursor, or a later one) at which KATO would be as it is, and the mark there."""
+def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> Program[NextWork | Binding | None]:
+    """Compare KATO with the log, for a session that was last confirmed under another run of the store.
 
-    position: int
-    mark: int
-
-
-def places(
-    earlier: Sequence[Logged],
-    following: Sequence[Logged],
-    symbols: Symbols,
-    start: Place,
-    time: int,
-    seen: kato_api.ReadBack,
-) -> list[Place]:
-    """Every place from ``start`` (the cursor) on whose predicted time and STM are ``seen``. Pure.
-
-    ``earlier`` are the entries behind the STM at the cursor, ``time`` KATO's count there.
+    Returns a Proceeded where KATO is ahead (the cursor was moved there) or where a learn is settled; the binding, as
+    one of this run of the store, where KATO is at the cursor; and None where no position matches: fence. Where a learn
+    is next the binding stays one of the old run, so that it is compared again before that learn. A binding that is
+    still ``shared`` must be fenced, too: its KATO session may serve another session by now.
     """
-    run, here, found = list(earlier), start, []
-    times = {time}
-    for entry in (None, *following):
-        if entry is not None:
-            if entry.kind == "o":
-                run.append(entry)
-                times = {time + 1 for time in times}
-                here = Place(entry.position, here.mark)
-            else:
-                # Both end with an empty STM; and with time 0, but for a learn that was not followed by clear-stm.
-                times = {0, *times} if entry.kind == "l" and leaves_nothing(run) else {0}
-                run, here = [], Place(entry.position, entry.position)
-        if seen.time in times and matches(seen.stm, expected_stm(run, symbols)):
-            found.append(here)
-    return found
-
-
-def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded | Binding | None]:
-    """Compare KATO with the log after the store's restart.
-
-    Returns the binding (as it was, of this run of the store) when KATO is at the cursor; the commit that moved
-    the cursor when KATO is ahead; None when it is neither (fence). Where a learn is next the binding stays one of the
-    old run, until ``suspected`` has seen to it.
-    """
-    yield from ask(Count(work.lane, "verified"))
-    earlier, symbols = yield from history(work)
+    yield from perform(Count(work.lane, "verified"))
+    earlier, symbols = yield from read_history(work)
     seen = yield from kato_api.read_back(binding.url, binding.kato_session)
-    following = yield from _following(work)
-    found = places(earlier, following, symbols, Place(work.cursor, work.mark), binding.time, seen)
+    following = yield from _read_following(work)
+    start = MatchingPosition(work.cursor, work.stm_start)
+    found = find_matching_positions(earlier, following, symbols, start, binding.time, seen)
     current = replace(binding, run=lane.store_run(), shared=False)
     if may_serve_another(binding, earlier, following, seen):
-        # It is looked at, and not kept (``drain.attempt``).
         current = binding
-        end = _own_until(binding, following)
+        end = end_of_own_history(binding, following)
         found = [place for place in found if place.position < end]
     if not found:
         return None
@@ -100,85 +73,51 @@ def caught_up(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded
         current = replace(current, run=binding.run)
     passed = [e for e in following if e.position <= place.position]
     if any(e.kind == "l" for e in passed) and (
-        seen.time == binding.before or not (yield from learned_first(work, binding.url, earlier, passed, symbols))
+        seen.time == binding.before
+        or not (yield from may_know_first_learn(work, binding.url, earlier, passed, symbols))
     ):
         # KATO may be behind the cursor instead: the last call was answered 200 and not saved, and by chance (words
-        # that come again, an empty session) that looks like a later place. A learn that is done twice is counted;
+        # that come again, an empty session) that looks like a later position. A learn that is done twice is counted;
         # one that is passed over would be lost.
         return None
     between = [e for e in following if place.position < e.position <= found[-1].position]
-    behind = [e for e in (*earlier, *passed) if e.position > place.mark]
+    stm_entries = [e for e in (*earlier, *passed) if e.position > place.stm_start]
     if place.position == work.cursor:
-        yield from count_in_doubt(work, binding.url, behind, between, symbols)
-        if learn_next and work.intent is None and not work.asked:
-            return (yield from suspected(lane, work, binding, following[0], seen.stm))
+        yield from count_in_doubt(work, binding.url, stm_entries, between, symbols)
+        if learn_next and work.intent is None and not work.predict_id:
+            return (yield from settle_suspected_learn(lane, work, binding, following[0], seen.stm))
         return current
     in_doubt = sum(e.kind == "l" for e in between)
     if in_doubt:
-        yield from ask(Count(work.lane, "learns_in_doubt", in_doubt))
-    yield from ask(Count(work.lane, "caught_up", len(passed)))
+        yield from perform(Count(work.lane, "learns_in_doubt", in_doubt))
+    yield from perform(Count(work.lane, "caught_up", len(passed)))
+    base = base_at(work, binding, passed, place, seen)
     return (
-        yield from ask(
-            Commit(
-                lane.held,
-                work.session,
-                work.intent.call if work.intent else new_call_id(),
-                work.cursor,
-                place.position,
-                replace(
-                    current, time=seen.time, stm_length=len(seen.stm), base=_base(work, binding, passed, place, seen)
-                ),
-                mark=place.mark if place.mark != work.mark else None,
-                results=_results(work, binding, earlier, passed, symbols),
-                symbols=_symbols(passed, place.mark, seen),
-                go_on=lane.go_on,
+        yield from perform(
+            lane.commit(
+                work,
+                replace(current, time=seen.time, stm_length=len(seen.stm), base=base),
+                to=place.position,
+                stm_start=place.stm_start if place.stm_start != work.stm_start else None,
+                results=results_of(work, binding, earlier, passed, symbols),
+                symbols=symbols_at(passed, place.stm_start, seen),
             )
         )
     )
 
 
-def may_serve_another(
-    binding: Binding, earlier: Sequence[Logged], following: Sequence[Logged], seen: kato_api.ReadBack
-) -> bool:
-    """Whether another session may have come to be served by this KATO session, in what the store forgot.
+def settle_suspected_learn(
+    lane: LaneContext, work: Work, binding: Binding, entry: Logged, stm: Stm
+) -> Program[NextWork]:
+    """Settle the learn that is next: a holder whose intent the store forgot may have sent it.
 
-    It is passed on when all in its session's log is applied and learned, and only while nothing ever put KATO's time
-    back, neither before nor after (``learning.cleared``). So that takes a first learn that puts nothing back, and a
-    time that is at least what the observations before that make.
-    """
-    if not binding.shared:
-        return False
-    if not binding.stm_length and not earlier:
-        return True
-    end = next((i for i, entry in enumerate(following) if entry.kind != "o"), len(following))
-    if end < len(following) and (following[end].kind == "c" or not leaves_nothing([*earlier, *following[:end]])):
-        return False
-    due = binding.time + end
-    return seen.time > due or (seen.time == due and not seen.stm)
-
-
-def _own_until(binding: Binding, following: Sequence[Logged]) -> float:
-    """The position of the first learn that KATO's state tells nothing of, where other sessions may have been served.
-
-    What looks like this session's later learn may be one of theirs. Only the STM that it had is its own for certain,
-    and so the learn that emptied it.
-    """
-    ends = [entry for entry in following if entry.kind in ("l", "c")]
-    if binding.stm_length and ends and ends[0].kind == "l":
-        del ends[0]
-    return next((entry.position for entry in ends if entry.kind == "l"), float("inf"))
-
-
-def suspected(lane: LaneContext, work: Work, binding: Binding, entry: Logged, stm: Stm) -> Step[Proceeded]:
-    """The learn that is next may have been sent by a holder whose intent the store forgot: settle it.
-
-    It is written down as if it had been sent now. The KATO session is deleted, and once nothing can land any more the
-    pattern's frequency decides: one more than now, it was learned; the same, it is learned now (and counted as in doubt
-    if KATO knew the pattern before, for it may have been counted by then).
+    It is written down as if it had been sent now. Its KATO session is deleted, and when no call can land any more the
+    pattern's frequency decides. One more than now: it was learned. The same: it is learned now, and counted as in doubt
+    if KATO knew the pattern before, for it may have been counted by then.
     """
     name = pattern_name(stm)
-    found = yield from baseline(lane, work, binding, name)
-    if isinstance(found, Proceeded):
+    found = yield from read_baseline(lane, work, binding, name)
+    if isinstance(found, NextWork):
         return found
     before, _ = found
     intent = Intent(
@@ -192,72 +131,71 @@ def suspected(lane: LaneContext, work: Work, binding: Binding, entry: Logged, st
         frequency=before,
     )
     now = replace(binding, run=lane.store_run())
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, intent, now))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, intent, now))
     return (yield from settle(lane, replace(work, binding=now, intent=intent, entries=(entry,)), intent))
 
 
-def awaited(lane: LaneContext, work: Work, binding: Binding) -> Step[Proceeded | None]:
-    """Where learns follow: delete the KATO session and wait until no learn can land there; the fence stays open."""
-    if all(entry.kind != "l" for entry in (yield from _following(work))):
+def wait_for_late_learns(lane: LaneContext, work: Work, binding: Binding) -> Program[NextWork | None]:
+    """Delete the KATO session, and wait until no learn can land there any more. The fence stays open meanwhile.
+
+    Returns None, and does nothing, where the log has no learn after the cursor.
+    """
+    if all(entry.kind != "l" for entry in (yield from _read_following(work))):
         return None
     marker = Intent(call=new_call_id(), kind="fence", first=work.cursor + 1, last=work.cursor)
     follows = work.intent.call if work.intent else ""
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, marker, follows=follows))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, marker, replaces_call=follows))
     yield from kato_api.delete_session(binding.url, binding.kato_session)
     why = "KATO holds something else than the log says; waiting until nothing can land any more"
-    return (
-        yield from ask(
-            Defer(lane.held, work.session, lane.terms.settle_ms, work.attempts, work.unsent, why, go_on=lane.go_on)
-        )
-    )
+    return (yield from perform(lane.defer(work, lane.options.settle_ms, why)))
 
 
-def noted(lane: LaneContext, work: Work, intent: Intent) -> Step[Work]:
-    """The open intent is older than what the store forgot: learns that follow it may be in KATO's patterns already."""
+def note_forgotten_learns(lane: LaneContext, work: Work, intent: Intent) -> Program[Work]:
+    """Count the learns after an open intent that may be in KATO's patterns already, and write that down.
+
+    The intent is older than what the store forgot. It is written again, with the binding as one of this run of the
+    store, so that this is done once. Returns the work with both.
+    """
     assert work.binding is not None
-    later = [entry for entry in (yield from _following(work)) if entry.position > intent.last]
-    yield from count_in_doubt(work, work.binding.url, [], later, (yield from ask(ReadSymbols(work.lane, work.session))))
+    later = [entry for entry in (yield from _read_following(work)) if entry.position > intent.last]
+    yield from count_in_doubt(
+        work, work.binding.url, [], later, (yield from perform(ReadSymbols(work.lane, work.session)))
+    )
     now = replace(work.binding, run=lane.store_run())
     same = replace(intent, call=new_call_id())
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, same, now, follows=intent.call))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, same, now, replaces_call=intent.call))
     return replace(work, binding=now, intent=same)
 
 
-def _following(work: Work) -> Step[list[Logged]]:
-    if work.head <= work.cursor:
-        return []
-    last = min(work.head, work.cursor + LOOK_AHEAD)
-    return (yield from ahead(work, work.cursor + 1, last, LOOK_AHEAD_BYTES))
-
-
-def lost_track(lane: LaneContext, work: Work) -> Step[None]:
-    """KATO does not say how far the session was: any learn that follows may be in its patterns already."""
-    following = yield from _following(work)
+def count_possible_repeats(lane: LaneContext, work: Work) -> Program[None]:
+    """Count every learn after the cursor as in doubt: KATO does not say how far the session was."""
+    following = yield from _read_following(work)
     if any(entry.kind == "l" for entry in following):
-        earlier, symbols = yield from history(work)
+        earlier, symbols = yield from read_history(work)
         yield from count_in_doubt(work, lane.url(work), earlier, following, symbols)
 
 
 def count_in_doubt(
-    work: Work, url: str, behind: Sequence[Logged], entries: Sequence[Logged], symbols: Symbols
-) -> Step[None]:
-    """Count the learns among ``entries`` that may be learned twice; none if the first left no trace at KATO.
+    work: Work, url: str, stm_entries: Sequence[Logged], entries: Sequence[Logged], symbols: Symbols
+) -> Program[None]:
+    """Count the learns among ``entries`` that may be learned twice. None is, if the first left no trace at KATO.
 
-    ``behind``: what the STM holds before them.
+    ``stm_entries`` are the entries that the STM is made of before them.
     """
     learns = sum(entry.kind == "l" for entry in entries)
-    if learns and (yield from learned_first(work, url, behind, entries, symbols)):
-        yield from ask(Count(work.lane, "learns_in_doubt", learns))
+    if learns and (yield from may_know_first_learn(work, url, stm_entries, entries, symbols)):
+        yield from perform(Count(work.lane, "learns_in_doubt", learns))
 
 
-def learned_first(
-    work: Work, url: str, behind: Sequence[Logged], entries: Sequence[Logged], symbols: Symbols
-) -> Step[bool]:
-    """Whether the first learn among ``entries`` may be at KATO: its pattern is there.
+def may_know_first_learn(
+    work: Work, url: str, stm_entries: Sequence[Logged], entries: Sequence[Logged], symbols: Symbols
+) -> Program[bool]:
+    """Return whether KATO may have carried out the first learn among ``entries``: it knows its pattern.
 
-    Learns are sent in order, so no later one is there without it. True when there is none, or no name to ask for.
+    Learns are sent in order, so no later one was carried out without it. True where there is no learn, or where its
+    pattern has no name to ask for.
     """
-    run = list(behind)
+    run = list(stm_entries)
     for entry in entries:
         if entry.kind == "o":
             run.append(entry)
@@ -265,50 +203,13 @@ def learned_first(
         stm, run = expected_stm(run, symbols), []
         name = "" if entry.kind != "l" or None in stm else pattern_name([event or [] for event in stm])
         if name:
-            return (yield from kato_api.frequency(url, work.node, name)) > 0
+            return (yield from kato_api.read_frequency(url, work.node, name)) > 0
     return True
 
 
-def _base(work: Work, binding: Binding, passed: Sequence[Logged], place: Place, seen: kato_api.ReadBack) -> int:
-    """KATO's time when its STM was last emptied, at this place."""
-    if place.mark == work.mark:
-        return binding.base
-    return max(0, seen.time - sum(e.kind == "o" and e.position > place.mark for e in passed))
-
-
-def _symbols(passed: Sequence[Logged], mark: int, seen: kato_api.ReadBack) -> list[tuple[int, str]]:
-    made = [e for e in passed if e.kind == "o" and e.position > mark and e.counts][-len(seen.stm) :]
-    named = seen.stm[-len(made) :] if made else []
-    return [(e.position, dumps(event)) for e, event in zip(made, named, strict=True) if e.has_vectors]
-
-
-def _results(
-    work: Work, binding: Binding, earlier: Sequence[Logged], passed: Sequence[Logged], symbols: Symbols
-) -> list[tuple[str, str]]:
-    """What the callers of the passed events are told: computed, as KATO's own answers are gone."""
-    out: list[tuple[str, str]] = []
-    run, at = list(earlier), binding
-    for entry in passed:
-        if entry.kind == "o":
-            (_, observed), *_ = observed_results(work, at, [entry])
-            answer: Applied = observed
-            at = replace(at, time=at.time + 1, stm_length=observed.stm_length or 0)
-            run.append(entry)
-        else:
-            common = {"session_id": work.session, "node_id": work.node_id, "event_id": entry.event_id}
-            if entry.kind == "l":
-                stm = [event or [] for event in expected_stm(run, symbols)]
-                name = pattern_name(stm)
-                status = Learned.status_of(name)
-                answer = Learned(status=status, position=entry.position, pattern_name=name, **common)
-            else:
-                answer = Applied(status="cleared", position=entry.position, **common)
-            run, at = [], replace(at, time=0, stm_length=0, base=0)
-        if entry.wanted:
-            out.append((entry.event_id, result_json(answer)))
-    return out
-
-
-def went_back(lane: LaneContext, work: Work) -> bool:
-    """Whether this session's binding was last confirmed under another run of the store."""
-    return work.binding is not None and work.binding.run != lane.store_run()
+def _read_following(work: Work) -> Program[list[Logged]]:
+    """Read the entries after the cursor, as far as is looked ahead."""
+    if work.head <= work.cursor:
+        return []
+    last = min(work.head, work.cursor + LOOK_AHEAD)
+    return (yield from read_ahead(work, work.cursor + 1, last, LOOK_AHEAD_BYTES))

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter: a random wait up to ``base · 2^attempt``, capped (seconds).
+    """Exponential backoff with full jitter: a random wait up to ``base_seconds · 2^attempt``, at most ``cap_seconds``.
 
-    ``predict_seconds``: how long a predict that fails holds up its session; ``max_rebuilds``: how often in a row
-    rebuilding a session's KATO session may fail.
+    ``max_retries`` is how often the call of one event is tried again. ``circuit_seconds`` is about how long a lane
+    waits while the circuit is open, ``predict_seconds`` how long a predict that fails holds up its session, and
+    ``max_rebuilds`` how often in a row a session may make no progress though KATO answers.
 
     Full jitter spreads the retries of many sessions evenly (M. Brooker, "Exponential Backoff And Jitter", 2015).
     """
@@ -25,7 +26,7 @@ class RetryPolicy:
     rng: random.Random = field(default_factory=random.Random, compare=False)
 
     def wait_ms(self, attempt: int, retry_after: float | None = None) -> int:
-        """Milliseconds before the attempt after number ``attempt`` (0: the first); at least ``retry_after`` seconds."""
+        """Return how many ms to wait after attempt number ``attempt`` (from 0), at least ``retry_after`` seconds."""
         ceiling = min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempt, 30))
         wait = self.rng.uniform(0, ceiling)
         if retry_after is not None:
@@ -33,5 +34,5 @@ class RetryPolicy:
         return max(1, int(wait * 1000))
 
     def circuit_ms(self) -> int:
-        """Milliseconds to wait while the circuit is open: no growing, since the breaker itself spares KATO."""
+        """Return how many ms to wait while the circuit is open. It does not grow, since the breaker spares KATO."""
         return int(self.rng.uniform(0.5, 2.5) * self.circuit_seconds * 1000)

@@ -1,10 +1,13 @@
-"""A learn whose outcome is unknown: find out by its pattern's frequency, the only trace that it leaves.
+"""Settle a learn whose outcome is unknown, by its pattern's frequency: the only trace that a learn leaves.
 
-``learn`` → its KATO session is deleted, so that a late learn gets 404 → ``settle``: when nothing can land any more
-(a due time; no slot waits), rebuild, make sure that ClickHouse answers, read the frequency. One more than before:
-done. Unchanged: learn again → ``verify``: read once more, since a learn that failed may have counted without
-leaving a row. Anything else is counted in ``learns_unknown``, the node is marked for a rebuild, and the session
-goes on or is parked, by policy. While an intent of these kinds is open no session of the lane learns that pattern.
+1. ``learn``: its KATO session is deleted, so that a learn that lands late gets 404. The session waits as a due time
+   until no call can land any more; no worker slot waits with it.
+2. ``settle``: the session is rebuilt, ClickHouse must answer, and the frequency is read. One more than before: the
+   learn is done. Unchanged: it is sent again.
+3. ``verify``: the frequency is read once more, because a learn that failed may have counted without leaving a row.
+
+Anything else is counted in ``learns_unknown``, the node is marked for a rebuild, and by ``on_unknown_learn`` the
+session goes on or is parked. While an intent of these kinds is open no other session of the lane learns that pattern.
 """
 
 from __future__ import annotations
@@ -12,77 +15,79 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.stm import pattern_name
 from kato_tasks.engine.drain import kato_api
-from kato_tasks.engine.drain.context import LaneContext, new_call_id, send_together
-from kato_tasks.engine.drain.kato_session import NotLearned, Rebuilt, bind, deleted, discarded, rebuilt
-from kato_tasks.engine.drain.learning import clear_after_learn, learn_committed
+from kato_tasks.engine.drain.context import LaneContext, new_call_id, refuse_head, send_together
+from kato_tasks.engine.drain.kato_session import NotLearned, RebuiltSession, bind, delete_surely, discard, rebuild
+from kato_tasks.engine.drain.learning import clear_after_learn, commit_learn
 from kato_tasks.errors import KatoError, KatoFailed, KatoRejected, OutcomeUnknown
-from kato_tasks.ports.effects import Step, ask
-from kato_tasks.ports.lanes import Count, Defer, KnownPattern, MarkNode, Proceeded, Work, WriteIntent
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.ports.effects import Program, perform
+from kato_tasks.ports.lanes import Count, FlagNodeForRebuild, KnownPattern, NextWork, Work, WriteIntent
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
 
-def settle(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
-    """Take the learn at the head one step further."""
+def settle(lane: LaneContext, work: Work, intent: Intent) -> Program[NextWork]:
+    """Take the learn at the head one step further.
+
+    Raises KatoError where that fails. The intent stays open then, and the same step is taken again later.
+    """
     if intent.kind == "learn":
         assert work.binding is not None
-        yield from deleted(lane, work, work.binding)
+        yield from delete_surely(lane, work, work.binding)
         return (yield from _wait(lane, work, intent, replace(intent, call=new_call_id(), kind="settle")))
     if intent.kind == "verify":
         return (yield from _verify(lane, work, intent))
-    made = yield from rebuilt(lane, work)
+    made = yield from rebuild(lane, work)
     new = made.binding
     try:
-        after = yield from _frequency(work, new, intent.pattern)
+        after = yield from _read_frequency(work, new, intent.pattern)
     except KatoError:
-        yield from discarded(work, new.url, new.kato_session)
+        yield from discard(work, new.url, new.kato_session)
         raise
     before = intent.frequency or 0
     if intent.pattern and after == before:
         if intent.forgotten and before:
             # It may have been counted already when ``before`` was read, while KATO had not emptied the STM yet.
-            yield from ask(Count(work.lane, "learns_in_doubt"))
+            yield from perform(Count(work.lane, "learns_in_doubt"))
         if pattern_name(made.stm) != intent.pattern:
-            return (yield from _learn_anew(lane, work, intent, made))
+            return (yield from _begin_again(lane, work, intent, made))
         return (yield from _learn_again(lane, work, intent, new))
     park = ""
     if intent.pattern and after != before + 1:
-        park = yield from _in_doubt(lane, work, before, after)
-    yield from discarded(work, new.url, new.kato_session)
-    return (yield from learn_committed(lane, work, intent, None, park))
+        park = yield from _count_unknown_learn(lane, work, before, after)
+    yield from discard(work, new.url, new.kato_session)
+    return (yield from commit_learn(lane, work, intent, None, park))
 
 
-def _wait(lane: LaneContext, work: Work, intent: Intent, waiting: Intent) -> Step[Proceeded]:
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, waiting, follows=intent.call))
+def _wait(lane: LaneContext, work: Work, intent: Intent, waiting: Intent) -> Program[NextWork]:
+    """Write the intent that waits, and let the session wait until no learn can take effect any more."""
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, waiting, replaces_call=intent.call))
     why = "the outcome of a learn is unknown; waiting until it can be read"
-    return (
-        yield from ask(Defer(lane.held, work.session, lane.terms.settle_ms, work.attempts, 0, why, go_on=lane.go_on))
-    )
+    return (yield from perform(lane.defer(work, lane.options.settle_ms, why, unsent=0)))
 
 
-def _frequency(work: Work, binding: Binding, pattern: str) -> Step[int]:
+def _read_frequency(work: Work, binding: Binding, pattern: str) -> Program[int]:
+    """Return how often KATO counts the pattern. Raises OutcomeUnknown where ClickHouse does not answer for certain."""
     if not pattern:
         return 0
     # ClickHouse must answer 200 here, or an unknown pattern would look like one never learned.
     try:
-        yield from kato_api.predictions(binding.url, binding.kato_session)
+        yield from kato_api.read_predictions(binding.url, binding.kato_session)
     except OutcomeUnknown:
-        # Or is it these that take too long? A pattern that is surely there tells.
-        known = yield from ask(KnownPattern(work.lane))
-        if not known or known == pattern or not (yield from kato_api.frequency(binding.url, binding.node, known)):
+        # It may be these predictions alone that take too long. A pattern that is there for certain tells.
+        known = yield from perform(KnownPattern(work.lane))
+        if not known or known == pattern or not (yield from kato_api.read_frequency(binding.url, binding.node, known)):
             raise
-    return (yield from kato_api.frequency(binding.url, binding.node, pattern))
+    return (yield from kato_api.read_frequency(binding.url, binding.node, pattern))
 
 
-def _learn_again(lane: LaneContext, work: Work, intent: Intent, new: Binding) -> Step[Proceeded]:
-    """The first learn left no trace. Whatever fails here leaves this intent open, and so begins anew."""
+def _learn_again(lane: LaneContext, work: Work, intent: Intent, new: Binding) -> Program[NextWork]:
+    """Send the learn again, for the first one left no trace. If this fails it is settled from the start again."""
     again = replace(intent, call=new_call_id(), kind="learn", again=True)
-    yield from ask(WriteIntent(lane.held, work.session, work.cursor, again, new, follows=intent.call))
+    yield from perform(WriteIntent(lane.lease, work.session, work.cursor, again, new, replaces_call=intent.call))
     try:
         yield from kato_api.learn(new.url, new.kato_session)
     except (KatoFailed, KatoRejected) as exc:
@@ -91,39 +96,35 @@ def _learn_again(lane: LaneContext, work: Work, intent: Intent, new: Binding) ->
     return (yield from _wait(lane, work, again, replace(again, call=new_call_id(), kind="verify")))
 
 
-def _learn_anew(lane: LaneContext, work: Work, intent: Intent, made: Rebuilt) -> Step[Proceeded]:
-    """The same as if nothing had been sent, where KATO holds the STM in another order, and so under another name.
+def _begin_again(lane: LaneContext, work: Work, intent: Intent, made: RebuiltSession) -> Program[NextWork]:
+    """Begin the learn again as if nothing had been sent: KATO holds the STM in another order, and under another name.
 
-    The first learn may have counted without leaving a row, and under this name nobody would see it.
+    The first learn may have counted without leaving a row, which would not show under the new name. It is counted.
     """
-    yield from ask(Count(work.lane, "learns_in_doubt"))  # of the name it had
+    yield from perform(Count(work.lane, "learns_in_doubt"))  # of the name it had
     yield from bind(lane, work, made, intent.call)
     why = "a learn left no trace, and the rebuilt STM has another name"
-    return (yield from ask(Defer(lane.held, work.session, 0, work.attempts, work.unsent, why, go_on=lane.go_on)))
+    return (yield from perform(lane.defer(work, 0, why)))
 
 
-def _verify(lane: LaneContext, work: Work, intent: Intent) -> Step[Proceeded]:
+def _verify(lane: LaneContext, work: Work, intent: Intent) -> Program[NextWork]:
+    """Read the frequency after the second learn, then clear and commit."""
     assert work.binding is not None
-    after = yield from kato_api.frequency(work.binding.url, work.binding.node, intent.pattern)
+    after = yield from kato_api.read_frequency(work.binding.url, work.binding.node, intent.pattern)
     before = intent.frequency or 0
-    park = "" if after == before + 1 else (yield from _in_doubt(lane, work, before, after))
+    park = "" if after == before + 1 else (yield from _count_unknown_learn(lane, work, before, after))
     return (yield from clear_after_learn(lane, work, intent, park))
 
 
-def _in_doubt(lane: LaneContext, work: Work, before: int, after: int) -> Step[str]:
-    """Nobody can know any more; returns why the session is parked after this, or '' to go on."""
+def _count_unknown_learn(lane: LaneContext, work: Work, before: int, after: int) -> Program[str]:
+    """Count a learn whose outcome cannot be known any more, and mark its node for a rebuild.
+
+    Returns the record with which the session is parked after the learn, or '' where it goes on.
+    """
     counts = f"{before} before and {after} after"
-    say(log, logging.WARNING, "learn.unknown", session=work.session, lane=work.lane, counted=counts)
-    yield from send_together((Count(work.lane, "learns_unknown"), MarkNode(work.lane)))
+    log_event(log, logging.WARNING, "learn.unknown", session=work.session, lane=work.lane, counted=counts)
+    yield from send_together((Count(work.lane, "learns_unknown"), FlagNodeForRebuild(work.lane)))
     if lane.on_unknown_learn == "go_on":
         return ""
-    why = {
-        "reason": "the outcome of a learn cannot be known",
-        "last_answer": f"the pattern's frequency was {before} before and is {after}",
-        "position": work.entries[0].position,
-        "event_id": work.entries[0].event_id,
-        "attempts": work.attempts,
-        "first_ms": work.first_failed_ms or work.now_ms,
-        "last_ms": work.now_ms,
-    }
-    return dumps(why)
+    answer = f"the pattern's frequency was {before} before and is {after}"
+    return refuse_head(work, "the outcome of a learn cannot be known", answer, attempts=work.attempts).dump()

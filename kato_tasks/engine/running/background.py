@@ -1,8 +1,8 @@
 """Finishes the lanes whose calls to KATO outlast the task that began them.
 
-A call in flight must not cost a worker slot: a task gives its driver away when nothing came of its calls for a
-moment, and ends. One thread per process goes on with all of them, and another tells what became of each (it completes
-waiting tasks, which may take as long as the result backend does).
+A call under way must not cost a worker slot. So a task gives its driver away when its calls brought nothing for a
+moment, and ends. One thread per process goes on with all of these, and another one reports what became of each: that
+completes waiting tasks, which may take as long as the result backend does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kato_tasks.engine.running.driver import Driver, Finished
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.kato import KatoTransport
 from kato_tasks.ports.store import Store
-from kato_tasks.telemetry.log_events import say
+from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -27,7 +27,7 @@ Ended = Callable[[Sequence[Finished[T]]], None]
 
 
 class Background(Generic[T]):
-    """One process's background driver. Its threads start with the first driver that it takes."""
+    """The background driver of a process. Its threads start with the first driver that it takes."""
 
     def __init__(self, store: Store, kato: KatoTransport) -> None:
         self._store = store
@@ -44,11 +44,11 @@ class Background(Generic[T]):
         self._closed = False
 
     def __len__(self) -> int:
-        """How many steps are under way, or ended and not told yet."""
+        """Return how many generators are under way, or ended and not reported yet."""
         return self._left
 
     def take(self, driver: Driver[T], ended: Ended[T]) -> None:
-        """Go on with what a driver has under way; ``ended`` is told of several ends at a time, in another thread."""
+        """Go on with what a driver has under way. ``ended`` is called with one or more ends, in another thread."""
         with self._changed:
             if self._closed:
                 driver.close()
@@ -62,7 +62,7 @@ class Background(Generic[T]):
         self._driver.wake()
 
     def close(self, seconds: float) -> int:
-        """Wait until everything has ended and was told, at most so long, and end; returns how many steps are left.
+        """Wait at most ``seconds`` until everything has ended and was reported, and end. Returns how much is left.
 
         Nothing new is begun for the lanes meanwhile (``closing``). What is left keeps its open intent, and the next
         holder of its lane reconciles it.
@@ -83,11 +83,11 @@ class Background(Generic[T]):
             try:
                 self._turn(driver)
             except Exception:
-                # Nothing is known to get here; the lanes' leases run out, and the next holders reconcile.
-                say(log, logging.ERROR, "background.failed", exc_info=True)
+                # No error is known that gets here. The lanes' leases run out, and their next holders reconcile.
+                log_event(log, logging.ERROR, "background.failed", exc_info=True)
         with self._changed:
             for other, _ in self._taken:
-                other.close()  # taken, and not looked at any more: nobody may go on renewing its leases
+                other.close()  # it was taken and is not looked at any more, so its leases must not be renewed
             self._taken.clear()
         driver.close()
 
@@ -116,10 +116,12 @@ class Background(Generic[T]):
             try:
                 ended(finished)
             except StoreUnavailable as exc:
-                say(log, logging.WARNING, "store.unavailable", lane=",".join(end.key for end in finished), error=exc)
+                log_event(
+                    log, logging.WARNING, "store.unavailable", lane=",".join(end.key for end in finished), error=exc
+                )
             except Exception:
                 # A sweep finds what was missed: waiting tasks stay owed, and lanes that are due stay in the ready set.
-                say(log, logging.ERROR, "background.failed", exc_info=True)
+                log_event(log, logging.ERROR, "background.failed", exc_info=True)
             with self._changed:
                 self._left -= len(finished)
                 self._changed.notify_all()

@@ -1,8 +1,8 @@
-"""Runs many lanes' drains side by side: one store round trip for all that ask, KATO calls overlapping.
+"""Runs the drains of many lanes side by side, with one store round trip for all of them and overlapping calls to KATO.
 
-The driver knows nothing of lanes or events: it steps generators and carries effects to the store and to
-KATO. It belongs to one thread; what a task's driver has under way when the task ends, the process's background
-driver absorbs.
+The driver knows nothing of lanes or events. It steps generators, and carries their effects to the store and to KATO. It
+belongs to one thread. What a task's driver has under way when the task ends is absorbed by the background driver of the
+process.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from kato_tasks.engine.store_retry import STORE_PATIENCE_SECONDS, patiently
-from kato_tasks.ports.effects import Effect, Step, Together
+from kato_tasks.engine.store_retry import STORE_PATIENCE_SECONDS, execute_with_retry
+from kato_tasks.ports.effects import Effect, Program, Together
 from kato_tasks.ports.kato import KatoRequest, KatoTransport
 from kato_tasks.ports.store import Store
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[T]):
-    """A step that ended: its value, or the error that it did not handle (a lost lease, a store that is away)."""
+    """A generator that ended: its value, or the error that it did not handle (a lost lease, a store that is away)."""
 
     key: str
     value: T | None
@@ -32,7 +32,7 @@ class Finished(Generic[T]):
 
 @dataclass(slots=True)
 class _Running(Generic[T]):
-    step: Step[T]
+    step: Program[T]
     key: str
     ended: Callable[[Finished[T]], None]
 
@@ -56,34 +56,34 @@ class Driver(Generic[T]):
         self._steps: dict[int, _Running[T]] = {}
 
     def __len__(self) -> int:
-        """How many steps have not ended."""
+        """Return how many generators have not ended."""
         return len(self._steps)
 
     @property
     def idle(self) -> bool:
-        """Whether no step is left, nor a call to KATO that no step waits for (a circuit breaker's probe)."""
+        """Whether no generator is left, nor a call to KATO that none waits for (a circuit breaker's probe)."""
         return not self._steps and not len(self._calls)
 
-    def add(self, key: str, step: Step[T], ended: Callable[[Finished[T]], None]) -> None:
-        """Take a step on; ``ended`` is told its end, in the thread that turns the driver."""
+    def add(self, key: str, step: Program[T], ended: Callable[[Finished[T]], None]) -> None:
+        """Take on a generator. ``ended`` is called with its end, in the thread that runs the driver."""
         running = _Running(step, key, ended)
         self._steps[id(running)] = running
         self._runnable.append((running, None, None))
 
     def run(
         self,
-        steps: Sequence[tuple[str, Step[T]]],
-        more: Callable[[int], Sequence[tuple[str, Step[T]]]] | None = None,
+        steps: Sequence[tuple[str, Program[T]]],
+        more: Callable[[int], Sequence[tuple[str, Program[T]]]] | None = None,
         *,
         quiet_seconds: float | None = None,
         until: float | None = None,
     ) -> list[Finished[T]]:
-        """Run the steps; return how each ended, in the order of ending.
+        """Run the generators, and return how each ended, in the order in which they ended.
 
-        ``more`` is asked for further (key, step) pairs whenever something ended, and told how many calls to KATO are
-        under way. Without ``quiet_seconds`` this returns when all have ended. With it, it also returns when the calls
-        under way brought nothing for so long, or at ``until`` (monotonic seconds); what is left then (``idle`` is
-        False) is for another driver to absorb. Whatever is raised here ends all steps first.
+        ``more`` is called whenever something ended, with how many calls to KATO are under way, and returns further
+        (key, generator) pairs. Without ``quiet_seconds`` this returns when all have ended. With it, it also returns
+        when the calls under way brought nothing for that long, or at ``until`` (monotonic seconds). What is left then
+        (``idle`` is False) is for another driver to absorb. An exception that leaves this method ends all generators.
         """
         finished: list[Finished[T]] = []
         left_to_another = False
@@ -113,7 +113,7 @@ class Driver(Generic[T]):
         return quiet_seconds if until is None else max(0.0, min(quiet_seconds, until - time.monotonic()))
 
     def advance(self) -> None:
-        """Go on with every step until each waits for KATO or has ended."""
+        """Go on with every generator until each waits for KATO or has ended."""
         while self._runnable or self._asking:
             while self._runnable:
                 self._advance(*self._runnable.popleft())
@@ -121,7 +121,7 @@ class Driver(Generic[T]):
                 self._ask_store()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for an answer of KATO; False when none came within ``timeout`` seconds, or ``wake`` was called."""
+        """Wait for an answer of KATO. Returns False where none came in ``timeout`` seconds, or ``wake`` was called."""
         ended = self._calls.wait() if timeout is None else self._calls.wait(timeout)
         self._runnable.extend(ended)
         return bool(ended)
@@ -131,7 +131,7 @@ class Driver(Generic[T]):
         self._calls.wake()
 
     def absorb(self, other: Driver[T], ended: Callable[[Finished[T]], None]) -> None:
-        """Go on with every step of another driver, which is closed by it; ``ended`` is told the end of each."""
+        """Go on with every generator of another driver, which this closes. ``ended`` is called with the end of each."""
         for running in other._steps.values():
             running.ended = ended
         self._steps |= other._steps
@@ -141,7 +141,7 @@ class Driver(Generic[T]):
         other._steps = {}
 
     def close(self) -> None:
-        """Give every connection back, and end every step that is left: a generator's ``finally`` lets its lane go."""
+        """Give every connection back, and end every generator that is left, whose ``finally`` lets its lane go."""
         self._calls.close()
         steps, self._steps = self._steps, {}
         for running in steps.values():
@@ -170,7 +170,7 @@ class Driver(Generic[T]):
         for _, effect in asking:
             operations.extend(effect.operations if isinstance(effect, Together) else (effect,))
         try:
-            answers = iter(patiently(self._store, operations, self._patience))
+            answers = iter(execute_with_retry(self._store, operations, self._patience))
         except Exception as exc:
             for running, _ in asking:
                 self._runnable.append((running, None, exc))

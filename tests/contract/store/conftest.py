@@ -1,4 +1,4 @@
-"""The store port's suite runs on three servers: a current Redis, Redis 6.2, and a Cluster node."""
+"""The store port's suite runs on three servers, a current Redis, Redis 6.2 and a Cluster node, and on fakeredis."""
 
 import contextlib
 import hashlib
@@ -12,7 +12,9 @@ import redis
 from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.scripts import Script, script
 from kato_tasks.adapters.redis.store import connect
+from kato_tasks.testing.fake_store import FakeStoreServer
 from tests.contract.store.log import Log
+from tests.contract.store.pieces import Pieces, pieces_of
 from tests.services import RedisServer, free_port, redis_program, unreachable
 from tests.waiting import wait_until
 
@@ -55,6 +57,33 @@ class ClusterNode(RedisServer):
 SERVERS: dict[str, type[RedisServer]] = {"redis": RedisServer, "redis 6.2": Redis62}
 
 
+NOT_ON_FAKEREDIS = {
+    "test_a_full_store_is_unavailable_and_not_broken": "it has no maxmemory",
+    "test_a_full_store_accepts_no_event_and_says_so": "it has no maxmemory",
+    "test_a_lane_is_leased_and_emptied_in_a_full_store": "it has no maxmemory",
+    "test_a_task_takes_its_lane_and_another_one_waits_in_a_full_store": "it has no maxmemory",
+    "test_wake_ups_and_people_go_on_in_a_full_store": "it has no maxmemory",
+    "test_events_are_refused_above_the_share_and_drains_go_on": "it has no maxmemory",
+    "test_the_figures_are_asked_for_once_a_second_and_not_once_an_append": "it does not count commands",
+    "test_an_idle_session_stays_in_redis_compact_form": "it has no encodings",
+    "test_4200_requests_of_one_event_neither_fail_its_commit_nor_anothers": "a bound of Redis; it takes 10 s there",
+}
+"""What is not asked of fakeredis, and why."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [
+        item
+        for item in items
+        if item.path.parent == Path(__file__).parent
+        and item.name.endswith("[fakeredis]")
+        and item.name.removesuffix("[fakeredis]") in NOT_ON_FAKEREDIS
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def strict(name: str) -> Script:
     """A script with the header that makes a Cluster node refuse keys of another slot (it forgives scripts without)."""
     plain = script(name)
@@ -79,11 +108,16 @@ def cluster_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     yield from _running(ClusterNode(tmp_path_factory.mktemp("cluster")))
 
 
-@pytest.fixture(scope="session", params=[*SERVERS, "cluster"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+@pytest.fixture(scope="session", params=[*SERVERS, "cluster", "fakeredis"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer | FakeStoreServer]:
     if request.param == "cluster":
         node: RedisServer = request.getfixturevalue("cluster_node")
         yield node
+        return
+    if request.param == "fakeredis":
+        yield FakeStoreServer()
         return
     if request.param == "redis" and redis_program() is None:
         unreachable("redis")
@@ -91,10 +125,10 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def client(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
+def client(server: RedisServer | FakeStoreServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
     if isinstance(server, ClusterNode):
         monkeypatch.setattr("kato_tasks.adapters.redis.store.script", strict)
-    with connect(server.url) as client:
+    with server.connect() if isinstance(server, FakeStoreServer) else connect(server.url) as client:
         client.flushall()
         yield client
 
@@ -108,3 +142,8 @@ def log(client: redis.Redis) -> Log:
 def remembering(client: redis.Redis) -> MakeLog:
     """Makes a log whose memory is as short as the test needs."""
     return lambda retention: Log(client, retention)
+
+
+@pytest.fixture
+def pieces(client: redis.Redis) -> Pieces:
+    return pieces_of(client)

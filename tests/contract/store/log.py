@@ -86,7 +86,7 @@ class Log:
 
     def lease(self, node: str, token: str, *, ms: int = LEASE_MS, batch: ports.Batch = BATCH) -> ports.Work | None:
         """The first piece of work of the node's lane, if the lane was ready and free."""
-        works = self.do(ports.Lease(partition_of(lane_of(node)), token, ms, 64, batch))
+        works = self.do(ports.AcquireLanes(partition_of(lane_of(node)), token, ms, 64, batch))
         mine = [work for work in works if work.lane == lane_of(node)]
         assert len(mine) == len(works), "the tests' nodes are in partitions of their own"
         return mine[0] if mine else None
@@ -102,12 +102,12 @@ class Log:
         assert found is not None
         return found
 
-    def held(self, node: str, token: str, *, ms: int = LEASE_MS, batch: ports.Batch = BATCH) -> ports.Held:
-        return ports.Held(lane_of(node), token, ms, batch)
+    def held(self, node: str, token: str, *, ms: int = LEASE_MS, batch: ports.Batch = BATCH) -> ports.Lease:
+        return ports.Lease(lane_of(node), token, ms, batch)
 
     def commit(
         self,
-        held: ports.Held,
+        held: ports.Lease,
         work: ports.Work,
         *,
         call: str | None = None,
@@ -115,7 +115,7 @@ class Log:
         results: Sequence[tuple[str, str]] = (),
         answers: str = "",
         go_on: bool = True,
-    ) -> ports.Proceeded:
+    ) -> ports.NextWork:
         """Commit a piece of work as a drain would."""
         end = work.cursor + len(work.entries) if to is None else to
         return self.do(
@@ -127,12 +127,12 @@ class Log:
                 end,
                 binding(work.node, time=end),
                 results=results,
-                answers=answers,
+                predict_id=answers,
                 go_on=go_on,
             )
         )
 
-    def intent(self, held: ports.Held, work: ports.Work, call: str, *, follows: str = "") -> None:
+    def intent(self, held: ports.Lease, work: ports.Work, call: str, *, follows: str = "") -> None:
         last = work.cursor + max(1, len(work.entries))
         self.do(
             ports.WriteIntent(
@@ -141,7 +141,7 @@ class Log:
                 work.cursor,
                 Intent(call=call, kind="observe", first=work.cursor + 1, last=last),
                 binding(work.node),
-                follows=follows,
+                replaces_call=follows,
             )
         )
 
@@ -156,9 +156,9 @@ class Log:
         request: str = "{}",
         token: str = "",
         kind: str = "",
-    ) -> ports.Claimed:
+    ) -> ports.Found:
         return self.do(
-            ports.Claim(lane_of(node), session, event_id, position, task_id, request, token, LEASE_MS, BATCH, kind)
+            ports.TakeOrWait(lane_of(node), session, event_id, position, task_id, request, token, LEASE_MS, BATCH, kind)
         )
 
     def drained(self, node: str) -> list[tuple[str, str]]:
@@ -167,7 +167,7 @@ class Log:
         work = self.lease(node, token)
         while work is not None:
             out += [(work.session, entry.event_id) for entry in work.entries]
-            work = self.commit(self.held(node, token), work, answers=work.asked).work
+            work = self.commit(self.held(node, token), work, answers=work.predict_id).work
         return out
 
     def state(self, node: str, session: str) -> Mapping[str, str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,19 +14,9 @@ from kato_tasks.domain.log_entry import Entry
 from kato_tasks.engine.append import Mailbox
 from kato_tasks.errors import NodeConflict, StoreUnavailable
 from tests.contract.store.log import Log, observation
-from tests.services import RedisServer, redis_program, unreachable
+from tests.services import RedisServer
 
 Open = Callable[[], RedisStore]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    if redis_program() is None:
-        unreachable("redis")
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
 
 
 def opened(server: RedisServer, kind: type[RedisStore] = RedisStore) -> RedisStore:
@@ -54,26 +43,26 @@ def logs(server: RedisServer) -> list[str]:
         return sorted(str(key).split(":", 2)[2] for key in client.scan_iter("*:log:*"))
 
 
-def test_a_node_that_the_store_forgot_is_written_down_again(server: RedisServer) -> None:
-    one = Mailbox(opened(server))
+def test_a_node_that_the_store_forgot_is_written_down_again(own_redis: RedisServer) -> None:
+    one = Mailbox(opened(own_redis))
     one.append([on("a", "1", "team")])
-    loses_everything(server)
+    loses_everything(own_redis)
     one.append([on("a", "2", "team")])
-    Mailbox(opened(server)).append([observation("a", "3")])
-    with connect(server.url) as client:
+    Mailbox(opened(own_redis)).append([observation("a", "3")])
+    with connect(own_redis.url) as client:
         assert Log(client).events("team", "a") == ["2", "3"]
-    assert logs(server) == ["log:a"]
+    assert logs(own_redis) == ["log:a"]
 
 
-def test_a_node_that_another_process_wrote_down_after_the_loss_counts(server: RedisServer) -> None:
-    one = Mailbox(opened(server))
+def test_a_node_that_another_process_wrote_down_after_the_loss_counts(own_redis: RedisServer) -> None:
+    one = Mailbox(opened(own_redis))
     one.append([on("a", "1", "team")])
-    loses_everything(server)
-    Mailbox(opened(server)).append([observation("a", "2")])
+    loses_everything(own_redis)
+    Mailbox(opened(own_redis)).append([observation("a", "2")])
     with pytest.raises(NodeConflict):
         one.append([on("a", "3", "team")])
     assert one.append([observation("a", "4")]).placed[0].lane == "a"
-    assert logs(server) == ["log:a"]
+    assert logs(own_redis) == ["log:a"]
 
 
 class LostAtTheAppend(RedisStore):
@@ -90,24 +79,26 @@ class LostAtTheAppend(RedisStore):
         return super().execute(operations)
 
 
-def test_an_append_with_a_remembered_node_is_not_carried_out_by_another_run_of_the_store(server: RedisServer) -> None:
+def test_an_append_with_a_remembered_node_is_not_carried_out_by_another_run_of_the_store(
+    own_redis: RedisServer,
+) -> None:
     """Falls without the look at the connection: it is replaced silently, and nothing fails."""
-    store = opened(server, LostAtTheAppend)
+    store = opened(own_redis, LostAtTheAppend)
     assert isinstance(store, LostAtTheAppend)
-    store.server = server
+    store.server = own_redis
     with pytest.raises((NodeConflict, StoreUnavailable)) as raised:
         Mailbox(store).append([on("a", "1", "team")])
-    assert logs(server) == ["log:a"]
+    assert logs(own_redis) == ["log:a"]
     assert isinstance(raised.value, NodeConflict)
 
 
-def test_a_bulk_append_goes_on_with_the_run_that_answers(server: RedisServer) -> None:
-    store = opened(server, LostAtTheAppend)
+def test_a_bulk_append_goes_on_with_the_run_that_answers(own_redis: RedisServer) -> None:
+    store = opened(own_redis, LostAtTheAppend)
     assert isinstance(store, LostAtTheAppend)
-    store.server = server
+    store.server = own_redis
     mailbox = Mailbox(store)
     events = [observation(session, f"{i}") for i in range(1_500) for session in "bc"]
     placed = mailbox.append(events).placed
     assert [p.appended.position for p in placed] == [i // 2 + 1 for i in range(3_000)]
-    with connect(server.url) as client:
+    with connect(own_redis.url) as client:
         assert [Log(client).events(s, s) for s in "bc"] == [[f"{i}" for i in range(1_500)]] * 2

@@ -290,21 +290,21 @@ def test_any_session_id_goes_all_the_way(log: Log, session: str) -> None:
     event_id = "e 🙂 {1}"
     log.append(node, observation(session, event_id, wanted=True), learn(session, "l"), predict(session, "p q"))
     parked = log.claim(node, session, event_id, task_id="task 1", request='{"r":1}')
-    assert parked == ports.Claimed()
+    assert parked == ports.Found()
     token = new_token()
     work = log.taken(node, token)
     held = log.held(node, token)
     assert (work.session, [e.event_id for e in work.entries]) == (session, [event_id])
     log.intent(held, work, "call")
     done = log.commit(held, work, call="call", results=[(event_id, '{"ok":1}')])
-    assert done.completed == (ports.Parked(session, event_id, '{"ok":1}', {"task 1": '{"r":1}'}),)
+    assert done.completed == (ports.WaitingTask(session, event_id, '{"ok":1}', {"task 1": '{"r":1}'}),)
     assert done.work is not None
-    assert log.do(ports.Owed(partition_of(lane_of(node)), -1, 10)) == [done.completed[0]]
-    log.do(ports.Unpark(lane_of(node), session, event_id, "task 1"))
-    assert log.do(ports.Owed(partition_of(lane_of(node)), -1, 10)) == []
+    assert log.do(ports.OrphanedTasks(partition_of(lane_of(node)), -1, 10)) == [done.completed[0]]
+    log.do(ports.DropWaitingTask(lane_of(node), session, event_id, "task 1"))
+    assert log.do(ports.OrphanedTasks(partition_of(lane_of(node)), -1, 10)) == []
     done = log.commit(held, done.work)
     assert done.work is not None
-    assert done.work.asked == "p q"
+    assert done.work.predict_id == "p q"
     done = log.commit(held, done.work, answers="p q", results=[("p q", "{}")])
     assert (done.work, done.due_ms) == (None, -1)
     assert log.order(node) == [(1, session, 1), (2, session, 2)]

@@ -25,12 +25,12 @@ def left_empty(log: Log, session: str = "a") -> Binding:
     done = log.commit(log.held("n", token), work)
     assert done.work is not None
     idle = replace(binding(time=2), stm_length=0, run=RUN, shared=True, base=2)
-    commit = ports.Commit(log.held("n", token), session, new_token(), 2, 3, idle, mark=3)
+    commit = ports.Commit(log.held("n", token), session, new_token(), 2, 3, idle, stm_start=3)
     assert log.do(commit).work is None
     return idle
 
 
-def taking(log: Log, idle: Binding, **more: Any) -> tuple[ports.Held, ports.WriteIntent]:
+def taking(log: Log, idle: Binding, **more: Any) -> tuple[ports.Lease, ports.WriteIntent]:
     """`b` begins its first call on the KATO session of `a`."""
     log.append("n", *numbered("b", 1, 2))
     token = new_token()
@@ -108,7 +108,7 @@ def test_a_session_that_has_a_kato_session_takes_no_other(log: Log) -> None:
 def test_a_holder_that_lost_its_lease_passes_nothing_on(log: Log) -> None:
     idle = left_empty(log)
     _, write = taking(log, idle)
-    late = replace(write, held=replace(write.held, token="stale"))
+    late = replace(write, lease=replace(write.lease, token="stale"))
     with pytest.raises(LeaseLost):
         log.do(late)
     assert bound(log, "a") == idle

@@ -26,7 +26,7 @@ def learns(log: Log, pattern: str, frequency: int, *, certain: str = RUN, sessio
         work.cursor,
         end,
         binding(),
-        mark=end,
+        stm_start=end,
         learned=(pattern, frequency),
         certain=certain,
         go_on=False,

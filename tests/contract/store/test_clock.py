@@ -47,6 +47,6 @@ def test_a_mark_that_stands_for_longer_than_it_was_set_for_is_taken(log: Log) ->
     """Else whose turn the sweep is stays decided until the clock has caught up."""
     key = "kt:{sweep}:turn"
     log.redis.set(key, "1", px=TWENTY_MINUTES)
-    assert log.do(ports.Mark(key, 900)) is True
-    assert log.do(ports.Mark(key, 900)) is False
+    assert log.do(ports.SetMark("sweep", 0, 900)) is True
+    assert log.do(ports.SetMark("sweep", 0, 900)) is False
     assert 0 < log.redis.pttl(key) <= 900

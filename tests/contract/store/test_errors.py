@@ -14,7 +14,7 @@ from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.adapters.redis.store import RedisStore, connect
 from kato_tasks.domain.ids import lane_of, partition_of
 from kato_tasks.engine.append import Mailbox
-from kato_tasks.engine.store_retry import patiently
+from kato_tasks.engine.store_retry import execute_with_retry
 from kato_tasks.errors import StoreFailed, StoreUnavailable
 from tests.contract.store.log import Log, new_token, numbered, observation
 
@@ -129,7 +129,7 @@ class Counting:
     def execute(self, operations: Sequence[ports.Effect[Any]]) -> list[Any]:
         answers: list[Any] = []
         for operation in operations:
-            assert isinstance(operation, ports.Owed)
+            assert isinstance(operation, ports.OrphanedTasks)
             self.asked.append(operation.partition)
             away = operation.partition == 1 and self.asked.count(1) < 3
             broken = operation.partition == 2
@@ -139,7 +139,7 @@ class Counting:
 
 def test_only_what_is_unavailable_is_asked_again() -> None:
     store = Counting()
-    answers = patiently(store, [ports.Owed(p, 0, 1) for p in (0, 1, 2)], 10.0)
+    answers = execute_with_retry(store, [ports.OrphanedTasks(p, 0, 1) for p in (0, 1, 2)], 10.0)
     assert answers[:2] == [[], []]
     assert isinstance(answers[2], StoreFailed)
     assert [store.asked.count(p) for p in (0, 1, 2)] == [1, 3, 1]
@@ -147,7 +147,7 @@ def test_only_what_is_unavailable_is_asked_again() -> None:
 
 def test_what_stays_unavailable_is_an_error_in_its_place() -> None:
     store = Counting()
-    kept, away = patiently(store, [ports.Owed(p, 0, 1) for p in (0, 1)], 0.0)
+    kept, away = execute_with_retry(store, [ports.OrphanedTasks(p, 0, 1) for p in (0, 1)], 0.0)
     assert kept == []
     assert isinstance(away, StoreUnavailable)
 
@@ -231,7 +231,7 @@ def test_a_lane_whose_waiting_list_is_broken_is_named_and_does_not_stop_the_othe
     log.append("n", *numbered("bad", 1, 1))
     log.append(other, *numbered("good", 1, 1))
     log.redis.set(f"{prefix(partition_of('n'))}pend:n", "not a sorted set")
-    works = log.do(ports.Lease(partition_of("n"), new_token(), 5_000, 64, ports.Batch(10, 10_000)))
+    works = log.do(ports.AcquireLanes(partition_of("n"), new_token(), 5_000, 64, ports.Batch(10, 10_000)))
     assert [work.session for work in works] == ["good"]
     named = f"{prefix(partition_of('n'))}unreadable"
     assert log.redis.smembers(named) == {"n"}
@@ -240,6 +240,6 @@ def test_a_lane_whose_waiting_list_is_broken_is_named_and_does_not_stop_the_othe
     log.redis.delete(f"{prefix(partition_of('n'))}pend:n")
     log.redis.zadd(f"{prefix(partition_of('n'))}pend:n", {"bad": 0})
     log.redis.zadd(f"{prefix(partition_of('n'))}ready", {"n": 0})
-    works = log.do(ports.Lease(partition_of("n"), new_token(), 5_000, 64, ports.Batch(10, 10_000)))
+    works = log.do(ports.AcquireLanes(partition_of("n"), new_token(), 5_000, 64, ports.Batch(10, 10_000)))
     assert [work.session for work in works] == ["bad"]
     assert log.redis.smembers(named) == set()

@@ -44,7 +44,7 @@ def test_a_full_store_accepts_no_event_and_says_so(log: Log, fill: Fill) -> None
         lambda: log.append("n", *numbered("new", 1, 1)),
         lambda: log.append("n", predict("known", "p")),
         lambda: log.do(ports.BindNodes(0, [("s", "", "s")])),
-        lambda: log.do(ports.KeepLater("n", 1, "{}")),
+        lambda: log.do(ports.KeepScheduled("n", 1, "{}")),
     ):
         with pytest.raises(StoreFull):
             refused()
@@ -59,12 +59,12 @@ def test_a_lane_is_leased_and_emptied_in_a_full_store(log: Log, fill: Fill) -> N
     work = log.taken("n", "t")
     log.intent(held, work, "call")
     log.do(ports.Count(lane_of("n"), "rebuilt"))
-    log.do(ports.MarkNode(lane_of("n")))
+    log.do(ports.FlagNodeForRebuild(lane_of("n")))
     log.do(ports.KeepDeadLetter(lane_of("n"), "x", "{}"))
-    log.do(ports.KeepMessage(lane_of("n"), "{}"))
+    log.do(ports.KeepUnpublished(lane_of("n"), "{}"))
     done = log.commit(held, work, call="call", results=[("a-1", "{}")])
     while done.work is not None:
-        done = log.commit(held, done.work, answers=done.work.asked)
+        done = log.commit(held, done.work, answers=done.work.predict_id)
     assert (done.due_ms, log.lease("n", "u")) == (-1, None)
     assert {name: log.state("n", name)["cur"] for name in "ab"} == {"a": "2", "b": "1"}
 
@@ -74,20 +74,20 @@ def test_a_task_takes_its_lane_and_another_one_waits_in_a_full_store(log: Log, f
     fill()
     work = log.claim("n", "a", "a-1", token="t").work
     assert work is not None
-    assert log.claim("n", "a", "a-2", position=2, task_id="id", token="u") == ports.Claimed()
+    assert log.claim("n", "a", "a-2", position=2, task_id="id", token="u") == ports.Found()
     done = log.commit(log.held("n", "t"), work, results=[("a-2", "{}")])
     assert [parked.requests for parked in done.completed] == [{"id": "{}"}]
-    assert [p.event_id for p in log.do(ports.Owed(partition_of("n"), -1, 10))] == ["a-2"]
-    log.do(ports.Unpark(lane_of("n"), "a", "a-2", "id"))
+    assert [p.event_id for p in log.do(ports.OrphanedTasks(partition_of("n"), -1, 10))] == ["a-2"]
+    log.do(ports.DropWaitingTask(lane_of("n"), "a", "a-2", "id"))
 
 
 def test_wake_ups_and_people_go_on_in_a_full_store(log: Log, fill: Fill) -> None:
     log.append("n", *numbered("a", 1, 1))
     fill()
-    assert log.do(ports.Mark("kt:{w000}:wake", 60_000)) is True
-    assert log.do(ports.Mark("kt:{w000}:wake", 60_000)) is False
+    assert log.do(ports.SetMark("wake-up", 0, 60_000)) is True
+    assert log.do(ports.SetMark("wake-up", 0, 60_000)) is False
     assert 0 < log.redis.pttl("kt:{w000}:wake") <= 60_000
-    assert log.do(ports.SetAside(lane_of("n"), "a", json.dumps({"reason": "a person"}))) is True
+    assert log.do(ports.ParkByHand(lane_of("n"), "a", json.dumps({"reason": "a person"}))) is True
     assert log.do(ports.Resume(lane_of("n"), "a")) is True
 
 

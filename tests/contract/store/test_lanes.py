@@ -61,7 +61,7 @@ def test_lanes_that_share_a_partition_have_leases_of_their_own(log: Log) -> None
     other = next(f"n{i}" for i in range(10_000) if partition_of(f"n{i}") == wanted)
     log.append("n", *numbered("a", 1, 2))
     log.append(other, *numbered("b", 1, 2))
-    works = log.do(ports.Lease(wanted, "t", LEASE_MS, 64, BATCH))
+    works = log.do(ports.AcquireLanes(wanted, "t", LEASE_MS, 64, BATCH))
     assert {work.lane for work in works} == {"n", other}
     assert log.commit(log.held("n", "t"), works[0] if works[0].lane == "n" else works[1]).work is None
 
@@ -70,8 +70,8 @@ def test_a_lease_takes_no_more_lanes_than_asked(log: Log) -> None:
     same = [f"n{i}" for i in range(3_000) if partition_of(f"n{i}") == partition_of("n")][:5]
     for node in same:
         log.append(node, observation(node, "e"))
-    works = log.do(ports.Lease(partition_of("n"), "t", LEASE_MS, 3, BATCH))
-    rest = log.do(ports.Lease(partition_of("n"), "t", LEASE_MS, 3, BATCH))
+    works = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 3, BATCH))
+    rest = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 3, BATCH))
     assert (len(works), len(rest)) == (3, 2)
     assert {w.lane for w in (*works, *rest)} == set(same)
 
@@ -116,14 +116,14 @@ def test_a_run_of_observations_comes_in_one_piece_and_ends_before_anything_else(
     pieces = []
     work: ports.Work | None = log.taken("n", token)
     while work is not None:
-        pieces.append(work.asked or [entry.event_id for entry in work.entries])
-        work = log.commit(held, work, answers=work.asked).work
+        pieces.append(work.predict_id or [entry.event_id for entry in work.entries])
+        work = log.commit(held, work, answers=work.predict_id).work
     assert pieces == [["a-1", "a-2", "a-3"], ["l"], ["a-4", "a-5"], "p", ["a-6"]]
 
 
 def test_a_piece_of_work_is_bounded_in_events_and_in_bytes(log: Log) -> None:
     log.append("n", *(observation("a", f"{i}", "x" * 1000) for i in range(200)))
-    work = log.do(ports.Lease(partition_of("n"), "t", LEASE_MS, 1, ports.Batch(150, 10**6)))[0]
+    work = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 1, ports.Batch(150, 10**6)))[0]
     assert len(work.entries) == 150
     held = log.held("n", "t", batch=ports.Batch(400, 10_000))
     rest = log.commit(held, work).work
@@ -135,7 +135,7 @@ def test_an_event_larger_than_a_batch_still_goes_alone(log: Log) -> None:
     log.append("n", observation("a", "small"), observation("a", "large", "x" * 5000), observation("a", "next"))
     token = new_token()
     held = log.held("n", token, batch=ports.Batch(400, 1_000))
-    (work,) = log.do(ports.Lease(partition_of("n"), token, LEASE_MS, 1, held.batch))
+    (work,) = log.do(ports.AcquireLanes(partition_of("n"), token, LEASE_MS, 1, held.batch))
     sizes = [len(work.entries)]
     while (more := log.commit(held, work).work) is not None:
         work = more
@@ -147,7 +147,7 @@ def test_sessions_of_a_lane_take_turns(log: Log) -> None:
     """Fairness. Falls when requeue in _lib.lua leaves a session's due time as it was."""
     small = ports.Batch(10, 10**6)
     log.append("n", *numbered("long", 1, 100), *numbered("short", 1, 1), *numbered("other", 1, 1))
-    (work,) = log.do(ports.Lease(partition_of("n"), "t", LEASE_MS, 1, small))
+    (work,) = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 1, small))
     held = log.held("n", "t", batch=small)
     first = {work.session}
     for _ in range(3):
@@ -163,7 +163,7 @@ def test_sessions_of_a_lane_take_turns(log: Log) -> None:
 
 # ------------------------------------------------------------------------------- fencing
 
-Write = Callable[[Log, ports.Held, ports.Work], object]
+Write = Callable[[Log, ports.Lease, ports.Work], object]
 INTENT = Intent(call="late", kind="observe", first=1, last=2)
 WRITES: dict[str, Write] = {
     "intent": lambda log, held, work: log.intent(held, work, "late"),
@@ -246,7 +246,7 @@ def test_an_open_intent_is_closed_by_its_own_call_alone(log: Log, write: str) ->
     with pytest.raises(LeaseLost):
         WRITES[write](log, held, work)
     assert log.state("n", "a")["ic"] == "first"
-    log.do(ports.Bind(held, "a", 0, binding(epoch=2), settles="first"))
+    log.do(ports.Bind(held, "a", 0, binding(epoch=2), closes_call="first"))
     assert not {"ic", *INTENT_FIELDS} & set(log.state("n", "a"))
 
 
@@ -319,11 +319,13 @@ def test_a_predict_is_answered_once_and_in_its_place(log: Log) -> None:
     asked = []
     for _ in range(2):
         assert work is not None
-        asked.append(work.asked)
+        asked.append(work.predict_id)
         assert work.entries == ()
         call = new_token()
-        log.commit(held, work, call=call, answers=work.asked)
-        work = log.commit(held, work, call=call, answers=work.asked).work  # its repeat takes no second predict away
+        log.commit(held, work, call=call, answers=work.predict_id)
+        work = log.commit(
+            held, work, call=call, answers=work.predict_id
+        ).work  # its repeat takes no second predict away
     assert asked == ["p1", "p2"]
     assert work is not None
     assert [entry.event_id for entry in work.entries] == ["a-2"]
@@ -340,7 +342,7 @@ def test_so_many_predicts_of_a_session_wait_and_no_more(client: redis.Redis) -> 
     assert log.append("n", predict("b", "p3"), *numbered("a", 2, 2)) == [("n", 0), ("n", 2)]
     work: ports.Work | None = log.taken("n", "t")
     while work is not None:
-        work = log.commit(log.held("n", "t"), work, answers=work.asked).work
+        work = log.commit(log.held("n", "t"), work, answers=work.predict_id).work
     assert log.append("n", predict("a", "p3")) == [("n", 2)]
 
 
@@ -349,7 +351,7 @@ def test_a_predict_tells_until_when_its_answer_is_wanted(log: Log) -> None:
     first = log.taken("n", "t")
     second = log.commit(log.held("n", "t"), first, answers="p1").work
     assert second is not None
-    assert [(w.asked, w.asked_until_ms) for w in (first, second)] == [("p1", 12_345), ("p2", 0)]
+    assert [(w.predict_id, w.predict_until_ms) for w in (first, second)] == [("p1", 12_345), ("p2", 0)]
     log.commit(log.held("n", "t"), second, answers="p2")
     assert not list(log.redis.scan_iter("*:until:*"))
 
@@ -357,21 +359,21 @@ def test_a_predict_tells_until_when_its_answer_is_wanted(log: Log) -> None:
 def test_a_predict_tells_how_many_holders_took_it_up_and_said_nothing(log: Log) -> None:
     """Falls without the HINCRBY in _lib.lua: of a holder that dies of the answer nothing else is left."""
     log.append("n", predict("a", "p1"), predict("a", "p2"))
-    seen = [log.taken("n", "dies", ms=1).asked_before]
-    seen += [log.comes("n", f"dies too {i}", ms=1).asked_before for i in range(2)]
+    seen = [log.taken("n", "dies", ms=1).predict_tries]
+    seen += [log.comes("n", f"dies too {i}", ms=1).predict_tries for i in range(2)]
     lives = log.comes("n", "lives")
     log.do(ports.Defer(log.held("n", "lives"), "a", 0, 1, 1, "why", go_on=False))
     again = log.comes("n", "lives again")
     then = log.commit(log.held("n", "lives again"), again, answers="p1").work
     assert then is not None
-    assert [*seen, lives.asked_before, again.asked_before, then.asked_before] == [0, 1, 2, 3, 0, 0]
+    assert [*seen, lives.predict_tries, again.predict_tries, then.predict_tries] == [0, 1, 2, 3, 0, 0]
 
 
-def learned(log: Log, held: ports.Held, work: ports.Work, pattern: str = "PTRN|a") -> ports.Proceeded:
+def learned(log: Log, held: ports.Lease, work: ports.Work, pattern: str = "PTRN|a") -> ports.NextWork:
     """Commit the learn that is next."""
     end = work.cursor + 1
     commit = ports.Commit(
-        held, work.session, new_token(), work.cursor, end, None, mark=end, learned=(pattern, 1), go_on=False
+        held, work.session, new_token(), work.cursor, end, None, stm_start=end, learned=(pattern, 1), go_on=False
     )
     return log.do(commit)
 
@@ -395,7 +397,7 @@ def test_a_predict_tells_when_a_session_of_its_lane_learned_last_before_it_was_t
     assert works[-1].session == "c"
     learned(log, log.held("n", token), works[-1], "PTRN|c")
     again = log.comes("n", "t4")
-    assert again.asked == "p1"
+    assert again.predict_id == "p1"
     assert first.learned_ms <= again.learned_ms <= first.now_ms
     log.commit(log.held("n", "t4"), again, answers="p1", go_on=False)
     # The next predict of that session is a new one.
@@ -451,7 +453,7 @@ def test_long_bindings_and_intents_come_back_whole_and_a_shorter_one_leaves_noth
     log.do(ports.Release(partition_of("n"), "t", ("n",)))
     found = log.comes("n", "next")
     assert (found.binding, found.intent) == (long, intent)
-    log.do(ports.Bind(log.held("n", "next"), "a", 0, binding(), settles=intent.call))
+    log.do(ports.Bind(log.held("n", "next"), "a", 0, binding(), closes_call=intent.call))
     assert log.do(ports.ReadSession("n", "a")) == (binding(), None)
 
 
@@ -580,7 +582,7 @@ def test_a_deferred_session_is_due_when_its_wait_is_over_and_not_before(log: Log
     assert log.lease("n", "early") is None
     found = log.comes("n", "later")
     assert found.now_ms >= answer.due_ms
-    assert (found.attempts, found.unsent, log.state("n", "a")["err"]) == (3, 2, "KATO is away")
+    assert (found.attempts, found.unsent_in_a_row, log.state("n", "a")["err"]) == (3, 2, "KATO is away")
 
 
 def test_an_append_does_not_shorten_a_sessions_wait(log: Log) -> None:
@@ -624,10 +626,10 @@ def test_a_deferral_withdraws_the_intent_that_it_names_and_no_other(log: Log) ->
 def test_a_failed_batch_is_halved_and_grows_again(log: Log) -> None:
     log.append("n", *numbered("a", 1, 12))
     batch = ports.Batch(8, 10**6)
-    (work,) = log.do(ports.Lease(partition_of("n"), "t", LEASE_MS, 1, batch))
+    (work,) = log.do(ports.AcquireLanes(partition_of("n"), "t", LEASE_MS, 1, batch))
     held = log.held("n", "t", batch=batch)
     assert len(work.entries) == 8
-    halved = log.do(ports.Defer(held, "a", 0, 0, 0, "halve", halve=2)).work
+    halved = log.do(ports.Defer(held, "a", 0, 0, 0, "halve", events_at_most=2)).work
     assert halved is not None
     work = halved
     sizes = [len(work.entries)]
@@ -642,7 +644,7 @@ def test_a_success_clears_the_count_of_attempts(log: Log) -> None:
     log.taken("n", "t")
     work = log.do(ports.Defer(log.held("n", "t"), "a", 0, 5, 4, "why")).work
     assert work is not None
-    assert (work.attempts, work.unsent) == (5, 4)
+    assert (work.attempts, work.unsent_in_a_row) == (5, 4)
     log.commit(log.held("n", "t"), work, to=1)
     state = log.state("n", "a")
     assert not {"att", "un", "err"} & set(state)
@@ -687,56 +689,56 @@ def test_a_parked_session_that_something_made_due_is_not_leased(log: Log) -> Non
 
 def due(log: Log, now_ms: int, limit: int = 10) -> list[str]:
     """What is due, as it is to be dropped."""
-    return log.do(ports.DueLater(partition_of("n"), now_ms, limit))
+    return log.do(ports.DueScheduled(partition_of("n"), now_ms, limit))
 
 
 def test_what_is_kept_for_later_comes_when_it_is_due_once(log: Log) -> None:
     for _ in range(2):
-        log.do(ports.KeepLater("n", 1_000, "first"))
-    log.do(ports.KeepLater("n", 2_000, "second"))
+        log.do(ports.KeepScheduled("n", 1_000, "first"))
+    log.do(ports.KeepScheduled("n", 2_000, "second"))
     assert due(log, 999) == []
     assert [text.strip() for text in due(log, 1_000)] == ["first"]
     first, second = due(log, 5_000)
     assert (first.strip(), second.strip()) == ("first", "second")
-    log.do(ports.DropLater(partition_of("n"), first))
+    log.do(ports.DropScheduled(partition_of("n"), first))
     assert due(log, 5_000) == [second]
-    log.do(ports.KeepLater("n", 3_000, "first"))
+    log.do(ports.KeepScheduled("n", 3_000, "first"))
     assert [text.strip() for text in due(log, 5_000)] == ["second", "first"]
 
 
 def test_equal_due_times_keep_the_order_of_the_calls(log: Log) -> None:
     sent = [json.dumps([random.Random(i).random()]) for i in range(300)]
     for payload in sent:
-        log.do(ports.KeepLater("n", 1_000, payload))
-        log.do(ports.KeepLater("n", 1_000, payload))
+        log.do(ports.KeepScheduled("n", 1_000, payload))
+        log.do(ports.KeepScheduled("n", 1_000, payload))
     assert [json.loads(text) for text in due(log, 1_000, 1_000)] == [json.loads(text) for text in sent]
 
 
 def test_an_event_kept_by_the_version_before_is_kept_once_and_dropped(log: Log) -> None:
     key = f"{prefix(partition_of('n'))}later"
     log.redis.zadd(key, {"[1]": 1_000})
-    log.do(ports.KeepLater("n", 2_000, "[1]"))
+    log.do(ports.KeepScheduled("n", 2_000, "[1]"))
     assert due(log, 5_000) == ["[1]"]
-    log.do(ports.DropLater(partition_of("n"), "[1]"))
+    log.do(ports.DropScheduled(partition_of("n"), "[1]"))
     assert due(log, 5_000) == []
 
 
 def test_an_event_that_the_version_before_took_may_be_kept_again(log: Log) -> None:
     """That version drops the event and does not know of its place."""
-    log.do(ports.KeepLater("n", 1_000, "[1]"))
+    log.do(ports.KeepScheduled("n", 1_000, "[1]"))
     log.redis.delete(f"{prefix(partition_of('n'))}later")
-    log.do(ports.KeepLater("n", 2_000, "[1]"))
+    log.do(ports.KeepScheduled("n", 2_000, "[1]"))
     assert [text.strip() for text in due(log, 5_000)] == ["[1]"]
 
 
 def test_kept_messages_come_oldest_first_until_they_are_dropped(log: Log) -> None:
     p = partition_of("n")
     for message in ("one", "two", "three"):
-        log.do(ports.KeepMessage("n", message))
-    assert log.do(ports.KeptMessages(p, 2)) == ["one", "two"]
-    log.do(ports.DropMessage(p, "one"))
-    log.do(ports.DropMessage(p, "one"))
-    assert log.do(ports.KeptMessages(p, 9)) == ["two", "three"]
+        log.do(ports.KeepUnpublished("n", message))
+    assert log.do(ports.UnpublishedMessages(p, 2)) == ["one", "two"]
+    log.do(ports.DropUnpublished(p, "one"))
+    log.do(ports.DropUnpublished(p, "one"))
+    assert log.do(ports.UnpublishedMessages(p, 9)) == ["two", "three"]
 
 
 def test_a_dead_letter_is_kept_once(log: Log) -> None:
@@ -755,7 +757,7 @@ def test_what_a_rebuilt_kato_session_holds_of_vectors_is_written_down_with_its_b
         log.do(bind)
         assert log.do(ports.ReadSymbols("n", "a")) == {1: ["7", "VCTR|1"]}
     with pytest.raises(LeaseLost):
-        log.do(replace(bind, held=log.held("n", "another"), symbols=[(1, '["VCTR|1","7"]')]))
+        log.do(replace(bind, lease=log.held("n", "another"), symbols=[(1, '["VCTR|1","7"]')]))
     assert log.do(ports.ReadSymbols("n", "a")) == {1: ["7", "VCTR|1"]}
 
 
@@ -765,7 +767,7 @@ def test_symbols_and_lately_learned_patterns_are_kept_and_forgotten(log: Log) ->
     log.taken("n", "t")
     log.do(ports.Commit(held, "a", "c1", 0, 2, None, symbols=[(1, '["VCTR|1"]'), (2, "null")]))
     assert log.do(ports.ReadSymbols("n", "a")) == {1: ["VCTR|1"], 2: None}
-    log.do(ports.Commit(held, "a", "c2", 2, 3, None, mark=3, learned=("PTRN|x", 4)))
+    log.do(ports.Commit(held, "a", "c2", 2, 3, None, stm_start=3, learned=("PTRN|x", 4)))
     assert log.do(ports.ReadSymbols("n", "a")) == {}
     lately = log.do(ports.LearnedLately("n", "PTRN|x"))
     assert lately is not None
@@ -777,7 +779,7 @@ def test_symbols_and_lately_learned_patterns_are_kept_and_forgotten(log: Log) ->
 def test_whether_a_session_waits_for_a_person_is_known(log: Log) -> None:
     log.append("n", *numbered("a", 1, 1))
     assert log.do(ports.IsParked("n", "a")) is False
-    log.do(ports.SetAside("n", "a", "{}"))
+    log.do(ports.ParkByHand("n", "a", "{}"))
     assert log.do(ports.IsParked("n", "a")) is True
     log.do(ports.Resume("n", "a"))
     assert log.do(ports.IsParked("n", "a")) is False
@@ -792,5 +794,5 @@ def test_an_unsettled_learn_is_known_until_its_commit(log: Log) -> None:
     intent = Intent(call="c", kind="learn", first=2, last=2, pattern="PTRN|x", frequency=1)
     log.do(ports.WriteIntent(held, "a", 1, intent))
     assert log.do(ports.UnsettledLearn("n", "PTRN|x")) == "a"
-    log.do(ports.Commit(held, "a", "c", 1, 2, None, mark=2))
+    log.do(ports.Commit(held, "a", "c", 1, 2, None, stm_start=2))
     assert log.do(ports.UnsettledLearn("n", "PTRN|x")) is None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pytest
@@ -18,23 +17,13 @@ from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.store import connect
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.engine.append import AppendProtocol, Mailbox
-from kato_tasks.engine.asking import Asks, awaited
+from kato_tasks.engine.store_protocol import StoreProtocol, carry_out_async
 from kato_tasks.errors import ConfigurationError, NodeConflict, StoreFailed, StoreFull, StoreUnavailable
 from tests.contract.store.log import Log, numbered, observation
 from tests.contract.store.test_another_run import logs, loses_everything, on, opened
-from tests.services import RedisServer, redis_program, unreachable
+from tests.services import RedisServer
 
 T = TypeVar("T")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    if redis_program() is None:
-        unreachable("redis")
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -55,8 +44,8 @@ class Opened:
     async def __aexit__(self, *_: object) -> None:
         await self.store.aclose()
 
-    async def ask(self, asks: Asks[T]) -> T:
-        return await awaited(self.store.execute, asks)
+    async def ask(self, asks: StoreProtocol[T]) -> T:
+        return await carry_out_async(self.store.execute, asks)
 
 
 def test_it_carries_out_an_append_as_the_blocking_store_does(redis_url: str) -> None:
@@ -86,10 +75,10 @@ def test_an_operation_that_is_refused_takes_nobody_elses_answer_and_its_script_i
 
     async def main() -> list[Any]:
         async with Opened(redis_url) as here:
-            many: list[ports.Effect[Any]] = [
-                ports.Mark(f"kt:{{w{i:03d}}}:wake", 60_000) for i in range(ENTRIES_AT_ONCE)
-            ]
-            return await here.store.execute([*many, ports.DueLater(7, 1, 1), ports.KeepMessage("\ud800", "x"), *many])
+            many: list[ports.Effect[Any]] = [ports.SetMark("wake-up", i, 60_000) for i in range(ENTRIES_AT_ONCE)]
+            return await here.store.execute(
+                [*many, ports.DueScheduled(7, 1, 1), ports.KeepUnpublished("\ud800", "x"), *many]
+            )
 
     answers = run(main())
     assert answers[:ENTRIES_AT_ONCE] == [True] * ENTRIES_AT_ONCE
@@ -111,16 +100,18 @@ class LostAtTheAppend(LoopStore):
         return await super().execute(operations)
 
 
-def test_an_append_with_a_remembered_node_is_not_carried_out_by_another_run_of_the_store(server: RedisServer) -> None:
-    LostAtTheAppend.server = server
+def test_an_append_with_a_remembered_node_is_not_carried_out_by_another_run_of_the_store(
+    own_redis: RedisServer,
+) -> None:
+    LostAtTheAppend.server = own_redis
 
     async def main() -> None:
-        async with Opened(server.url, LostAtTheAppend) as here:
+        async with Opened(own_redis.url, LostAtTheAppend) as here:
             with pytest.raises(NodeConflict):
                 await here.ask(here.protocol.append([on("a", "1", "team")]))
 
     run(main())
-    assert logs(server) == ["log:a"]
+    assert logs(own_redis) == ["log:a"]
 
 
 def test_a_full_store_accepts_nothing_and_is_asked_once_a_second(
@@ -133,7 +124,7 @@ def test_a_full_store_accepts_nothing_and_is_asked_once_a_second(
                 monkeypatch.setattr(room, "LOOK_SECONDS", 0.0)
                 with pytest.raises(StoreFull, match="STORE_FULL_SHARE"):
                     await here.ask(here.protocol.append([observation("a", "1")]))
-                (kept,) = await here.store.execute([ports.KeepMessage("a", "{}")])
+                (kept,) = await here.store.execute([ports.KeepUnpublished("a", "{}")])
                 assert kept is None, "what the drains need is written"
 
     try:
@@ -162,13 +153,13 @@ def test_a_store_that_may_drop_keys_is_refused_until_it_is_mended(redis_url: str
             client.config_set("maxmemory-policy", "noeviction")
 
 
-def test_whoever_waits_behind_a_round_trip_that_timed_out_is_told_with_it(server: RedisServer) -> None:
+def test_whoever_waits_behind_a_round_trip_that_timed_out_is_told_with_it(own_redis: RedisServer) -> None:
     """Falls without `_refuse`: each round trip would wait its own second, and there are ten."""
 
     async def main() -> float:
-        store = LoopStore(server.url, Retention(), timeout=1.0)
+        store = LoopStore(own_redis.url, Retention(), timeout=1.0)
         await store.checked()
-        server.pause()
+        own_redis.pause()
         try:
             began = asyncio.get_running_loop().time()
             full = ports.BindNodes(0, [(f"s{i}", "", f"s{i}") for i in range(ENTRIES_AT_ONCE)])
@@ -176,7 +167,7 @@ def test_whoever_waits_behind_a_round_trip_that_timed_out_is_told_with_it(server
             assert all(isinstance(answer, StoreUnavailable) for answer in answers)
             return asyncio.get_running_loop().time() - began
         finally:
-            server.resume()
+            own_redis.resume()
             await store.aclose()
 
     assert run(main()) < 3
@@ -186,8 +177,8 @@ def test_a_caller_that_is_cancelled_while_its_operations_wait_has_none_of_them_s
     async def main() -> None:
         store = LoopStore(redis_url, Retention())
         await store.checked()
-        gone = asyncio.ensure_future(store.execute([ports.Mark("kt:{w001}:wake", 60_000)]))
-        stays = asyncio.ensure_future(store.execute([ports.Mark("kt:{w002}:wake", 60_000)]))
+        gone = asyncio.ensure_future(store.execute([ports.SetMark("wake-up", 1, 60_000)]))
+        stays = asyncio.ensure_future(store.execute([ports.SetMark("wake-up", 2, 60_000)]))
         asyncio.get_running_loop().call_soon(gone.cancel)
         assert await stays == [True]
         assert gone.cancelled()

@@ -128,8 +128,8 @@ def test_what_this_version_writes_is_read_by_the_version_before(log: Log) -> Non
         for again in (False, True):
             Before.intent(Intent("c", kind, 1, 1, pattern="PTRN|x", again=again).dump())  # type: ignore[arg-type]
     entry = observation("a", "later")
-    log.do(ports.KeepLater("n", 1, later_payload(entry)))
-    (kept,) = log.do(ports.DueLater(partition_of("n"), 2, 10))
+    log.do(ports.KeepScheduled("n", 1, later_payload(entry)))
+    (kept,) = log.do(ports.DueScheduled(partition_of("n"), 2, 10))
     assert Before.later(kept) == entry
 
 

@@ -31,19 +31,19 @@ def lost(log: Log, node: str) -> tuple[set[str], dict[str, str]]:
 
 def test_a_sign_has_the_stores_time_is_taken_back_and_forgotten_after_a_while(log: Log) -> None:
     before = int(time.time() * 1000) - 1_000
-    assert log.do(ports.Sign(WORKERS, "a", '{"pid":1}', 60_000)) > before
-    log.do(ports.Sign(WORKERS, "b", '{"pid":2}', 60_000))
+    assert log.do(ports.GiveSign("worker", "a", '{"pid":1}', 60_000)) > before
+    log.do(ports.GiveSign("worker", "b", '{"pid":2}', 60_000))
     assert names(log) == ["a", "b"]
-    log.do(ports.Sign(WORKERS, "b", "", 60_000))
+    log.do(ports.GiveSign("worker", "b", "", 60_000))
     assert names(log) == ["a"]
     log.redis.zadd(f"{WORKERS}seen", {"a": before - 100_000})
-    log.do(ports.Sign(WORKERS, "c", "{}", 60_000))
+    log.do(ports.GiveSign("worker", "c", "{}", 60_000))
     assert names(log) == ["c"]
 
 
 def test_so_many_signs_are_kept_at_most_however_many_processes_come_and_go(log: Log) -> None:
     for i in range(6):
-        log.do(ports.Sign(WORKERS, f"w{i}", "{}", 60_000, most=3))
+        log.do(ports.GiveSign("worker", f"w{i}", "{}", 60_000, most=3))
         log.redis.zadd(f"{WORKERS}seen", {f"w{i}": int(time.time() * 1000) - 1_000 + i})
     assert names(log) == ["w3", "w4", "w5"]
 
@@ -66,7 +66,7 @@ def test_a_session_whose_try_failed_stands_among_the_failing_until_a_try_succeed
 def test_a_session_that_waits_for_a_person_is_not_among_the_failing(log: Log) -> None:
     ends: dict[str, ports.Effect[Any]] = {
         "s": ports.Park(log.held("n", "t"), "s", "{}"),
-        "z": ports.SetAside("n", "z", "{}"),
+        "z": ports.ParkByHand("n", "z", "{}"),
     }
     for session, end in ends.items():
         log.append("n", *numbered(session, 1, 1))

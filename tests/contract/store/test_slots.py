@@ -34,7 +34,7 @@ def every_script(log: Log, session: str) -> None:
     log.claim(node, session, f"{session}-1", task_id="one", request="{}")
     log.do(ports.Renew(held))
     log.intent(held, work, "call")
-    log.do(ports.Bind(held, session, 0, binding(), settles="call", leftovers=1, halve=5, ltm_lost=True))
+    log.do(ports.Bind(held, session, 0, binding(), closes_call="call", leftovers=1, events_at_most=5, ltm_lost=True))
     done = ports.Commit(
         held, session, "c", 0, 2, binding(), results=[(f"{session}-1", "{}")], symbols=[(1, "[]")], dead=[("d", "{}")]
     )
@@ -43,23 +43,23 @@ def every_script(log: Log, session: str) -> None:
     intent = Intent(call="learn", kind="learn", first=3, last=3, pattern="PTRN|x", frequency=0)
     log.do(ports.WriteIntent(held, session, 2, intent))
     log.do(ports.CertainFrequency(held.lane, "PTRN|x"))
-    log.do(ports.Commit(held, session, "learn", 2, 3, binding(), mark=3, learned=("PTRN|x", 1)))
-    log.do(ports.Owed(partition_of(node), -1, 10))
-    log.do(ports.Unpark(node, session, f"{session}-1", "one"))
-    assert log.do(ports.Defer(held, session, 0, 1, 1, "why", halve=2)).work is not None
+    log.do(ports.Commit(held, session, "learn", 2, 3, binding(), stm_start=3, learned=("PTRN|x", 1)))
+    log.do(ports.OrphanedTasks(partition_of(node), -1, 10))
+    log.do(ports.DropWaitingTask(node, session, f"{session}-1", "one"))
+    assert log.do(ports.Defer(held, session, 0, 1, 1, "why", events_at_most=2)).work is not None
     log.do(ports.Park(held, session, "{}"))
     assert log.do(ports.Resume(node, session)) is True
     log.do(ports.Release(partition_of(node), "t", (node,)))
-    assert log.do(ports.SetAside(node, session, "{}")) is True
+    assert log.do(ports.ParkByHand(node, session, "{}")) is True
     log.do(ports.ClockBack(partition_of(node), 1_000, 1_000))
     assert log.do(ports.LastEvent(node, session)) is not None
-    log.do(ports.KeepLater(node, 1, "[]"))
-    log.do(ports.DropLater(partition_of(node), "[]"))
+    log.do(ports.KeepScheduled(node, 1, "[]"))
+    log.do(ports.DropScheduled(partition_of(node), "[]"))
     log.do(ports.KeepAlive(partition_of(node), 10**13, 10**13, 10))
-    log.do(ports.Mark(prefix(partition_of(node)) + "mark", 1_000))
+    log.do(ports.SetMark("sweep", 0, 1_000))
     log.do(ports.Count(node, "rebuilt"))
-    log.do(ports.Delivered(node, session, f"{session}-2"))
-    log.do(ports.Sign(prefix(partition_of(node)) + "worker:", "w", "{}", 1_000))
+    log.do(ports.NoteDelivery(node, session, f"{session}-2"))
+    log.do(ports.GiveSign("worker", "w", "{}", 1_000))
     log.do(ports.AcknowledgeLost(partition_of(node), ("n{x}",), "{}"))
 
 
@@ -105,10 +105,12 @@ def test_no_script_touches_a_key_outside_its_partitions_prefix(redis_url: str) -
     for command in by_scripts:
         name, *words = command.split(" ")
         if name.upper() not in keyless:
-            assert re.match(r"kt:\{p\d{3}\}:", words[0]), command
+            assert re.match(r"kt:\{(p\d{3}|sweep|signs)\}:", words[0]), command
     assert {w.split(" ")[1][:10] for w in by_scripts if " " in w} <= {
         prefix(partition_of("n{x}")),
         prefix(partition_of("plain")),
+        "kt:{sweep}",
+        "kt:{signs}",
     }
 
 

@@ -17,8 +17,8 @@ from tests.contract.store.log import Log, learn, new_token, numbered, observatio
 from tests.waiting import wait_until
 
 
-def owed(log: Log, age_ms: int = -1) -> list[ports.Parked]:
-    return log.do(ports.Owed(partition_of("n"), age_ms, 100))
+def owed(log: Log, age_ms: int = -1) -> list[ports.WaitingTask]:
+    return log.do(ports.OrphanedTasks(partition_of("n"), age_ms, 100))
 
 
 def test_a_claim_finds_the_result_that_is_there(log: Log) -> None:
@@ -83,8 +83,8 @@ def test_a_parked_task_comes_back_with_the_commit_of_its_event(log: Log) -> None
     log.claim("n", "a", "a-2", task_id="three", request='{"n":3}', position=2)
     done = log.commit(log.held("n", "t"), work, results=[("a-1", "{}"), ("a-2", "[]")])
     assert done.completed == (
-        ports.Parked("a", "a-1", "{}", {"one": '{"n":1}', "two": '{"n":2}'}),
-        ports.Parked("a", "a-2", "[]", {"three": '{"n":3}'}),
+        ports.WaitingTask("a", "a-1", "{}", {"one": '{"n":1}', "two": '{"n":2}'}),
+        ports.WaitingTask("a", "a-2", "[]", {"three": '{"n":3}'}),
     )
 
 
@@ -94,7 +94,7 @@ def test_a_task_parked_twice_waits_once(log: Log) -> None:
     for _ in range(2):
         log.claim("n", "a", "a-1", task_id="one", request='{"n":1}')
     done = log.commit(log.held("n", "t"), work, results=[("a-1", "{}")])
-    assert done.completed == (ports.Parked("a", "a-1", "{}", {"one": '{"n":1}'}),)
+    assert done.completed == (ports.WaitingTask("a", "a-1", "{}", {"one": '{"n":1}'}),)
 
 
 def test_a_parked_task_of_a_dead_holder_stays_owed_until_it_was_completed(log: Log) -> None:
@@ -104,12 +104,12 @@ def test_a_parked_task_of_a_dead_holder_stays_owed_until_it_was_completed(log: L
     log.claim("n", "a", "a-1", task_id="one", request="{}")
     log.commit(log.held("n", "t"), work, results=[("a-1", '{"r":1}')])
     assert owed(log, 60_000) == []
-    expected = [ports.Parked("a", "a-1", '{"r":1}', {"one": "{}"})]
+    expected = [ports.WaitingTask("a", "a-1", '{"r":1}', {"one": "{}"})]
     assert owed(log) == expected
     assert owed(log, 60_000) == []  # put back to now: another sweep does not take it at once
     assert owed(log) == expected
-    log.do(ports.Unpark("n", "a", "a-1", "one"))
-    log.do(ports.Unpark("n", "a", "a-1", "one"))
+    log.do(ports.DropWaitingTask("n", "a", "a-1", "one"))
+    log.do(ports.DropWaitingTask("n", "a", "a-1", "one"))
     assert owed(log) == []
     assert not list(log.redis.scan_iter("*:w:*"))
 
@@ -120,8 +120,8 @@ def test_of_two_parked_tasks_the_second_stays_owed_when_the_first_is_completed(l
     for task in ("one", "two"):
         log.claim("n", "a", "a-1", task_id=task, request="{}")
     log.commit(log.held("n", "t"), work, results=[("a-1", "{}")])
-    log.do(ports.Unpark("n", "a", "a-1", "one"))
-    assert owed(log) == [ports.Parked("a", "a-1", "{}", {"two": "{}"})]
+    log.do(ports.DropWaitingTask("n", "a", "a-1", "one"))
+    assert owed(log) == [ports.WaitingTask("a", "a-1", "{}", {"two": "{}"})]
 
 
 def test_tasks_that_race_with_the_commit_get_the_result_or_are_completed_by_it(log: Log) -> None:
@@ -132,11 +132,11 @@ def test_tasks_that_race_with_the_commit_get_the_result_or_are_completed_by_it(l
         work = log.taken("n", "t")
         go = threading.Barrier(5)
 
-        def claim(task: int, session: str = session, go: threading.Barrier = go) -> ports.Claimed:
+        def claim(task: int, session: str = session, go: threading.Barrier = go) -> ports.Found:
             go.wait()
             return log.claim("n", session, "e", task_id=f"{task}", request="{}")
 
-        def commit(work: ports.Work = work, go: threading.Barrier = go) -> ports.Proceeded:
+        def commit(work: ports.Work = work, go: threading.Barrier = go) -> ports.NextWork:
             go.wait()
             return log.commit(log.held("n", "t"), work, results=[("e", "{}")])
 
@@ -175,7 +175,7 @@ def test_a_task_may_wait_for_a_predict(log: Log) -> None:
     work_of_predict = log.commit(log.held("n", token), work).work
     assert work_of_predict is not None
     done = log.commit(log.held("n", token), work_of_predict, answers="p", results=[("p", "[]")])
-    assert done.completed == (ports.Parked("a", "p", "[]", {"one": "{}"}),)
+    assert done.completed == (ports.WaitingTask("a", "p", "[]", {"one": "{}"}),)
 
 
 # ------------------------------------------------------------------ an event is its id
@@ -219,7 +219,7 @@ def test_a_dead_letter_is_not_taken_for_applied_when_its_result_has_expired(log:
     letter = '{"reason":"why"}'
     log.do(ports.Commit(held, "a", "c", 0, 1, None, symbols=symbols, dead=[("a\n1", letter)], go_on=False))
     assert work.entries[0].event_id == "e"
-    assert log.claim("n", "a", "e", task_id="one") == ports.Claimed(dead=letter)
+    assert log.claim("n", "a", "e", task_id="one") == ports.Found(dead=letter)
     log.do(ports.DropDeadLetter("n", "a\n1"))
     assert log.claim("n", "a", "e", task_id="one").dead == ("" if kind == "observation" else None)
 
@@ -227,14 +227,14 @@ def test_a_dead_letter_is_not_taken_for_applied_when_its_result_has_expired(log:
 def test_a_predict_that_nobody_asks_any_more_is_not_waited_for(log: Log) -> None:
     """Falls when claim.lua parks whatever has no position."""
     log.append("n", *numbered("a", 1, 1), predict("a", "p"))
-    assert log.claim("n", "a", "p", position=0, task_id="one", kind="p") == ports.Claimed()
+    assert log.claim("n", "a", "p", position=0, task_id="one", kind="p") == ports.Found()
     assert log.claim("n", "a", "another", position=0, task_id="one", kind="p").unknown
     log.drained("n")
     assert log.claim("n", "a", "p", position=0, task_id="two", kind="p").unknown
 
 
 def test_what_is_kept_for_later_is_waited_for_until_it_is_due(log: Log) -> None:
-    assert log.claim("n", "a", "e", position=0, task_id="one", kind=str(10**15)) == ports.Claimed()
+    assert log.claim("n", "a", "e", position=0, task_id="one", kind=str(10**15)) == ports.Found()
     assert log.claim("n", "a", "e", position=0, task_id="one", kind="1000").unknown
 
 
@@ -248,7 +248,7 @@ def test_a_task_that_waits_for_an_event_appended_without_one_gets_its_result(log
     work = log.taken("n", "t")
     assert [entry.wanted for entry in work.entries] == [False, True, False]
     done = log.commit(log.held("n", "t"), work, results=[("a-2", '{"full":1}')])
-    assert done.completed == (ports.Parked("a", "a-2", '{"full":1}', {"one": "{}"}),)
+    assert done.completed == (ports.WaitingTask("a", "a-2", '{"full":1}', {"one": "{}"}),)
 
 
 def test_a_task_that_comes_to_wait_while_its_event_is_under_way_is_told_by_the_commit(log: Log) -> None:
@@ -281,7 +281,7 @@ def test_4200_requests_of_one_event_neither_fail_its_commit_nor_anothers(log: Lo
         rounds = [p for p in owed(log) if p.event_id == "a-1"]
         assert [len(p.requests) for p in rounds] == [100]
         told |= set(rounds[0].requests)
-        log.all(*(ports.Unpark("n", "a", "a-1", task) for task in rounds[0].requests))
+        log.all(*(ports.DropWaitingTask("n", "a", "a-1", task) for task in rounds[0].requests))
     assert len(told) == 4_200
 
 
@@ -289,13 +289,13 @@ def test_so_many_tasks_wait_for_one_event_and_the_next_is_told_so(log: Log) -> N
     log.append("n", *numbered("a", 1, 1))
     log.taken("n", "t")
     for task in range(ports.PARKED_AT_MOST):
-        assert log.claim("n", "a", "a-1", task_id=f"{task}") == ports.Claimed()
+        assert log.claim("n", "a", "a-1", task_id=f"{task}") == ports.Found()
     assert log.claim("n", "a", "a-1", task_id="one more").full
-    assert log.claim("n", "a", "a-1", task_id="7", request='{"again":1}') == ports.Claimed()
+    assert log.claim("n", "a", "a-1", task_id="7", request='{"again":1}') == ports.Found()
 
 
-def looked_at(log: Log) -> list[ports.Parked]:
-    return log.do(ports.Owed(partition_of("n"), 60_000, 100, -1))
+def looked_at(log: Log) -> list[ports.WaitingTask]:
+    return log.do(ports.OrphanedTasks(partition_of("n"), 60_000, 100, -1))
 
 
 def stored(position: int, **more: object) -> str:
@@ -312,11 +312,11 @@ def test_a_request_whose_event_is_gone_is_found_by_the_sweep_and_one_that_waits_
     assert looked_at(log) == []
     p = prefix(partition_of("n"))
     log.redis.delete(f"{p}log:a", f"{p}s:a")
-    assert looked_at(log) == [ports.Parked("a", "a-1", "", {"one": stored(1)})]
+    assert looked_at(log) == [ports.WaitingTask("a", "a-1", "", {"one": stored(1)})]
     log.redis.delete(f"{p}asks:b")
     assert {found.event_id for found in looked_at(log)} == {"a-1", "p"}
-    log.do(ports.Unpark("n", "a", "a-1", "one"))
-    log.do(ports.Unpark("n", "b", "p", "three"))
+    log.do(ports.DropWaitingTask("n", "a", "a-1", "one"))
+    log.do(ports.DropWaitingTask("n", "b", "p", "three"))
     assert looked_at(log) == []
 
 
@@ -339,7 +339,7 @@ def test_a_result_that_expired_before_its_task_was_completed_leaves_its_request_
     log.redis.delete(f"{prefix(partition_of('n'))}waiting")  # as the landed version left it
     wait_until(lambda: not list(log.redis.scan_iter("*:r:*")), 5)
     assert owed(log) == []
-    assert looked_at(log) == [ports.Parked("a", "a-1", "", {"one": stored(1)})]
+    assert looked_at(log) == [ports.WaitingTask("a", "a-1", "", {"one": stored(1)})]
 
 
 # ------------------------------------------------------------------------------- results leave the store
@@ -356,8 +356,8 @@ def test_a_result_leaves_the_store_soon_after_somebody_was_told(log: Log) -> Non
     log.commit(log.held("n", "t"), log.taken("n", "t"), results=results)
     assert min(ms_left(log, name) for name, _ in results) > 80_000_000
     for name, _ in results:
-        log.do(ports.Delivered("n", "a", name))
-        log.do(ports.Delivered("n", "a", name))
+        log.do(ports.NoteDelivery("n", "a", name))
+        log.do(ports.NoteDelivery("n", "a", name))
     assert 0 < ms_left(log, "a-1") <= 90_000
     assert ms_left(log, "a-2") == -2
 
@@ -367,10 +367,10 @@ def test_a_result_stays_until_the_last_task_that_waits_for_it_was_told(log: Log)
     for task_id in ("one", "two"):
         log.claim("n", "a", "a-1", task_id=task_id)
     log.commit(log.held("n", "t"), log.taken("n", "t"), results=[("a-1", "{" + " " * 50_000 + "}")])
-    log.do(ports.Delivered("n", "a", "a-1"))
-    log.do(ports.Unpark("n", "a", "a-1", "one"))
+    log.do(ports.NoteDelivery("n", "a", "a-1"))
+    log.do(ports.DropWaitingTask("n", "a", "a-1", "one"))
     assert ms_left(log, "a-1") > 80_000_000
-    log.do(ports.Unpark("n", "a", "a-1", "two"))
+    log.do(ports.DropWaitingTask("n", "a", "a-1", "two"))
     assert ms_left(log, "a-1") == -2
     assert not list(log.redis.scan_iter("*:w:*"))
 

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kombu import pools
 
+from kato_tasks import make_app
 from kato_tasks.api.signs import AboutWorker, worker_lives
-from kato_tasks.bootstrap import Runtime, build, forget_runtime, runtime
+from kato_tasks.bootstrap import Runtime, build, runtime
 from kato_tasks.celery_app import app
-from kato_tasks.celery_tasks.app.configuration import configuration
-from kato_tasks.celery_tasks.app.queueing import queues
-from kato_tasks.settings import Settings, settings
+from kato_tasks.settings import Settings
 from tests.integration.cli.running import NOWHERE, Cli, Imports, databases
 
 
@@ -52,20 +50,10 @@ def commands_inside(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runti
     cli.inside = True
     for name, value in cli.settings.items():
         monkeypatch.setenv(f"KATO_TASKS_{name}", value)
-    follow_environment()
-    # Lanes are drained in this process, so it stands for the worker.
-    serves = [queue.name for queue in queues(settings().shards)]
-    worker_lives(runtime().store, AboutWorker(name="here", pid=1, host="here", queues=serves, started_ms=10**15))
-    yield runtime()
+    app.close()
+    with make_app():
+        # Lanes are drained in this process, so it stands for the worker.
+        serves = [queue.name for queue in app.conf.task_queues]
+        worker_lives(runtime().store, AboutWorker(name="here", pid=1, host="here", queues=serves, started_ms=10**15))
+        yield runtime()
     monkeypatch.undo()
-    follow_environment()
-
-
-def follow_environment() -> None:
-    """Make this process's settings, pieces and Celery app those of the environment."""
-    settings.cache_clear()
-    forget_runtime(close=True)
-    pools.reset()  # type: ignore[no-untyped-call]
-    app._pool = None
-    app.__dict__.pop("amqp", None)
-    app.conf.update(configuration(settings()))

@@ -21,7 +21,7 @@ from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import PARTITIONS, partition_of
 from kato_tasks.domain.log_entry import Entry, Logged, entry_of
 from kato_tasks.domain.results import Appended
-from kato_tasks.importer import Changed, Columns, Importer, ImportStore, Progress, Rejects, Summary, open_source
+from kato_tasks.importer import Changed, Columns, Importer, Progress, Rejects, Summary, open_source
 from kato_tasks.importer.records import Form
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -141,7 +141,8 @@ class Imports:
         mapped = {"session": "s", "strings": ("a",)} if form == "csv" else {}
         importer = Importer(
             append=self.append,
-            store=ImportStore(self.rt.redis),
+            imports=self.rt.imports,
+            sessions=self.rt.sessions,
             rejects=Rejects(self.directory / "rejects.jsonl"),
             limits=self.rt.settings.limits,
             columns=Columns(**(mapped | columns)),
@@ -167,7 +168,7 @@ class Imports:
 
     def log(self, session: str) -> list[Json]:
         """A session's history, as standard events."""
-        key = f"{prefix(partition_of(self.rt.lane_of_session(session)))}log:{session}"
+        key = f"{prefix(partition_of(self.rt.sessions.lane_of(session)))}log:{session}"
         texts = self.rt.redis.lrange(key, 0, -1)
         return [Logged.parse(i, str(text)).event(session) for i, text in enumerate(texts, 1)]
 

@@ -27,8 +27,8 @@ WELL: dict[str, Any] = {"rules": [], "seed": 1}
 
 def impatient(rt: Runtime, on_exhausted: Policy) -> Runtime:
     """Drains that give an event up after its first failure."""
-    rt.drainer.terms = dataclasses.replace(
-        rt.drainer.terms,
+    rt.drainer.options = dataclasses.replace(
+        rt.drainer.options,
         on_exhausted=on_exhausted,
         retry=RetryPolicy(base_seconds=0.01, cap_seconds=0.01, max_retries=0),
     )
@@ -138,8 +138,8 @@ def test_a_letter_that_was_redriven_and_failed_again_gets_the_next_number(
 
 def test_redrive_all_keeps_the_order_of_a_session(cli: Cli, live: Runtime, kato_url: str) -> None:
     impatient(live, "dead_letter")
-    live.drainer.terms = dataclasses.replace(
-        live.drainer.terms, batch=dataclasses.replace(live.drainer.terms.batch, events=1)
+    live.drainer.options = dataclasses.replace(
+        live.drainer.options, batch=dataclasses.replace(live.drainer.options.batch, events=1)
     )
     append(live, "x", *[f"v{i}" for i in range(12)])
     append(live, "y", "w", first=100)
@@ -161,8 +161,8 @@ def test_an_event_redriven_goes_to_its_own_place_when_its_session_is_parked_at_i
     impatient(live, "park")
     append(live, "x", "a", "b", "c")
     post(f"{kato_url}/_embedded/faults", FAILING)
-    live.drainer.terms = dataclasses.replace(
-        live.drainer.terms, batch=dataclasses.replace(live.drainer.terms.batch, events=1)
+    live.drainer.options = dataclasses.replace(
+        live.drainer.options, batch=dataclasses.replace(live.drainer.options.batch, events=1)
     )
     drained_until(live, parked=1)
     post(f"{kato_url}/_embedded/faults", WELL)

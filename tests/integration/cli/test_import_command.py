@@ -156,7 +156,7 @@ def test_every_mapping_option_reaches_the_event(cli: Cli, events: Imports) -> No
     }
     assert observed["timestamp"] == "2025-11-13T10:30:00Z"
     assert learned["event_type"] == "learn"
-    assert events.rt.node_of_session("x") == "it"
+    assert events.rt.sessions.node_of("x") == "it"
 
 
 def test_a_killed_import_of_50000_rows_is_completed_by_the_same_command(cli: Cli, events: Imports, rt: Runtime) -> None:

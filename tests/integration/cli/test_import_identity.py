@@ -318,7 +318,7 @@ def ids_and_texts(imports: Imports, sessions: set[str]) -> Counter[tuple[str, st
     return Counter(
         (session, text)
         for session in sessions
-        if imports.rt.node_of_session(session) is not None
+        if imports.rt.sessions.node_of(session) is not None
         for text in imports.strings(session)
     )
 

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kato_tasks import learn, observe
-from kato_tasks.api.scheduled import READ_AT_ONCE, later_payload, scheduled_events
+from kato_tasks.adapters.redis.sessions import LATER_AT_ONCE
+from kato_tasks.api.scheduled import later_payload, scheduled_events
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.celery_tasks.postponed import promote
 from kato_tasks.domain.ids import PARTITIONS
-from kato_tasks.ports.log import KeepLater
+from kato_tasks.ports.log import KeepScheduled
 from tests.contract.store.log import observation
 from tests.integration.cli.running import Cli, append, drain
 from tests.waiting import wait_until
@@ -61,21 +62,21 @@ def test_scheduled_events_of_one_session(cli: Cli, live: Runtime, planned: list[
 def test_what_another_version_kept_is_listed_without_its_task_and_what_is_broken_is_left_out(
     cli: Cli, live: Runtime
 ) -> None:
-    due = live.now_ms() + 60_000
-    live.store.execute([KeepLater("old", due, later_payload(observation("old", "e")))])
-    live.store.execute([KeepLater("old", due, "{oops")])
+    due = live.figures.now_ms() + 60_000
+    live.store.execute([KeepScheduled("old", due, later_payload(observation("old", "e")))])
+    live.store.execute([KeepScheduled("old", due, "{oops")])
     (row,) = cli("sessions", "scheduled", "--json").json
     assert (row["session_id"], row["event_id"], row["task_id"]) == ("old", "e", None)
 
 
 def test_very_many_scheduled_events_are_read_a_few_at_a_time(live: Runtime) -> None:
-    due = live.now_ms() + 60_000
-    many = [KeepLater("one", due + i, later_payload(observation("one", f"e{i}"))) for i in range(5 * READ_AT_ONCE)]
+    due = live.figures.now_ms() + 60_000
+    many = [KeepScheduled("one", due + i, later_payload(observation("one", f"e{i}"))) for i in range(5 * LATER_AT_ONCE)]
     live.store.execute(many)
     before = live.redis.info("commandstats")["cmdstat_zrange"]["calls"] if _asked(live) else 0
     assert next(scheduled_events(live)).event_id == "e0"
     assert live.redis.info("commandstats")["cmdstat_zrange"]["calls"] - before == 1
-    assert [event.event_id for event in scheduled_events(live, "one")] == [f"e{i}" for i in range(5 * READ_AT_ONCE)]
+    assert [event.event_id for event in scheduled_events(live, "one")] == [f"e{i}" for i in range(5 * LATER_AT_ONCE)]
 
 
 def _asked(live: Runtime) -> bool:

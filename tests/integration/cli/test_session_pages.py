@@ -28,8 +28,8 @@ def stocked(live: Runtime) -> Runtime:
     append(live, "waits 9", "a", node_id="desk")
     append(live, "a*b", *"ab")
     append(live, "aXb", "a")
-    then = live.now_ms()
-    wait_until(lambda: live.now_ms() > then, 5)
+    then = live.figures.now_ms()
+    wait_until(lambda: live.figures.now_ms() > then, 5)
     append(live, "done 1", "b", first=2, node_id="shop")
     return live
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from kato_tasks.adapters.redis.keys import BEAT_SIGNS, WORKER_SIGNS, prefix
+from kato_tasks import app
+from kato_tasks.adapters.redis.keys import SIGNS, prefix
 from kato_tasks.api.signs import AboutWorker, beat_published, worker_ends, worker_lives
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.ports.lanes import Count
-from kato_tasks.ports.waiting_tasks import KeepMessage
+from kato_tasks.ports.waiting_tasks import KeepUnpublished
 from tests.gateway import HTML, Gateway, Rule
-from tests.integration.cli.conftest import follow_environment
 from tests.integration.cli.running import Cli, Json, append, drain, post
 
 HERE = "here here 1"
@@ -40,7 +40,7 @@ def reason(cli: Cli, part: str) -> str:
 
 def aged(rt: Runtime, key: str, member: str, seconds: float) -> None:
     """Make something in a zset as old as that."""
-    rt.redis.zadd(key, {member: rt.now_ms() - int(seconds * 1000)})
+    rt.redis.zadd(key, {member: rt.figures.now_ms() - int(seconds * 1000)})
 
 
 def test_without_a_worker_status_is_degraded_and_says_how_to_start_one(cli: Cli, live: Runtime) -> None:
@@ -52,12 +52,12 @@ def test_without_a_worker_status_is_degraded_and_says_how_to_start_one(cli: Cli,
 def test_a_worker_that_gives_no_sign_any_more_is_gone_and_one_that_stops_serves_nothing(
     cli: Cli, live: Runtime
 ) -> None:
-    aged(live, f"{WORKER_SIGNS}seen", HERE, 16)
+    aged(live, f"{SIGNS['worker']}seen", HERE, 16)
     assert "here gave its last sign 16 s ago" in reason(cli, "no worker is running")
     assert told(cli, code=1)["workers"][0]["state"] == "gone"
-    aged(live, f"{WORKER_SIGNS}seen", HERE, -3_600)
+    aged(live, f"{SIGNS['worker']}seen", HERE, -3_600)
     assert told(cli, code=1)["workers"][0]["state"] == "gone", "it is from before the store's clock went back"
-    everything = json.loads(live.redis.hget(f"{WORKER_SIGNS}about", HERE) or "")["queues"]
+    everything = json.loads(live.redis.hget(f"{SIGNS['worker']}about", HERE) or "")["queues"]
     again = AboutWorker(name="here", host="here", pid=2, queues=everything, started_ms=10**15)
     worker_lives(live.store, again)
     assert [one["pid"] for one in told(cli, code=0)["workers"]] == [2], "it was started again under its name"
@@ -88,9 +88,9 @@ def test_something_that_waits_while_nothing_moves_degrades_and_a_long_backlog_th
     assert told(cli, code=0)["backlog"] == 1, "it has just come"
     aged(live, f"{p}since", "x", 111)
     assert "an event waits for 1 min 51 s and nothing was applied there meanwhile" in reason(cli, "nothing moves")
-    live.redis.hset(f"{p}stats", "moved", live.now_ms() - 2_000)
+    live.redis.hset(f"{p}stats", "moved", live.figures.now_ms() - 2_000)
     told(cli, code=0)
-    live.redis.hset(f"{p}stats", "moved", live.now_ms() - 12_000)
+    live.redis.hset(f"{p}stats", "moved", live.figures.now_ms() - 12_000)
     reason(cli, "nothing moves")
     drain(live)
     told(cli, code=0)
@@ -112,7 +112,7 @@ def test_sessions_whose_tries_fail_are_counted_and_shown_with_what_they_met(
     drain(live)
     found = told(cli, code=0)
     assert found["failing_sessions"] == 1, "a single failed try is no news"
-    aged(live, f"{prefix(partition_of(live.lane_of_session(session)))}failing", session, 9)
+    aged(live, f"{prefix(partition_of(live.sessions.lane_of(session)))}failing", session, 9)
     why = reason(cli, f"1 session cannot go on, {session!r} for 9 s: ")
     assert "500" in why
     shown = cli("status")
@@ -124,11 +124,11 @@ def test_sessions_whose_tries_fail_are_counted_and_shown_with_what_they_met(
 def test_messages_that_stay_unpublished_degrade(cli: Cli, live: Runtime) -> None:
     def keep(**more: int) -> None:
         live.redis.delete(f"{prefix(partition_of('x'))}outbox")
-        live.store.execute([KeepMessage("x", json.dumps({"name": "t", **more}))])
+        live.store.execute([KeepUnpublished("x", json.dumps({"name": "t", **more}))])
 
-    keep(kept_ms=live.now_ms() - 1_000)
+    keep(kept_ms=live.figures.now_ms() - 1_000)
     assert 1 <= told(cli, code=0)["unpublished_seconds"] < 10
-    keep(kept_ms=live.now_ms() - 70_000)
+    keep(kept_ms=live.figures.now_ms() - 70_000)
     assert "1 task message could not be published for 1 min 10 s" in reason(cli, "once the broker answers")
     keep()
     reason(cli, "1 task message could not be published: ")  # an earlier version kept it: nobody knows for how long
@@ -174,7 +174,7 @@ def test_what_answers_at_katos_address_and_is_not_kato_degrades_with_what_to_men
     healthy = Rule("health", 200, b'{"status":"healthy"}', JSON)
     other.rules([healthy, Rule(status=status, body=body, headers=headers)])
     monkeypatch.setenv("KATO_TASKS_KATO_URLS", other.url)
-    follow_environment()
+    app.close()
     assert reason(cli, told_is).startswith(f"what answers there is not KATO: {other.url} answers {status}: ")
     assert f"{other.url} is not KATO" in cli("status").out
 
@@ -184,7 +184,7 @@ def test_a_kato_that_fails_is_told_apart_from_one_that_is_away_and_from_another_
 ) -> None:
     other.rules([Rule(status=500, body=b"Internal Server Error", headers={"content-type": "text/plain"})])
     monkeypatch.setenv("KATO_TASKS_KATO_URLS", other.url)
-    follow_environment()
+    app.close()
     reason(cli, f"KATO at {other.url} fails: it answers 500")
     other.stop()
     reason(cli, f"KATO at {other.url} does not answer: ")
@@ -242,15 +242,15 @@ def test_learns_of_unknown_outcome_can_be_acknowledged_and_the_next_one_is_told(
 
 
 def test_a_beat_that_is_missed_for_long_is_told_with_what_is_lacking_without_it(cli: Cli, live: Runtime) -> None:
-    about = AboutWorker.model_validate_json(live.redis.hget(f"{WORKER_SIGNS}about", HERE) or "")
-    worker_lives(live.store, about.model_copy(update={"started_ms": live.now_ms() - 61_000}))
+    about = AboutWorker.model_validate_json(live.redis.hget(f"{SIGNS['worker']}about", HERE) or "")
+    worker_lives(live.store, about.model_copy(update={"started_ms": live.figures.now_ms() - 61_000}))
     assert "KATO sessions in use are not kept from expiring" in reason(cli, "no beat is running")
     assert cli("acknowledge", "no-beat", "--note", "on purpose").code == 0
     told(cli, code=0)
     beat_published(live.store, "0")
     assert told(cli, code=0)["beat"]["published_seconds"] < 10
-    (beat,) = live.redis.zrange(f"{BEAT_SIGNS}seen", 0, -1)
-    aged(live, f"{BEAT_SIGNS}seen", str(beat), 90)
+    (beat,) = live.redis.zrange(f"{SIGNS['beat']}seen", 0, -1)
+    aged(live, f"{SIGNS['beat']}seen", str(beat), 90)
     reason(cli, "beat has not published for 1 min 30 s")
 
 

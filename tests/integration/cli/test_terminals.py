@@ -21,7 +21,7 @@ from kato_tasks.celery_tasks.worker.worker_signals import log_as_set
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.domain.visible import visible, visible_id
 from kato_tasks.engine.store_retry import raise_errors
-from kato_tasks.telemetry.log_events import JsonFormatter, VisibleFormatter, say
+from kato_tasks.telemetry.log_events import JsonFormatter, VisibleFormatter, log_event
 from tests.contract.store.log import observation
 from tests.integration.cli.running import Cli, append
 from tests.integration.cli.terminal import on_terminal, screen_of, steering, widest
@@ -37,7 +37,8 @@ def hostile(live: Runtime) -> Runtime:
     append(live, EVIL, "a", "b")
     append(live, "of a node", EVIL, node_id=EVIL_NODE)
     parking.park(live, EVIL, EVIL)
-    lane = live.lane_of_session("of a node")
+    lane = live.sessions.lane_of("of a node")
+    due = live.figures.now_ms() + 3_600_000
     live.redis.hset(f"{prefix(partition_of(lane))}s:of a node", mapping={"err": EVIL, "att": 1})
     letter = {
         "session_id": EVIL,
@@ -55,7 +56,7 @@ def hostile(live: Runtime) -> Runtime:
         live.store.execute(
             [
                 ports.KeepDeadLetter(lane, EVIL, json.dumps(letter)),
-                ports.KeepLater(lane, live.now_ms() + 3_600_000, later_payload(observation(EVIL, EVIL_ID), EVIL)),
+                ports.KeepScheduled(lane, due, later_payload(observation(EVIL, EVIL_ID), EVIL)),
             ]
         )
     )
@@ -146,14 +147,15 @@ def test_on_a_narrow_terminal_no_cell_loses_its_words(cli: Cli, live: Runtime, c
     append(live, LONG, "a", "b")
     reason = "KATO answered 422: strings must not be empty, whatever stands in the metadata"
     parking.park(live, LONG, reason)
-    lane = live.lane_of_session(LONG)
+    lane = live.sessions.lane_of(LONG)
+    due = live.figures.now_ms() + 3_600_000
     letter = {"session_id": LONG, "node_id": "", "lane": lane, "position": 1, "event": {"event_id": LONG}}
     letter |= {"reason": reason, "attempts": 3, "first_ms": 1, "last_ms": 2}
     raise_errors(
         live.store.execute(
             [
                 ports.KeepDeadLetter(lane, "x", json.dumps(letter)),
-                ports.KeepLater(lane, live.now_ms() + 3_600_000, later_payload(observation("ann 1", "e"), "task-1")),
+                ports.KeepScheduled(lane, due, later_payload(observation("ann 1", "e"), "task-1")),
             ]
         )
     )
@@ -266,7 +268,7 @@ def test_colour_is_the_terminals_alone_and_no_color_forbids_it(cli: Cli, live: R
 def formatted(formatter: logging.Formatter, caplog: pytest.LogCaptureFixture) -> list[str]:
     log = logging.getLogger("kato_tasks.test")
     with caplog.at_level(logging.INFO, log.name):
-        say(log, logging.WARNING, "lane.failed", lane=EVIL, error=ValueError(EVIL))
+        log_event(log, logging.WARNING, "lane.failed", lane=EVIL, error=ValueError(EVIL))
         log.info("Task %s[%s] received", "observe", EVIL)
         log.info("several\nlines of %(name)s", {"name": ValueError(f"\n{EVIL}")})
         try:

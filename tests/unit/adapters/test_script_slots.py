@@ -170,7 +170,8 @@ def test_a_slot_that_is_taken_off_a_card_is_missed_by_what_fills_it(declared: li
 def test_every_field_of_an_operation_reaches_its_script(declared: list[Declared]) -> None:
     """Or what fills a slot reads it. `run` is for the store: which run of the server may be asked."""
     for one in declared:
-        read = {slot.name for slot in one.card.arguments} | {"held", "run", "partition", "key"}
+        # Of the last three the key is made.
+        read = {slot.name for slot in one.card.arguments} | {"lease", "run", "partition", "of", "shard"}
         for source in one.sources.values():
             inner = source.source if isinstance(source, Each) else source
             if isinstance(inner, str):
@@ -204,7 +205,7 @@ def sent(operation: ports.Effect[Any]) -> tuple[dict[str, Any], dict[str, list[t
     return single, rows
 
 
-HELD = ports.Held("lane", "token", 4000, ports.Batch(7, 70))
+HELD = ports.Lease("lane", "token", 4000, ports.Batch(7, 70))
 BINDING = Binding("http://kato", "k", "n", 1, 1, 1, 9, run="run")
 
 
@@ -228,13 +229,13 @@ def test_a_commit_is_sent_by_its_names() -> None:
         3,
         5,
         BINDING,
-        mark=4,
+        stm_start=4,
         results=[("e1", "r1"), ("e2", "r2")],
         symbols=[(1, "[]")],
         dead=[("d", "{}")],
-        answers="p",
+        predict_id="p",
         learned=("PTRN", 8),
-        park="why",
+        park_reason="why",
         go_on=False,
         certain="run",
         borrowed=True,
@@ -247,9 +248,9 @@ def test_a_commit_is_sent_by_its_names() -> None:
         "session": "s",
         "call_id": "call",
         "cursor": 3,
-        "to": 5,
+        "cursor_to": 5,
         "binding": BINDING.dump(),
-        "mark": 4,
+        "stm_start": 4,
         "mode": "release",
         "max_events": 7,
         "max_bytes": 70,
@@ -267,8 +268,8 @@ def test_a_commit_is_sent_by_its_names() -> None:
 
 def test_a_commit_without_anything_leaves_everything_as_it_is() -> None:
     single, rows = sent(ports.Commit(HELD, "s", "call", 3, 3, None, keep_binding=True))
-    left = {name: single[name] for name in ("binding", "mark", "mode", "result_ms", "predict_id", "pattern")}
-    assert left == {"binding": "-", "mark": "-", "mode": "next", "result_ms": 30, "predict_id": "", "pattern": ""}
+    left = {name: single[name] for name in ("binding", "stm_start", "mode", "result_ms", "predict_id", "pattern")}
+    assert left == {"binding": "-", "stm_start": "-", "mode": "next", "result_ms": 30, "predict_id": "", "pattern": ""}
     assert rows == {"results": [], "symbols": [], "letters": []}
 
 
@@ -344,7 +345,7 @@ class Made:
 
     first_one: str
     ms: int | None
-    held: ports.Held
+    lease: ports.Lease
     results: tuple[tuple[str, str], ...]
     letters: tuple[tuple[str, str, str], ...]
 
@@ -353,15 +354,15 @@ class Made:
     ("sources", "sentence"),
     [
         ({}, "one.lua has the slot `ms`, which Made cannot fill with `ms`: it is neither text nor a whole number"),
-        ({"ms": "held.ms"}, "one.lua has the slot `ms`, which Made does not fill: Held has no field `ms`"),
+        ({"ms": "lease.ms"}, "one.lua has the slot `ms`, which Made does not fill: Lease has no field `ms`"),
         ({"ms": "keep.ms"}, "one.lua has the slot `ms`, which Made does not fill: Retention has no field `ms`"),
-        ({"ms": "held.lease_ms"}, "one.lua has rows of results, which Made does not fill"),
+        ({"ms": "lease.lease_ms"}, "one.lua has rows of results, which Made does not fill"),
         (
-            {"ms": "held.lease_ms", "results": each("results", "id")},
+            {"ms": "lease.lease_ms", "results": each("results", "id")},
             "one.lua has the slot `text` for each of results, which Made does not fill",
         ),
         (
-            {"ms": "held.lease_ms", "results": each("results", "id text"), "letters": each("letters", "id letter")},
+            {"ms": "lease.lease_ms", "results": each("results", "id text"), "letters": each("letters", "id letter")},
             "Made.letters has 3 values in a row, but 2 names for each of letters of one.lua",
         ),
     ],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kato_tasks.domain import events as events_module
+from kato_tasks.domain import upcasters
 from kato_tasks.domain.events import Event, body_digest, parse_event
 from kato_tasks.domain.log_entry import KINDS, Entry, Logged, entry_of, predict_entry
 from kato_tasks.domain.observations import Limits, Observation
@@ -191,12 +191,12 @@ def test_a_timestamp_without_offset_is_utc() -> None:
 
 def test_an_absent_schema_version_is_1_and_an_older_one_is_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_event(good()).schema_version == 1
-    monkeypatch.setattr(events_module, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(upcasters, "SCHEMA_VERSION", 3)
     steps = {
         1: lambda old: old | {"observation": {"strings": old["observation"]["strings"], "emotives": {"joy": 1.0}}},
         2: lambda old: old | {"metadata": {"lifted": True}},
     }
-    monkeypatch.setattr(events_module, "UPCASTERS", steps)
+    monkeypatch.setattr(upcasters, "UPCASTERS", steps)
     lifted = parse_event(good())
     assert lifted.observation is not None
     assert (lifted.schema_version, lifted.observation.emotives, lifted.metadata) == (3, {"joy": 1.0}, {"lifted": True})
@@ -304,7 +304,7 @@ def test_a_bodys_digest_never_changes() -> None:
 def test_an_entry_belongs_to_the_events_session_and_node() -> None:
     entry = entry_of(parse_event(good(node_id="n")), event_id="e")
     assert isinstance(entry, Entry)
-    assert (entry.session_id, entry.node_id, entry.wanted) == ("s", "n", False)
+    assert (entry.session_id, entry.node_id, entry.wants_result) == ("s", "n", False)
 
 
 def test_an_event_that_is_a_model_already_is_taken_as_it_is() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kato_tasks.domain import stm as module
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.log_entry import Entry, Logged, entry_of
+from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.stm import (
     STM_CAP,
     Judged,
@@ -304,3 +305,20 @@ def test_a_rebuild_is_what_kato_held_whatever_was_observed(run: list[Json], cap:
         entries = [logged(i, **observation) for i, observation in enumerate(run, 1)]
         same_memory(entries)
         assert matches(live(entries).stm, expected_stm(entries, {}))
+
+
+FILLED: Json = {
+    "strings": ["a", "b"],
+    "vectors": [[1.0, 2.0]],
+    "emotives": {"joy": 0.5},
+    "metadata": {"source": "web"},
+}
+"""An observation with something in each field."""
+
+
+def test_every_field_of_an_observation_is_sent_to_kato_and_again_at_a_rebuild() -> None:
+    assert set(Observation.model_fields) == set(FILLED)
+    entry = logged(1, **FILLED)
+    assert json.loads(entry.body) == {**FILLED, "unique_id": "e1"}
+    (again,) = rebuild_of([entry], {}).bodies
+    assert json.loads(again) == {**FILLED, "unique_id": "e1"}

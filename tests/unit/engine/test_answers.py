@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.engine.drain import kato_api
+from kato_tasks.engine.drain import kato_answers
 from kato_tasks.engine.drain.kato_answers import meaning, remedy
 from kato_tasks.ports.kato import KatoReply
 
@@ -66,13 +66,13 @@ def test_only_katos_own_400_413_and_422_speak_of_an_event_and_only_its_own_503_i
 def test_what_does_not_speak_of_an_event_or_a_session_counts_as_a_failure_of_the_instance(
     reply: KatoReply, means: str
 ) -> None:
-    assert kato_api.counts_as_failure(reply) == (means not in ("refused", "gone"))
+    assert kato_answers.counts_as_failure(reply) == (means not in ("refused", "gone"))
 
 
 def test_a_200_that_is_no_json_object_counts_as_a_failure_of_the_instance() -> None:
-    assert not kato_api.counts_as_failure(said(200, {"status": "okay"}))
+    assert not kato_answers.counts_as_failure(said(200, {"status": "okay"}))
     for other in (b"", HTML, b"null", b"[]", b"ok"):
-        assert kato_api.counts_as_failure(said(200, other))
+        assert kato_answers.counts_as_failure(said(200, other))
 
 
 def test_the_remedy_names_the_setting_and_where_a_redirect_leads_and_no_secret() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kato_tasks.engine.running.breaker import CircuitBreaker, GuardedKato
+from kato_tasks.engine.running.breaker import CircuitBreaker
+from kato_tasks.engine.running.breaker_transport import BreakerTransport
 from kato_tasks.engine.running.room import Room
 from kato_tasks.errors import KatoCircuitOpen, KatoUnavailable, NoConnectionFree, OutcomeUnknown
 from kato_tasks.ports.kato import KatoCalls, KatoReply, KatoRequest
@@ -73,16 +74,16 @@ def passes(breaker: CircuitBreaker, url: str = URL) -> bool:
 def test_fewer_failures_in_a_row_than_the_threshold_leave_it_closed(shared: Shared) -> None:
     breaker = worker(shared)
     for _ in range(10):
-        breaker.failed(URL)
-        breaker.failed(URL)
-        breaker.succeeded(URL)
+        breaker.record_failure(URL)
+        breaker.record_failure(URL)
+        breaker.record_success(URL)
     assert all(passes(breaker) for _ in range(5))
 
 
 def test_an_open_circuit_is_probed_once_per_interval_over_all_workers_and_no_call_passes(shared: Shared) -> None:
     workers = [worker(shared) for _ in range(4)]
     for _ in range(3):
-        workers[0].failed(URL)
+        workers[0].record_failure(URL)
     shared.now += 0.6
     probes = 0
     for _ in range(200):
@@ -91,7 +92,7 @@ def test_an_open_circuit_is_probed_once_per_interval_over_all_workers_and_no_cal
             assert not passes(one)
             if one.may_probe(URL):
                 probes += 1
-                one.probed(URL, False)
+                one.record_probe(URL, False)
     # 20 seconds, a probe per two.
     assert 10 <= probes <= 11
 
@@ -100,7 +101,7 @@ def test_others_hear_of_it_within_half_a_second(shared: Shared) -> None:
     first, second = worker(shared), worker(shared)
     assert passes(second)
     for _ in range(3):
-        first.failed(URL)
+        first.record_failure(URL)
     shared.now += 0.6
     assert not passes(second)
 
@@ -108,10 +109,10 @@ def test_others_hear_of_it_within_half_a_second(shared: Shared) -> None:
 def test_a_probe_that_is_answered_closes_it_for_all(shared: Shared) -> None:
     first, second = worker(shared), worker(shared)
     for _ in range(3):
-        first.failed(URL)
+        first.record_failure(URL)
     shared.now += 1
     assert not passes(second)
-    second.probed(URL, True)
+    second.record_probe(URL, True)
     shared.now += 0.6
     assert all(passes(one) for one in (first, second) for _ in range(5))
 
@@ -120,28 +121,28 @@ def test_the_first_failure_after_an_answered_probe_opens_it_again(shared: Shared
     """KATO may answer a cheap read and fail at everything else."""
     breaker = worker(shared)
     for _ in range(3):
-        breaker.failed(URL)
-    breaker.probed(URL, True)
+        breaker.record_failure(URL)
+    breaker.record_probe(URL, True)
     assert passes(breaker)
-    breaker.failed(URL)
+    breaker.record_failure(URL)
     assert not passes(breaker)
 
 
 def test_a_success_after_an_answered_probe_forgives_the_failures_before_it(shared: Shared) -> None:
     breaker = worker(shared)
     for _ in range(3):
-        breaker.failed(URL)
-    breaker.probed(URL, True)
-    breaker.succeeded(URL)
-    breaker.failed(URL)
-    breaker.failed(URL)
+        breaker.record_failure(URL)
+    breaker.record_probe(URL, True)
+    breaker.record_success(URL)
+    breaker.record_failure(URL)
+    breaker.record_failure(URL)
     assert passes(breaker)
 
 
 def test_each_instance_has_a_circuit_of_its_own(shared: Shared) -> None:
     breaker = worker(shared)
     for _ in range(3):
-        breaker.failed(URL)
+        breaker.record_failure(URL)
     assert not passes(breaker)
     assert all(passes(breaker, OTHER) for _ in range(5))
 
@@ -149,7 +150,7 @@ def test_each_instance_has_a_circuit_of_its_own(shared: Shared) -> None:
 def test_an_open_circuit_that_nobody_confirms_closes_by_itself(shared: Shared) -> None:
     breaker = worker(shared)
     for _ in range(3):
-        breaker.failed(URL)
+        breaker.record_failure(URL)
     shared.now += 31
     assert all(passes(worker(shared)) for _ in range(5))
 
@@ -240,14 +241,14 @@ def test_refused_connections_time_outs_and_5xx_are_failures_and_a_definite_answe
     shared: Shared, outcome: Any, opens: bool
 ) -> None:
     calls = Calls(outcome, KatoUnavailable("refused"))
-    guarded = GuardedKato(Transport(calls), worker(shared), Room(64, 16)).calls()
+    guarded = BreakerTransport(Transport(calls), worker(shared), Room(64, 16)).calls()
     ends = [send(guarded) for _ in range(10)]
     refused = sum(isinstance(end, KatoCircuitOpen) for end in ends)
     assert (calls.sent, refused) == ((3, 7) if opens else (10, 0))
 
 
 def test_a_call_that_the_circuit_refuses_ends_like_one_that_was_never_sent(shared: Shared) -> None:
-    guarded = GuardedKato(Transport(Calls(KatoReply(500, b""))), worker(shared), Room(64, 16)).calls()
+    guarded = BreakerTransport(Transport(Calls(KatoReply(500, b""))), worker(shared), Room(64, 16)).calls()
     for _ in range(3):
         send(guarded)
     shared.probed[URL] = shared.now + 2
@@ -272,7 +273,7 @@ def test_the_first_refused_call_sends_a_short_probe_and_only_kato_s_own_answer_c
     shared: Shared, answer: Any, closes: bool
 ) -> None:
     calls = Calls(KatoReply(500, b""), answer)
-    guarded = GuardedKato(Transport(calls), worker(shared), Room(64, 16)).calls()
+    guarded = BreakerTransport(Transport(calls), worker(shared), Room(64, 16)).calls()
     for _ in range(3):
         send(guarded)
     assert isinstance(send(guarded), KatoCircuitOpen)
@@ -285,7 +286,7 @@ def test_the_first_refused_call_sends_a_short_probe_and_only_kato_s_own_answer_c
 
 def test_calls_that_wait_for_a_connection_when_the_circuit_opens_are_not_sent(shared: Shared) -> None:
     calls = Calls(KatoReply(500, b""))
-    guarded = GuardedKato(Transport(calls), worker(shared), Room(64, 16)).calls()
+    guarded = BreakerTransport(Transport(calls), worker(shared), Room(64, 16)).calls()
     send(guarded)
     send(guarded)
     calls.hold("a", "b")
@@ -300,7 +301,7 @@ def test_every_worker_says_why_the_circuit_is_open(shared: Shared) -> None:
     """A person who asks why a session waits must not have to find the worker that saw the failure."""
     first, second = worker(shared), worker(shared)
     for _ in range(3):
-        first.failed(URL, "connection refused")
+        first.record_failure(URL, "connection refused")
     shared.now += 1
     assert not passes(second)
     assert "connection refused" in str(first.refusal(URL))
@@ -313,8 +314,8 @@ def test_a_call_that_found_no_connection_behind_our_own_is_no_failure_of_an_inst
 ) -> None:
     """Falls when too many calls of ours open the circuit of a KATO that is only busy with them."""
     room = Room(64, 16)
-    monkeypatch.setattr(room, "answers", lambda url: answers)
-    guarded = GuardedKato(Transport(Calls(NoConnectionFree("busy"))), worker(shared), room).calls()
+    monkeypatch.setattr(room, "is_answering", lambda url: answers)
+    guarded = BreakerTransport(Transport(Calls(NoConnectionFree("busy"))), worker(shared), room).calls()
     for _ in range(10):
         send(guarded)
     assert shared.is_open(URL) is not answers
@@ -323,18 +324,18 @@ def test_a_call_that_found_no_connection_behind_our_own_is_no_failure_of_an_inst
 def test_a_call_takes_room_until_it_ended_whatever_became_of_it(shared: Shared) -> None:
     room = Room(64, 64)
     calls = Calls(KatoReply(500, b""))
-    guarded, other = (GuardedKato(Transport(calls), worker(shared), room).calls() for _ in range(2))
+    guarded, other = (BreakerTransport(Transport(calls), worker(shared), room).calls() for _ in range(2))
     for tag in ("answered", "given up"):
         guarded.begin(KatoRequest(URL, "GET", "/", "r"), tag)
     other.begin(KatoRequest(URL, "GET", "/", "r"), "adopted")
-    assert room.left() == 64 - 3
+    assert room.calls_left() == 64 - 3
     guarded.adopt(other)
     other.close()
-    assert room.left() == 64 - 3, "what was adopted is under way"
+    assert room.calls_left() == 64 - 3, "what was adopted is under way"
     calls.forget("given up")
     guarded.wait()
     guarded.close()
-    assert room.left() == 64
+    assert room.calls_left() == 64
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -347,18 +348,18 @@ def test_trouble_is_said_once_over_all_workers_when_it_begins_and_once_when_a_ca
 ) -> None:
     caplog.set_level("INFO")
     workers = [worker(shared) for _ in range(3)]
-    workers[0].failed(URL, "it answered 500")
+    workers[0].record_failure(URL, "it answered 500")
     assert said(caplog) == [], "a single failed call is no trouble"
     for _ in range(20):
         shared.now += 1
         for one in workers:
-            one.failed(URL, "refused")
+            one.record_failure(URL, "refused")
     assert said(caplog) == ["kato.troubled"]
     assert "reason=refused" in next(record.message for record in caplog.records if "troubled" in record.message)
-    workers[1].probed(URL, True)
+    workers[1].record_probe(URL, True)
     assert said(caplog) == ["kato.troubled"], "a probe is not what waits"
     for one in workers:
-        one.succeeded(URL)
+        one.record_success(URL)
     assert said(caplog) == ["kato.troubled", "kato.recovered"]
     assert "lasted=19.0s" in caplog.text
 
@@ -368,11 +369,11 @@ def test_its_end_is_also_said_by_a_worker_that_has_seen_none_of_its_failures(
 ) -> None:
     caplog.set_level("INFO")
     first, other = worker(shared), worker(shared)
-    first.failed(URL)
-    first.failed(URL)
+    first.record_failure(URL)
+    first.record_failure(URL)
     shared.now += 1
     assert passes(other)
-    other.succeeded(URL)
+    other.record_success(URL)
     assert said(caplog) == ["kato.troubled", "kato.recovered"]
 
 
@@ -381,12 +382,12 @@ def test_an_instance_that_is_silent_is_in_trouble_long_before_its_calls_time_out
 ) -> None:
     caplog.set_level("INFO")
     one = worker(shared)
-    one.silent(URL, 2, 3.9)
+    one.record_silence(URL, 2, 3.9)
     assert said(caplog) == []
-    one.silent(URL, 2, 4.2)
+    one.record_silence(URL, 2, 4.2)
     assert said(caplog) == ["kato.troubled"]
     assert "it has not answered for 4 s; 2 calls under way" in caplog.text
-    one.succeeded(URL)
+    one.record_success(URL)
     assert "lasted=4.2s" in caplog.text
 
 
@@ -395,18 +396,18 @@ def test_what_something_else_answers_is_told_by_whoever_reads_it_and_its_end_by_
 ) -> None:
     caplog.set_level("INFO")
     first, other = worker(shared), worker(shared)
-    guarded = GuardedKato(Transport(Calls(KatoReply(401, b""))), first, Room(64, 16)).calls()
+    guarded = BreakerTransport(Transport(Calls(KatoReply(401, b""))), first, Room(64, 16)).calls()
     send(guarded)
     assert said(caplog) == []
     assert passes(other)
-    other.succeeded(URL)
+    other.record_success(URL)
     assert said(caplog) == ["kato.recovered"]
 
 
 def test_a_refused_connection_is_trouble_at_once(shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
-    send(GuardedKato(Transport(Calls(KatoUnavailable("nobody listens"))), worker(shared), Room(64, 16)).calls())
+    send(BreakerTransport(Transport(Calls(KatoUnavailable("nobody listens"))), worker(shared), Room(64, 16)).calls())
     assert said(caplog) == ["kato.troubled"]
     assert "reason=nobody listens" in caplog.text
     caplog.clear()
-    send(GuardedKato(Transport(Calls(NoConnectionFree("busy"))), worker(Shared()), Room(64, 16)).calls())
+    send(BreakerTransport(Transport(Calls(NoConnectionFree("busy"))), worker(Shared()), Room(64, 16)).calls())
     assert said(caplog) == []

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from kato_tasks import ports
-from kato_tasks.engine.drain.config_check import ConfigCheck, not_taken
-from kato_tasks.engine.drain.context import KatoTerms, LaneContext
+from kato_tasks.engine.drain.config_check import ConfigCheck, find_refused_config
+from kato_tasks.engine.drain.context import KatoSessionOptions, LaneContext
 from kato_tasks.engine.running.breaker import CircuitBreaker
 from kato_tasks.errors import KatoUnavailable
 from tests.unit.engine.world import (
@@ -28,7 +28,7 @@ from tests.unit.engine.world import (
     sequence,
 )
 
-OWN = KatoTerms.own_config()
+OWN = KatoSessionOptions.own_config()
 DEFAULTS = {"process_predictions": True, "max_pattern_length": 0, "recall_threshold": 0.1, "max_predictions": 100}
 
 
@@ -67,12 +67,12 @@ def answers(config: dict[str, Any]) -> ports.KatoReply:
 
 
 def checking(shared: Shared, **config: Any) -> LaneContext:
-    terms = KatoTerms((URL,), config=config)
-    return replace(context(), terms=terms, check=ConfigCheck(shared, OWN, config))
+    options = KatoSessionOptions((URL,), config=config)
+    return replace(context(), options=options, check=ConfigCheck(shared, OWN, config))
 
 
 def said(world: World, **config: Any) -> str:
-    return world.run(not_taken(URL, OWN, config))
+    return world.run(find_refused_config(URL, OWN, config))
 
 
 def dropped(world: World) -> World:
@@ -167,7 +167,7 @@ def test_while_kato_does_not_take_it_every_lane_waits_with_the_reason_and_no_ses
     defer = world.done[-1]
     assert isinstance(defer, ports.Defer)
     assert "recall_threshold 1.5" in defer.error
-    assert (defer.attempts, defer.unsent, world.cursor) == (3, 7, 0)
+    assert (defer.attempts, defer.unsent_in_a_row, world.cursor) == (3, 7, 0)
     asked = len(world.trace)
     for _ in range(5):
         world.turn(lane)
@@ -184,7 +184,7 @@ def test_a_lane_that_comes_while_another_asks_waits_a_moment_and_asks_nothing() 
     assert world.trace == ["defer"]
     defer = world.done[-1]
     assert isinstance(defer, ports.Defer)
-    assert (defer.wait_ms, defer.unsent, defer.attempts) == (100, 2, 0)
+    assert (defer.wait_ms, defer.unsent_in_a_row, defer.attempts) == (100, 2, 0)
 
 
 @pytest.mark.parametrize("failure", [REFUSED, LOST, ERROR])
@@ -205,7 +205,7 @@ def test_a_kato_that_does_not_answer_is_nobodys_attempt_and_is_asked_again(failu
 def test_a_session_that_only_is_to_be_kept_alive_is_kept_alive() -> None:
     shared = Shared()
     lane = checking(shared, recall_threshold=1.5)
-    world = World(logged(letters("a")), bound_at(1), cursor=1, keep_alive=True).kato("extend", OK)
+    world = World(logged(letters("a")), bound_at(1), cursor=1).kato("extend", OK)
     world.turn(lane)
     assert world.trace == ["extend old", "commit 1"]
 
@@ -247,5 +247,5 @@ def test_kato_is_asked_again_once_its_circuit_has_closed() -> None:
         def trouble_ended(self, url: str) -> float | None:
             return None
 
-    CircuitBreaker(State(), closed=check.forget).probed(URL, True)
+    CircuitBreaker(State(), closed=check.forget).record_probe(URL, True)
     assert check.verdict(URL) is None

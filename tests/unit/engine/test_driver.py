@@ -12,7 +12,7 @@ from kato_tasks.adapters.kato_http.pool import HttpKato
 from kato_tasks.engine.running.background import Background
 from kato_tasks.engine.running.driver import Driver, Finished
 from kato_tasks.errors import StoreUnavailable
-from kato_tasks.ports.effects import Effect, Step, ask
+from kato_tasks.ports.effects import Effect, Program, perform
 from kato_tasks.ports.kato import KatoReply, KatoRequest
 from tests.contract.http.raw_server import Peer, serving, well
 
@@ -32,9 +32,9 @@ def hang(peer: Peer) -> None:
         peer.request()
 
 
-def asks(url: str, ended: list[str], name: str) -> Step[KatoReply]:
+def asks(url: str, ended: list[str], name: str) -> Program[KatoReply]:
     try:
-        return (yield from ask(KatoRequest(url, "GET", "/", "r")))
+        return (yield from perform(KatoRequest(url, "GET", "/", "r")))
     finally:
         ended.append(name)
 
@@ -46,7 +46,7 @@ def test_an_error_on_the_way_out_gives_every_connection_back() -> None:
         for _ in range(3):
             ended: list[str] = []
 
-            def more(in_flight: int) -> Sequence[tuple[str, Step[KatoReply]]]:
+            def more(in_flight: int) -> Sequence[tuple[str, Program[KatoReply]]]:
                 raise StoreUnavailable("away")
 
             driver: Driver[KatoReply] = Driver(Store(), kato)

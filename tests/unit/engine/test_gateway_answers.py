@@ -64,7 +64,7 @@ def test_what_something_before_kato_refuses_waits_and_is_never_buried_halved_or_
         world.turn(context(retry=RetryPolicy(max_retries=2)))
     assert set(world.trace) == {"intent observe", "observe-sequence old", "defer"}
     assert (world.cursor, world.intent, world.attempts) == (0, None, 1)
-    assert all(d.halve == 0 for d in world.of(ports.Defer))
+    assert all(d.events_at_most == 0 for d in world.of(ports.Defer))
     assert max(d.wait_ms for d in world.of(ports.Defer)) > 5_000, "the waits grow"
     assert f"{URL} answers {refused.status}: " in world.of(ports.Defer)[-1].error
 
@@ -146,7 +146,7 @@ def test_an_observation_that_a_gateway_answered_and_kato_has_not_is_fenced_and_n
         world.turn(context(retry=RetryPolicy(max_retries=1)))
         assert world.trace[-3:] == ["delete old", "bind none", "defer"]
         assert world.attempts == 1
-        assert world.the(ports.Bind).halve == 0
+        assert world.the(ports.Bind).events_at_most == 0
         if answer.status in (429, 503):
             assert world.the(ports.Defer).wait_ms >= 7_000
 
@@ -299,8 +299,8 @@ STEPS: dict[str, Any] = {
     "learn": lambda: kato_api.learn(URL, "old"),
     "clear-stm": lambda: kato_api.clear_stm(URL, "old"),
     "cognition-data": lambda: kato_api.read_back(URL, "old"),
-    "predictions": lambda: kato_api.predictions(URL, "old"),
-    "pattern": lambda: kato_api.frequency(URL, "n", "PTRN|x"),
+    "predictions": lambda: kato_api.read_predictions(URL, "old"),
+    "pattern": lambda: kato_api.read_frequency(URL, "n", "PTRN|x"),
 }
 READS = ("cognition-data", "predictions", "pattern")
 
@@ -315,7 +315,7 @@ READS = ("cognition-data", "predictions", "pattern")
 def test_a_200_of_another_shape_than_katos_is_neither_a_success_nor_an_exception_out_of_a_lane(
     route: str, body: bytes
 ) -> None:
-    """Invariant 5. Falls when engine.kato._call does not guard the reading of an answer."""
+    """Invariant 5. Falls when kato_api._call does not guard the reading of an answer."""
     step = STEPS[route]()
     assert next(step).route == route
     with pytest.raises(KatoMisdirected if route in READS else GatewayAnswered, match=f"{route}: .* answers 200"):
@@ -341,22 +341,22 @@ def test_one_line_says_what_to_mend_when_it_begins_and_one_that_kato_answers_aga
     seen = Misdirections()
     for _ in range(50):
         for route in ("observe-sequence", "cognition-data"):
-            seen.began(url, route, ports.KatoReply(401, HTML))
+            seen.record_wrong_answer(url, route, ports.KatoReply(401, HTML))
     assert seen.told(url).startswith(
         "cognition-data: http://kato_api.example:8000 answers 401: set KATO_TASKS_KATO_TOKEN"
     )
-    seen.ended(url, "cognition-data")
-    seen.began(url, "observe-sequence", ports.KatoReply(403, HTML))
-    seen.ended(url, "learn")
+    seen.record_katos_answer(url, "cognition-data")
+    seen.record_wrong_answer(url, "observe-sequence", ports.KatoReply(403, HTML))
+    seen.record_katos_answer(url, "learn")
     for _ in range(2):
-        seen.ended(url, "observe-sequence")
+        seen.record_katos_answer(url, "observe-sequence")
     assert seen.told(url) == ""
     for _ in range(5):
         # A gateway that lets every second call through is told of once in AGAIN_SECONDS.
-        seen.began(url, "observe-sequence", ports.KatoReply(401, HTML))
-        seen.ended(url, "observe-sequence")
+        seen.record_wrong_answer(url, "observe-sequence", ports.KatoReply(401, HTML))
+        seen.record_katos_answer(url, "observe-sequence")
     monkeypatch.setattr(misdirection, "AGAIN_SECONDS", 0.0)
-    seen.began(url, "observe-sequence", ports.KatoReply(401, HTML))
+    seen.record_wrong_answer(url, "observe-sequence", ports.KatoReply(401, HTML))
     assert [
         (r.levelname, r.__dict__["kato_event"], r.__dict__["kato_fields"].get("status")) for r in caplog.records
     ] == [

@@ -72,7 +72,7 @@ def test_a_learn_is_two_calls_with_an_intent_each_and_one_commit() -> None:
     first, second = (w.intent for w in world.of(ports.WriteIntent))
     assert (first.pattern, first.frequency, second.pattern, second.frequency) == (NAME, 4, NAME, 4)
     commit = world.the(ports.Commit)
-    assert (commit.call, commit.mark, commit.learned) == (second.call, 3, (NAME, 5))
+    assert (commit.call_id, commit.stm_start, commit.learned) == (second.call, 3, (NAME, 5))
     assert json.loads(commit.results[0][1])["pattern_name"] == NAME
     assert world.binding is not None
     assert (world.binding.time, world.binding.stm_length, world.binding.kato_session) == (0, 0, "old")
@@ -80,7 +80,7 @@ def test_a_learn_is_two_calls_with_an_intent_each_and_one_commit() -> None:
 
 @pytest.mark.parametrize("seen", [holds(stm_of("a"), time=1), holds(stm_of("ab"), time=3), holds([]), GONE])
 def test_kato_is_read_back_before_a_learn_and_fenced_when_it_holds_something_else(seen: ports.KatoReply) -> None:
-    """Invariant 3: KATO can answer 200 and not have saved. Falls without `verified` in learning.learn."""
+    """Invariant 3: KATO can answer 200 and not have saved. Falls without `read_verified_stm` in learning.learn."""
     world = about_to_learn().kato("cognition-data", seen).kato("delete", OK).kato("sessions", created())
     world.kato("observe-sequence", sequence(2, time=2, stm_length=2)).kato("cognition-data", holds(stm_of("ab")))
     world.turn()
@@ -142,7 +142,7 @@ def test_the_frequency_is_asked_again_when_the_lanes_last_learn_is_older_than_a_
 
 
 def test_a_parked_session_with_an_unsettled_learn_holds_nobody_up_and_the_learn_is_counted_as_in_doubt() -> None:
-    """Invariant 5. Falls when `baseline` does not ask whether the other session is parked."""
+    """Invariant 5. Falls when `read_baseline` does not ask whether the other session is parked."""
     world = about_to_learn(unsettled="another", parked=True).kato("cognition-data", holds(stm_of("ab")))
     world.kato("pattern", frequency(4)).kato("learn", learned(NAME)).kato("clear-stm", OK)
     world.turn()
@@ -360,7 +360,7 @@ def test_an_open_clear_of_a_dead_worker_ends_in_a_deleted_session() -> None:
     world = World(log, bound_at(2), Intent("dead", "clear", 3, 3), cursor=2).kato("delete", OK)
     world.turn()
     assert world.trace == ["delete old", "commit 3"]
-    assert world.the(ports.Commit).call == "dead"
+    assert world.the(ports.Commit).call_id == "dead"
 
 
 @pytest.mark.parametrize("kind", ["clear", "clear_after_learn"])

@@ -12,15 +12,16 @@ import pytest
 
 from kato_tasks.domain.kato_session import Binding
 from kato_tasks.domain.log_entry import Logged
-from kato_tasks.engine.drain.context import KatoTerms
+from kato_tasks.engine.drain.context import KatoSessionOptions
 from kato_tasks.engine.running import drainer as running
 from kato_tasks.engine.running import lease_renewal
-from kato_tasks.engine.running.drainer import Drainer, Terms, Token
-from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.engine.running.drainer import Drainer, Token
+from kato_tasks.engine.running.lease_renewal import LeaseRenewer
+from kato_tasks.engine.running.slices import DrainOptions
 from kato_tasks.errors import LeaseLost
 from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.kato import KatoReply, KatoRequest
-from kato_tasks.ports.lanes import Commit, Proceeded, Work, WriteIntent
+from kato_tasks.ports.lanes import Commit, NextWork, Work, WriteIntent
 
 URL = "http://kato"
 BODY = '{"strings":["a"],"vectors":[],"emotives":{},"metadata":{},"unique_id":"e1"}'
@@ -52,7 +53,7 @@ class Store:
             self.asked.append(type(operation))
             if isinstance(operation, WriteIntent):
                 self._clock.now += self._stopped
-            out.append(Proceeded(-1, None, ()) if isinstance(operation, Commit) else None)
+            out.append(NextWork(-1, None, ()) if isinstance(operation, Commit) else None)
         return out
 
 
@@ -103,20 +104,20 @@ def drained(monkeypatch: pytest.MonkeyPatch, stopped_seconds: float) -> tuple[St
     for module in (lease_renewal, running):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock, time=time.time))
     store, kato = Store(clock, stopped_seconds), Kato()
-    drainer = Drainer(store, kato, LeaseKeeper(store, 3_600), Terms(KatoTerms((URL,)), lease_ms=5_000))
+    drainer = Drainer(store, kato, LeaseRenewer(store, 3_600), DrainOptions(KatoSessionOptions((URL,)), lease_ms=5_000))
     work = Work(
         lane="l",
         session="s",
         node="l",
         head=1,
         cursor=0,
-        mark=0,
+        stm_start=0,
         binding=Binding(URL, "kato-session", "l", 0, 0, 1, 10_000_000, run="run"),
         intent=None,
         attempts=0,
-        unsent=0,
+        unsent_in_a_row=0,
         create_lost=False,
-        asked="",
+        predict_id="",
         now_ms=1_000,
         entries=(Logged(1, "o", False, "e1", "{}", BODY, "s"),),
     )
@@ -125,7 +126,7 @@ def drained(monkeypatch: pytest.MonkeyPatch, stopped_seconds: float) -> tuple[St
 
 
 def test_nothing_is_sent_to_kato_once_the_lease_can_have_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Invariant 2. Falls when `_kept` in drainer.py does not hand `still` on with a request to KATO."""
+    """Invariant 2. Falls when `_watch_lease` in drainer.py does not hand `still` on with a request to KATO."""
     store, kato = drained(monkeypatch, stopped_seconds=5.0)
     assert kato.sent == []
     assert store.asked == [WriteIntent]

@@ -9,7 +9,7 @@ from kato_tasks import ports
 from kato_tasks.domain.kato_session import Intent
 from kato_tasks.domain.stm import pattern_name
 from kato_tasks.engine.drain.context import LaneContext
-from kato_tasks.engine.drain.drain import definite
+from kato_tasks.engine.drain.endings import weigh_plain_answer
 from kato_tasks.engine.drain.kato_session import UNREAD
 from kato_tasks.engine.drain.retry import RetryPolicy
 from tests.unit.engine.world import (
@@ -138,7 +138,7 @@ def test_a_kato_that_fails_whatever_it_is_asked_parks_no_session() -> None:
 
 
 def test_a_plain_answer_counts_as_a_tenth_of_all_tries() -> None:
-    assert [definite(lane(most)) for most in (1, 9, 50)] == [1, 1, 5]
+    assert [weigh_plain_answer(lane(most)) for most in (1, 9, 50)] == [1, 1, 5]
 
 
 def test_a_learn_does_not_wait_for_another_sessions_that_is_only_written_down_as_open() -> None:
@@ -151,7 +151,7 @@ def test_a_learn_does_not_wait_for_another_sessions_that_is_only_written_down_as
 
 
 def test_a_kato_session_that_kato_does_not_extend_expires_and_its_session_goes_on() -> None:
-    world = World(logged(letters("a")), bound_at(1, expires_ms=NOW_MS + 1_000), cursor=1, keep_alive=True)
+    world = World(logged(letters("a")), bound_at(1, expires_ms=NOW_MS + 1_000), cursor=1)
     world.kato("extend", BAD).turn(lane())
     assert world.trace[-1] == "commit 1"
     assert world.binding is not None

@@ -46,7 +46,7 @@ def test_an_intent_is_written_before_the_call_and_closed_by_one_commit() -> None
     assert world.trace == ["intent observe", "observe-sequence old", "commit 2"]
     intent, commit = world.the(ports.WriteIntent).intent, world.the(ports.Commit)
     assert (intent.first, intent.last, intent.time, intent.stm_length) == (1, 2, 0, 0)
-    assert commit.call == intent.call
+    assert commit.call_id == intent.call
     assert [json.loads(text)["time"] for _, text in commit.results] == [1, 2]
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_outcome_that_reads_back_as_applied_is_committed_and_never_se
     world.turn()
     assert world.trace == ["intent observe", "observe-sequence old", "cognition-data old", "commit 3"]
     commit = world.the(ports.Commit)
-    assert commit.call == world.the(ports.WriteIntent).intent.call
+    assert commit.call_id == world.the(ports.WriteIntent).intent.call
     assert [json.loads(text)["time"] for _, text in commit.results] == [2, 3]
     assert world.binding is not None
     assert (world.binding.time, world.binding.stm_length) == (3, 3)
@@ -171,7 +171,7 @@ def test_an_open_intent_of_a_dead_worker_is_read_back_before_anything_is_sent() 
     world.kato("cognition-data", holds(stm_of("xab")))
     world.turn()
     assert world.trace == ["cognition-data old", "commit 3"]
-    assert world.the(ports.Commit).call == "call-of-the-dead"
+    assert world.the(ports.Commit).call_id == "call-of-the-dead"
 
 
 def test_an_open_intent_of_a_dead_worker_that_was_not_applied_is_fenced_without_a_second_try() -> None:
@@ -181,7 +181,7 @@ def test_an_open_intent_of_a_dead_worker_that_was_not_applied_is_fenced_without_
     world.kato("observe-sequence", sequence(1, time=1, stm_length=1)).kato("cognition-data", holds(stm_of("x")))
     world.turn()
     assert world.trace[:3] == ["cognition-data old", "intent fence", "delete old"]
-    assert world.the(ports.WriteIntent).follows == "call-of-the-dead"
+    assert world.the(ports.WriteIntent).replaces_call == "call-of-the-dead"
 
 
 # --------------------------------------------------------------------------- never sent
@@ -308,7 +308,7 @@ def test_whoever_finds_an_open_fence_does_not_read_the_old_session_but_deletes_i
     world.turn()
     assert world.trace[:2] == ["delete old", "sessions"]
     assert world.trace[-2:] == ["bind new", "defer"]
-    assert world.the(ports.Bind).settles == "f"
+    assert world.the(ports.Bind).closes_call == "f"
 
 
 def test_a_holder_that_lost_its_lease_sends_no_delete() -> None:
@@ -406,7 +406,7 @@ def test_a_refused_batch_is_halved_and_its_intent_withdrawn() -> None:
     world = World(logged(letters("abcdefgh")), bound_at(0)).kato("observe-sequence", BAD)
     world.turn()
     defer = world.the(ports.Defer)
-    assert (defer.halve, defer.attempts, world.intent) == (4, 0, None)
+    assert (defer.events_at_most, defer.attempts, world.intent) == (4, 0, None)
     assert world.trace == ["intent observe", "observe-sequence old", "defer"]
 
 
@@ -414,7 +414,7 @@ def test_a_batch_of_unknown_outcome_is_fenced_and_halved() -> None:
     world = World(logged(letters("abcd")), bound_at(0))
     world.kato("observe-sequence", ERROR).kato("cognition-data", holds([])).kato("delete", OK)
     world.turn()
-    assert world.the(ports.Bind).halve == 2
+    assert world.the(ports.Bind).events_at_most == 2
     assert world.attempts == 0
 
 
@@ -422,7 +422,7 @@ def test_a_refused_event_alone_becomes_a_dead_letter_with_its_reason_and_the_ses
     world = World(logged(letters("a", wanted=True)), bound_at(0)).kato("observe-sequence", BAD)
     world.turn()
     commit = world.the(ports.Commit)
-    assert (commit.to, commit.call) == (1, world.the(ports.WriteIntent).intent.call)
+    assert (commit.cursor_to, commit.call_id) == (1, world.the(ports.WriteIntent).intent.call)
     ((name, letter),) = commit.dead
     kept = json.loads(letter)
     assert name == "s\n1"
@@ -579,7 +579,7 @@ def test_verify_last_finds_a_200_that_was_not_saved_though_nothing_follows() -> 
 
 
 def test_a_keep_alive_writes_to_the_kato_session_and_slides_its_expiry() -> None:
-    world = World(logged(letters("a")), bound_at(1, expires_ms=NOW_MS + 5_000), cursor=1, keep_alive=True)
+    world = World(logged(letters("a")), bound_at(1, expires_ms=NOW_MS + 5_000), cursor=1)
     world.kato("extend", OK)
     world.turn()
     assert world.trace == ["extend old", "commit 1"]
@@ -589,14 +589,14 @@ def test_a_keep_alive_writes_to_the_kato_session_and_slides_its_expiry() -> None
 
 @pytest.mark.parametrize("policy", ["park", "dead_letter"])
 def test_a_keep_alive_that_fails_again_and_again_neither_parks_nor_breaks_an_idle_session(policy: str) -> None:
-    world = World(logged(letters("a")), bound_at(1), cursor=1, keep_alive=True, attempts=99, unsent=30)
+    world = World(logged(letters("a")), bound_at(1), cursor=1, attempts=99, unsent=30)
     world.kato("extend", ERROR)
     world.turn(context(on_exhausted=policy))  # type: ignore[arg-type]
     assert world.trace == ["extend old", "defer"]
 
 
 def test_a_keep_alive_of_a_kato_session_that_is_gone_rebuilds_it() -> None:
-    world = World(logged(letters("a")), bound_at(1), cursor=1, keep_alive=True)
+    world = World(logged(letters("a")), bound_at(1), cursor=1)
     world.kato("extend", GONE).kato("delete", GONE).kato("sessions", created())
     world.kato("observe-sequence", sequence(1, time=1, stm_length=1)).kato("cognition-data", holds(stm_of("a")))
     world.kato("delete", GONE)

@@ -41,7 +41,7 @@ def asking(text: str = "ab", **more: object) -> World:
 
 def result(world: World) -> dict[str, object]:
     ((name, text),) = world.the(ports.Commit).results
-    assert (name, world.the(ports.Commit).answers) == ("q", "q")
+    assert (name, world.the(ports.Commit).predict_id) == ("q", "q")
     answer: dict[str, object] = json.loads(text)
     return answer
 

@@ -20,13 +20,13 @@ def asked(world: World) -> list[str]:
 
 
 def test_a_session_of_an_instance_that_is_no_longer_listed_goes_on_at_another() -> None:
-    """Falls without `reachable` in `engine/drain/drain.py`: each call then goes to the lost instance."""
+    """Falls without `move_to_its_instance` in `session_view.py`: each call then goes to the lost instance."""
     lost = replace(bound_at(0), url="http://lost")
     world = World(logged(letters("ab")), lost).kato("observe-sequence", sequence(2, time=2, stm_length=2))
     world.turn()
     assert world.binding is not None
     assert world.binding.url == URL
-    assert world.the(ports.Commit).to == 2
+    assert world.the(ports.Commit).cursor_to == 2
 
 
 def test_a_session_that_is_bound_at_another_instance_than_its_lane_moves_there_with_its_next_piece_of_work() -> None:

@@ -11,8 +11,8 @@ import pytest
 from kato_tasks import ports
 from kato_tasks.domain.stm import STM_CAP
 from kato_tasks.engine.drain import kato_session
-from kato_tasks.engine.drain.kato_session import history, rebuilt
-from kato_tasks.engine.drain.reading import FIRST_PIECE, PIECE, PIECE_BYTES, ahead, batches, size_of
+from kato_tasks.engine.drain.kato_session import read_history, rebuild
+from kato_tasks.engine.drain.reading import FIRST_PIECE, PIECE, PIECE_BYTES, read_ahead, size_of, split_into_batches
 from kato_tasks.engine.drain.retry import RetryPolicy
 from tests.unit.engine.world import (
     BAD,
@@ -45,7 +45,7 @@ def pieces(world: World) -> list[int]:
 def test_a_history_of_large_events_is_read_in_pieces_of_few_megabytes() -> None:
     """Falls when history asks for as many entries as the STM may hold at once."""
     world = large(600, 19)
-    entries, _ = world.run(history(world.work()))
+    entries, _ = world.run(read_history(world.work()))
     assert [e.position for e in entries] == list(range(1, 601))
     assert max(pieces(world)[1:]) <= PIECE_BYTES // 19_000
     assert pieces(world)[0] == FIRST_PIECE
@@ -53,27 +53,27 @@ def test_a_history_of_large_events_is_read_in_pieces_of_few_megabytes() -> None:
 
 def test_a_history_of_small_events_takes_few_reads() -> None:
     world = large(3_000, 0)
-    entries, _ = world.run(history(world.work()))
+    entries, _ = world.run(read_history(world.work()))
     assert len(pieces(world)) <= 4
     assert sum(e.counts for e in entries) >= STM_CAP
 
 
 def test_a_short_history_is_one_read() -> None:
     world = large(FIRST_PIECE, 0)
-    world.run(history(world.work()))
+    world.run(read_history(world.work()))
     assert pieces(world) == [FIRST_PIECE]
 
 
 def test_a_rebuild_goes_back_for_emotives_only_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kato_session, "WHOLE_BYTES", 100_000)
     world = large(3_000, 0)
-    entries, _ = world.run(history(world.work(), whole=True))
+    entries, _ = world.run(read_history(world.work(), whole=True))
     assert STM_CAP <= len(entries) < 3_000
 
 
 def test_what_follows_is_looked_at_up_to_so_many_bytes() -> None:
     world = large(400, 10)
-    seen = world.run(ahead(world.work(), 1, 400, 1_000_000))
+    seen = world.run(read_ahead(world.work(), 1, 400, 1_000_000))
     assert 100 <= len(seen) < 400
     assert [e.position for e in seen] == list(range(1, len(seen) + 1))
 
@@ -82,13 +82,13 @@ def test_a_rebuild_keeps_to_the_batchs_events_and_bytes() -> None:
     """Falls when a rebuild sends the STM in calls of a fixed number of events."""
     world = large(30, 1)
     lane = context()
-    lane = replace(lane, held=replace(lane.held, batch=ports.Batch(8, 5_500)))
+    lane = replace(lane, lease=replace(lane.lease, batch=ports.Batch(8, 5_500)))
     world.kato("sessions", created())
     for _ in range(6):
         world.kato("observe-sequence", sequence(5, time=5, stm_length=5))
     stm = [json.loads(e.body)["strings"] for e in world.log]
     world.kato("cognition-data", holds(stm))
-    world.run(rebuilt(lane, world.work()))
+    world.run(rebuild(lane, world.work()))
     calls = world.sent("observe-sequence")
     assert [len(json.loads(body)["observations"]) for body in calls] == [5] * 6
 
@@ -106,7 +106,7 @@ def test_a_rebuild_keeps_to_the_batchs_events_and_bytes() -> None:
 def test_bodies_go_in_calls_of_so_many_events_and_bytes(
     bodies: list[str], limit: ports.Batch, expected: list[list[str]]
 ) -> None:
-    assert [list(part) for part in batches(bodies, limit)] == expected
+    assert [list(part) for part in split_into_batches(bodies, limit)] == expected
     assert size_of("ü") == 2
     assert PIECE >= FIRST_PIECE
 

@@ -26,35 +26,35 @@ def clock() -> Clock:
 
 def begin(room: Room, url: str, calls: int) -> None:
     for _ in range(calls):
-        room.begun(url)
+        room.record_begin(url)
 
 
 def answer(room: Room, url: str, calls: int) -> None:
     for _ in range(calls):
-        room.ended(url, answered=True)
+        room.record_end(url, answered=True)
 
 
 def test_at_first_a_process_takes_as_many_lanes_as_it_may(clock: Clock) -> None:
-    assert Room(64, 16, clock).lanes(64) == 64
+    assert Room(64, 16, clock).lanes_to_lease(64) == 64
 
 
 def test_an_instance_is_given_what_its_connections_carry_and_what_it_answers_in_a_second(clock: Clock) -> None:
     room = Room(64, 16, clock)
     begin(room, A, 16)
-    assert room.left() == 0
+    assert room.calls_left() == 0
     answer(room, A, 10)
-    assert room.left() == 16 + 10 - 6
+    assert room.calls_left() == 16 + 10 - 6
     clock.now += 1
     begin(room, A, 1)
     answer(room, A, 1)
-    assert room.left() == 16 + 10 - 6, "the second before counts"
+    assert room.calls_left() == 16 + 10 - 6, "the second before counts"
     clock.now += 1
     begin(room, A, 1)
     answer(room, A, 1)
-    assert room.left() == 16 + 1 - 6, "what it did earlier does not"
+    assert room.calls_left() == 16 + 1 - 6, "what it did earlier does not"
     begin(room, A, 500)
     answer(room, A, 500)
-    assert room.left() == 64 - 6, "however quick it is"
+    assert room.calls_left() == 64 - 6, "however quick it is"
 
 
 def test_lanes_are_not_leased_a_few_at_a_time(clock: Clock) -> None:
@@ -62,9 +62,9 @@ def test_lanes_are_not_leased_a_few_at_a_time(clock: Clock) -> None:
     begin(room, A, 16)
     answer(room, A, 7)
     begin(room, A, 5)
-    assert (room.left(), room.lanes(64)) == (9, 0)
+    assert (room.calls_left(), room.lanes_to_lease(64)) == (9, 0)
     answer(room, A, 2)
-    assert (room.left(), room.lanes(64)) == (13, 13), "half of the 25 that may be under way"
+    assert (room.calls_left(), room.lanes_to_lease(64)) == (13, 13), "half of the 25 that may be under way"
 
 
 def test_an_instance_that_hangs_takes_no_room_of_another(clock: Clock) -> None:
@@ -72,36 +72,38 @@ def test_an_instance_that_hangs_takes_no_room_of_another(clock: Clock) -> None:
     room = Room(64, 16, clock)
     begin(room, A, 40)
     begin(room, B, 1)
-    assert room.left() == 32 - 41
+    assert room.calls_left() == 32 - 41
     clock.now += HANGS_SECONDS
     answer(room, B, 1)
-    assert room.lanes(64) == 17
+    assert room.lanes_to_lease(64) == 17
     clock.now += HANGS_SECONDS
     begin(room, B, 1)
     clock.now += HANGS_SECONDS
-    assert room.lanes(64) == 64, "where none answers all is as if there were no room to count: the breaker speaks then"
+    assert room.lanes_to_lease(64) == 64, (
+        "where none answers all is as if there were no room to count: the breaker speaks then"
+    )
 
 
 def test_an_instance_works_that_answered_while_a_call_waited_for_a_connection(clock: Clock) -> None:
     room = Room(64, 16, clock)
-    assert room.answers(A)
+    assert room.is_answering(A)
     begin(room, A, 2)
     clock.now += LATELY_SECONDS - 1
-    assert room.answers(A)
+    assert room.is_answering(A)
     answer(room, A, 1)
     clock.now += LATELY_SECONDS
-    assert not room.answers(A)
-    room.ended(A, 1, answered=False)
-    assert room.answers(A), "it has nothing to answer"
+    assert not room.is_answering(A)
+    room.record_end(A, 1, answered=False)
+    assert room.is_answering(A), "it has nothing to answer"
 
 
 def test_whoever_waits_for_room_goes_on_as_soon_as_there_is_some() -> None:
     room = Room(4, 4)
     begin(room, A, 4)
-    assert room.wait(4, time.monotonic() + 0.01) == 0
+    assert room.wait_for_lanes(4, time.monotonic() + 0.01) == 0
     found: list[int] = []
-    waiting = threading.Thread(target=lambda: found.append(room.wait(4, time.monotonic() + 30)))
+    waiting = threading.Thread(target=lambda: found.append(room.wait_for_lanes(4, time.monotonic() + 30)))
     waiting.start()
-    room.ended(A, 3, answered=False)
+    room.record_end(A, 3, answered=False)
     waiting.join(10)
     assert found == [3]

@@ -12,15 +12,17 @@ import pytest
 from kato_tasks.adapters.kato_http.pool import HttpKato
 from kato_tasks.domain.kato_session import Binding
 from kato_tasks.domain.log_entry import Logged
-from kato_tasks.engine.drain.context import KatoTerms
+from kato_tasks.engine.drain.context import KatoSessionOptions
 from kato_tasks.engine.running import drainer as module
-from kato_tasks.engine.running.breaker import CircuitBreaker, GuardedKato
-from kato_tasks.engine.running.drainer import Drainer, Slice, Terms
-from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.engine.running.breaker import CircuitBreaker
+from kato_tasks.engine.running.breaker_transport import BreakerTransport
+from kato_tasks.engine.running.drainer import Drainer
+from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.engine.running.room import Room
+from kato_tasks.engine.running.slices import DrainOptions, SliceResult
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.effects import Effect
-from kato_tasks.ports.lanes import Commit, Defer, Lease, Proceeded, Renew, Work, WriteIntent
+from kato_tasks.ports.lanes import AcquireLanes, Commit, Defer, NextWork, Renew, Work, WriteIntent
 from tests.contract.http.raw_server import Peer, serving
 from tests.waiting import wait_until
 
@@ -35,13 +37,13 @@ def work(url: str, lane: str) -> Work:
         node=lane,
         head=1,
         cursor=0,
-        mark=0,
+        stm_start=0,
         binding=Binding(url, "kato-session", lane, 0, 0, 1, 10**15, run="run"),
         intent=None,
         attempts=0,
-        unsent=0,
+        unsent_in_a_row=0,
         create_lost=False,
-        asked="",
+        predict_id="",
         now_ms=1_000,
         entries=(Logged(1, "o", False, "e1", "{}", BODY, "s"),),
     )
@@ -53,7 +55,7 @@ class Store:
     def __init__(self, lanes: dict[int, list[Work]]) -> None:
         self._lanes = lanes
         self.away = False
-        self.leases: list[list[Lease]] = []
+        self.leases: list[list[AcquireLanes]] = []
         self.committed: list[str] = []
         self.renewed: set[str] = set()
 
@@ -61,7 +63,7 @@ class Store:
         return "run"
 
     def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
-        leases = [op for op in operations if isinstance(op, Lease)]
+        leases = [op for op in operations if isinstance(op, AcquireLanes)]
         if leases:
             self.leases.append(leases)
             if self.away:
@@ -70,17 +72,17 @@ class Store:
 
     def _answer(self, operation: Effect[Any]) -> Any:
         match operation:
-            case Lease():
+            case AcquireLanes():
                 due = self._lanes.get(operation.partition, [])
                 given, self._lanes[operation.partition] = due[: operation.lanes], due[operation.lanes :]
                 return given
             case Commit():
-                self.committed.append(operation.held.lane)
-                return Proceeded(-1, None)
+                self.committed.append(operation.lease.lane)
+                return NextWork(-1, None)
             case Defer():
-                return Proceeded(-1, None)
+                return NextWork(-1, None)
             case Renew():
-                self.renewed.add(operation.held.lane)
+                self.renewed.add(operation.lease.lane)
                 return True
             case WriteIntent():
                 return None
@@ -88,7 +90,9 @@ class Store:
 
 
 def drainer(store: Store, kato: HttpKato, url: str, **more: Any) -> Drainer:
-    return Drainer(store, kato, LeaseKeeper(store, 0.02), Terms(KatoTerms((url,)), lease_ms=5_000, **more))
+    return Drainer(
+        store, kato, LeaseRenewer(store, 0.02), DrainOptions(KatoSessionOptions((url,)), lease_ms=5_000, **more)
+    )
 
 
 def test_a_store_that_is_away_while_lanes_are_under_way_takes_none_of_them() -> None:
@@ -131,7 +135,7 @@ def test_a_lease_is_renewed_from_the_moment_its_drain_begins() -> None:
     with serving(answers) as server:
         store = Store({0: [work(server.url, "lane")]})
         draining = drainer(store, kato, server.url)
-        later: list[Slice] = []
+        later: list[SliceResult] = []
         assert draining.drain_partitions([0], later=later.append).lanes == 0
         assert draining.in_background == 1
         wait_until(lambda: "lane" in store.renewed, 5, "the lease of a lane in the background is renewed")
@@ -208,9 +212,9 @@ def test_lanes_that_kato_has_no_room_for_stay_in_the_store_and_the_wake_up_says_
         store = Store({0: [work(server.url, f"lane{i}") for i in range(20)]})
         room = Room(4, 4, clock=lambda: 0.0)  # it does not hang, however long this takes
         breaker = CircuitBreaker(Closed())
-        terms = Terms(KatoTerms((server.url,)), lease_ms=5_000, lanes=4)
-        draining = Drainer(store, GuardedKato(kato, breaker, room), LeaseKeeper(store, 0.02), terms, room=room)
-        ended: list[Slice] = []
+        terms = DrainOptions(KatoSessionOptions((server.url,)), lease_ms=5_000, lanes=4)
+        draining = Drainer(store, BreakerTransport(kato, breaker, room), LeaseRenewer(store, 0.02), terms, room=room)
+        ended: list[SliceResult] = []
         first = draining.drain_partitions([0], later=ended.append)
         second = draining.drain_partitions([0], later=ended.append)
         assert draining.in_background == 4

@@ -13,7 +13,7 @@ from kato_tasks.domain.kato_session import Intent, IntentKind
 from kato_tasks.domain.log_entry import Entry, Logged
 from kato_tasks.domain.stm import STM_CAP, expected_stm, pattern_name
 from kato_tasks.engine.drain.kato_api import ReadBack
-from kato_tasks.engine.drain.recovery import Place, places
+from kato_tasks.engine.drain.restored_state import MatchingPosition, find_matching_positions
 from tests.unit.engine.world import (
     GONE,
     LOST,
@@ -84,12 +84,12 @@ def test_the_places_that_are_found_are_all_at_which_kato_would_be_as_it_is(
     times, _, run = state_at(since, real - mark)
     seen = ReadBack(data.draw(st.sampled_from(sorted(times))), [event or [] for event in expected_stm(run, {})])
     (before,) = state_at(since, cursor - mark)[0]
-    found = places(earlier, log[cursor:], {}, Place(cursor, mark), before, seen)
+    found = find_matching_positions(earlier, log[cursor:], {}, MatchingPosition(cursor, mark), before, seen)
     alike = []
     for position in range(cursor, len(log) + 1):
         at, mark_there, there = state_at(since, position - mark)
         if seen.time in at and [e or [] for e in expected_stm(there, {})] == seen.stm:
-            alike.append(Place(position, mark_there or mark))
+            alike.append(MatchingPosition(position, mark_there or mark))
     assert found == alike
     assert real in [place.position for place in found]
 
@@ -100,7 +100,7 @@ def test_a_state_that_the_log_never_leads_to_has_no_place(kinds: list[str], data
     cursor = data.draw(st.integers(0, len(log)))
     (*_, before), mark, earlier = state_at(log, cursor)
     seen = ReadBack(data.draw(st.integers(0, 50)), [["foreign"]])
-    assert places(earlier, log[cursor:], {}, Place(cursor, mark), before, seen) == []
+    assert find_matching_positions(earlier, log[cursor:], {}, MatchingPosition(cursor, mark), before, seen) == []
 
 
 def test_a_place_is_found_beyond_the_stms_cap() -> None:
@@ -108,7 +108,9 @@ def test_a_place_is_found_beyond_the_stms_cap() -> None:
     run = log[: STM_CAP + 20]
     seen = ReadBack(len(run), [e or [] for e in expected_stm(run, {})])
     assert sum(e.counts for e in run) > len(seen.stm) == STM_CAP
-    assert places(log[:10], log[10:], {}, Place(10, 0), 10, seen) == [Place(STM_CAP + 20, 0)]
+    assert find_matching_positions(log[:10], log[10:], {}, MatchingPosition(10, 0), 10, seen) == [
+        MatchingPosition(STM_CAP + 20, 0)
+    ]
 
 
 def test_a_kato_that_is_at_the_cursor_is_bound_again_under_the_new_run_and_goes_on() -> None:
@@ -148,7 +150,7 @@ def test_learns_that_kato_went_past_are_neither_sent_again_nor_in_doubt() -> Non
 def test_an_observe_that_was_never_saved_is_not_taken_for_the_learn_that_follows() -> None:
     """KATO is empty because a 200 was not saved, and knows the pattern from another session.
 
-    Falls when `caught_up` does not compare KATO's time with the binding's `before`.
+    Falls when `compare_after_restore` does not compare KATO's time with the binding's `before`.
     """
     log = logged([*letters("ab"), plain("learn", "e3")])
     world = World(log, bound_at(2, before=0), cursor=2).kato("cognition-data", holds([]))
@@ -167,7 +169,10 @@ def test_an_observe_that_was_never_saved_is_not_taken_for_the_same_words_after_a
 
 
 def test_a_dead_letter_behind_the_cursor_is_no_event_of_the_stm() -> None:
-    """A learn of nothing became a dead letter; falls when `places` counts entries that never reached KATO."""
+    """A learn of nothing became a dead letter.
+
+    Falls when `find_matching_positions` counts entries that never reached KATO.
+    """
     log = logged([plain("learn", "e1"), plain("learn", "e2"), *letters("ab"), plain("learn", "e9")])
     world = World(log, bound_at(0), cursor=2, mark=1).kato("cognition-data", holds([])).kato("pattern", forgotten())
     world.kato("observe-sequence", sequence(2, time=2, stm_length=2))
@@ -193,7 +198,7 @@ def test_an_open_observe_intent_is_closed_by_the_commit_that_moves_the_cursor() 
     world.kato("cognition-data", holds(stm_of("abcd")))
     world.turn(context(run=NEW_RUN))
     assert world.trace == ["cognition-data old", "commit 4"]
-    assert world.the(ports.Commit).call == "open"
+    assert world.the(ports.Commit).call_id == "open"
 
 
 def test_a_kato_that_holds_what_the_log_never_said_is_fenced() -> None:
@@ -258,7 +263,7 @@ def test_a_learn_that_a_forgotten_holder_may_have_sent_is_settled_and_never_sent
 ) -> None:
     """Invariant 3. KATO is as the cursor says, and the learn that is next is under way in it.
 
-    Falls when `caught_up` keeps the KATO session though a learn is next.
+    Falls when `compare_after_restore` keeps the KATO session though a learn is next.
     """
     world = World(logged([*letters("ab"), plain("learn", "e3")]), bound_at(2), cursor=2, known="PTRN|known")
     world.kato("cognition-data", holds(stm_of("ab")))

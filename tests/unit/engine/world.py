@@ -16,9 +16,10 @@ from kato_tasks import ports
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Entry, Logged, entry_of
-from kato_tasks.engine.drain.context import KatoTerms, LaneContext, Policy
-from kato_tasks.engine.drain.drain import one
+from kato_tasks.engine.drain.context import KatoSessionOptions, LaneContext, Policy
+from kato_tasks.engine.drain.drain import process_piece
 from kato_tasks.engine.drain.retry import RetryPolicy
+from kato_tasks.engine.drain.states import TRANSITIONS, State, state_of
 from kato_tasks.errors import KatoUnavailable, LeaseLost, OutcomeUnknown
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ URL = "http://kato"
 NOW_MS = 1_800_000_000_000
 RUN = "run-1"
 Stm = list[list[str]]
+WAYS = {(way.state, way.next_state) for way in TRANSITIONS}
 
 
 def observed(event_id: str, *strings: str, wanted: bool = False, **more: Any) -> Entry:
@@ -121,7 +123,6 @@ class World:
     asked: str = ""
     create_lost: bool = False
     now_ms: int = NOW_MS
-    keep_alive: bool = False
     learned_ms: int = 0
     first_failed_ms: int = 0
     rebuilds: int = 0
@@ -144,6 +145,8 @@ class World:
     done: list[ports.Effect[Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     script: list[tuple[str, Answer]] = field(default_factory=list)
+    ways: list[tuple[State, State]] = field(default_factory=list)
+    """from which state of an intent to which each write led"""
     lost_lease: bool = False
     otherwise: dict[str, Answer] = field(default_factory=dict)
     """What KATO answers to calls that the script does not say."""
@@ -168,24 +171,23 @@ class World:
             node="n",
             head=len(self.log),
             cursor=self.cursor,
-            mark=self.mark,
+            stm_start=self.mark,
             binding=self.binding,
             intent=self.intent,
             attempts=self.attempts,
-            unsent=self.unsent,
+            unsent_in_a_row=self.unsent,
             create_lost=self.create_lost,
-            asked=self.asked,
+            predict_id=self.asked,
             now_ms=self.now_ms,
             entries=tuple(run),
-            keep_alive=self.keep_alive,
             learned_ms=self.learned_ms,
             first_failed_ms=self.first_failed_ms,
             rebuilds=self.rebuilds,
-            asked_until_ms=self.asked_until_ms,
-            asked_before=self.asked_before,
+            predict_until_ms=self.asked_until_ms,
+            predict_tries=self.asked_before,
         )
 
-    def run(self, step: ports.Step[T]) -> T:
+    def run(self, step: ports.Program[T]) -> T:
         """Drive a generator to its end; the script must be used up."""
         answer: Any = None
         error: BaseException | None = None
@@ -202,9 +204,9 @@ class World:
             except (LeaseLost, OutcomeUnknown, KatoUnavailable) as exc:
                 error = exc
 
-    def turn(self, lane: LaneContext | None = None, last: int | None = None) -> ports.Proceeded:
+    def turn(self, lane: LaneContext | None = None, last: int | None = None) -> ports.NextWork:
         """One piece of work of the session, as the store has it now."""
-        return self.run(one(lane or context(), self.work(last)))
+        return self.run(process_piece(lane or context(), self.work(last)))
 
     def _answer(self, effect: ports.Effect[Any]) -> Any:
         self.done.append(effect)
@@ -221,7 +223,7 @@ class World:
                 return None, self.others
             case ports.ReadSession():
                 return self.binding, self.intent
-            case ports.MarkNode():
+            case ports.FlagNodeForRebuild():
                 self.marked += 1
                 return None
             case ports.Renew():
@@ -256,11 +258,20 @@ class World:
         return reply(DONE.get(request.route, {"status": "okay"})) if answer is OK else answer
 
     def _written(self, effect: ports.Effect[Any]) -> Any:
+        before = state_of(self.intent)
+        answer = self._write(effect)
+        after = state_of(self.intent)
+        if isinstance(effect, ports.WriteIntent) or after != before:
+            assert after == before or (before, after) in WAYS, f"states.TRANSITIONS has no way {before} → {after}"
+            self.ways.append((before, after))
+        return answer
+
+    def _write(self, effect: ports.Effect[Any]) -> Any:
         match effect:
             case ports.WriteIntent(intent=intent):
                 assert effect.cursor == self.cursor
                 open_call = self.intent.call if self.intent else None
-                if open_call not in (None, intent.call, effect.follows):
+                if open_call not in (None, intent.call, effect.replaces_call):
                     raise LeaseLost("another intent is open")
                 if effect.lender and not self.lends:
                     return False
@@ -270,26 +281,26 @@ class World:
                 return True
             case ports.Bind():
                 assert effect.cursor == self.cursor
-                if self.intent is not None and self.intent.call != effect.settles:
+                if self.intent is not None and self.intent.call != effect.closes_call:
                     raise LeaseLost("another intent is open")
                 self.binding, self.intent, self.rebuilds = effect.binding, None, 0
                 self.trace.append(f"bind {effect.binding.kato_session if effect.binding else 'none'}")
                 return None
             case ports.Commit():
-                if self.intent is not None and self.intent.call != effect.call:
+                if self.intent is not None and self.intent.call != effect.call_id:
                     raise LeaseLost("another intent is open")
                 assert effect.cursor == self.cursor
-                self.cursor, self.intent, self.attempts, self.unsent = effect.to, None, 0, 0
+                self.cursor, self.intent, self.attempts, self.unsent = effect.cursor_to, None, 0, 0
                 if not effect.keep_binding:
                     self.binding = effect.binding
-                if effect.mark is not None:
-                    self.mark = effect.mark
+                if effect.stm_start is not None:
+                    self.mark = effect.stm_start
                 self.symbols |= {position: json.loads(text) for position, text in effect.symbols}
-                if effect.answers:
+                if effect.predict_id:
                     self.asked = ""
-                self.trace.append(f"commit {effect.to}" + (" and park" if effect.park else ""))
+                self.trace.append(f"commit {effect.cursor_to}" + (" and park" if effect.park_reason else ""))
             case ports.Defer():
-                self.attempts, self.unsent = effect.attempts, effect.unsent
+                self.attempts, self.unsent = effect.attempts, effect.unsent_in_a_row
                 self.rebuilds = effect.rebuilds or self.rebuilds
                 if effect.withdraw and self.intent is not None and self.intent.call == effect.withdraw:
                     self.intent = None
@@ -298,7 +309,7 @@ class World:
                 self.trace.append("park")
             case _:
                 raise AssertionError(f"not expected: {effect}")
-        return ports.Proceeded(-1, None)
+        return ports.NextWork(-1, None)
 
     # ---------------------------------------------------------------- what was done
 
@@ -333,8 +344,8 @@ def context(
     urls: tuple[str, ...] = (URL,),
 ) -> LaneContext:
     return LaneContext(
-        held=ports.Held("n", "token", 5_000, ports.Batch(400, 1_000_000)),
-        terms=KatoTerms(urls, settle_ms=settle_ms, verify_last=verify_last),
+        lease=ports.Lease("n", "token", 5_000, ports.Batch(400, 1_000_000)),
+        options=KatoSessionOptions(urls, settle_ms=settle_ms, verify_last=verify_last),
         retry=retry or RetryPolicy(rng=random.Random(1)),
         on_rejected=on_rejected,
         on_exhausted=on_exhausted,

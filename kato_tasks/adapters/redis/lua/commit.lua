@@ -2,9 +2,9 @@
 -- ARGV:
 --   lane, token, lease_ms: number
 --   session, call_id
---   cursor: number, to: number    the session's cursor before and after
+--   cursor: number, cursor_to: number    the session's cursor before and after
 --   binding          '-' as it is, '' none
---   mark             '-' as it is
+--   stm_start        '-' as it is
 --   mode             next or release
 --   max_events: number, max_bytes: number    of the next piece of work
 --   result_ms        for how long results are kept
@@ -30,8 +30,8 @@ local h = call('HMGET', s, 'cur', 'lc', 'ic', 'wt', 'head', 'node', 'err')
 local repeated = h[2] == call_id
 -- Events that a task came to wait for while this was under way: nobody made a result for it.
 local late = {}
-if h[4] and not repeated and to > cursor then
-  for i, entry in ipairs(call('LRANGE', P .. 'log:' .. session, cursor - h[5], to - h[5] - 1)) do
+if h[4] and not repeated and cursor_to > cursor then
+  for i, entry in ipairs(call('LRANGE', P .. 'log:' .. session, cursor - h[5], cursor_to - h[5] - 1)) do
     local event_id = string.match(entry, '^[^\n]*\n([^\n]*)')
     local answer = { status = 'applied', session_id = session, node_id = h[6] or '', event_id = event_id,
       position = cursor + i }
@@ -43,30 +43,30 @@ if not repeated then
   settled(lane, session)
   call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic', 'att', 'un', 'err', 'cr', 'ka', 'ft', 'rf', 'pa', 'pt')
   if h[7] then call('ZREM', P .. 'failing', session) end
-  call('HSET', s, 'cur', to, 'lc', call_id)
-  if h[4] and to >= tonumber(h[4]) then call('HDEL', s, 'wt') end
+  call('HSET', s, 'cur', cursor_to, 'lc', call_id)
+  if h[4] and cursor_to >= tonumber(h[4]) then call('HDEL', s, 'wt') end
   -- A store that went back forgot who gave that KATO session up, and may have it bound there: never to two.
   if borrowed == '1' and not h[3] then binding = '' end
   if binding ~= '-' then set_binding(session, binding) end
   -- After a halved batch went through, the next may be twice as large again.
   local lm = tonumber(call('HGET', s, 'lm') or 0) or 0
   if lm * 2 >= max_events then call('HDEL', s, 'lm') elseif lm > 0 then call('HSET', s, 'lm', lm * 2) end
-  if mark ~= '-' then
-    call('HSET', s, 'mark', mark)
+  if stm_start ~= '-' then
+    call('HSET', s, 'mark', stm_start)
     call('DEL', P .. 'vec:' .. session)
     call('HDEL', s, 'ro')
   end
-  if to > cursor then
+  if cursor_to > cursor then
     call('HSET', s, 'at', now)
-    local seq = call('HINCRBY', P .. 'lane:' .. lane, 'seq', to - cursor)
+    local seq = call('HINCRBY', P .. 'lane:' .. lane, 'seq', cursor_to - cursor)
     call('RPUSH', P .. 'order:' .. lane,
-      (seq - (to - cursor) + 1) .. ' ' .. (cursor + 1) .. ' ' .. to .. ' ' .. now .. '\n' .. session)
-    call('HINCRBY', P .. 'stats', 'applied', to - cursor)
+      (seq - (cursor_to - cursor) + 1) .. ' ' .. (cursor + 1) .. ' ' .. cursor_to .. ' ' .. now .. '\n' .. session)
+    call('HINCRBY', P .. 'stats', 'applied', cursor_to - cursor)
     call('HSET', P .. 'stats', 'moved', now)
     -- Whoever keeps no account of learns (another version) leaves the old number here, and so none of it holds.
     local certain = P .. 'certain:' .. lane
     local kept = call('HGET', certain, 'seq')
-    if kept and (tonumber(kept) ~= seq - (to - cursor) or certain_run == '-' or call('HLEN', certain) > 1000) then
+    if kept and (tonumber(kept) ~= seq - (cursor_to - cursor) or certain_run == '-' or call('HLEN', certain) > 1000) then
       call('DEL', certain)
       kept = nil
     end

@@ -4,10 +4,10 @@
 --   session
 --   wait_ms: number
 --   attempts
---   unsent        calls never sent in a row
+--   unsent_in_a_row  calls never sent in a row
 --   error_text    what its last try met, or ''
 --   withdraw      call id of an intent that was certainly never sent, or ''
---   halve         how many events the session's next call holds at most; 0: as many as ever
+--   events_at_most  how many events the session's next call holds at most; 0: as many as ever
 --   rebuilds      how often in a row its KATO session could not be rebuilt; 0: as before
 --   mode          next or release
 --   max_events: number, max_bytes: number    of the next piece of work
@@ -15,7 +15,7 @@
 local now = now_ms()
 if not holds(lane, token, lease_ms, now) then return { 0 } end
 local s = P .. 's:' .. session
-call('HSET', s, 'att', attempts, 'un', unsent, 'err', error_text)
+call('HSET', s, 'att', attempts, 'un', unsent_in_a_row, 'err', error_text)
 if error_text ~= '' then call('ZADD', P .. 'failing', 'NX', now, session) end
 if attempts ~= '0' then call('HSETNX', s, 'ft', now) end
 call('HDEL', s, 'cr', 'pa')
@@ -24,7 +24,7 @@ if withdraw ~= '' and call('HGET', s, 'ic') == withdraw then
   call('HDEL', s, 'i0', 'i1', 'i2', 'i3', 'ic')
   settled(lane, session)
 end
-if halve ~= '0' then call('HSET', s, 'lm', halve) end
+if events_at_most ~= '0' then call('HSET', s, 'lm', events_at_most) end
 call('ZADD', P .. 'pend:' .. lane, now + wait_ms, session)
 local tail = proceed(lane, token, mode, max_events, max_bytes, now)
 return { 1, tail[1], tail[2] }

@@ -5,7 +5,7 @@
 --   cursor        it starts from
 --   intent        JSON
 --   binding       '' unchanged
---   follows       the call id of the intent it follows up, or ''
+--   replaces_call  the call id of the open intent that it replaces, or ''
 --   pattern       of a learn, or ''
 --   lender        the session that gives up its KATO session for this, or ''
 --   lent          the lender's binding
@@ -17,7 +17,7 @@ if not holds(lane, token, lease_ms, now) then return 0 end
 local s = P .. 's:' .. session
 local h = call('HMGET', s, 'cur', 'ic')
 if h[1] ~= cursor then return -1 end
-if h[2] and h[2] ~= call_id and h[2] ~= follows then return -1 end
+if h[2] and h[2] ~= call_id and h[2] ~= replaces_call then return -1 end
 if lender ~= '' and h[2] ~= call_id then
   local a = redis.pcall('HMGET', P .. 's:' .. lender, 'b0', 'b1', 'b2', 'b3', 'cur', 'mark', 'head', 'ic', 'pk', 'lane')
   if a.err or text_at(a, 1) ~= lent or a[8] or a[9] then return -2 end

@@ -20,7 +20,7 @@ from kato_tasks.domain.ids import partition_of
 
 Encode = Callable[[Any, Retention], Call]
 
-HELD = {"lane": "held.lane", "token": "held.token", "lease_ms": "held.lease_ms"}
+LEASE = {"lane": "lease.lane", "token": "lease.token", "lease_ms": "lease.lease_ms"}
 """What fills the slots of a script that writes under a lease."""
 
 
@@ -40,9 +40,9 @@ def of_lane(op: Any, _keep: Retention) -> str:
     return lane_prefix(op.lane)
 
 
-def of_held(op: Any, _keep: Retention) -> str:
+def of_lease(op: Any, _keep: Retention) -> str:
     """The key of an operation on a lane that the caller leases."""
-    return lane_prefix(op.held.lane)
+    return lane_prefix(op.lease.lane)
 
 
 def call_of(operation: type, name: str, key: str | Fill, decode: Decode, /, **slots: str | Fill | Each) -> Encode:

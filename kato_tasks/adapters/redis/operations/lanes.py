@@ -20,19 +20,19 @@ from kato_tasks.adapters.redis.decoding import (
 from kato_tasks.adapters.redis.encoding import each
 from kato_tasks.adapters.redis.keys import BINDING_FIELDS, INTENT_FIELDS
 from kato_tasks.adapters.redis.operations.building import (
-    HELD,
+    LEASE,
     Encode,
     call_of,
     command_of,
     lane_prefix,
-    of_held,
     of_lane,
+    of_lease,
     of_partition,
     write_of,
 )
 from kato_tasks.adapters.redis.retention import Retention
 
-NEXT = {"max_events": "held.batch.events", "max_bytes": "held.batch.bytes"}
+NEXT = {"max_events": "lease.batch.events", "max_bytes": "lease.batch.bytes"}
 """How large the lane's next piece of work may be."""
 
 
@@ -69,12 +69,12 @@ def _binding_after(op: ports.Commit, _keep: Retention) -> str:
     return "-" if op.keep_binding else op.binding.dump() if op.binding else ""
 
 
-def _mark(op: ports.Commit, _keep: Retention) -> Arg:
-    return "-" if op.mark is None else op.mark
+def _stm_start(op: ports.Commit, _keep: Retention) -> Arg:
+    return "-" if op.stm_start is None else op.stm_start
 
 
 def _result_ms(op: ports.Commit, keep: Retention) -> int:
-    return min(keep.result_ms, keep.prediction_ms) if op.answers else keep.result_ms
+    return min(keep.result_ms, keep.prediction_ms) if op.predict_id else keep.result_ms
 
 
 def _pattern(op: ports.Commit, _keep: Retention) -> str:
@@ -86,7 +86,7 @@ def _frequency(op: ports.Commit, _keep: Retention) -> int:
 
 
 def _is_learn(op: ports.Commit, _keep: Retention) -> int:
-    return int(op.mark is not None and op.learned is not None)
+    return int(op.stm_start is not None and op.learned is not None)
 
 
 def _borrowed(op: ports.Commit, _keep: Retention) -> int:
@@ -95,18 +95,18 @@ def _borrowed(op: ports.Commit, _keep: Retention) -> int:
 
 ENCODERS: dict[type, Encode] = {
     # A lease and its end.
-    ports.Lease: call_of(
-        ports.Lease, "lease", of_partition, leased, max_events="batch.events", max_bytes="batch.bytes"
+    ports.AcquireLanes: call_of(
+        ports.AcquireLanes, "lease", of_partition, leased, max_events="batch.events", max_bytes="batch.bytes"
     ),
-    ports.Renew: call_of(ports.Renew, "renew", of_held, plainly(bool), **HELD),
+    ports.Renew: call_of(ports.Renew, "renew", of_lease, plainly(bool), **LEASE),
     ports.Release: call_of(ports.Release, "release", of_partition, plainly(list), lanes=each("lanes", "lane")),
     # Under a lease.
     ports.WriteIntent: call_of(
         ports.WriteIntent,
         "intent",
-        of_held,
+        of_lease,
         intent_written,
-        **HELD,
+        **LEASE,
         call_id="intent.call",
         intent=_intent,
         binding=_binding,
@@ -116,9 +116,9 @@ ENCODERS: dict[type, Encode] = {
     ports.Bind: call_of(
         ports.Bind,
         "bind",
-        of_held,
+        of_lease,
         written,
-        **HELD,
+        **LEASE,
         binding=_binding,
         ltm_lost=_ltm_lost,
         symbols=each("symbols", "position names"),
@@ -126,28 +126,26 @@ ENCODERS: dict[type, Encode] = {
     ports.Commit: call_of(
         ports.Commit,
         "commit",
-        of_held,
+        of_lease,
         proceeded,
-        **HELD,
+        **LEASE,
         **NEXT,
-        call_id="call",
         binding=_binding_after,
-        mark=_mark,
+        stm_start=_stm_start,
         mode=_mode,
         result_ms=_result_ms,
-        predict_id="answers",
         pattern=_pattern,
         frequency=_frequency,
         certain_run="certain",
-        parked_why="park",
+        parked_why="park_reason",
         is_learn=_is_learn,
         borrowed=_borrowed,
         results=each("results", "event_id result"),
         symbols=each("symbols", "position names"),
         letters=each("dead", "id letter"),
     ),
-    ports.Defer: call_of(ports.Defer, "defer", of_held, proceeded, **HELD, **NEXT, error_text="error", mode=_mode),
-    ports.Park: call_of(ports.Park, "park", of_held, proceeded, **HELD, **NEXT, mode=_mode),
+    ports.Defer: call_of(ports.Defer, "defer", of_lease, proceeded, **LEASE, **NEXT, error_text="error", mode=_mode),
+    ports.Park: call_of(ports.Park, "park", of_lease, proceeded, **LEASE, **NEXT, mode=_mode),
     # What a drain looks up, and what it writes down beside its steps.
     ports.ReadLog: command_of(
         lambda op: ("LRANGE", f"{lane_prefix(op.lane)}log:{op.session}", op.first - 1, op.last - 1), log_entries
@@ -166,8 +164,8 @@ ENCODERS: dict[type, Encode] = {
         lambda op: ("HGET", f"{lane_prefix(op.lane)}unsettled:{op.lane}", op.pattern), as_it_is
     ),
     ports.KnownPattern: command_of(lambda op: ("HGET", f"{lane_prefix(op.lane)}lane:{op.lane}", "known"), as_it_is),
-    ports.MarkNode: write_of(
-        ports.MarkNode,
+    ports.FlagNodeForRebuild: write_of(
+        ports.FlagNodeForRebuild,
         "HSET",
         lambda op, keep: f"{lane_prefix(op.lane)}lane:{op.lane}",
         lambda op, keep: ("rebuild_wanted", "1"),

@@ -17,13 +17,13 @@ from kato_tasks.adapters.redis.operations.building import (
 from kato_tasks.adapters.redis.retention import Retention
 
 
-def _told_ms(_op: ports.Unpark | ports.Delivered, keep: Retention) -> int:
+def _told_ms(_op: ports.DropWaitingTask | ports.NoteDelivery, keep: Retention) -> int:
     return min(keep.result_ms, keep.told_ms)
 
 
 ENCODERS: dict[type, Encode] = {
-    ports.Claim: call_of(
-        ports.Claim,
+    ports.TakeOrWait: call_of(
+        ports.TakeOrWait,
         "claim",
         of_lane,
         claimed,
@@ -31,19 +31,21 @@ ENCODERS: dict[type, Encode] = {
         max_bytes="batch.bytes",
         most_parked="parked_at_most",
     ),
-    ports.Unpark: call_of(ports.Unpark, "unpark", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"),
-    ports.Delivered: call_of(
-        ports.Delivered, "delivered", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"
+    ports.DropWaitingTask: call_of(
+        ports.DropWaitingTask, "unpark", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"
     ),
-    ports.Owed: call_of(ports.Owed, "owed", of_partition, owed),
+    ports.NoteDelivery: call_of(
+        ports.NoteDelivery, "delivered", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"
+    ),
+    ports.OrphanedTasks: call_of(ports.OrphanedTasks, "owed", of_partition, owed),
     ports.LookSoon: command_of(
         lambda op: ("ZADD", f"{lane_prefix(op.lane)}waiting", "XX", 0, f"{op.event_id}\n{op.session}"), nothing
     ),
-    ports.KeepMessage: write_of(
-        ports.KeepMessage, "RPUSH", lambda op, keep: f"{lane_prefix(op.lane)}outbox", lambda op, keep: (op.message,)
+    ports.KeepUnpublished: write_of(
+        ports.KeepUnpublished, "RPUSH", lambda op, keep: f"{lane_prefix(op.lane)}outbox", lambda op, keep: (op.message,)
     ),
-    ports.KeptMessages: command_of(
+    ports.UnpublishedMessages: command_of(
         lambda op: ("LRANGE", f"{prefix(op.partition)}outbox", 0, op.limit - 1), plainly(list)
     ),
-    ports.DropMessage: command_of(lambda op: ("LREM", f"{prefix(op.partition)}outbox", 1, op.message), nothing),
+    ports.DropUnpublished: command_of(lambda op: ("LREM", f"{prefix(op.partition)}outbox", 1, op.message), nothing),
 }

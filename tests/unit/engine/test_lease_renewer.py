@@ -6,10 +6,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from kato_tasks.engine.running.lease_renewal import LeaseKeeper
+from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.effects import Effect
-from kato_tasks.ports.lanes import Batch, Held, Renew
+from kato_tasks.ports.lanes import Batch, Lease, Renew
 from tests.waiting import wait_until
 
 
@@ -31,29 +31,29 @@ class Store:
             raise answer
         for operation in operations:
             assert isinstance(operation, Renew)
-            self.renewed.add(operation.held.token)
-        return [answer[op.held.token] if isinstance(answer, dict) else answer for op in operations]  # type: ignore[attr-defined]
+            self.renewed.add(operation.lease.token)
+        return [answer[op.lease.token] if isinstance(answer, dict) else answer for op in operations]  # type: ignore[attr-defined]
 
 
-def held(token: str) -> Held:
-    return Held("lane", token, 4_000, Batch(1, 1_000))
+def held(token: str) -> Lease:
+    return Lease("lane", token, 4_000, Batch(1, 1_000))
 
 
-def test_a_keeper_survives_any_error_and_goes_on_renewing() -> None:
+def test_a_renewer_survives_any_error_and_goes_on_renewing() -> None:
     """Falls when only the errors that it knows are caught: the thread would end, and every later lease run out."""
     store = Store(AttributeError("nobody expected this"), StoreUnavailable("away"), True)
-    keeper = LeaseKeeper(store, 0.01)
-    keeper.hold(held("a"), 0.0)
+    renewer = LeaseRenewer(store, 0.01)
+    renewer.track(held("a"), 0.0)
     wait_until(lambda: store.renewed == {"a"}, 5, "it renews again")
-    keeper.close()
+    renewer.close()
 
 
 def test_a_renewal_that_fails_by_itself_is_tried_again_and_only_a_lost_lane_is_let_go() -> None:
     store = Store({"a": StoreUnavailable("busy"), "b": False, "c": True}, True)
-    keeper = LeaseKeeper(store, 0.01)
+    renewer = LeaseRenewer(store, 0.01)
     now = threading.TIMEOUT_MAX  # far in the future: `sure` until it is let go
     for token in "abc":
-        keeper.hold(held(token), now)
+        renewer.track(held(token), now)
     wait_until(lambda: store.rounds >= 3, 5, "some rounds")
-    assert (keeper.sure(held("a")), keeper.sure(held("b")), keeper.sure(held("c"))) == (True, False, True)
-    keeper.close()
+    assert (renewer.is_live(held("a")), renewer.is_live(held("b")), renewer.is_live(held("c"))) == (True, False, True)
+    renewer.close()

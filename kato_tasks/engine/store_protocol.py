@@ -1,8 +1,8 @@
-"""Protocols that ask the store, without input or output: who carries them out may block or await.
+"""Protocols that ask the store without doing input or output, so that a thread or an event loop may carry them out.
 
-Such a protocol is a generator. It yields the operations of one round trip and is sent their answers (or has the error
-thrown in), and returns what came of it. It yields no operation at all (``BREATH``) where it has computed for a while,
-so that an event loop may do something else.
+Such a protocol is a generator. It yields the operations of one round trip, is sent their answers (or has the error
+thrown in), and returns its result. Where it has computed for a while it yields no operation at all (``BREATH``), so
+that an event loop can do something else.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.store import Store
 
 T = TypeVar("T")
-Asks = Generator[Sequence[Effect[Any]], list[Any], T]
+StoreProtocol = Generator[Sequence[Effect[Any]], list[Any], T]
 BREATH: tuple[Effect[Any], ...] = ()
 BREATH_ENTRIES = 500
-"""After so many entries a protocol takes a breath: a few milliseconds."""
+"""A protocol yields ``BREATH`` after so many entries, which take a few milliseconds."""
 
 
-def carried_out(store: Store, asks: Asks[T]) -> T:
-    """What comes of a protocol whose operations a store carries out, in this thread."""
+def carry_out(store: Store, asks: StoreProtocol[T]) -> T:
+    """Carry a protocol out on a store in this thread, and return its result. Raises what the store or it raises."""
     try:
         operations = next(asks)
         while True:
@@ -36,8 +36,10 @@ def carried_out(store: Store, asks: Asks[T]) -> T:
         return result
 
 
-async def awaited(execute: Callable[[Sequence[Effect[Any]]], Awaitable[list[Any]]], asks: Asks[T]) -> T:
-    """The same on an event loop; ``execute`` answers as ``Store.execute`` does."""
+async def carry_out_async(
+    execute: Callable[[Sequence[Effect[Any]]], Awaitable[list[Any]]], asks: StoreProtocol[T]
+) -> T:
+    """Carry a protocol out on an event loop, and return its result. ``execute`` answers as ``Store.execute`` does."""
     try:
         operations = next(asks)
         while True:

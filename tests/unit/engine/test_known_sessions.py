@@ -13,9 +13,9 @@ from kato_tasks import ports
 from kato_tasks.domain.kato_session import Binding
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.stm import pattern_name
-from kato_tasks.engine.drain import familiar
+from kato_tasks.engine.drain import known_sessions
 from kato_tasks.engine.drain.context import LaneContext
-from kato_tasks.engine.drain.familiar import LANES, Familiar, Known
+from kato_tasks.engine.drain.known_sessions import LANES, KnownSession, KnownSessions
 from tests.unit.engine.world import (
     BAD,
     LOST,
@@ -60,9 +60,9 @@ def begun(lane: LaneContext, world: World | None = None) -> World:
     return world
 
 
-def left_by(name: str = "spare", session: str = "other", **more: Any) -> Known:
+def left_by(name: str = "spare", session: str = "other", **more: Any) -> KnownSession:
     """What is known of a KATO session that another session left empty."""
-    return Known(session, bound_at(0, time=7, name=name, base=7, before=7, shared=True, **more), NOW_MS - 1000)
+    return KnownSession(session, bound_at(0, time=7, name=name, base=7, before=7, shared=True, **more), NOW_MS - 1000)
 
 
 # ------------------------------------------------------------------------------------ learn
@@ -74,7 +74,11 @@ def test_a_learn_right_after_the_one_call_that_made_its_stm_is_one_call_and_no_r
     world.turn(lane)
     assert world.trace == ["pattern", "intent learn", "learn new", "commit 3"]
     commit = world.the(ports.Commit)
-    assert (commit.call, commit.mark, commit.learned) == (world.the(ports.WriteIntent).intent.call, 3, (NAME, 5))
+    assert (commit.call_id, commit.stm_start, commit.learned) == (
+        world.the(ports.WriteIntent).intent.call,
+        3,
+        (NAME, 5),
+    )
     assert world.binding is not None
     assert (world.binding.time, world.binding.stm_length, world.binding.base, world.binding.before) == (2, 0, 2, 2)
 
@@ -132,12 +136,12 @@ def test_what_a_learn_would_leave_for_the_next_pattern_is_cleared(more: dict[str
 
 def test_an_answer_that_is_older_than_a_second_is_no_reason_to_spare_the_read(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(familiar, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(known_sessions, "time", SimpleNamespace(monotonic=lambda: now[0]))
     lane = context()
-    known = Known("s", bound_at(2), NOW_MS, tuple(logged(letters("ab"))), 100.0)
+    known = KnownSession("s", bound_at(2), NOW_MS, tuple(logged(letters("ab"))), 100.0)
     world = World(logged([*letters("ab"), plain("learn", "e3")]), bound_at(2), cursor=2)
     assert known.whole_stm(world.work(), lane.store_run())
-    now[0] += familiar.JUST_NOW_SECONDS + 0.1
+    now[0] += known_sessions.JUST_NOW_SECONDS + 0.1
     assert not known.whole_stm(world.work(), lane.store_run())
 
 
@@ -145,9 +149,9 @@ def test_an_answer_that_is_older_than_a_second_is_no_reason_to_spare_the_read(mo
     "change", [{"time": 3}, {"kato_session": "another"}, {"expires_ms": NOW_MS + 5}, {"shared": True}], ids=str
 )
 def test_a_session_that_was_used_since_is_not_known_any_more(change: dict[str, Any]) -> None:
-    """By another process, say; falls when `Known.fits` does not compare the bindings."""
+    """By another process, say; falls when `KnownSession.fits` does not compare the bindings."""
     lane = context()
-    lane.familiar.note("n", Known("s", bound_at(2), NOW_MS, tuple(logged(letters("ab"))), 1e12))
+    lane.known_sessions.note("n", KnownSession("s", bound_at(2), NOW_MS, tuple(logged(letters("ab"))), 1e12))
     world = World(logged([*letters("ab"), plain("learn", "e3")]), replace(bound_at(2), **change), cursor=2)
     world.kato("cognition-data", holds(stm_of("ab"), time=world.binding.time if world.binding else 0))
     world.kato("pattern", frequency(4)).kato("learn", learned(NAME)).kato("clear-stm", OK)
@@ -160,7 +164,7 @@ def test_a_pattern_of_another_name_leaves_a_session_that_is_cleared_and_not_know
     world = begun(lane).kato("pattern", frequency(4)).kato("learn", learned("PTRN|other")).kato("clear-stm", OK)
     world.turn(lane)
     assert world.counts["learns_unknown"] == 1
-    assert lane.familiar.take("n") is None
+    assert lane.known_sessions.take("n") is None
 
 
 def test_callers_are_told_the_time_since_the_stm_was_last_emptied() -> None:
@@ -176,7 +180,7 @@ def test_callers_are_told_the_time_since_the_stm_was_last_emptied() -> None:
 
 def test_a_kato_session_that_was_left_empty_serves_the_lanes_next_session() -> None:
     lane = context()
-    lane.familiar.note("n", left_by())
+    lane.known_sessions.note("n", left_by())
     world = a_ticket().kato("observe-sequence", sequence(2, time=9, stm_length=2))
     world.turn(lane)
     assert world.trace == ["intent observe", "observe-sequence spare", "commit 2"]
@@ -189,7 +193,7 @@ def test_a_kato_session_that_was_left_empty_serves_the_lanes_next_session() -> N
 
 def test_a_lender_that_the_store_knows_otherwise_keeps_its_kato_session_and_another_is_made() -> None:
     lane = context()
-    lane.familiar.note("n", left_by())
+    lane.known_sessions.note("n", left_by())
     world = begun(lane, replace(a_ticket(), lends=False))
     assert world.binding is not None
     assert world.binding.kato_session == "new"
@@ -209,7 +213,7 @@ UNFIT = {
 @pytest.mark.parametrize("change", UNFIT.values(), ids=UNFIT)
 def test_a_kato_session_that_does_not_fit_is_left_alone(change: dict[str, Any]) -> None:
     lane = context()
-    lane.familiar.note("n", Known("other", replace(LIVE, **change), NOW_MS))
+    lane.known_sessions.note("n", KnownSession("other", replace(LIVE, **change), NOW_MS))
     world = begun(lane)
     assert world.binding is not None
     assert world.binding.kato_session == "new"
@@ -217,7 +221,7 @@ def test_a_kato_session_that_does_not_fit_is_left_alone(change: dict[str, Any]) 
 
 def test_a_session_with_an_stm_is_rebuilt_and_borrows_nothing() -> None:
     lane = context()
-    lane.familiar.note("n", left_by())
+    lane.known_sessions.note("n", left_by())
     world = World(logged(letters("abc")), cursor=2).kato("sessions", created())
     world.kato("observe-sequence", sequence(2, time=2, stm_length=2)).kato("cognition-data", holds(stm_of("ab")))
     world.kato("observe-sequence", sequence(1, time=3, stm_length=3)).turn(lane)
@@ -229,16 +233,16 @@ def test_a_session_with_an_stm_is_rebuilt_and_borrows_nothing() -> None:
 def test_only_a_session_all_of_whose_calls_had_known_outcomes_is_known(answer: Any) -> None:
     """A late call of one session must not land in another's STM."""
     lane = context()
-    lane.familiar.note("n", left_by())
+    lane.known_sessions.note("n", left_by())
     world = World(logged(letters("a"))).kato("observe-sequence", answer)
     world.otherwise["cognition-data"] = holds(stm_of("a"), time=8)
     world.turn(lane)
-    assert lane.familiar.take("n") is None
+    assert lane.known_sessions.take("n") is None
 
 
 def test_a_kato_session_is_kept_for_its_session_alone_before_it_is_kept_alive() -> None:
     """Its outcome is not kept; falls when the binding is not written first."""
-    world = World(logged(letters("a")), bound_at(1, shared=True), cursor=1, keep_alive=True).kato("extend", LOST)
+    world = World(logged(letters("a")), bound_at(1, shared=True), cursor=1).kato("extend", LOST)
     world.turn()
     assert world.trace == ["bind old", "extend old", "defer"]
     assert world.binding is not None
@@ -250,7 +254,7 @@ EMPTIED = [*letters("a"), plain("learn", "e2"), *letters("bc")]
 
 
 def test_a_kato_session_that_may_serve_another_by_now_is_not_kept_when_the_store_went_back() -> None:
-    """Two sessions on one KATO session would mix; falls without the question in `drain.attempt`."""
+    """Two sessions on one KATO session would mix; falls without the question in `compare_and_begin`."""
     world = World(logged(EMPTIED), bound_at(0, time=1, base=1, shared=True), cursor=2, mark=2)
     world.kato("cognition-data", holds([], time=1)).kato("delete", OK)
     world.turn(context(run="run-2"))
@@ -281,7 +285,10 @@ OWN = {
 def test_a_kato_session_that_cannot_have_come_to_serve_another_is_followed_and_kept(
     log: list[Entry], stm: list[list[str]], time: int
 ) -> None:
-    """One is passed on once all is learned, while nothing put its time back; falls when `caught_up` does not ask."""
+    """One is passed on once all is learned, while nothing put its time back.
+
+    Falls when `compare_after_restore` does not ask.
+    """
     world = World(logged(log), bound_at(2, shared=True), cursor=2).kato("cognition-data", holds(stm, time=time))
     world.otherwise |= {"pattern": frequency(1), "observe-sequence": sequence(1, time=3, stm_length=3)}
     world.turn(context(run="run-2"))
@@ -300,7 +307,7 @@ def test_a_kato_session_whose_time_goes_back_is_passed_on_no_more() -> None:
 
 
 def test_a_kato_session_that_may_have_been_passed_on_is_deleted_where_it_would_be_cleared() -> None:
-    """Its time goes only on, so that whoever had it before can tell; falls when `cleared` does not ask."""
+    """Its time goes only on, so that whoever had it before can tell; falls when `clear_or_delete` does not ask."""
     log = logged([*letters("ab"), plain("learn", "e3"), observed("e4", "c"), plain("clear_stm", "e5")])
     world = World(log, bound_at(1, time=3, base=2, shared=True), cursor=4, mark=3).kato("delete", OK)
     world.turn()
@@ -309,7 +316,7 @@ def test_a_kato_session_that_may_have_been_passed_on_is_deleted_where_it_would_b
 
 
 def test_so_many_lanes_are_known_and_no_more() -> None:
-    knows = Familiar()
+    knows = KnownSessions()
     for number in range(LANES + 1):
         knows.note(f"n{number}", left_by())
     assert knows.take("n0") is None
@@ -337,7 +344,7 @@ def test_an_stm_with_a_vector_is_read_before_its_learn() -> None:
 
 
 def test_what_looks_like_a_later_learn_where_another_session_may_have_been_served_is_not_passed_over() -> None:
-    """It may be that session's; falls when `caught_up` takes every place. A learn would be lost."""
+    """It may be that session's; falls when `compare_after_restore` takes every place. A learn would be lost."""
     log = logged([*letters("ab"), plain("learn", "e3"), observed("e4", "e"), observed("e5", "f"), plain("learn", "e6")])
     world = World(log, bound_at(2, shared=True), cursor=2).kato("cognition-data", holds([], time=4))
     world.otherwise |= {"pattern": frequency(1), "delete": OK}
@@ -365,7 +372,7 @@ UNCERTAIN = {
 
 @pytest.mark.parametrize("certain", UNCERTAIN.values(), ids=UNCERTAIN)
 def test_a_frequency_that_may_be_another_by_now_is_read(certain: tuple[int, int, str]) -> None:
-    """Falls when `baseline` does not ask how long KATO has kept its store, and in which run that was."""
+    """Falls when `read_baseline` does not ask how long KATO has kept its store, and in which run that was."""
     lane = context()
     world = begun(lane, replace(a_ticket(), certain=certain)).kato("pattern", frequency(7))
     world.kato("learn", learned(NAME)).turn(lane)
@@ -419,7 +426,7 @@ def test_a_learn_whose_outcome_was_unknown_leaves_no_certain_frequency() -> None
 def test_what_was_known_of_a_kato_session_that_expired_holds_for_no_other() -> None:
     lane = context()
     old = bound_at(2, expires_ms=NOW_MS - 1)
-    lane.familiar.note("n", Known("s", old, NOW_MS - 5, tuple(logged(letters("ab"))), 1e12))
+    lane.known_sessions.note("n", KnownSession("s", old, NOW_MS - 5, tuple(logged(letters("ab"))), 1e12))
     world = World(logged([*letters("ab"), plain("learn", "e3")]), old, cursor=2, certain=(4, NOW_MS, RUN))
     world.otherwise |= {"delete": OK, "clear-stm": OK, "pattern": frequency(7), "cognition-data": holds(stm_of("ab"))}
     world.kato("sessions", created()).kato("observe-sequence", sequence(2, time=2, stm_length=2))

@@ -1,0 +1,42 @@
+"""Where a process's pieces reach the world: servers, unless a test puts doubles in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from kato_tasks.adapters.redis.store import StoreRun
+from kato_tasks.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """How to open the store, for threads and for event loops, and KATO."""
+
+    store: Callable[[StoreRun], redis.Redis]
+    loop_store: Callable[[StoreRun], Any]
+    kato: Callable[[Settings], Any]
+    """a ``ports.kato.KatoTransport`` that also has ``close``"""
+
+
+_outside: Outside | None = None
+
+
+def stand_on(outside: Outside | None) -> None:
+    """Open the pieces of this process on these from now on; None: on the servers that the settings name.
+
+    For tests (``kato_tasks.testing``), before anything is opened.
+    """
+    global _outside
+    _outside = outside
+
+
+def doubles() -> Outside | None:
+    """What stands in the servers' place; None: nothing does."""
+    return _outside
+
+
+__all__ = ["Outside", "doubles", "stand_on"]

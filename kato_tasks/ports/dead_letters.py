@@ -1,0 +1,39 @@
+"""The dead letters: events that are not going to be applied, kept with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRow:
+    """A dead letter as it is kept.
+
+    ``kept_as`` is the name under which its lane keeps it (``ports.DropDeadLetter``). ``position`` is None where the
+    event never got one. ``event`` is a standard event. Times are milliseconds since 1970.
+    """
+
+    kept_as: str
+    session: str
+    node: str
+    lane: str
+    position: int | None
+    reason: str
+    last_answer: str
+    attempts: int
+    first_ms: int
+    last_ms: int
+    event: Mapping[str, Any]
+
+
+class DeadLetters(Protocol):
+    """Reads dead letters. ``ports.KeepDeadLetter`` and ``ports.DropDeadLetter`` change them."""
+
+    def rows(self) -> Iterator[DeadLetterRow]:
+        """All dead letters, each session's in the order of their positions, read as they are asked for.
+
+        Raises StoreUnavailable when the store does not answer.
+        """
+        ...

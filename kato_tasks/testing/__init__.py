@@ -1,0 +1,1 @@
+"""What tests, benchmarks and applications' own tests stand on."""
