@@ -91,7 +91,7 @@ def invalid(errors: list[dict[str, Any]]) -> Answer:
 
 
 def server_error() -> Answer:
-    """What KATO's server says of an exception that nobody caught; it then closes the connection unannounced."""
+    """What KATO's server answers after an uncaught exception; it then closes the connection unannounced."""
     return Answer(500, b"Internal Server Error", b"text/plain; charset=utf-8", hang_up=True)
 
 

@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"the embedded KATO needs {exc.name}, which is not installed: pip install 'kato-tasks[http]'\n"
         )
         return 2
-    # uvicorn stops on these, then raises them again for whoever was there before: nobody.
+    # uvicorn stops on these, then raises them again for the handler before it, of which there is none.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     # Sessions and patterns are long-lived and hold no cycles worth a frequent search.

@@ -18,7 +18,7 @@ from kato_tasks.embedded.kato.sessions import Node, Session
 from kato_tasks.embedded.kato.vectors import NodeVectors
 
 PIECES = 64
-"""After so many a session's observations are written anew as one."""
+"""After this many pieces, a session's observations are written again as one."""
 
 Lists = tuple[list[Any], list[Any], list[Any]]
 """A session's STM, emotives and metadata."""

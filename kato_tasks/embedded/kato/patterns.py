@@ -94,7 +94,7 @@ class Patterns:
     def __init__(self, *, keep: int = PERSISTENCE, watched: bool = False) -> None:
         self._keep = keep
         self.changed: set[str] | None = set() if watched else None
-        """Names of those that changed since they were written down; None where nobody writes them down."""
+        """Names of the patterns that changed since they were written down; None if they are not written down."""
         self.cleared = False
         """Whether all of before were forgotten since then."""
         self.counts: dict[str, int] = {}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import uvicorn
 
 KEEP_ALIVE_SECONDS = 5
-"""KATO closes a connection that was idle for so long."""
+"""Seconds after which KATO closes an idle connection."""
 
 
 def _protocol(app: App) -> type[asyncio.Protocol]:

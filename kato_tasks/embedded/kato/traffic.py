@@ -88,7 +88,7 @@ class Traffic:
         self._settle(call)
 
     def finish(self, call: Call) -> None:
-        """The answer of `call` is about to be written, or nobody is left to read it."""
+        """Note that the answer of `call` is about to be written, or that its client is gone."""
         if call.done:
             return
         call.done = True

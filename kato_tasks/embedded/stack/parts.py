@@ -97,7 +97,7 @@ def clients(ports: Mapping[str, int], data: Path, *, concurrency: int, loglevel:
     flower_port = ports["flower"]
     # Without company it need not look for other workers, which takes a second.
     alone = ("--without-mingle", "--without-gossip")
-    # Celery's warning about root is meant for servers, and this is nobody's server. What a user sets for programs of
+    # Celery's warning about root is meant for servers, and this is not one. What a user sets for programs of
     # their own is not for these: with "error" a deprecated call inside Celery would fail a task.
     quiet = "ignore:::celery.platforms"
     return [
@@ -119,7 +119,7 @@ def clients(ports: Mapping[str, int], data: Path, *, concurrency: int, loglevel:
             [*celery, "flower", f"--address={LOOPBACK}", f"--port={flower_port}", "--persistent=False"],
             lambda: _answers_200(flower_port, "/"),
             url=f"http://{LOOPBACK}:{flower_port}",
-            # Its API is open to whoever is on this machine, as the rest of the stack is.
+            # Its API is open to every user of this machine, as the rest of the stack is.
             environment={"FLOWER_UNAUTHENTICATED_API": "1"},
         ),
     ]

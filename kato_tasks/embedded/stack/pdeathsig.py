@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     parent, number, command = int(argv[0]), int(argv[1]), argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
-    # It may have died before the line above; then nobody would ever send the signal.
+    # The parent may have died before the line above; then the signal would never be sent.
     if os.getppid() != parent:
         sys.exit(1)
     os.execvp(command[0], command)  # noqa: S606  that is its purpose

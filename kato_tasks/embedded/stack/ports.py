@@ -60,7 +60,7 @@ class Ports:
 
 
 def free_port() -> int:
-    """Any port that nobody listens on."""
+    """Return any port on which no program listens."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
@@ -87,7 +87,7 @@ def _look(name: str, port: int) -> None:
 
 def _bind(port: int) -> None:
     with socket.socket() as probe:
-        # As servers do: connections of the last time that still linger are nobody's.
+        # As servers do: connections of the last start that still linger do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((LOOPBACK, port))
 

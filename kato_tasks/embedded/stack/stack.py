@@ -235,7 +235,7 @@ class Stack:
                 if now >= self._due[name]:
                     del self._due[name]
                     self._coming[name] = now
-                    # Anew: whether it is ready may be told by what it writes from now on.
+                    # Make the part again, because it may be judged ready by what it writes from now on.
                     fresh = next(each for each in [*self._servers(), *self._clients()] if each.name == name)
                     self._running[place] = (fresh, self._spawn(fresh))
             elif ended(process):
