@@ -43,6 +43,7 @@ class AboutWorker(BaseModel):
 
     @property
     def id(self) -> str:
+        """Return the text under which the store keeps this worker's sign: its name, host and process id."""
         return f"{self.name} {self.host} {self.pid}"
 
 

@@ -65,6 +65,7 @@ class LoopRuntime:
         return part
 
     async def aclose(self) -> None:
+        """Close what this loop has open: the parts that were made for it, and its store client."""
         for part in self._parts.values():
             await part.aclose()
         await self.store.aclose()

@@ -36,7 +36,7 @@ class Sought:
     waits: Waits | None = None
 
 
-def waiting_meta(session: str, place: Place, waits: Waits) -> dict[str, Any]:
+def describe_waiting(session: str, place: Place, waits: Waits) -> dict[str, Any]:
     """What ``AsyncResult.info`` and Flower say of a task in the state WAITING.
 
     ``session_id`` and ``position``; ``waits_for``: a sentence that says for what; ``since``: the time in ISO 8601, UTC.
@@ -72,7 +72,7 @@ def is_error(answer: str) -> bool:
     return answer.startswith('{"error":') and set(json.loads(answer)) == {"error"}
 
 
-def delivered(answer: str) -> Any:
+def read_answer(answer: str) -> Any:
     """An answer as the task's own: its JSON, or the error in its place is raised."""
     told = json.loads(answer)
     if isinstance(told, dict) and "error" in told and set(told) == {"error"}:
@@ -80,12 +80,12 @@ def delivered(answer: str) -> Any:
     return told
 
 
-def failed(exc: Exception) -> str:
+def error_answer(exc: Exception) -> str:
     """An error as an answer."""
     return error_json(type(exc).__name__, str(exc))
 
 
-def long_applied(session: str, place: Place, node: str) -> str:
+def applied_answer(session: str, place: Place, node: str) -> str:
     """The event is in KATO, and its result has expired."""
     return result_json(
         {
@@ -98,14 +98,14 @@ def long_applied(session: str, place: Place, node: str) -> str:
     )
 
 
-def buried(letter: str) -> str:
+def dead_letter_answer(letter: str) -> str:
     """The event is a dead letter (its JSON, empty when that is not there any more)."""
     kept: Mapping[str, Any] = json.loads(letter) if letter else {}
     reason, answer = kept.get("reason") or "it is a dead letter", kept.get("last_answer")
     return error_json("EventRefused", f"{reason}: {answer}" if answer else reason)
 
 
-def too_many_wait(event_id: str) -> str:
+def too_many_waiting_answer(event_id: str) -> str:
     """So many tasks wait for one event that this one is told at once."""
     return error_json(
         "NotAppliedYet",
@@ -113,12 +113,12 @@ def too_many_wait(event_id: str) -> str:
     )
 
 
-def expired_prediction() -> str:
+def expired_predict_answer() -> str:
     """A predict was answered, and the answer is kept no longer."""
     return error_json("EventRefused", "the answer of this predict has expired: ask again")
 
 
-def without_session(event_type: str, session: str, event_id: str) -> str:
+def sessionless_answer(event_type: str, session: str, event_id: str) -> str:
     """What a call is told that came before its session's first event; it makes no session."""
     node = default_node(session)
     if event_type == "predict":

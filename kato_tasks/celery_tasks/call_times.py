@@ -23,6 +23,11 @@ def expires_ms(expires: Any) -> int:
 
 
 def due_ms_of(countdown: Any, eta: Any, name: str = "eta") -> int | None:
+    """Return when a call is due in ms since 1970, or None for at once.
+
+    ``countdown`` is in seconds; ``eta`` is a datetime or ISO 8601 text, in UTC where it names no zone. Raises
+    InvalidEvent, which names the field ``countdown`` or ``name``.
+    """
     if countdown is not None:
         if isinstance(countdown, bool) or not isinstance(countdown, int | float) or not math.isfinite(countdown):
             raise InvalidEvent("countdown", f"must be a number of seconds, not {shown(countdown)}")

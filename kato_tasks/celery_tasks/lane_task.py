@@ -20,21 +20,28 @@ from kato_tasks.bootstrap import Runtime, require_client, runtime
 from kato_tasks.celery_tasks.answers import (
     Place,
     Sought,
-    buried,
-    delivered,
-    expired_prediction,
-    failed,
+    applied_answer,
+    dead_letter_answer,
+    describe_waiting,
+    error_answer,
+    expired_predict_answer,
     is_error,
-    long_applied,
-    too_many_wait,
-    waiting_meta,
-    without_session,
+    read_answer,
+    sessionless_answer,
+    too_many_waiting_answer,
 )
 from kato_tasks.celery_tasks.call_times import expires_ms
 from kato_tasks.celery_tasks.placing import append_one
 from kato_tasks.celery_tasks.sending import Sending
 from kato_tasks.celery_tasks.task_log import GoesBack, Told, Waits, waits_where
-from kato_tasks.celery_tasks.waiting import PASSING, answer_known, finish, parked_text, request_of, slice_done
+from kato_tasks.celery_tasks.waiting import (
+    PASSING,
+    answer_being_delivered,
+    dump_waiting_request,
+    finish,
+    finish_slice,
+    request_to_keep,
+)
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.engine.store_protocol import carry_out
 from kato_tasks.errors import (
@@ -82,9 +89,9 @@ class LaneTask(Sending):
         request = self.request
         task_id = request.id or str(uuid.uuid4())
         direct = bool(request.called_directly or request.is_eager)
-        known = answer_known(task_id)
+        known = answer_being_delivered(task_id)
         if known is not None:
-            return delivered(known)
+            return read_answer(known)
         rt = runtime()
         if direct:
             require_client(rt.settings)
@@ -104,10 +111,10 @@ class LaneTask(Sending):
         if sought.answer is None:
             why = ""
             if sought.waits is not None:
-                meta = waiting_meta(str(call["session_id"]), sought.place, sought.waits)
+                meta = describe_waiting(str(call["session_id"]), sought.place, sought.waits)
                 why = meta["waits_for"]
                 show_waiting(self, task_id, meta)
-            sought = self.seek(rt, call, sought.place, task_id=task_id, stored=request_of(self, call))
+            sought = self.seek(rt, call, sought.place, task_id=task_id, stored=request_to_keep(self, call))
         if sought.answer is None:
             if not room:
                 rt.wake([partition_of(str(sought.place["lane"]))])
@@ -116,16 +123,16 @@ class LaneTask(Sending):
         told = (str(sought.place["lane"]), str(call["session_id"]), str(sought.place["event_id"]))
         if direct:
             rt.drainer.note_delivered(*told)
-            return delivered(sought.answer)
+            return read_answer(sought.answer)
         if sought.late and told_before(self, task_id):
             raise Told
         if (request.callbacks or request.chain) and not is_error(sought.answer):
             # Celery would fail this step if its next one cannot be sent for a moment.
-            finish(task_id, request_of(self, call), sought.answer)
+            finish(task_id, request_to_keep(self, call), sought.answer)
             rt.drainer.note_delivered(*told)
             raise Told
         request.kato_told = told
-        return delivered(sought.answer)
+        return read_answer(sought.answer)
 
     def after_return(self, status: str, *_: Any) -> None:
         """Celery has stored what the task returned or raised, so the store need not keep it."""
@@ -152,7 +159,7 @@ class LaneTask(Sending):
         for _ in range(_ROUNDS):
             event_id = str(place["event_id"])
             if place.get("no_session"):
-                return Sought(without_session(self.event_type, session, event_id), place)
+                return Sought(sessionless_answer(self.event_type, session, event_id), place)
             position = int(place["position"] or 0)
             kind = "" if position else str(place.get("due") or ("p" if self.event_type == "predict" else ""))
             if kind == "p":
@@ -164,32 +171,32 @@ class LaneTask(Sending):
                 position=position,
                 kind=kind,
                 task_id=task_id,
-                request=parked_text(stored, place) if stored is not None else "",
+                request=dump_waiting_request(stored, place) if stored is not None else "",
                 lease=lease,
             )
             lease = False
             if found.work is not None:
                 # A call without a worker waits for KATO itself: it has no slot to give back.
                 direct = bool(self.request.called_directly or self.request.is_eager)
-                later = None if direct else partial(slice_done, rt)
+                later = None if direct else partial(finish_slice, rt)
                 done, answer = rt.drainer.drain_claimed(found.work, token, session, event_id, later)
-                slice_done(rt, done)
+                finish_slice(rt, done)
                 if answer is not None:
                     return Sought(self.own(rt, call, place, answer), place)
                 continue
             if found.result is not None:
                 return Sought(self.own(rt, call, place, found.result), place)
             if found.applied:
-                return Sought(long_applied(session, place, found.node), place, late=True)
+                return Sought(applied_answer(session, place, found.node), place, late=True)
             if found.dead is not None:
-                return Sought(buried(found.dead), place, late=True)
+                return Sought(dead_letter_answer(found.dead), place, late=True)
             if found.full:
-                return Sought(too_many_wait(event_id), place)
+                return Sought(too_many_waiting_answer(event_id), place)
             if not found.unknown:
                 return Sought(None, place, waits=found.waits)
             again = self.placed(rt, call, event_id, expires_ms(self.request.expires))
             if kind == "p" and again.get("known"):
-                return Sought(expired_prediction(), place, late=True)
+                return Sought(expired_predict_answer(), place, late=True)
             place = again
         raise EventRefused(f"the store knows {event_id!r} and has another event at its position {place['position']}")
 
@@ -203,7 +210,7 @@ class LaneTask(Sending):
         try:
             carry_out(rt.store, append_one(rt.mailbox.protocol, self.entry(call, place["event_id"])))
         except EventConflict as exc:
-            return failed(exc)
+            return error_answer(exc)
         return answer
 
     def look_again(self, rt: Runtime, call: Mapping[str, Any], task_id: str, stored: Mapping[str, Any]) -> Sought:
@@ -214,7 +221,7 @@ class LaneTask(Sending):
         except StoreUnavailable:
             raise
         except KatoTasksError as exc:
-            return Sought(failed(exc), {})
+            return Sought(error_answer(exc), {})
 
 
 def show_waiting(task: LaneTask, task_id: str, where: dict[str, Any]) -> None:

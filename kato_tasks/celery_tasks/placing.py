@@ -16,7 +16,7 @@ from kato_tasks.errors import (
 )
 
 
-def nowhere(entry: Entry) -> Place:
+def unplaced(entry: Entry) -> Place:
     """The place of what is not appended (yet): in the lane that its session would have by itself."""
     node = entry.node_id or default_node(entry.session_id)
     return {"lane": lane_of(node), "position": 0, "event_id": entry.event_id}

@@ -34,7 +34,7 @@ _HOPELESS = (SerializationError, TypeError, ValueError, LookupError, AttributeEr
 """What is wrong with a message itself: no JSON, no such queue (Celery's QueueNotFound is a KeyError) …"""
 
 
-def promote(rt: Runtime, partitions: Sequence[int]) -> int:
+def append_due(rt: Runtime, partitions: Sequence[int]) -> int:
     """Append events that were kept for later and are due; returns how many. Raises StoreUnavailable."""
     now = rt.figures.now_ms()
     done = 0
@@ -98,7 +98,7 @@ def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
     return tell
 
 
-def publish_kept(rt: Runtime, partitions: Sequence[int]) -> int:
+def publish_kept_messages(rt: Runtime, partitions: Sequence[int]) -> int:
     """Publish task messages that could not be published before; returns how many. Raises StoreUnavailable."""
     done = 0
     for partition, messages in _each(

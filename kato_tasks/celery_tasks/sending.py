@@ -31,7 +31,7 @@ from kato_tasks.celery_tasks.calling.async_calls import AsyncCalls
 from kato_tasks.celery_tasks.calling.on_commit import OnCommit
 from kato_tasks.celery_tasks.calling.publishing import CANNOT_BE_SENT
 from kato_tasks.celery_tasks.home_task import HomeTask
-from kato_tasks.celery_tasks.placing import append_one, nowhere
+from kato_tasks.celery_tasks.placing import append_one, unplaced
 from kato_tasks.domain.events import check_session_id, parse_event
 from kato_tasks.domain.ids import check_event_id, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.domain.log_entry import Entry, entry_of, predict_entry
@@ -195,14 +195,14 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         entry = self.entry(call, event_id, until_ms, door=door)
         if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
             return (yield from append_one(protocol, entry))
-        return {**nowhere(entry), "no_session": True}
+        return {**unplaced(entry), "no_session": True}
 
     def keeping_for_later(
         self, protocol: AppendProtocol, call: Mapping[str, Any], task_id: str, due_ms: int, until_ms: int
     ) -> StoreProtocol[Place]:
         """Keep a call's event until it is due; its place."""
         entry = self.entry(call, task_id, until_ms)
-        place = nowhere(entry)
+        place = unplaced(entry)
         if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
             place["lane"] = lane_of((yield from protocol.nodes([entry]))[0])
         raise_errors((yield [KeepScheduled(place["lane"], due_ms, later_payload(entry, task_id))]))
@@ -210,6 +210,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
 
 
 def runtime_limits() -> Any:
+    """Return the limits of events and observations that the process's settings name."""
     from kato_tasks.settings import settings
 
     return settings().limits

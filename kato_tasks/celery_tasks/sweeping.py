@@ -11,9 +11,9 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from kato_tasks.bootstrap import Runtime, runtime
-from kato_tasks.celery_tasks.postponed import publish_kept
+from kato_tasks.celery_tasks.postponed import publish_kept_messages
 from kato_tasks.celery_tasks.waiting import PASSING, complete
-from kato_tasks.celery_tasks.wakeups import overtake, waiting_messages
+from kato_tasks.celery_tasks.wakeups import send_overtaking_wakeup, waiting_messages
 from kato_tasks.domain.ids import PARTITIONS, shard_of
 from kato_tasks.errors import KatoTasksError, StoreUnavailable
 from kato_tasks.ports.lanes import ClockBack, KeepAlive
@@ -28,7 +28,7 @@ OVERDUE_MS = 1_000
 """A lane that is due for so long has lost its wake-up, or it waits behind others: its queue tells."""
 
 
-def complete_owed(rt: Runtime, partitions: Sequence[int]) -> int:
+def complete_orphaned_tasks(rt: Runtime, partitions: Sequence[int]) -> int:
     """Complete parked tasks whose holder died after its commit, and those that would wait for ever; how many events."""
     done = 0
     for partition, found in zip(
@@ -57,7 +57,7 @@ def keep_alive(rt: Runtime) -> int:
     return sum(found.values())
 
 
-def hasten(rt: Runtime, overdue: Iterable[int]) -> None:
+def resend_overdue_wakeups(rt: Runtime, overdue: Iterable[int]) -> None:
     """For shards whose lanes are overdue: forget a wake-up that is in no queue any more, overtake one that waits."""
     waiting = []
     for shard in overdue:
@@ -72,7 +72,7 @@ def hasten(rt: Runtime, overdue: Iterable[int]) -> None:
             # The queue does not exist yet, or the broker is away: then nothing can be sent either.
             log_event(log, logging.DEBUG, "sweep.queue_unseen", shard=shard, error=exc)
             rt.marks.clear(shard)
-    overtake(rt, waiting)
+    send_overtaking_wakeup(rt, waiting)
 
 
 def furthest_ms(rt: Runtime) -> int:
@@ -98,10 +98,10 @@ def sweep(rt: Runtime) -> int:
     rows = rt.figures.sweep(overdue_ms=OVERDUE_MS, owed_ms=OWED_AFTER_MS, unseen_ms=LOOK_MS, ahead_ms=ahead)
     due = [row.partition for row in rows if row.lanes_due or row.owed or row.scheduled_due or row.waiting_unseen]
     due += bring_back(rt, [row.partition for row in rows if row.lanes_too_far_ahead], ahead)
-    hasten(rt, {shard_of(row.partition, rt.settings.shards) for row in rows if row.lanes_overdue})
+    resend_overdue_wakeups(rt, {shard_of(row.partition, rt.settings.shards) for row in rows if row.lanes_overdue})
     rt.wake(due)
     if unpublished := [row.partition for row in rows if row.unpublished]:
-        publish_kept(rt, unpublished)
+        publish_kept_messages(rt, unpublished)
     return len(due)
 
 
@@ -133,6 +133,7 @@ class Sweeper:
         self._thread = threading.Thread(target=self._run, name="kato-sweeper", daemon=True)
 
     def start(self) -> None:
+        """Begin to sweep, in a thread of this process."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -154,4 +155,4 @@ class Sweeper:
                 log_event(log, logging.ERROR, "sweep.failed", exc_info=True)
 
 
-__all__ = ["Sweeper", "complete_owed", "keep_alive", "sweep"]
+__all__ = ["Sweeper", "complete_orphaned_tasks", "keep_alive", "sweep"]

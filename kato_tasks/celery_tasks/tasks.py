@@ -18,7 +18,7 @@ from kato_tasks.celery_tasks.app.queueing import OURS
 from kato_tasks.celery_tasks.home_task import HomeTask
 from kato_tasks.celery_tasks.lane_task import LaneTask
 from kato_tasks.celery_tasks.typed_task import PredictTask, TypedTask
-from kato_tasks.celery_tasks.waiting import slice_done
+from kato_tasks.celery_tasks.waiting import finish_slice
 from kato_tasks.celery_tasks.wakeups import DRAIN, DRAIN_OVERDUE
 from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.predictions import in_one_form
@@ -224,10 +224,10 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
         for shard in shards if clear_marks else ():
             rt.marks.clear(shard)
         partitions = [partition for shard in shards for partition in rt.partitions_of(shard)]
-        postponed.promote(rt, partitions)
-        done = rt.drainer.drain_partitions(partitions, later=partial(slice_done, rt))
-        slice_done(rt, done)
-        sweeping.complete_owed(rt, partitions)
+        postponed.append_due(rt, partitions)
+        done = rt.drainer.drain_partitions(partitions, later=partial(finish_slice, rt))
+        finish_slice(rt, done)
+        sweeping.complete_orphaned_tasks(rt, partitions)
         if done.over:
             rt.wake(partitions)
     except StoreUnavailable as exc:

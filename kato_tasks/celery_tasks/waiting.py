@@ -46,24 +46,24 @@ def _traced(task_id: str, stored: Mapping[str, Any], *, strict: bool) -> Any:
     return trace(task_id, [], dict(stored["kwargs"]), dict(stored["request"]))
 
 
-def answer_known(task_id: str) -> str | None:
+def answer_being_delivered(task_id: str) -> str | None:
     """The result with which this very task is being completed, in this thread."""
     known: tuple[str, str] | None = getattr(_answers, "current", None)
     return known[1] if known is not None and known[0] == task_id else None
 
 
-def request_of(task: Any, call: Mapping[str, Any]) -> Json:
+def request_to_keep(task: Any, call: Mapping[str, Any]) -> Json:
     """A task's request as it is kept until its event is applied: what Celery's tracer needs to finish it."""
     request = {k: v for k, v in vars(task.request).items() if k not in _NOT_KEPT}
     return {"task": task.name, "kwargs": dict(call), "request": request}
 
 
-def parked_text(stored: Mapping[str, Any], place: Place) -> str:
+def dump_waiting_request(stored: Mapping[str, Any], place: Place) -> str:
     """A request as it waits in the store, with the place at which it looks for its event."""
     return json.dumps({**stored, "request": {**stored["request"], "kato": place}}, default=str)
 
 
-def slice_done(rt: Runtime, done: SliceResult) -> None:
+def finish_slice(rt: Runtime, done: SliceResult) -> None:
     """After a slice: complete the parked tasks whose results are there, and wake what is due again, now or soon."""
     complete(rt, ((done.lane_of[parked.session], parked) for parked in done.completed))
     if done.due_lanes:

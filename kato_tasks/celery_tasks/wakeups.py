@@ -122,7 +122,7 @@ def wake_soon(rt: Runtime, due_ms: Mapping[int, int]) -> None:
     _alarm.set(rt, due_ms)
 
 
-def overtake(rt: Runtime, shards: Iterable[int]) -> None:
+def send_overtaking_wakeup(rt: Runtime, shards: Iterable[int]) -> None:
     """Send a wake-up of these shards past their own queues, through the control queue, unless one is on its way.
 
     For queues with a backlog: each of its tasks takes a lane of its own, and a wake-up behind them waits for all.

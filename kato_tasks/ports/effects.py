@@ -16,19 +16,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Effect(Generic[T]):
-    """Something to be done outside; ``T`` is its answer."""
+    """Something to be done outside the engine; ``T`` is the type of its answer."""
 
 
 Program = Generator[Effect[Any], Any, T]
+"""A generator that yields effects, is sent their answers, and returns a ``T``."""
 
 
 def perform(effect: Effect[T]) -> Program[T]:
-    """Yield an effect, return its answer: ``yield from`` with a type."""
+    """Yield one effect and return its answer, with its type; call it with ``yield from``."""
     return cast(T, (yield effect))
 
 
 @dataclass(frozen=True, slots=True)
 class Together(Effect[list[Any]]):
-    """Several store operations in one round trip; fails as a whole when one fails."""
+    """Several store operations in one round trip; it fails as a whole if one of them fails."""
 
     operations: tuple[Effect[Any], ...]

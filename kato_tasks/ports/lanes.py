@@ -16,7 +16,18 @@ ALL_UNSURE = "-"
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A piece of work of a leased lane: one session and a run of entries after its cursor."""
+    """A piece of work of a leased lane: one session, and a run of its entries after its cursor.
+
+    ``head`` and ``cursor`` are positions: the last event that was appended, and the last that was applied. The
+    session's STM begins after ``stm_start``, the position of its last learn or clear. ``binding`` is its KATO session
+    and ``intent`` its open intent; None where there is none. ``attempts`` counts the failed calls of the next event
+    alone, and ``unsent_in_a_row`` the calls that were never sent. ``create_lost``: the answer to a create was lost,
+    so a KATO session may be left over. ``predict_id`` is the event id of the predict that is next, or ''; it is
+    wanted until ``predict_until_ms`` (0: always), and ``predict_tries`` workers have taken it up before. All times
+    are milliseconds of the store's clock: ``now_ms``, the first failure of the next event (``first_failed_ms``, 0:
+    none) and the last learn that a predict must wait for (``learned_ms``). ``rebuilds`` counts failures in a row to
+    rebuild the KATO session.
+    """
 
     lane: str
     session: str
@@ -50,7 +61,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class WaitingTask:
-    """A Celery task that waits for an event's result: its id and its stored request (JSON)."""
+    """The Celery tasks that wait for one event, and its result.
+
+    ``result`` is JSON, and '' while there is none; ``requests`` has each task's stored request (JSON) by its task id.
+    """
 
     session: str
     event_id: str
@@ -60,7 +74,12 @@ class WaitingTask:
 
 @dataclass(frozen=True, slots=True)
 class NextWork:
-    """After a step: ``work`` is more of the same lane (still held); None: given back, due at ``due_ms`` (-1: idle)."""
+    """What a commit, a defer or a park answers.
+
+    ``work`` is the lane's next piece of work, under the same lease. If it is None, the lane was given back and is due
+    at ``due_ms`` (milliseconds of the store's clock; -1: it has nothing to do). ``completed`` are the waiting tasks
+    whose results this commit made.
+    """
 
     due_ms: int
     work: Work | None
@@ -69,7 +88,7 @@ class NextWork:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """How large a piece of work may be."""
+    """The limits of a piece of work: how many events, and how many bytes of them."""
 
     events: int
     bytes: int
@@ -77,7 +96,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lane that the caller leases: every write under it is refused once the token is stale (LeaseLost)."""
+    """A lane that the caller holds. Every write under it raises LeaseLost once the token is stale.
+
+    ``lease_ms`` is how long a write extends the lease, and ``batch`` limits the next piece of work.
+    """
 
     lane: str
     token: str
@@ -87,6 +109,11 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class AcquireLanes(Effect[list[Work]]):
+    """Take up to ``lanes`` lanes of a partition that are due and free, each for ``lease_ms``.
+
+    Answers the first piece of work of each.
+    """
+
     partition: int
     token: str
     lease_ms: int
@@ -96,6 +123,8 @@ class AcquireLanes(Effect[list[Work]]):
 
 @dataclass(frozen=True, slots=True)
 class Renew(Effect[bool]):
+    """Extend a lease by its ``lease_ms``. Answers False if another worker holds the lane by now."""
+
     lease: Lease
 
 
@@ -103,8 +132,10 @@ class Renew(Effect[bool]):
 class WriteIntent(Effect[bool]):
     """Write down the one changing call that is about to be sent.
 
-    ``lender``: the session that gives up its KATO session to this one, if it is still bound as ``lent`` says (the
-    binding's text), idle and without an STM; else nothing is written, and the answer is False.
+    It is refused (LeaseLost) if the cursor is not at ``cursor``, or if another intent is open than that of the call
+    ``replaces_call``. ``binding`` is written with it, where it changes. ``lender`` is the session that gives up its
+    KATO session to this one. It does so only if it is still bound as ``lent`` says (the binding's text), idle, and
+    without an STM; otherwise nothing is written, and the answer is False.
     """
 
     lease: Lease
@@ -119,11 +150,11 @@ class WriteIntent(Effect[bool]):
 
 @dataclass(frozen=True, slots=True)
 class Bind(Effect[None]):
-    """Bind a rebuilt KATO session (None: none is bound) and close the intent it settles.
+    """Bind a rebuilt KATO session (None: none is bound), and close the open intent of the call ``closes_call``.
 
-    ``events_at_most``: how many events the session's next call holds at most (0: no limit of its own).
-    ``ltm_lost``: KATO lost its store, so the node's patterns are gone or in doubt.
-    ``symbols``: what it holds for observations with vectors; ``reordered``: see ``kato_session.RebuiltSession``.
+    ``events_at_most`` limits the session's next call (0: no limit of its own). ``ltm_lost`` says that KATO lost its
+    store, so that the node's patterns are gone or in doubt. ``symbols`` are those of observations with vectors, by
+    position, and ``reordered`` counts events whose symbols stand in another order (``kato_session.RebuiltSession``).
     """
 
     lease: Lease
@@ -139,6 +170,18 @@ class Bind(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class Commit(Effect[NextWork]):
+    """Write down the outcome of a call: cursor, binding, results and the lane's numbering, in one step.
+
+    - ``call_id`` is the call that is committed; the same commit sent again changes nothing and answers the same.
+    - The cursor moves from ``cursor`` to ``cursor_to``. ``keep_binding`` leaves the binding as it is; otherwise
+      ``binding`` takes its place (None: none is bound). ``stm_start`` is given where a learn or a clear moved it.
+    - ``results`` has the results of events (event id, JSON), ``dead`` the dead letters (id, JSON), ``symbols``
+      those of observations with vectors (position, JSON).
+    - ``predict_id`` is the predict that this answers, or ''. ``learned`` is a pattern and its frequency after the
+      learn.
+    - ``park_reason`` parks the session (JSON); '' does not. ``go_on`` False gives the lane back.
+    """
+
     lease: Lease
     session: str
     call_id: str
@@ -162,6 +205,13 @@ class Commit(Effect[NextWork]):
 
 @dataclass(frozen=True, slots=True)
 class Defer(Effect[NextWork]):
+    """Let a session wait ``wait_ms`` and go on with the lane's others, or give the lane back (``go_on`` False).
+
+    ``attempts`` and ``unsent_in_a_row`` replace the session's counts, and ``error`` is what its last try met.
+    ``withdraw`` is the call id of an intent that was certainly never sent. ``events_at_most`` limits the next call
+    (0: as before), and ``rebuilds`` replaces the count of failed rebuilds (0: as before).
+    """
+
     lease: Lease
     session: str
     wait_ms: int
@@ -176,6 +226,8 @@ class Defer(Effect[NextWork]):
 
 @dataclass(frozen=True, slots=True)
 class Park(Effect[NextWork]):
+    """Park a session until a person resumes it; ``why`` is the record of its refusal (JSON)."""
+
     lease: Lease
     session: str
     why: str
@@ -184,7 +236,7 @@ class Park(Effect[NextWork]):
 
 @dataclass(frozen=True, slots=True)
 class ReadSession(Effect[tuple[Binding | None, Intent | None]]):
-    """A session's binding and open intent as the store has them now."""
+    """Read a session's binding and its open intent as the store has them now."""
 
     lane: str
     session: str
@@ -192,7 +244,10 @@ class ReadSession(Effect[tuple[Binding | None, Intent | None]]):
 
 @dataclass(frozen=True, slots=True)
 class ReadSymbols(Effect[dict[int, list[str] | None]]):
-    """What KATO made of this session's vectors: position → symbols; None: a dead letter, never in KATO."""
+    """Read what KATO made of a session's vectors, by position.
+
+    None stands for an event that became a dead letter, and so never was in KATO.
+    """
 
     lane: str
     session: str
@@ -200,7 +255,10 @@ class ReadSymbols(Effect[dict[int, list[str] | None]]):
 
 @dataclass(frozen=True, slots=True)
 class LearnedLately(Effect[tuple[int, int] | None]):
-    """Frequency after the lane's last learn of this pattern, and when (ms), if that was within two seconds."""
+    """Read a pattern's frequency after the lane's last learn of it, and when that was (ms).
+
+    None if the lane did not learn it within the last two seconds.
+    """
 
     lane: str
     pattern: str
@@ -208,10 +266,10 @@ class LearnedLately(Effect[tuple[int, int] | None]):
 
 @dataclass(frozen=True, slots=True)
 class CertainFrequency(Effect[tuple[int, int, str] | None]):
-    """A pattern's frequency as this lane's learns left it, when (ms), and in which run of the store; None: unknown.
+    """Read a pattern's frequency as the lane's learns left it, when that was (ms), and in which run of the store.
 
-    Certain as long as KATO kept its store, for the lane alone writes to its node: whatever else was applied in the lane
-    by somebody who did not keep account of it makes all of them unknown.
+    It is certain as long as KATO kept its store, because the lane alone writes to its node. Whatever an older version
+    applied in the lane, without keeping account of it, makes all of them unknown (None).
     """
 
     lane: str
@@ -220,7 +278,7 @@ class CertainFrequency(Effect[tuple[int, int, str] | None]):
 
 @dataclass(frozen=True, slots=True)
 class UnsettledLearn(Effect[str | None]):
-    """The session of this lane whose learn of this pattern has an open outcome, or None."""
+    """Find the session of the lane whose learn of this pattern has an open outcome; None if there is none."""
 
     lane: str
     pattern: str
@@ -228,7 +286,7 @@ class UnsettledLearn(Effect[str | None]):
 
 @dataclass(frozen=True, slots=True)
 class IsParked(Effect[bool]):
-    """Whether a session of this lane waits for a person."""
+    """Ask whether a session of the lane is parked."""
 
     lane: str
     session: str
@@ -236,14 +294,14 @@ class IsParked(Effect[bool]):
 
 @dataclass(frozen=True, slots=True)
 class KnownPattern(Effect[str | None]):
-    """A pattern that this lane learned, so that KATO knows it unless it lost its store; None: no learn yet."""
+    """Read a pattern that the lane has learned, and that KATO knows unless it lost its store; None if there is none."""
 
     lane: str
 
 
 @dataclass(frozen=True, slots=True)
 class Count(Effect[None]):
-    """Add to a lane's partition's counters."""
+    """Add ``by`` to a counter of the lane's partition."""
 
     lane: str
     name: str
@@ -252,7 +310,7 @@ class Count(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class ClockBack(Effect[int]):
-    """Bring back what a clock that went back left more than ``ahead_ms`` ahead; how many lanes that were."""
+    """Bring back lanes that are due more than ``ahead_ms`` ahead, because a clock went back. Answers how many."""
 
     partition: int
     ahead_ms: int
@@ -261,14 +319,17 @@ class ClockBack(Effect[int]):
 
 @dataclass(frozen=True, slots=True)
 class FlagNodeForRebuild(Effect[None]):
-    """A lane's patterns are in doubt: its node is marked for a rebuild."""
+    """Flag the lane's node for a rebuild, because its patterns are in doubt."""
 
     lane: str
 
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive(Effect[int]):
-    """Have lanes write to KATO sessions that expire within ``soon_ms`` though used within ``used_ms``; how many."""
+    """Make lanes due whose KATO sessions expire within ``soon_ms`` and were used within the last ``used_ms``.
+
+    A drain then extends these KATO sessions. Answers how many there were, ``limit`` at most.
+    """
 
     partition: int
     soon_ms: int

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from kato_tasks.domain.log_entry import Entry, Logged
 from kato_tasks.ports.effects import Effect
 
+AppendLetter = Literal["n", "a", "d", "m", "c", "w", "e"]
+
 
 @dataclass(frozen=True, slots=True)
 class AppendStatus:
-    status: str
+    """What became of one entry: a letter, and its place in the log (0 where it has none).
+
+    ``n``: appended. ``a``: appended, and another node id has the same name in KATO. ``d``: known before, with the same
+    body. ``m``: at or below its source's mark. ``c``: known before, with another body. ``w``: not appended, because too
+    many predicts of its session wait. ``e``: not appended, because its session's rows are broken.
+    """
+
+    status: AppendLetter
     position: int
 
 
 @dataclass(frozen=True, slots=True)
 class AppendedBatch:
+    """What became of each entry, in their order. ``wake`` says that a lane became due, so its shard needs a wake-up."""
+
     wake: bool
     statuses: tuple[AppendStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Append(Effect[AppendedBatch]):
-    """Append entries to one partition's lanes. ``source`` and each entry's offset give a high-water mark.
+    """Append entries to the logs of one partition's lanes, in their order.
 
-    Operations of one ``execute`` may fail one by one, so what must come after an append waits for its answer.
+    Each entry comes with its lane, its node and its offset in the source (0 without one). ``source`` and the offsets
+    keep a high-water mark, below which nothing is appended again. ``run`` is the run of the store that the nodes were
+    read from: another run answers StoreWentBack ('' allows any). Operations of one ``execute`` may fail one by one,
+    so an operation that must come after an append waits for its answer.
     """
 
     partition: int
@@ -38,7 +53,10 @@ class Append(Effect[AppendedBatch]):
 
 @dataclass(frozen=True, slots=True)
 class BindNodes(Effect[list[str]]):
-    """The node of each session for life: (session, wanted or '', default). ``run``: see ``Append``."""
+    """Write down the node of each session for life, and answer the nodes.
+
+    Each session comes with the node that was asked for ('' for none) and its default node. ``run``: see ``Append``.
+    """
 
     partition: int
     sessions: Sequence[tuple[str, str, str]]
@@ -47,7 +65,7 @@ class BindNodes(Effect[list[str]]):
 
 @dataclass(frozen=True, slots=True)
 class ReadLog(Effect[list[Logged]]):
-    """Entries at positions ``first`` to ``last``, both included."""
+    """Read the entries at positions ``first`` to ``last``, both included."""
 
     lane: str
     session: str
@@ -57,7 +75,7 @@ class ReadLog(Effect[list[Logged]]):
 
 @dataclass(frozen=True, slots=True)
 class LastEvent(Effect[int | None]):
-    """When the last event of a session was appended, or applied where its log does not hold it any more (ms)."""
+    """Read when a session's last event was appended (ms), or applied if its log does not hold it any more."""
 
     lane: str
     session: str
@@ -65,7 +83,10 @@ class LastEvent(Effect[int | None]):
 
 @dataclass(frozen=True, slots=True)
 class KeepScheduled(Effect[None]):
-    """Keep an event that is to be appended at ``due_ms``; the same payload is kept once, equal times in call order."""
+    """Keep an event until ``due_ms``, when it is appended.
+
+    The same payload is kept once. Events with the same due time are appended in the order of these calls.
+    """
 
     lane: str
     due_ms: int
@@ -74,7 +95,10 @@ class KeepScheduled(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class DueScheduled(Effect[list[str]]):
-    """Payloads kept for later that are due at ``now_ms``, as they are to be dropped: white space may come first."""
+    """Read up to ``limit`` payloads that are due at ``now_ms``.
+
+    White space may come first in a payload; it is dropped under the same text.
+    """
 
     partition: int
     now_ms: int
@@ -83,12 +107,14 @@ class DueScheduled(Effect[list[str]]):
 
 @dataclass(frozen=True, slots=True)
 class DropScheduled(Effect[None]):
+    """Forget a scheduled event, once it was appended or became a dead letter."""
+
     partition: int
     payload: str
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOf(Effect[str | None]):
-    """The node that a session belongs to; None: the session does not exist (asking makes nothing)."""
+    """Read the node that a session belongs to; None if the session does not exist. Asking makes no session."""
 
     session: str

@@ -13,7 +13,7 @@ SignOf = Literal["worker", "beat"]
 
 @dataclass(frozen=True, slots=True)
 class KeepDeadLetter(Effect[None]):
-    """Keep something that is not going to be applied, in the lane's partition; the same id is kept once."""
+    """Keep something that is not going to be applied, in the lane's partition. The same id is kept once."""
 
     lane: str
     id: str
@@ -22,7 +22,7 @@ class KeepDeadLetter(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class Resume(Effect[bool]):
-    """A parked session goes on at its head event; False: it was not parked."""
+    """Let a parked session go on at its head event. Answers False if it was not parked."""
 
     lane: str
     session: str
@@ -30,7 +30,7 @@ class Resume(Effect[bool]):
 
 @dataclass(frozen=True, slots=True)
 class ParkByHand(Effect[bool]):
-    """A person parks a session; False: it was parked already."""
+    """Park a session by a person's wish; ``why`` is the record of it (JSON). Answers False if it was parked already."""
 
     lane: str
     session: str
@@ -39,15 +39,18 @@ class ParkByHand(Effect[bool]):
 
 @dataclass(frozen=True, slots=True)
 class DropDeadLetter(Effect[None]):
+    """Forget a dead letter."""
+
     lane: str
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class GiveSign(Effect[int]):
-    """A process says that it lives, by the store's clock (returned, ms); ``about`` '' says that it ends.
+    """Say that a process lives; an empty ``about`` says that it ends. Answers the store's time (ms).
 
-    It is forgotten ``keep_ms`` after its last sign; of each kind the ``most`` that gave one last are kept.
+    ``about`` is what the process tells of itself (JSON). The sign is forgotten after ``keep_ms``, and of each kind the
+    ``most`` latest are kept.
     """
 
     of: SignOf
@@ -59,7 +62,10 @@ class GiveSign(Effect[int]):
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgeLost(Effect[int]):
-    """A person knows that KATO lost these lanes' patterns (``how``: who, when and why, JSON); how many were lost."""
+    """Note that a person knows that KATO lost these lanes' patterns. Answers how many were lost.
+
+    ``how`` says who knows it, since when and why (JSON).
+    """
 
     partition: int
     lanes: tuple[str, ...]
@@ -68,7 +74,7 @@ class AcknowledgeLost(Effect[int]):
 
 @dataclass(frozen=True, slots=True)
 class KeepAcknowledgement(Effect[None]):
-    """Keep what a person acknowledged of the whole, under ``id``: who, when, why, and of what (JSON)."""
+    """Keep what a person acknowledged of the system as a whole, under ``id``: who, when, why and of what (JSON)."""
 
     id: str
     how: str

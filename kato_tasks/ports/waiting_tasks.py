@@ -9,17 +9,18 @@ from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.lanes import Batch, WaitingTask, Work
 
 PARKED_AT_MOST = 100
-"""Requests that may wait for one event."""
+"""How many tasks may wait for one event."""
 MarkOf = Literal["wake-up", "overtaking", "sweep"]
 """What a mark says: a wake-up of the shard is outstanding; so is one that overtakes its queue; a sweep had its turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Why a task's event is not in KATO yet: how its session stands.
+    """How the session of a waiting task's event stands.
 
-    ``cursor``: how far it was applied. ``error``: what its last try met, or ''. ``parked``: it waits for a person.
-    ``now_ms`` by the store's clock, and ``due_ms``: when the session is due (0: it is at work, or has nothing to do).
+    ``cursor`` is how far the session was applied, and ``error`` what its last try met ('' for nothing). ``parked``
+    says that it waits for a person. It is due at ``due_ms`` (0: it is at work, or has nothing to do); ``now_ms`` is
+    the time by the same clock, the store's.
     """
 
     cursor: int
@@ -31,11 +32,12 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a task found on arrival: exactly one of these; with none of them it waits.
+    """What a task found on arrival: one of these, or none of them, and then it waits.
 
-    ``applied``: the event is in KATO and its result has expired; ``node`` is its session's. ``dead``: it is a dead
-    letter (JSON, empty when that was discarded). ``unknown``: the store has no such event, or no longer.
-    ``full``: so many tasks wait for this event that no other may. ``waits``: it waits, and was only looked for.
+    ``result``: the event's result (JSON). ``work``: its lane was free, and the caller holds it now. ``applied``: the
+    event is in KATO and its result has expired; ``node`` is its session's. ``dead``: it is a dead letter (JSON, '' if
+    that was discarded). ``unknown``: the store has no such event. ``full``: so many tasks wait for this event that no
+    other may. ``waits``: it would wait, and was only looked for.
     """
 
     result: str | None = None
@@ -50,9 +52,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class TakeOrWait(Effect[Found]):
-    """Find a task's result, take its lane (unless ``token`` is empty), or park its request: one atomic step.
+    """Find a task's result, take its lane, or leave its request waiting there: one atomic step.
 
-    ``kind`` tells what has no position (0): ``p`` a predict, ms an event that is appended then.
+    An empty ``token`` takes no lane, and an empty ``task_id`` leaves no request. ``position`` is the event's place in
+    the log. For an event without one it is 0, and ``kind`` says why: ``p`` for a predict, or the time (ms) at which
+    the event is going to be appended.
     """
 
     lane: str
@@ -70,7 +74,7 @@ class TakeOrWait(Effect[Found]):
 
 @dataclass(frozen=True, slots=True)
 class SetMark(Effect[bool]):
-    """Set a mark that expires after ``ms``; False: it stands already."""
+    """Set a mark that expires after ``ms``. Answers False if it stands already."""
 
     of: MarkOf
     shard: int
@@ -95,7 +99,7 @@ class KeepUnpublished(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class UnpublishedMessages(Effect[list[str]]):
-    """The oldest messages that could not be published."""
+    """Read the oldest messages of a partition that could not be published, ``limit`` at most."""
 
     partition: int
     limit: int
@@ -103,12 +107,16 @@ class UnpublishedMessages(Effect[list[str]]):
 
 @dataclass(frozen=True, slots=True)
 class DropUnpublished(Effect[None]):
+    """Forget a kept message, once it was published or became a dead letter."""
+
     partition: int
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class DropWaitingTask(Effect[None]):
+    """Forget a waiting task, once it was told its event's result."""
+
     lane: str
     session: str
     event_id: str
@@ -117,7 +125,7 @@ class DropWaitingTask(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class NoteDelivery(Effect[None]):
-    """A task was told its event's result: the store need not keep it for long any more."""
+    """Note that a task was told its event's result, so the store need not keep the result for long."""
 
     lane: str
     session: str
@@ -126,10 +134,10 @@ class NoteDelivery(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class OrphanedTasks(Effect[list[WaitingTask]]):
-    """Parked requests that nobody completed.
+    """Find waiting tasks that nothing completed.
 
-    Those whose result has been there for ``age_ms``; and, with an empty result, those whose event is not where they
-    look for it (each is looked at every ``look_ms``).
+    These are tasks whose result has been there for ``age_ms``, and, with an empty result, tasks whose event is not
+    where they look for it. Each of the latter is looked at every ``look_ms``.
     """
 
     partition: int
@@ -140,7 +148,7 @@ class OrphanedTasks(Effect[list[WaitingTask]]):
 
 @dataclass(frozen=True, slots=True)
 class LookSoon(Effect[None]):
-    """Have the requests that are parked for an event looked at in the next round."""
+    """Have the tasks that wait for an event looked at in the next round of the sweep."""
 
     lane: str
     session: str

@@ -160,7 +160,7 @@ def test_a_chord_of_ours_may_have_a_body_of_ours(system: System, name: str) -> N
 
 
 def test_a_chord_whose_parts_are_parked_twice_runs_its_body_once(system: System, name: str) -> None:
-    """Falls when claim.lua parks under another key than the task's id, so that a part would count twice."""
+    """Falls when take_or_wait.lua parks under another key than the task's id, so that a part would count twice."""
     system.faults({"kind": "delay_after", "route": "observe-sequence", "seconds": 1.5, "count": 2})
     with Redelivery(seed=3) as again:
         header = [process_observation_async.s(f"{name}", seen(f"{i}"), node_id="chord") for i in range(8)]

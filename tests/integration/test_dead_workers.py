@@ -220,7 +220,7 @@ def test_a_task_whose_worker_died_between_commit_and_completion_gets_its_result(
 
 @pytest.mark.parametrize("how", ["bulk", "delay"])
 def test_a_lost_wake_up_is_swept(system: System, session: str, how: str) -> None:
-    """Falls when sweeping.sweep does not wake what is due, or does not forget a lost wake-up's mark (hasten)."""
+    """Falls when a sweep does not wake what is due, or does not forget the mark of a lost wake-up."""
     shard = shard_of(partition_of(lane_of(default_node(session))), 4)
     runtime().marks.clear(shard)  # a wake-up of an earlier test may count as outstanding
     if how == "bulk":

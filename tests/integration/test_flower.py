@@ -89,7 +89,7 @@ def test_idle_sweeps_are_not_among_the_tasks(flower: Flower) -> None:
 def test_a_waiting_tasks_page_says_for_what_and_since_when_and_the_broker_page_counts_what_waits(
     system: System, flower: Flower
 ) -> None:
-    """Falls without the reasons of claim.lua, and without `_BrokerAndLog`."""
+    """Falls without the reasons of take_or_wait.lua, and without `_BrokerAndLog`."""
     observe.delay("stands still", {"strings": ["a"]}).get(timeout=PATIENCE)
     system.kato.pause()
     try:

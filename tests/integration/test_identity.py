@@ -18,7 +18,7 @@ from kato_tasks import append_events, clear_stm, learn, observe, predict, proces
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.bootstrap import forget_runtime, runtime
 from kato_tasks.celery_app import app
-from kato_tasks.celery_tasks.sweeping import complete_owed
+from kato_tasks.celery_tasks.sweeping import complete_orphaned_tasks
 from kato_tasks.celery_tasks.waiting import complete
 from kato_tasks.domain.ids import PARTITIONS, partition_of
 from kato_tasks.errors import EventConflict, EventRefused, NotAppliedYet
@@ -82,7 +82,7 @@ def look_now(system: System) -> None:
     for key in system.redis.scan_iter("*:waiting"):
         for member in system.redis.zrange(key, 0, -1):
             system.redis.zadd(key, {str(member): 1})
-    complete_owed(runtime(), ALL)
+    complete_orphaned_tasks(runtime(), ALL)
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ def parked(system: System, *results: AsyncResult[Any]) -> Iterator[None]:
 def test_an_append_that_the_store_lost_is_made_good_by_its_message_though_another_event_has_its_position(
     system: System, name: str
 ) -> None:
-    """Falls when claim.lua takes a position for an identity: E would be SUCCESS, and in no log."""
+    """Falls when take_or_wait.lua takes a position for an identity: E would be SUCCESS, and in no log."""
     lost = process_observation_async.delay(name, seen("E"), event_id="E")
     forget_store(system)
     append_events([{"session_id": name, "event_id": "F", "observation": seen("F")}])
@@ -114,7 +114,7 @@ def test_an_append_that_the_store_lost_is_made_good_by_its_message_though_anothe
 
 
 def test_an_append_that_the_store_lost_is_made_good_by_its_message_in_an_empty_store(system: System, name: str) -> None:
-    """Falls when claim.lua parks a task whose event is not in the log."""
+    """Falls when take_or_wait.lua parks a task whose event is not in the log."""
     steps = [process_observation_async.delay(name, seen(f"{i}"), node_id="team") for i in range(3)]
     asked = predict.delay(name)
     forget_store(system)
@@ -155,7 +155,7 @@ def all_taken(system: System) -> bool:
 def test_a_dead_letter_is_refused_again_when_its_result_has_expired_and_the_backend_knows_nothing(
     system: System, name: str
 ) -> None:
-    """Falls when claim.lua answers `applied` for a dead letter, which is in no KATO."""
+    """Falls when take_or_wait.lua answers `applied` for a dead letter, which is in no KATO."""
     observe.delay(name, seen("x"))
     clear_stm.delay(name)
     refused = learn.delay(name)
@@ -166,7 +166,7 @@ def test_a_dead_letter_is_refused_again_when_its_result_has_expired_and_the_back
 
 
 def test_a_predict_whose_answer_has_expired_is_told_so(system: System, name: str) -> None:
-    """Falls when claim.lua parks a predict that nobody asks any more."""
+    """Falls when take_or_wait.lua parks a predict that nobody asks any more."""
     append_events([{"session_id": name, "observation": seen("x")}])
     asked = predict.delay(name)
     applied_here(name, 1)
@@ -185,7 +185,7 @@ def drain_here() -> bool:
 
 
 def test_a_task_of_an_event_that_was_appended_in_bulk_gets_its_result(system: System, name: str) -> None:
-    """Falls when claim.lua does not mark the entry as wanted: nobody makes a result."""
+    """Falls when take_or_wait.lua does not mark the entry as wanted: nobody makes a result."""
     append_events([{"session_id": name, "event_id": f"{i}", "observation": seen(f"{i}")} for i in range(3)])
     waiting = observe.delay(name, seen("1"), event_id="1")
     with parked(system, waiting), system.workers(WORKER):
@@ -215,7 +215,7 @@ def test_a_task_that_comes_while_its_bulk_appended_event_is_under_way_is_told(sy
 def test_a_parked_task_whose_result_expired_before_it_was_completed_is_told_by_the_sweep(
     system: System, name: str
 ) -> None:
-    """Falls when owed.lua looks only at what has a result."""
+    """Falls when orphaned_tasks.lua looks only at what has a result."""
     waiting = observe.delay(name, seen("x"))
     with parked(system, waiting):
         applied_here(name, 1)  # the completion that this brings is dropped, as by a worker that dies

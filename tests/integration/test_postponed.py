@@ -15,9 +15,9 @@ from kato_tasks.api.dead_letters import redrive as redriven
 from kato_tasks.api.sessions import session_events
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.celery_tasks.app.configuration import beat_schedule
-from kato_tasks.celery_tasks.postponed import promote, publish_kept
+from kato_tasks.celery_tasks.postponed import append_due, publish_kept_messages
 from kato_tasks.celery_tasks.sweeping import sweep
-from kato_tasks.celery_tasks.wakeups import overtake
+from kato_tasks.celery_tasks.wakeups import send_overtaking_wakeup
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, queue_of, shard_of
 from kato_tasks.errors import InvalidEvent
 from kato_tasks.ports.log import KeepScheduled
@@ -60,7 +60,7 @@ def test_calls_with_one_eta_are_appended_in_their_order(rt: Runtime) -> None:
     sent = [f"{(i * 7919) % 1000}" for i in range(60)]
     for event_id in sent:
         later(session, event_id, due)
-    assert promote(rt, ALL) == 60
+    assert append_due(rt, ALL) == 60
     assert ids(session) == sent
 
 
@@ -90,7 +90,7 @@ def test_what_was_kept_for_later_and_cannot_be_read_is_a_dead_letter_and_the_oth
         text = json.dumps([*row, {"new": 1}])
     rt.store.execute([KeepScheduled(lane, due, text)])
     later(session, "last", due)
-    promote(rt, ALL)
+    append_due(rt, ALL)
     letters = list(dead_letters(rt))
     if payload == "too long":
         assert (ids(session), letters) == (["first", "longer", "last"], [])
@@ -111,7 +111,7 @@ def test_an_event_kept_for_later_whose_session_cannot_take_it_holds_up_none_of_t
     rt.redis.set(f"{p}log:{broken}", "no list")
     for event_id in ("1", "2", "3"):
         later(session, event_id, due)
-    promote(rt, ALL)
+    append_due(rt, ALL)
     assert ids(session) == ["1", "2", "3"]
     (letter,) = dead_letters(rt)
     assert (letter.event_id, letter.session_id) == ("2", broken)
@@ -144,7 +144,7 @@ def test_a_kept_message_goes_to_the_queue_that_serves_its_lane_now(system: Syste
     """It was kept when there were more shards."""
     session = new_name("s")
     rt.store.execute([KeepUnpublished(lane_of(default_node(session)), kept(session, "t1", "kato.lane.77"))])
-    assert publish_kept(rt, ALL) == 1
+    assert publish_kept_messages(rt, ALL) == 1
     assert messages(system, session) == ["t1"]
     assert list(dead_letters(rt)) == []
 
@@ -160,7 +160,7 @@ def test_a_kept_message_that_cannot_be_published_is_a_dead_letter_and_the_others
         )
         for message in (kept(session, f"{session}/1", "q"), "{oops", no_queue, kept(session, f"{session}/2", "q")):
             rt.store.execute([KeepUnpublished(lane, message)])
-    assert publish_kept(rt, ALL) == 12
+    assert publish_kept_messages(rt, ALL) == 12
     for session in sessions:
         assert [id_ for id_ in messages(system, session) if session in id_] == [f"{session}/1", f"{session}/2"]
     letters = list(dead_letters(rt))
@@ -201,7 +201,7 @@ def test_a_sweep_brings_back_the_lanes_that_a_clock_which_went_back_left_ahead(r
 def test_a_wake_up_is_discarded_by_no_clock_of_its_sender_or_of_its_worker(system: System, rt: Runtime) -> None:
     """Falls with `expires`, which a worker whose clock is ahead takes for past."""
     append_events([observation(new_name("s"), "1", "a")])
-    overtake(rt, range(4))
+    send_overtaking_wakeup(rt, range(4))
     with redis.Redis.from_url(system.broker.url) as broker:
         queues = [queue_of(shard) for shard in range(4)] + ["kato.control"]
         sent = [json.loads(text)["headers"] for queue in queues for text in broker.lrange(queue, 0, -1)]

@@ -13,7 +13,7 @@ INTENT_FIELDS = ("i0", "i1", "i2", "i3")
 """Fields of a session's hash that hold one text in pieces (``lua/_lib.lua``: put_text)."""
 
 SIGNS: dict[SignOf, str] = {"worker": "kt:{signs}:worker:", "beat": "kt:{signs}:beat:"}
-"""What the keys begin with in which workers and beats say that they live (``lua/sign.lua``)."""
+"""What the keys begin with in which workers and beats say that they live (``lua/give_sign.lua``)."""
 ACKNOWLEDGED = "kt:{signs}:acknowledged"
 """What a person acknowledged of the whole."""
 IMPORTS = "kt:{import}:"

@@ -43,6 +43,7 @@ class Item(BaseModel):
 
     @property
     def is_acknowledged(self) -> bool:
+        """Whether a person has acknowledged this item."""
         return bool(self.at)
 
 
@@ -59,6 +60,7 @@ def known_count(rows: Mapping[str, str], id_: str) -> int:
 
 
 def with_(item: Item, kept: Mapping[str, Any]) -> Item:
+    """Return the item with who acknowledged it, when and with which note, as ``kept`` says."""
     said = {name: str(kept.get(name, "")) for name in ("by", "at", "note")}
     return item.model_copy(update={**said, "at": said["at"] or "?"})
 

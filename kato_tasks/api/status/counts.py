@@ -41,6 +41,8 @@ class Counts(BaseModel):
 
 
 class ShardStatus(Counts):
+    """The figures of one shard."""
+
     shard: int
 
 

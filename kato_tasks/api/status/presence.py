@@ -60,6 +60,7 @@ class Presence(BaseModel):
 
     @property
     def live(self) -> list[WorkerStatus]:
+        """The workers that gave a sign lately and have not said that they end."""
         return [worker for worker in self.workers if worker.state == "live"]
 
     def unserved(self, shards: Iterable[int]) -> list[int]:
@@ -76,6 +77,7 @@ class Presence(BaseModel):
 
     @property
     def control_is_unserved(self) -> bool:
+        """Whether workers run, and none of them takes messages from the control queue."""
         return bool(self.live) and not any(CONTROL_QUEUE in worker.takes for worker in self.live)
 
 

@@ -66,6 +66,7 @@ class Elsewhere(Queue):
     """A queue that another app declares, as it likes. Where it is not there yet, it is made with Celery's defaults."""
 
     def declare(self, nowait: bool = False, channel: Any = None) -> Any:
+        """Declare the queue, unless one with this name exists: it is used as it was declared."""
         if _exists(channel or self.channel, self.name):
             return self.name
         return super().declare(nowait=nowait, channel=channel)
@@ -127,11 +128,13 @@ class OwnAMQP(QuietMessages, AMQP):
     queues_cls = PatternQueues
 
     def Queues(self, queues: Any, *args: Any, **options: Any) -> Any:  # noqa: N802  Celery's name
+        """Return Celery's queues with the one for an application's own tasks beside them."""
         made = super().Queues(queues, *args, **options)
         made.add(own_queue(settings().own_queue))
         return made
 
     def Router(self, queues: Any = None, create_missing: Any = None) -> Any:  # noqa: ARG002, N802  Celery's names
+        """Return the router of our own app, which sends an application's tasks to their own queue."""
         return OwnRouter(self.routes, queues or self.queues, create_missing=False, app=self.app)
 
 

@@ -52,7 +52,7 @@ def test_a_full_store_accepts_no_event_and_says_so(log: Log, fill: Fill) -> None
 
 
 def test_a_lane_is_leased_and_emptied_in_a_full_store(log: Log, fill: Fill) -> None:
-    """Falls when the first write of lease.lua, claim.lua or write.lua is one that may take memory."""
+    """Falls when the first write of acquire_lanes.lua, take_or_wait.lua or write.lua is one that may take memory."""
     log.append("n", *numbered("a", 1, 2), predict("a", "p"), *numbered("b", 1, 1))
     fill()
     held = log.held("n", "t")

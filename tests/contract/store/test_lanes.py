@@ -36,7 +36,7 @@ from tests.waiting import wait_until
 
 
 def test_a_lane_has_one_holder(log: Log) -> None:
-    """Invariant 2. Falls when lease.lua leaves out NX."""
+    """Invariant 2. Falls when acquire_lanes.lua leaves out NX."""
     log.append("n", *numbered("a", 1, 2), *numbered("b", 1, 2))
     log.taken("n", "one")
     log.append("n", *numbered("c", 1, 2))
@@ -45,7 +45,7 @@ def test_a_lane_has_one_holder(log: Log) -> None:
 
 
 def test_of_many_that_race_for_a_lane_one_gets_it(log: Log) -> None:
-    """Invariant 2. Falls when lease.lua or claim.lua leaves out NX."""
+    """Invariant 2. Falls when acquire_lanes.lua or take_or_wait.lua leaves out NX."""
     log.append("n", *numbered("a", 1, 2))
 
     def take(i: int) -> ports.Work | None:
@@ -77,7 +77,7 @@ def test_a_lease_takes_no_more_lanes_than_asked(log: Log) -> None:
 
 
 def test_a_dead_holders_lane_is_there_again_when_its_lease_ends(log: Log) -> None:
-    """Recovery without a person. Falls when lease.lua leaves out PX, or takes the lane out of `ready`."""
+    """Recovery without a person. Falls when acquire_lanes.lua leaves out PX, or takes the lane out of `ready`."""
     log.append("n", *numbered("a", 1, 2))
     log.taken("n", "dead", ms=150)
     work = log.comes("n", "next")

@@ -98,7 +98,7 @@ def test_a_task_parked_twice_waits_once(log: Log) -> None:
 
 
 def test_a_parked_task_of_a_dead_holder_stays_owed_until_it_was_completed(log: Log) -> None:
-    """Falls when commit.lua leaves out `owed`, or owed.lua takes an entry away before its unpark."""
+    """Falls when commit.lua leaves out `owed`, or orphaned_tasks.lua takes an entry away before its unpark."""
     log.append("n", *numbered("a", 1, 1))
     work = log.taken("n", "t")
     log.claim("n", "a", "a-1", task_id="one", request="{}")
@@ -125,7 +125,7 @@ def test_of_two_parked_tasks_the_second_stays_owed_when_the_first_is_completed(l
 
 
 def test_tasks_that_race_with_the_commit_get_the_result_or_are_completed_by_it(log: Log) -> None:
-    """No forgotten task. Falls when claim.lua parks before it looks for the result and does not look again."""
+    """No forgotten task. Falls when take_or_wait.lua parks before it looks for the result and does not look again."""
     for round_ in range(25):
         session = f"s{round_}"
         log.append("n", observation(session, "e"))
@@ -182,7 +182,7 @@ def test_a_task_may_wait_for_a_predict(log: Log) -> None:
 
 
 def test_a_claim_at_a_position_that_another_event_has_finds_no_event(log: Log) -> None:
-    """Falls when claim.lua takes the position for the event."""
+    """Falls when take_or_wait.lua takes the position for the event."""
     log.append("n", observation("a", "other"))
     assert log.claim("n", "a", "lost", position=1, token="t").work is not None
     log.redis.flushall()
@@ -212,7 +212,7 @@ def test_an_event_of_a_long_log_is_found_at_its_position(log: Log) -> None:
 
 @pytest.mark.parametrize("kind", ["observation", "learn"])
 def test_a_dead_letter_is_not_taken_for_applied_when_its_result_has_expired(log: Log, kind: str) -> None:
-    """Falls when claim.lua answers `applied` for whatever lies behind the cursor."""
+    """Falls when take_or_wait.lua answers `applied` for whatever lies behind the cursor."""
     log.append("n", observation("a", "e") if kind == "observation" else learn("a", "e"))
     work, held = log.taken("n", "t"), log.held("n", "t")
     symbols = [(1, "null")] if kind == "observation" else []
@@ -225,7 +225,7 @@ def test_a_dead_letter_is_not_taken_for_applied_when_its_result_has_expired(log:
 
 
 def test_a_predict_that_nobody_asks_any_more_is_not_waited_for(log: Log) -> None:
-    """Falls when claim.lua parks whatever has no position."""
+    """Falls when take_or_wait.lua parks whatever has no position."""
     log.append("n", *numbered("a", 1, 1), predict("a", "p"))
     assert log.claim("n", "a", "p", position=0, task_id="one", kind="p") == ports.Found()
     assert log.claim("n", "a", "another", position=0, task_id="one", kind="p").unknown
@@ -303,7 +303,7 @@ def stored(position: int, **more: object) -> str:
 
 
 def test_a_request_whose_event_is_gone_is_found_by_the_sweep_and_one_that_waits_rightly_is_not(log: Log) -> None:
-    """Falls when owed.lua looks only at results."""
+    """Falls when orphaned_tasks.lua looks only at results."""
     log.append("n", *numbered("a", 1, 1), *numbered("b", 1, 1), predict("b", "p"))
     log.claim("n", "a", "a-1", task_id="one", request=stored(1))
     log.claim("n", "b", "b-1", task_id="two", request=stored(1))
@@ -330,7 +330,7 @@ def test_a_request_that_cannot_be_read_is_looked_at_and_stops_no_other(log: Log)
 def test_a_result_that_expired_before_its_task_was_completed_leaves_its_request_to_the_sweep(
     remembering: MakeLog,
 ) -> None:
-    """Falls when owed.lua forgets what has no result any more."""
+    """Falls when orphaned_tasks.lua forgets what has no result any more."""
     log = remembering(Retention(result_ms=50))
     log.append("n", *numbered("a", 1, 1))
     work = log.taken("n", "t")

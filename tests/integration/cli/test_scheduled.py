@@ -10,7 +10,7 @@ from kato_tasks import learn, observe
 from kato_tasks.adapters.redis.sessions import LATER_AT_ONCE
 from kato_tasks.api.scheduled import later_payload, scheduled_events
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.celery_tasks.postponed import promote
+from kato_tasks.celery_tasks.postponed import append_due
 from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.ports.log import KeepScheduled
 from tests.contract.store.log import observation
@@ -99,7 +99,7 @@ def test_wait_waits_for_scheduled_events_when_it_is_asked_to(cli: Cli, live: Run
     try:
 
         def appended() -> bool:
-            promote(live, range(PARTITIONS))
+            append_due(live, range(PARTITIONS))
             drain(live)
             return waiting.poll() is not None
 

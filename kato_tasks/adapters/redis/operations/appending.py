@@ -39,10 +39,10 @@ ENCODERS: dict[type, Encode] = {
     ),
     ports.LastEvent: call_of(ports.LastEvent, "last_event", of_lane, last_event),
     ports.NodeOf: command_of(lambda op: ("HGET", f"{prefix(partition_of(op.session))}nodes", op.session), as_it_is),
-    ports.KeepScheduled: call_of(ports.KeepScheduled, "keep_later", of_lane, nothing),
+    ports.KeepScheduled: call_of(ports.KeepScheduled, "keep_scheduled", of_lane, nothing),
     ports.DueScheduled: command_of(
         lambda op: ("ZRANGEBYSCORE", f"{prefix(op.partition)}later", "-inf", op.now_ms, "LIMIT", 0, op.limit),
         plainly(list),
     ),
-    ports.DropScheduled: call_of(ports.DropScheduled, "drop_later", of_partition, nothing),
+    ports.DropScheduled: call_of(ports.DropScheduled, "drop_scheduled", of_partition, nothing),
 }

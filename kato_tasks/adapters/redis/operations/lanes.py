@@ -96,7 +96,7 @@ def _borrowed(op: ports.Commit, _keep: Retention) -> int:
 ENCODERS: dict[type, Encode] = {
     # A lease and its end.
     ports.AcquireLanes: call_of(
-        ports.AcquireLanes, "lease", of_partition, leased, max_events="batch.events", max_bytes="batch.bytes"
+        ports.AcquireLanes, "acquire_lanes", of_partition, leased, max_events="batch.events", max_bytes="batch.bytes"
     ),
     ports.Renew: call_of(ports.Renew, "renew", of_lease, plainly(bool), **LEASE),
     # Under a lease.
@@ -179,6 +179,6 @@ ENCODERS: dict[type, Encode] = {
         ports.Count, "HINCRBY", lambda op, keep: f"{lane_prefix(op.lane)}stats", lambda op, keep: (op.name, op.by)
     ),
     # What keeps lanes going when a process died or the clock went back.
-    ports.KeepAlive: call_of(ports.KeepAlive, "touch", of_partition, plainly(int)),
+    ports.KeepAlive: call_of(ports.KeepAlive, "keep_alive", of_partition, plainly(int)),
     ports.ClockBack: call_of(ports.ClockBack, "clock_back", of_partition, plainly(int)),
 }

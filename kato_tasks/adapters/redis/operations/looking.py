@@ -18,7 +18,7 @@ from kato_tasks.adapters.redis.operations.building import (
 
 ENCODERS: dict[type, Encode] = {
     ports.Resume: call_of(ports.Resume, "resume", of_lane, plainly(bool)),
-    ports.ParkByHand: call_of(ports.ParkByHand, "set_aside", of_lane, plainly(bool)),
+    ports.ParkByHand: call_of(ports.ParkByHand, "park_by_hand", of_lane, plainly(bool)),
     ports.DropDeadLetter: command_of(lambda op: ("HDEL", f"{lane_prefix(op.lane)}dead", op.id), nothing),
     ports.AcknowledgeLost: call_of(
         ports.AcknowledgeLost, "acknowledge", of_partition, plainly(int), lanes=each("lanes", "lane")
@@ -26,7 +26,7 @@ ENCODERS: dict[type, Encode] = {
     ports.KeepAcknowledgement: write_of(
         ports.KeepAcknowledgement, "HSET", lambda op, keep: ACKNOWLEDGED, lambda op, keep: (op.id, op.how)
     ),
-    ports.SetMark: call_of(ports.SetMark, "mark", lambda op, keep: mark(op.of, op.shard), plainly(bool)),
+    ports.SetMark: call_of(ports.SetMark, "set_mark", lambda op, keep: mark(op.of, op.shard), plainly(bool)),
     ports.ClearMark: command_of(lambda op: ("DEL", mark(op.of, op.shard)), nothing),
-    ports.GiveSign: call_of(ports.GiveSign, "sign", lambda op, keep: SIGNS[op.of], plainly(int), says="about"),
+    ports.GiveSign: call_of(ports.GiveSign, "give_sign", lambda op, keep: SIGNS[op.of], plainly(int), says="about"),
 }

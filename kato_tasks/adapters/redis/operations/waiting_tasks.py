@@ -24,7 +24,7 @@ def _told_ms(_op: ports.DropWaitingTask | ports.NoteDelivery, keep: Retention) -
 ENCODERS: dict[type, Encode] = {
     ports.TakeOrWait: call_of(
         ports.TakeOrWait,
-        "claim",
+        "take_or_wait",
         of_lane,
         claimed,
         max_events="batch.events",
@@ -32,12 +32,12 @@ ENCODERS: dict[type, Encode] = {
         most_parked="parked_at_most",
     ),
     ports.DropWaitingTask: call_of(
-        ports.DropWaitingTask, "unpark", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"
+        ports.DropWaitingTask, "drop_waiting_task", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"
     ),
     ports.NoteDelivery: call_of(
-        ports.NoteDelivery, "delivered", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"
+        ports.NoteDelivery, "note_delivery", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"
     ),
-    ports.OrphanedTasks: call_of(ports.OrphanedTasks, "owed", of_partition, owed),
+    ports.OrphanedTasks: call_of(ports.OrphanedTasks, "orphaned_tasks", of_partition, owed),
     ports.LookSoon: command_of(
         lambda op: ("ZADD", f"{lane_prefix(op.lane)}waiting", "XX", 0, f"{op.event_id}\n{op.session}"), nothing
     ),

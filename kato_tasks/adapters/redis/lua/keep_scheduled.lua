@@ -1,4 +1,4 @@
--- keep_later: keep an event until it is due, behind those that were kept for the same ms before.
+-- keep_scheduled: keep an event until it is due, behind those that were kept for the same ms before.
 -- ARGV:
 --   due_ms
 --   payload    the event (JSON)

@@ -1,4 +1,4 @@
--- set_aside: a person parks a session. What is under way for it is finished; nothing more is begun.
+-- park_by_hand: a person parks a session. What is under way for it is finished; nothing more is begun.
 -- ARGV:
 --   lane, session
 --   why           JSON

@@ -1,4 +1,4 @@
--- claim: what a task does on arrival: find its result, or take its lane, or park in it.
+-- take_or_wait: what a task does on arrival: find its result, or take its lane, or park in it.
 -- ARGV:
 --   lane, session, event_id, position: number
 --   kind                  what stands in for a position (see `standing`)

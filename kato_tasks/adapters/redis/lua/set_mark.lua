@@ -1,4 +1,4 @@
--- mark: set a mark that expires.
+-- set_mark: set a mark that expires.
 -- KEYS:
 --   mark
 -- ARGV:

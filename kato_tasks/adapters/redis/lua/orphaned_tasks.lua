@@ -1,4 +1,4 @@
--- owed: parked requests whose result has been there for a while and that nobody completed (their holder died), and
+-- orphaned_tasks: parked requests whose result has been there for a while and that nobody completed (their holder died), and
 -- parked requests that have waited for a while and would wait for ever: their event is not where they look for it.
 -- ARGV:
 --   age_ms: number     of what is owed

@@ -1,4 +1,4 @@
--- sign: a process says that it lives, or (with nothing to say of itself) that it ends.
+-- give_sign: a process says that it lives, or (with nothing to say of itself) that it ends.
 -- KEYS:
 --   kind             what the keys of processes of its kind begin with
 -- ARGV:

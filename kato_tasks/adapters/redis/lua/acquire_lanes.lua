@@ -1,4 +1,4 @@
--- lease: take up to so many lanes that are due, each with its first piece of work.
+-- acquire_lanes: take up to so many lanes that are due, each with its first piece of work.
 -- ARGV:
 --   token, lease_ms: number
 --   lanes                  how many at most

@@ -1,4 +1,4 @@
--- drop_later: an event that was kept for later is in its log.
+-- drop_scheduled: an event that was kept for later is in its log.
 -- ARGV:
 --   payload    the event, as it was kept
 -- Returns 1. Runs again harmlessly.

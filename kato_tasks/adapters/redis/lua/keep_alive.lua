@@ -1,4 +1,4 @@
--- touch: sessions of one partition whose KATO session expires soon though they were used lately: their lanes are
+-- keep_alive: sessions of one partition whose KATO session expires soon though they were used lately: their lanes are
 -- told to write to it.
 -- ARGV:
 --   soon_ms: number    how soon it expires
