@@ -17,7 +17,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from tests.services import KatoServer, RedisServer
+from kato_tasks.testing.services import KatoServer, RedisServer
 
 LOADS = {"100 sessions x 400": (100, 400), "10,000 sessions x 4": (10_000, 4)}
 

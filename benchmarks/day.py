@@ -21,8 +21,8 @@ from typing import Any
 
 import redis
 
+from kato_tasks.testing.services import KatoServer, RedisServer
 from tests.integration.system import System
-from tests.services import KatoServer, RedisServer
 
 NODES, PATTERNS, EVENTS = 4, 40, 12
 OF_EVENTS = ("log:*", "order:*", "ids:*", "nodes", "s:*", "vec:*")

@@ -24,8 +24,9 @@ from statistics import median
 from typing import Any
 
 from kato_tasks import append_events, append_events_async, observe
+from kato_tasks.testing.rabbitmq import RabbitmqServer
+from kato_tasks.testing.services import KatoServer, RedisServer
 from tests.integration.system import System
-from tests.services import KatoServer, RabbitmqServer, RedisServer
 
 AT_ONCE = 16
 SESSIONS = 100

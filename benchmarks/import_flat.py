@@ -17,7 +17,7 @@ from typing import Any
 from kato_tasks.bootstrap import build
 from kato_tasks.importer import Columns, Importer, Progress, Rejects, open_source
 from kato_tasks.settings import Settings
-from tests.services import RedisServer
+from kato_tasks.testing.services import RedisServer
 
 
 def write_rows(path: Path, rows: int, sessions: int) -> None:

@@ -24,7 +24,7 @@ from kato_tasks.importer.importing import own_name
 from kato_tasks.importer.reading import Reader, all_rows
 from kato_tasks.importer.record import SourceRecord
 from kato_tasks.settings import Settings
-from tests.services import RedisServer
+from kato_tasks.testing.services import RedisServer
 
 COLUMNS = Columns(session="case", strings=("activity",), timestamp="when", emotives=(("amount", "amount"),))
 

@@ -15,6 +15,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from kato_tasks.testing.services import KatoServer, RedisServer
 from tests.integration.slow_calls import (
     PREFORK,
     appended_waits,
@@ -26,7 +27,6 @@ from tests.integration.slow_calls import (
     slow_system,
 )
 from tests.integration.system import System
-from tests.services import KatoServer, RedisServer
 
 
 def figures(waits: list[float]) -> dict[str, float]:

@@ -18,8 +18,9 @@ from urllib.parse import quote, urlsplit
 
 import redis
 
-from tests.services import KatoServer, RedisServer, keeper_of, spawn
-from tests.waiting import wait_until
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
+from tests.services import keeper_of, spawn
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

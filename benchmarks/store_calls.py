@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.services import RedisServer
+from kato_tasks.testing.services import RedisServer
 
 # Runs in either tree: only calls that both have. Its first line says which calls there are; for each line that it is
 # sent it measures the next part of that call.

@@ -10,14 +10,9 @@ from types import FrameType
 import pytest
 import redis
 
-from tests.services import (
-    KatoServer,
-    RabbitmqServer,
-    RedisServer,
-    rabbitmq_program,
-    redis_program,
-    unreachable,
-)
+from kato_tasks.testing.rabbitmq import RabbitmqServer, rabbitmq_program
+from kato_tasks.testing.services import KatoServer, RedisServer, redis_program
+from tests.services import unreachable
 
 pytest_plugins = ["tests.variants", "tests.scheduling"]
 

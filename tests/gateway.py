@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
-from tests.services import LOOPBACK
+from kato_tasks.testing.services import LOOPBACK
 
 HTML = b"<html><body><h1>Something stands before KATO</h1></body></html>"
 OF_ONE_CONNECTION = frozenset({"connection", "keep-alive", "content-length", "transfer-encoding", "date"})

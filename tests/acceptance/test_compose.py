@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from kato_tasks.testing.services import free_port
+from kato_tasks.testing.waiting import wait_until
 from tests.docker import compose as docker_compose
 from tests.docker import require_engine
-from tests.services import free_port
-from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from kato_tasks.testing.services import LOOPBACK, KatoServer, RedisServer, Service
+from kato_tasks.testing.waiting import wait_until
 from tests.acceptance.documents import CHECKOUT
 from tests.integration.recovering import a_system
 from tests.integration.system import System, Worker
-from tests.services import LOOPBACK, KatoServer, RedisServer, Service
-from tests.waiting import wait_until
 
 EXAMPLES = CHECKOUT / "examples"
 PAGES = ["home", "search", "product"]

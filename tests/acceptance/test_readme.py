@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from kato_tasks.testing.services import KatoServer, RedisServer
 from tests.acceptance.documents import CHECKOUT, PAGES, Block, Command, blocks, commands, same
 from tests.integration.system import System
-from tests.services import KatoServer, RedisServer
 
 PROGRAMS = [block for page in PAGES for block in blocks(page, "python")]
 CONSOLE = [command for page in PAGES for block in blocks(page, "console") for command in commands(block)]

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.services import free_port, redis_program, unreachable
-from tests.waiting import wait_until
+from kato_tasks.testing.services import free_port, redis_program
+from kato_tasks.testing.waiting import wait_until
+from tests.services import unreachable
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from benchmarks.measured import Books, books_of_all
 from benchmarks.stack import KatoProbe
+from kato_tasks.testing.services import KatoServer, RedisServer, keeper_of, spawn
+from kato_tasks.testing.waiting import StillWaiting, wait_until
 from tests.chaos.gateway import GatewayProcess
 from tests.chaos.mischief import fault_rules
 from tests.chaos.recorder import PLAYED, serve
 from tests.chaos.rig import CHECKOUT, RealKato
 from tests.chaos.scale import Scale
-from tests.services import KatoServer, RedisServer, keeper_of, spawn
-from tests.waiting import StillWaiting, wait_until
 
 SESSIONS = 4
 EACH = 100

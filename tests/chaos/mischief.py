@@ -16,12 +16,12 @@ import redis
 from kato_tasks.adapters.redis.keys import INTENT_FIELDS, prefix, text_in
 from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.domain.kato_session import Intent
+from kato_tasks.testing.waiting import StillWaiting, wait_until
 from tests.chaos.drained import left
 from tests.chaos.gateway import SPELLS
 from tests.chaos.recovery import Recoveries, Recovery, leases
 from tests.chaos.rig import Rig, Worker
 from tests.chaos.scale import Scale
-from tests.waiting import StillWaiting, wait_until
 
 STOP_GRACE_SECONDS = 30.0
 WELL_SECONDS = 20.0

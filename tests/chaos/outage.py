@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kato_tasks.testing.waiting import StillWaiting, wait_until
 from tests.chaos.books import read_sessions
 from tests.chaos.drained import until_drained
 from tests.chaos.oracle import held_after
 from tests.chaos.rig import Rig
-from tests.waiting import StillWaiting, wait_until
 
 BEFORE_SECONDS = 10.0
 AFTER_SECONDS = 20.0

@@ -10,8 +10,8 @@ import redis
 
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.domain.ids import PARTITIONS, partition_of
+from kato_tasks.testing.waiting import StillWaiting, wait_until
 from tests.chaos.rig import Rig
-from tests.waiting import StillWaiting, wait_until
 
 UNRENEWED_SECONDS = 1.8
 """Longer than the interval between two renewals of a lease."""

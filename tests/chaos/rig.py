@@ -14,12 +14,13 @@ from pathlib import Path
 
 import redis
 
+from kato_tasks.testing.rabbitmq import RabbitmqServer
+from kato_tasks.testing.services import KatoServer, RedisServer, ServiceFailed, keeper_of, spawn
+from kato_tasks.testing.waiting import wait_until
 from tests.chaos.gateway import GatewayProcess
 from tests.chaos.recorder import serve
 from tests.chaos.scale import Scale
 from tests.chaos.views import Views
-from tests.services import KatoServer, RabbitmqServer, RedisServer, ServiceFailed, keeper_of, spawn
-from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 POOLS = ("prefork", "threads")

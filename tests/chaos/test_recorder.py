@@ -23,6 +23,7 @@ from kato_tasks.bootstrap import Runtime, build
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.log_entry import entry_of
 from kato_tasks.settings import Settings
+from kato_tasks.testing.waiting import wait_until
 from tests.chaos.books import Verdict, judge, read_sessions
 from tests.chaos.callers import Record
 from tests.chaos.drained import left
@@ -31,7 +32,6 @@ from tests.chaos.journal import Journal, Request
 from tests.chaos.recorder import PLAYED, Recorder
 from tests.chaos.views import Pattern, Views
 from tests.gateway import Gateway
-from tests.waiting import wait_until
 
 SESSIONS = ("first", "second")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import redis
 
+from kato_tasks.testing.services import KatoServer, RedisServer
 from tests.integration.system import Json, System
-from tests.services import KatoServer, RedisServer
 
 OWN_TASKS = ("--include", "tests.integration.user_tasks", "-Q", "kato.*")
 """Options of a worker that serves the queue of the application's own tasks (`user_tasks.py`) beside ours."""

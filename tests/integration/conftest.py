@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.services import RedisServer
+from kato_tasks.testing.services import RedisServer
 
 
 @pytest.fixture(scope="module")

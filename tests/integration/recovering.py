@@ -14,10 +14,10 @@ import redis
 from kato_tasks import append_events, session_status
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.testing.services import KatoServer, RedisServer, Service
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.model import Oracle
 from tests.integration.system import Json, System, Worker, drained
-from tests.services import KatoServer, RedisServer, Service
-from tests.waiting import wait_until
 
 QUICK = {
     "kato_timeout_seconds": "1.0",

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from kato_tasks import append_events, process_observation_async, session_status
 from kato_tasks.domain.ids import pick_instance
+from kato_tasks.testing.services import KatoServer, Service
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.recovering import a_system, observation
 from tests.integration.system import System
-from tests.services import KatoServer, Service
-from tests.waiting import wait_until
 
 PREFORK = ["--pool", "prefork", "--concurrency", "2"]
 SLOW_SECONDS = 15.0

@@ -24,8 +24,9 @@ from kato_tasks.bootstrap import forget_runtime
 from kato_tasks.celery_app import app
 from kato_tasks.celery_tasks.app.queueing import EXCHANGE
 from kato_tasks.settings import given_settings
-from tests.services import LOOPBACK, KatoServer, RabbitmqServer, RedisServer, Service
-from tests.waiting import wait_until
+from kato_tasks.testing.rabbitmq import RabbitmqServer
+from kato_tasks.testing.services import LOOPBACK, KatoServer, RedisServer, Service
+from kato_tasks.testing.waiting import wait_until
 
 CHECKOUT = str(Path(__file__).resolve().parents[2])
 Json = dict[str, Any]

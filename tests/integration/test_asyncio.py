@@ -24,11 +24,12 @@ from kato_tasks import aget, append_events, append_events_async, learn, observe,
 from kato_tasks.bootstrap.loops import CALLS_A_ROUND, _runtimes, loop_runtime
 from kato_tasks.celery_app import app
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict, StoreUnavailable
+from kato_tasks.testing.rabbitmq import RabbitmqServer
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.calls import OWN_TASKS, a_system_that_refuses_soon, seen
 from tests.integration.system import System, drained
 from tests.integration.user_tasks import remember
-from tests.services import KatoServer, RabbitmqServer, RedisServer
-from tests.waiting import wait_until
 
 PATIENCE = 30
 LAG_SECONDS = 0.25

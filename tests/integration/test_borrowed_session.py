@@ -13,8 +13,8 @@ import redis
 from kato_tasks import ports
 from kato_tasks.adapters.redis.store import connect
 from kato_tasks.domain.stm import pattern_name
+from kato_tasks.testing.services import RedisServer
 from tests.integration.model import Lane, ModelKato, WorkerDied
-from tests.services import RedisServer
 
 Json = dict[str, object]
 

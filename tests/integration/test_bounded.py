@@ -12,10 +12,10 @@ import redis
 
 from kato_tasks import append_events, observe, predict, session_status
 from kato_tasks.errors import EventRefused, StoreFull, TooManyPredicts
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.recovering import QUICK, THREADS, a_system, observation
 from tests.integration.system import System, drained
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 ONE = ["--pool", "solo"]
 

@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from kato_tasks import append_events
+from kato_tasks.testing.rabbitmq import RabbitmqServer
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.recovering import a_system, caught_in_a_call, expected, new_name, run_of, total
 from tests.integration.system import System, Worker, drained
-from tests.services import KatoServer, RabbitmqServer, RedisServer
-from tests.waiting import wait_until
 
 EVENTS = 80
 

@@ -18,11 +18,11 @@ from kato_tasks.domain.ids import default_node, lane_of
 from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.results import Predicted
 from kato_tasks.errors import EventConflict, EventRefused, InvalidEvent, NodeConflict
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.calls import OWN_TASKS, a_system_that_refuses_soon, noted, seen
 from tests.integration.system import Flower, Json, Redelivery, System, drained
 from tests.integration.user_tasks import remember, remember_failure
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 PATIENCE = 30
 

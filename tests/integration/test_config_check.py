@@ -18,10 +18,10 @@ from kato_tasks.api.status import read_status
 from kato_tasks.bootstrap import runtime
 from kato_tasks.engine.drain.config_check import ConfigCheck
 from kato_tasks.engine.drain.context import KatoSessionOptions
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.recovering import THREADS, a_system, expected, new_name, run_of
 from tests.integration.system import System, Worker, drained
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 PREFORK = ["--pool", "prefork", "--concurrency", "2"]
 REAL = os.environ.get("KATO_URL", "")

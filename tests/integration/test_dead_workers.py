@@ -15,6 +15,8 @@ from kato_tasks import append_events, process_observation_async, session_status
 from kato_tasks.bootstrap import runtime
 from kato_tasks.celery_app import app
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of, queue_of, shard_of
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.recovering import (
     HELD_UP,
     SOLO,
@@ -33,8 +35,6 @@ from tests.integration.recovering import (
     total,
 )
 from tests.integration.system import CeleryProcess, Json, System, drained
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 LANDING = ("delay", "observe-sequence")
 

@@ -20,9 +20,9 @@ from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.domain.results import SessionStatus
 from kato_tasks.engine.running.drainer import Drainer
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.system import Json, System, drained
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from kato_tasks import session_status
+from kato_tasks.testing.services import LOOPBACK, KatoServer, RedisServer
 from tests.integration.system import CHECKOUT, CeleryProcess, System
-from tests.services import LOOPBACK, KatoServer, RedisServer
 
 APPLICATION = str(Path(CHECKOUT) / "examples" / "fastapi_app")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from kato_tasks import append_events
+from kato_tasks.testing.services import KatoServer, RedisServer
 from tests.integration.recovering import (
     THREADS,
     a_system,
@@ -18,7 +19,6 @@ from tests.integration.recovering import (
     total,
 )
 from tests.integration.system import Json, System, drained
-from tests.services import KatoServer, RedisServer
 
 ROUTES = ("create", "observe-sequence", "learn", "clear-stm", "cognition-data", "delete", "pattern", "predictions")
 RATES = {"delay": 0.08, "delay_after": 0.08, "redis_down": 0.15, "expire": 0.15}

@@ -11,8 +11,8 @@ import pytest
 
 from kato_tasks import Settings, app, bootstrap, make_app
 from kato_tasks.errors import StoreUnavailable
-from tests.services import RedisServer
-from tests.waiting import wait_until
+from kato_tasks.testing.services import RedisServer
+from kato_tasks.testing.waiting import wait_until
 
 THREADS = 12
 

@@ -12,9 +12,9 @@ import pytest
 
 from kato_tasks import append_events, observe
 from kato_tasks.celery_app import app
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.system import Flower, Json, System
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 PATIENCE = 30
 

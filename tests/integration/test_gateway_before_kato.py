@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from kato_tasks import append_events
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.gateway import HTML, Gateway, Rule
 from tests.integration.recovering import THREADS, a_system, history, hold_to_the_oracle, new_name, nobody_waits
 from tests.integration.system import Json, System, drained
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 PHASES: dict[str, list[Rule]] = {
     "401": [Rule(status=401)],

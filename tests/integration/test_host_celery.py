@@ -10,12 +10,12 @@ from celery import chain, chord
 
 from kato_tasks import app, learn, observe
 from kato_tasks.adapters.redis.keys import SIGNS
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.hosts import APPLICATION, Host, run
 from tests.integration.recovering import SOLO, a_system, new_name
 from tests.integration.system import System, drained
 from tests.integration.user_tasks import remember
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 PATIENCE = 30
 CALLS = """

@@ -22,11 +22,11 @@ from kato_tasks.celery_tasks.sweeping import complete_orphaned_tasks
 from kato_tasks.celery_tasks.waiting import complete
 from kato_tasks.domain.ids import PARTITIONS, partition_of
 from kato_tasks.errors import EventConflict, EventRefused, NotAppliedYet
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.calls import OWN_TASKS, a_system_that_refuses_soon, noted, seen
 from tests.integration.system import Redelivery, System, drained
 from tests.integration.user_tasks import remember, remember_failure
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 PATIENCE = 40
 WORKER = ("--pool", "threads", "--concurrency", "2", *OWN_TASKS)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kato_tasks.testing.services import KatoServer, Service
 from tests.integration.hosts import APPLICATION, Host
 from tests.integration.recovering import (
     HELD_UP,
@@ -16,7 +17,6 @@ from tests.integration.recovering import (
     run_of,
 )
 from tests.integration.system import System, drained
-from tests.services import KatoServer, Service
 
 SESSIONS, EVENTS = 8, 25
 CALLER = """

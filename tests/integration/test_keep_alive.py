@@ -19,10 +19,10 @@ from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_o
 from kato_tasks.engine.running.drainer import Drainer
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.ports.lanes import AcquireLanes, Batch, Defer, KeepAlive, Lease
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.recovering import a_system, expected, learning, new_name, run_of
 from tests.integration.system import System
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 REAL = os.environ.get("KATO_URL", "")
 TTL = 2  # seconds; the setting allows no less than 60

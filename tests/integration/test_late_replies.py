@@ -18,9 +18,9 @@ from kato_tasks.engine.running.drainer import Drainer
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.effects import Effect
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.system import System
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.ports.kato import KatoRequest
 from kato_tasks.ports.lanes import ReadSession
 from kato_tasks.settings import Settings
+from kato_tasks.testing.waiting import wait_until
 from tests.unit.engine.world import observed, plain
-from tests.waiting import wait_until
 
 
 class ListeningKato(HttpKato):

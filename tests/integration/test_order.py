@@ -13,9 +13,9 @@ from celery.result import AsyncResult
 
 from kato_tasks import append_events, process_observation_async
 from kato_tasks.celery_app import app
+from kato_tasks.testing.services import KatoServer, RedisServer, Service
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.system import Json, Redelivery, System, drained
-from tests.services import KatoServer, RedisServer, Service
-from tests.waiting import wait_until
 
 SESSIONS = 20
 EVENTS = 100

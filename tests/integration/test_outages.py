@@ -14,6 +14,9 @@ from celery.result import AsyncResult
 from kato_tasks import append_events, process_observation_async, session_status
 from kato_tasks.celery_app import app
 from kato_tasks.errors import StoreUnavailable
+from kato_tasks.testing.rabbitmq import RabbitmqServer
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.recovering import (
     THREADS,
     a_system,
@@ -28,8 +31,6 @@ from tests.integration.recovering import (
     total,
 )
 from tests.integration.system import Json, System, drained
-from tests.services import KatoServer, RabbitmqServer, RedisServer
-from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import redis
 from kato_tasks import ports
 from kato_tasks.adapters.redis.store import connect
 from kato_tasks.domain.stm import pattern_name
+from kato_tasks.testing.services import RedisServer
 from tests.integration.model import Lane, ModelKato
 from tests.integration.system import Json
-from tests.services import RedisServer
 
 NAME = pattern_name([["a"], ["b"]])
 

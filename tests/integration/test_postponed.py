@@ -22,9 +22,9 @@ from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_o
 from kato_tasks.errors import InvalidEvent
 from kato_tasks.ports.log import KeepScheduled
 from kato_tasks.ports.waiting_tasks import KeepUnpublished
+from kato_tasks.testing.services import KatoServer, RedisServer
 from tests.integration.recovering import a_system, new_name, observation
 from tests.integration.system import System
-from tests.services import KatoServer, RedisServer
 
 ALL = range(PARTITIONS)
 

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kato_tasks import append_events, learn, observe, predict
+from kato_tasks.testing.services import KatoServer, RedisServer
 from tests.integration.system import System
-from tests.services import KatoServer, RedisServer
 
 NODE = "one shop"
 ROUNDS = 8

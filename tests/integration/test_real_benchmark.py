@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.real import kato_at
-from tests.services import RedisServer, free_port
+from kato_tasks.testing.services import RedisServer, free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -21,8 +21,9 @@ from kato_tasks.adapters.redis.store import connect
 from kato_tasks.embedded.kato.patterns import PERSISTENCE
 from kato_tasks.engine.drain import predicting
 from kato_tasks.errors import LeaseLost
+from kato_tasks.testing.services import RedisServer
 from tests.integration.model import CALL_FAULTS, STORE_FAULTS, Lane, ModelKato, Oracle
-from tests.services import IN_CI, RedisServer
+from tests.services import IN_CI
 
 SESSIONS = ("A", "B it's", "C")
 OBSERVATIONS: dict[str, dict[str, Any]] = {

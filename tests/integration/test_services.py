@@ -13,8 +13,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.services import KatoServer, RabbitmqServer, RedisServer, free_port
-from tests.waiting import StillWaiting, wait_until
+from kato_tasks.testing.rabbitmq import RabbitmqServer
+from kato_tasks.testing.services import KatoServer, RedisServer, free_port
+from kato_tasks.testing.waiting import StillWaiting, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NEVER = Retry(NoBackoff(), 0)
@@ -148,7 +149,7 @@ class TestEndings:
         run = inner_run(
             tmp_path,
             "from pathlib import Path\n"
-            "from tests.waiting import wait_until\n"
+            "from kato_tasks.testing.waiting import wait_until\n"
             "def test_it_waits_to_be_interrupted(redis_server):\n"
             f"    Path({str(told)!r}).write_text(str(redis_server.pid))\n"
             "    wait_until(lambda: False, 60, 'an interruption')\n",

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from kato_tasks import process_observation_async, session_status
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.recovering import a_system
 from tests.integration.slow_calls import (
     PREFORK,
@@ -28,8 +30,6 @@ from tests.integration.slow_calls import (
     urls_of,
 )
 from tests.integration.system import System
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 LIMIT_SECONDS = 2.0
 

@@ -17,9 +17,9 @@ from kato_tasks.adapters.redis.persistence import persistence_problem
 from kato_tasks.adapters.redis.store import RedisStore, connect
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.errors import StoreUnavailable
+from kato_tasks.testing.services import LOOPBACK, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.log import observation
-from tests.services import LOOPBACK, RedisServer
-from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -14,6 +14,8 @@ from celery.result import AsyncResult
 from kato_tasks import append_events, process_observation_async
 from kato_tasks.celery_app import app
 from kato_tasks.domain.stm import STM_CAP
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.recovering import (
     THREADS,
     a_system,
@@ -25,8 +27,6 @@ from tests.integration.recovering import (
     run_of,
 )
 from tests.integration.system import CeleryProcess, Json, System, drained
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 PREFORK = ["--pool", "prefork", "--concurrency", "2"]
 GRACE_SECONDS = 15.0

@@ -14,11 +14,11 @@ import pytest
 from kato_tasks import append_events
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.embedded.kato.vectors import vector_symbol
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.recovering import a_system, total
 from tests.integration.system import Json, System
 from tests.integration.test_expiry import drain, epoch, observed, status
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 ROOM = [[0.1, 0.2]]
 STMS = {

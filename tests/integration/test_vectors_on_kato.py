@@ -13,13 +13,13 @@ import pytest
 
 from kato_tasks import append_events
 from kato_tasks.bootstrap import Runtime, runtime
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.kato.client import Kato, KatoSession
 from tests.integration.recovering import QUICK, total
 from tests.integration.system import Json, System
 from tests.integration.test_expiry import drain, observed, status
 from tests.integration.test_vectors import learn, name_of, settled
-from tests.services import KatoServer, RedisServer
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif("KATO_URL" not in os.environ, reason="KATO_URL names no running KATO")
 ROOM = [[0.1, 0.2]]

@@ -10,7 +10,8 @@ import pytest
 from celery import Celery
 
 from kato_tasks.celery_tasks.patches.kombu_redis import guard_redis_transport, guard_worker_events
-from tests.services import RabbitmqServer, RedisServer
+from kato_tasks.testing.rabbitmq import RabbitmqServer
+from kato_tasks.testing.services import RedisServer
 
 
 def test_the_worker_s_own_events_wait_for_no_confirmation_and_task_messages_do(

@@ -13,8 +13,8 @@ import pytest
 import redis
 from redbeat.decoder import RedBeatJSONEncoder
 
-from tests.services import RabbitmqServer
-from tests.waiting import wait_until
+from kato_tasks.testing.rabbitmq import RabbitmqServer
+from kato_tasks.testing.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SEND = "from kato_tasks.celery_app import app; app.send_task('kato_tasks.drain', [0], queue='kato.lane.00')"

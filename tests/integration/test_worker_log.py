@@ -16,11 +16,11 @@ from kato_tasks.api.status import read_status
 from kato_tasks.bootstrap import runtime
 from kato_tasks.celery_app import app
 from kato_tasks.errors import EventRefused, InvalidEvent
+from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.waiting import StillWaiting, wait_until
 from tests.gateway import Gateway, Rule
 from tests.integration.recovering import SOLO, THREADS, new_name, observation
 from tests.integration.system import CeleryProcess, System, Worker
-from tests.services import KatoServer, RedisServer
-from tests.waiting import StillWaiting, wait_until
 
 PREFORK = ["--pool", "prefork", "--concurrency", "2"]
 PATIENCE = 40

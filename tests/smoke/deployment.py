@@ -26,9 +26,9 @@ from pytest_celery import (
 from pytest_docker_tools import container, fxtr, network, volume, wrappers
 
 from kato_tasks import Settings, make_app
+from kato_tasks.testing.services import LOOPBACK, free_port
+from kato_tasks.testing.waiting import wait_until
 from tests.docker import compose, composed
-from tests.services import LOOPBACK, free_port
-from tests.waiting import wait_until
 
 Json = dict[str, Any]
 

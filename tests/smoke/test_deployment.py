@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kato_tasks import learn, observe, predict, session_status
+from kato_tasks.testing.waiting import wait_until
 from tests.docker import grace_seconds
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult

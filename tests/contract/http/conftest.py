@@ -10,7 +10,7 @@ import pytest
 from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
 from kato_tasks.adapters.kato_http.pool import HttpKato
 from kato_tasks.ports.kato import KatoTransport
-from tests.waiting import wait_until
+from kato_tasks.testing.waiting import wait_until
 
 
 class Client(KatoTransport, Protocol):

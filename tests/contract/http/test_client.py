@@ -24,10 +24,10 @@ from kato_tasks.adapters.kato_http.access import Access
 from kato_tasks.adapters.kato_http.pool import HttpKato
 from kato_tasks.errors import ConfigurationError, KatoUnavailable, LeaseLost, OutcomeUnknown
 from kato_tasks.ports.kato import KatoReply, KatoRequest
+from kato_tasks.testing.services import LOOPBACK, free_port
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.http.conftest import Client, Opens
 from tests.contract.http.raw_server import OK, Peer, RawServer, serving, well
-from tests.services import LOOPBACK, free_port
-from tests.waiting import wait_until
 
 
 def post(url: str, body: bytes = b"{}", path: str = "/sessions/s/observe-sequence") -> KatoRequest:

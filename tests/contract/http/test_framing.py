@@ -20,10 +20,10 @@ from kato_tasks.adapters.kato_http.answer import Answer
 from kato_tasks.adapters.kato_http.pool import HttpKato
 from kato_tasks.errors import ConfigurationError, KatoUnavailable, OutcomeUnknown
 from kato_tasks.ports.kato import KatoReply, KatoRequest
+from kato_tasks.testing.services import LOOPBACK, free_port
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.http.conftest import Client
 from tests.contract.http.raw_server import OK, Peer, serving, well
-from tests.services import LOOPBACK, free_port
-from tests.waiting import wait_until
 
 
 def post(url: str) -> KatoRequest:

@@ -17,9 +17,9 @@ from kato_tasks.adapters.kato_http.access import Access
 from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
 from kato_tasks.errors import LeaseLost, OutcomeUnknown
 from kato_tasks.ports.kato import KatoRequest
+from kato_tasks.testing.services import LOOPBACK
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.http.test_client import certificate  # noqa: F401
-from tests.services import LOOPBACK
-from tests.waiting import wait_until
 
 h2_connection = pytest.importorskip("h2.connection")
 h2_events = pytest.importorskip("h2.events")

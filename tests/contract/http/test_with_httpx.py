@@ -11,9 +11,9 @@ import pytest
 from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
 from kato_tasks.errors import KatoUnavailable, OutcomeUnknown
 from kato_tasks.ports.kato import KatoRequest
+from kato_tasks.testing.services import LOOPBACK
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.http.raw_server import OK, Peer, serving, well
-from tests.services import LOOPBACK
-from tests.waiting import wait_until
 
 
 def post(url: str) -> KatoRequest:

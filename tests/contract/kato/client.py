@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tests.waiting import wait_until
+from kato_tasks.testing.waiting import wait_until
 
 QUIET = {"process_predictions": False, "max_pattern_length": 0}
 

@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.kato.client import QUIET, Kato, KatoSession, body_of
-from tests.waiting import wait_until
 
 
 def test_learn_names_the_pattern_by_the_text_of_the_stm_and_empties_it(session: KatoSession) -> None:

@@ -2,8 +2,8 @@
 
 import re
 
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.kato.client import Kato, KatoSession, body_of
-from tests.waiting import wait_until
 
 
 def test_a_sequence_answers_what_became_of_each(session: KatoSession) -> None:

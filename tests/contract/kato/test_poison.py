@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.kato.client import Kato, KatoSession, body_of, fresh_node
-from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize("symbol", ["it's", "ends with \\"])

@@ -6,8 +6,8 @@ import pytest
 
 from kato_tasks.domain.predictions import in_one_form
 from kato_tasks.domain.results import Predicted
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.kato.client import QUIET, Kato, KatoSession, body_of
-from tests.waiting import wait_until
 
 FIELDS = [
     "type",

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.kato.client import QUIET, Kato, KatoSession, body_of, fresh_node
-from tests.waiting import wait_until
 
 SHORT = 10 if os.environ.get("KATO_URL") else 2
 """Seconds that a session lives which must not die between two calls; a real KATO may share its machine."""

@@ -13,10 +13,11 @@ from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.adapters.redis.scripts import Script, script
 from kato_tasks.adapters.redis.store import connect
 from kato_tasks.testing.fake_store import FakeStoreServer
+from kato_tasks.testing.services import RedisServer, free_port, redis_program
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.log import Log
 from tests.contract.store.pieces import Pieces, pieces_of
-from tests.services import RedisServer, free_port, redis_program, unreachable
-from tests.waiting import wait_until
+from tests.services import unreachable
 
 MakeLog = Callable[[Retention], Log]
 

@@ -17,7 +17,7 @@ from kato_tasks.domain.ids import lane_of, partition_of
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Entry, entry_of, predict_entry
 from kato_tasks.errors import KatoTasksError
-from tests.waiting import wait_until
+from kato_tasks.testing.waiting import wait_until
 
 T = TypeVar("T")
 LEASE_MS = 20_000

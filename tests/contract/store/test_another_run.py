@@ -13,8 +13,8 @@ from kato_tasks.adapters.redis.store import RedisStore, StoreRun, connect
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.engine.append import Mailbox
 from kato_tasks.errors import NodeConflict, StoreUnavailable
+from kato_tasks.testing.services import RedisServer
 from tests.contract.store.log import Log, observation
-from tests.services import RedisServer
 
 Open = Callable[[], RedisStore]
 

@@ -17,9 +17,9 @@ from kato_tasks.domain.ids import default_node, lane_of, partition_of
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.engine.append import Mailbox
 from kato_tasks.errors import InvalidEvent, NodeConflict
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.conftest import MakeLog
 from tests.contract.store.log import Log, learn, new_token, numbered, observation, predict
-from tests.waiting import wait_until
 
 
 def test_positions_are_counted_per_session_from_1(log: Log) -> None:

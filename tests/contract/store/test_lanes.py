@@ -19,6 +19,7 @@ from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.domain.ids import lane_of, partition_of
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.errors import LeaseLost
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.log import (
     BATCH,
     LEASE_MS,
@@ -30,7 +31,6 @@ from tests.contract.store.log import (
     observation,
     predict,
 )
-from tests.waiting import wait_until
 
 # ------------------------------------------------------------------------------- what a lease gives
 

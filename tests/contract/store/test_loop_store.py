@@ -19,9 +19,9 @@ from kato_tasks.domain.ids import partition_of
 from kato_tasks.engine.append import AppendProtocol, Mailbox
 from kato_tasks.engine.store_protocol import StoreProtocol, carry_out_async
 from kato_tasks.errors import ConfigurationError, NodeConflict, StoreFailed, StoreFull, StoreUnavailable
+from kato_tasks.testing.services import RedisServer
 from tests.contract.store.log import Log, numbered, observation
 from tests.contract.store.test_another_run import logs, loses_everything, on, opened
-from tests.services import RedisServer
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from typing import Any
 from kato_tasks import ports
 from kato_tasks.domain.ids import PARTITIONS, lane_of, partition_of
 from kato_tasks.ports.figures import PartitionFigures, SweepFigures
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.log import new_token
 from tests.contract.store.pieces import Pieces
-from tests.waiting import wait_until
 
 N, M = partition_of(lane_of("n")), partition_of(lane_of("m"))
 

@@ -9,9 +9,9 @@ import pytest
 from kato_tasks import ports
 from kato_tasks.domain.ids import lane_of
 from kato_tasks.ports.sessions import Which
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.log import binding, new_token
 from tests.contract.store.pieces import Pieces
-from tests.waiting import wait_until
 
 
 def found(pieces: Pieces, which: Which = "all", prefix: str = "", at_most: int = 500) -> dict[str, str]:

@@ -8,8 +8,8 @@ from typing import Any
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, prefix
 from kato_tasks.domain.ids import partition_of
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.log import Log, binding, numbered
-from tests.waiting import wait_until
 
 WORKERS = "kt:{signs}:worker:"
 

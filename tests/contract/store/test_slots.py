@@ -18,9 +18,9 @@ from kato_tasks.adapters.redis.store import connect
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.domain.kato_session import Intent
 from kato_tasks.errors import StoreUnavailable
+from kato_tasks.testing.services import RedisServer
 from tests.contract.store.conftest import strict
 from tests.contract.store.log import Log, binding, learn, numbered, predict
-from tests.services import RedisServer
 
 
 def every_script(log: Log, session: str) -> None:

@@ -12,9 +12,9 @@ from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.domain.ids import partition_of
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.conftest import MakeLog
 from tests.contract.store.log import Log, learn, new_token, numbered, observation, predict
-from tests.waiting import wait_until
 
 
 def owed(log: Log, age_ms: int = -1) -> list[ports.WaitingTask]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kato_tasks.domain.ids import PARTITIONS, shard_of
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.pieces import SHARDS, Pieces
-from tests.waiting import wait_until
 
 
 def test_a_shard_is_marked_once_until_its_mark_is_cleared(pieces: Pieces) -> None:

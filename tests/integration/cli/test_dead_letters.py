@@ -18,8 +18,8 @@ from kato_tasks.domain.log_entry import entry_of
 from kato_tasks.engine.drain.context import Policy
 from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.errors import StoreUnavailable
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.cli.running import Cli, append, drain, post, stm
-from tests.waiting import wait_until
 
 FAILING: dict[str, Any] = {"rules": [{"kind": "error_before", "route": "observe-sequence", "rate": 1.0}], "seed": 1}
 WELL: dict[str, Any] = {"rules": [], "seed": 1}

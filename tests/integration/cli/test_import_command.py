@@ -11,9 +11,9 @@ import subprocess
 import pytest
 
 from kato_tasks.bootstrap import Runtime
+from kato_tasks.testing.services import RedisServer
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.cli.running import Cli, Imports
-from tests.services import RedisServer
-from tests.waiting import wait_until
 
 MAPPED = ("--session", "s", "--strings", "a")
 

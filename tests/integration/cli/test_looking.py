@@ -14,9 +14,9 @@ from kato_tasks.api.status import read_status
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.log_entry import entry_of
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.cli.running import Cli, append, drain, stm
 from tests.integration.recovering import learning
-from tests.waiting import wait_until
 
 
 def test_status_is_healthy_when_all_is_applied(cli: Cli, live: Runtime) -> None:

@@ -13,9 +13,9 @@ from kato_tasks.bootstrap import Runtime
 from kato_tasks.celery_tasks.postponed import append_due
 from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.ports.log import KeepScheduled
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.log import observation
 from tests.integration.cli.running import Cli, append, drain
-from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import redis
 
 from kato_tasks import app
 from kato_tasks.bootstrap import Runtime, runtime
+from kato_tasks.testing.services import LOOPBACK, free_port
+from kato_tasks.testing.waiting import wait_until
 from tests.gateway import Gateway, Received, Rule
 from tests.integration.cli.running import Cli, append, drain, stm
-from tests.services import LOOPBACK, free_port
-from tests.waiting import wait_until
 
 SECRET = "Zq7-planted-secret"
 BASIC = "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()

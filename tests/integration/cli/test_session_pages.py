@@ -14,8 +14,8 @@ from kato_tasks.api import parking
 from kato_tasks.api.session_list import AT_ONCE, Wanted, list_sessions
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import partition_of
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.cli.running import Cli, append, drain
-from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.kato.client import Kato, KatoSession, body_of
-from tests.waiting import wait_until
 
 
 def stats(kato: Kato) -> dict[str, Any]:

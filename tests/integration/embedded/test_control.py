@@ -2,10 +2,10 @@
 
 import json
 
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.kato.client import Kato, body_of, fresh_node
 from tests.integration.embedded.conftest import Start
 from tests.integration.embedded.control import history, journal, stats
-from tests.waiting import wait_until
 
 
 def test_stats_count_what_was_done(kato: Kato) -> None:

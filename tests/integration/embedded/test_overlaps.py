@@ -6,10 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import httpx
 import pytest
 
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.kato.client import Kato, KatoSession
 from tests.integration.embedded.conftest import Start
 from tests.integration.embedded.control import apart, faults, history, in_flight, stats
-from tests.waiting import wait_until
 
 
 @pytest.fixture

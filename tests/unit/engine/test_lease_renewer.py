@@ -10,7 +10,7 @@ from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.lanes import Batch, Lease, Renew
-from tests.waiting import wait_until
+from kato_tasks.testing.waiting import wait_until
 
 
 class Store:

@@ -23,8 +23,8 @@ from kato_tasks.engine.running.slices import DrainOptions, SliceResult
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.lanes import AcquireLanes, Commit, Defer, NextWork, Renew, Work, WriteIntent
+from kato_tasks.testing.waiting import wait_until
 from tests.contract.http.raw_server import Peer, serving
-from tests.waiting import wait_until
 
 BODY = '{"strings":["a"],"vectors":[],"emotives":{},"metadata":{},"unique_id":"e1"}'
 ANSWER = b'{"observations_processed":1,"results":[{"time":1}],"final_stm_length":1}'
