@@ -90,7 +90,8 @@ def _looks(rt: Runtime, entry: Entry) -> list[LookSoon]:
 def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
     """Append each entry by itself, since one of them cannot be appended, and return looks as ``_appended`` does.
 
-    An entry that cannot be appended (its session belongs to another node, or its rows are broken) becomes a dead letter.
+    An entry that cannot be appended (its session belongs to another node, or its rows are broken) becomes a dead
+    letter.
     """
     tell: list[LookSoon] = []
     for entry in due:
