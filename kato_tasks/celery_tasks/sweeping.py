@@ -25,14 +25,15 @@ OWED_AFTER_MS = 3_000
 LOOK_MS = 10_000
 """How often, in ms, a waiting request is checked: its event may no longer be where the request looks for it."""
 OVERDUE_MS = 1_000
-"""After this many ms a due lane is overdue. Its wake-up is either lost (its queue is empty) or stuck behind a backlog."""
+"""After this many ms a due lane is overdue. Its wake-up is either lost (its queue is empty) or stuck behind a backlog
+(its queue is not empty)."""
 
 
 def complete_orphaned_tasks(rt: Runtime, partitions: Sequence[int]) -> int:
     """Complete the waiting tasks that no worker is going to complete, and return for how many events.
 
-    Those are tasks whose lane's holder died after its commit, and tasks whose event is no longer where they look for
-    it. Raises StoreUnavailable.
+    Those are tasks whose lane's holder died after its commit, and tasks that would never end because their event is no
+    longer where they look for it. Raises StoreUnavailable.
     """
     done = 0
     for partition, found in zip(
