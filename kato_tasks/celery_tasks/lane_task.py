@@ -64,7 +64,7 @@ DIRECT_SECONDS = 60.0
 
 
 class LaneTask(Sending):
-    """A task whose event goes through its session's lane."""
+    """A task whose event is applied in its session's lane."""
 
     abstract = True
     throws = (EventRefused, EventConflict, InvalidEvent, TooManyPredicts)
