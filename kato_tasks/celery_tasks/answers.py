@@ -1,4 +1,4 @@
-"""What a task is told: its event's result, or what stands in for one that is not there."""
+"""A task's answer: its event's result, or what stands in for a result that is not there."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from kato_tasks.ports.waiting_tasks import PARKED_AT_MOST, Waits
 Place = dict[str, Any]
 """Where a task's event is: ``lane``, ``position`` and ``event_id``, as its message carries them.
 
-Beside position 0: ``predict``; ``due``, the ms at which it is appended; ``no_session``: the session did not exist when
-the task was sent, so nothing was appended.
+With position 0 a place may also have ``predict`` (true for a predict), ``due`` (the time, in ms since 1970, at which
+the event is appended) or ``no_session`` (the session did not exist when the task was sent, so nothing was appended).
 """
 _ERRORS: dict[str, type[KatoTasksError]] = {"EventConflict": EventConflict, "NotAppliedYet": NotAppliedYet}
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """What was found for a task: its answer (JSON), or None: it waits at ``place``.
+    """What was found for a task.
 
-    ``late``: the answer stands in for a result that has expired, so the caller may have been told already. ``waits``:
-    how its session stands, if it waits.
+    ``answer`` is its answer as JSON, or None if the task waits at ``place``. ``late`` says that the answer stands in
+    for a result that has expired, so that the caller may have been told already. ``waits`` describes the state of the
+    session for which the task waits.
     """
 
     answer: str | None
@@ -37,9 +38,10 @@ class Sought:
 
 
 def describe_waiting(session: str, place: Place, waits: Waits) -> dict[str, Any]:
-    """What ``AsyncResult.info`` and Flower say of a task in the state WAITING.
+    """Return what ``AsyncResult.info`` and Flower show of a task in the state WAITING.
 
-    ``session_id`` and ``position``; ``waits_for``: a sentence that says for what; ``since``: the time in ISO 8601, UTC.
+    It has ``session_id`` and ``position``; ``waits_for``, a sentence that says what the task waits for; and ``since``,
+    the time in ISO 8601, in UTC.
     """
     position = int(place["position"] or 0)
     meta = {"session_id": session, "position": position, "waits_for": _waits_for(session, place, position, waits)}
@@ -68,12 +70,15 @@ def _iso(ms: int) -> str:
 
 
 def is_error(answer: str) -> bool:
-    """Whether an answer is an error in the place of a result."""
+    """Return whether an answer is an error instead of a result."""
     return answer.startswith('{"error":') and set(json.loads(answer)) == {"error"}
 
 
 def read_answer(answer: str) -> Any:
-    """An answer as the task's own: its JSON, or the error in its place is raised."""
+    """Return the value of an answer, which is JSON. Raises the error that the answer holds instead of a result.
+
+    That is EventConflict, NotAppliedYet or EventRefused.
+    """
     told = json.loads(answer)
     if isinstance(told, dict) and "error" in told and set(told) == {"error"}:
         raise _ERRORS.get(told["error"]["type"], EventRefused)(told["error"]["message"])
@@ -81,12 +86,12 @@ def read_answer(answer: str) -> Any:
 
 
 def error_answer(exc: Exception) -> str:
-    """An error as an answer."""
+    """Return an error as an answer."""
     return error_json(type(exc).__name__, str(exc))
 
 
 def applied_answer(session: str, place: Place, node: str) -> str:
-    """The event is in KATO, and its result has expired."""
+    """Return the answer for an event that KATO has, and whose result has expired."""
     return result_json(
         {
             "status": "applied",
@@ -99,14 +104,17 @@ def applied_answer(session: str, place: Place, node: str) -> str:
 
 
 def dead_letter_answer(letter: str) -> str:
-    """The event is a dead letter (its JSON, empty when that is not there any more)."""
+    """Return the answer for an event that is a dead letter.
+
+    ``letter`` is the dead letter's JSON; it is empty when the letter is no longer there.
+    """
     kept: Mapping[str, Any] = json.loads(letter) if letter else {}
     reason, answer = kept.get("reason") or "it is a dead letter", kept.get("last_answer")
     return error_json("EventRefused", f"{reason}: {answer}" if answer else reason)
 
 
 def too_many_waiting_answer(event_id: str) -> str:
-    """So many tasks wait for one event that this one is told at once."""
+    """Return the answer for a task that cannot wait, since too many tasks wait for its event already."""
     return error_json(
         "NotAppliedYet",
         f"{PARKED_AT_MOST} tasks wait for event {event_id!r} already; it is in the log and is applied in its turn",
@@ -114,12 +122,12 @@ def too_many_waiting_answer(event_id: str) -> str:
 
 
 def expired_predict_answer() -> str:
-    """A predict was answered, and the answer is kept no longer."""
+    """Return the answer for a predict that was answered before, and whose answer is no longer kept."""
     return error_json("EventRefused", "the answer of this predict has expired: ask again")
 
 
 def sessionless_answer(event_type: str, session: str, event_id: str) -> str:
-    """What a call is told that came before its session's first event; it makes no session."""
+    """Return the answer for a call that came before its session's first event. Such a call makes no session."""
     node = default_node(session)
     if event_type == "predict":
         told: dict[str, Any] = {"session_id": session, "node_id": node, "event_id": event_id, "after": 0}

@@ -1,4 +1,4 @@
-"""A task call's arguments, by name and as plain JSON; errors in them are raised where the call is written."""
+"""Read a task call's arguments by name, as plain JSON. Errors in them are raised where the call is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from kato_tasks.domain.plain import plain
 def by_name(
     run: Callable[..., Any], task: str, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The arguments of a complete call by name, without those that are None. Raises TypeError in words of the task."""
+    """Return the arguments of a complete call by name, without those that are None.
+
+    Raises TypeError, in the words of the task, when an argument is missing, unknown or one too many.
+    """
     signature = inspect.signature(run)
     try:
         given = signature.bind(*(args or ()), **(kwargs or {}))
@@ -28,7 +31,7 @@ def by_name(
 
 
 def is_complete(run: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether nothing is missing in a call."""
+    """Return whether a call has all arguments that it needs, and no others."""
     try:
         inspect.signature(run).bind(*args, **kwargs)
     except TypeError:
@@ -39,9 +42,9 @@ def is_complete(run: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[st
 def refuse_wrong_names(
     run: Callable[..., Any], task: str, args: Sequence[Any], kwargs: Mapping[str, Any], unknown: UnknownKeys
 ) -> None:
-    """Refuse the misspelt names of a call that is not complete yet, as a step of a chain that gets its session later.
+    """Refuse misspelt names in a call that is not complete yet, such as a chain's step that gets its session later.
 
-    Raises TypeError for an argument, InvalidEvent for a key of an observation.
+    Raises TypeError for an argument, and InvalidEvent for a key of an observation.
     """
     signature = inspect.signature(run)
     wrong = _unknown_argument(signature, task, kwargs) or _too_many(signature, task, args)
@@ -53,7 +56,7 @@ def refuse_wrong_names(
 
 
 def as_json(value: Any) -> Any:
-    """An argument as plain JSON, where it stands for such."""
+    """Return an argument as plain JSON if it has a JSON form."""
     if isinstance(value, Observation):
         return value.model_dump()
     if isinstance(value, datetime):

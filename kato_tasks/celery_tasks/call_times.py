@@ -1,4 +1,4 @@
-"""When a call is due and until when it is wanted: Celery's ``countdown``, ``eta`` and ``expires`` in ms."""
+"""Read when a call is due and when it expires: Celery's ``countdown``, ``eta`` and ``expires``, in ms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from kato_tasks.errors import (
 
 
 def expires_ms(expires: Any) -> int:
-    """A task's ``expires`` (seconds from now, or a time) in ms; 0: never."""
+    """Return when a task expires, in ms since 1970, or 0 if it never does.
+
+    ``expires`` is in seconds from now, or a datetime or ISO 8601 text. Raises InvalidEvent, which names the field.
+    """
     if expires is None:
         return 0
     if isinstance(expires, int | float) and math.isfinite(expires):

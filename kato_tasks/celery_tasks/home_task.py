@@ -1,4 +1,4 @@
-"""The base class of our tasks: what they need of Celery's configuration, whatever the app that they are on says."""
+"""The base class of our tasks, which sets the options that they need, whatever their app's configuration says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kato_tasks.celery_tasks.app.home import home_app
 
 
 class HomeTask(Task):
-    """A task that is on one app, the home of our tasks, though others in the process may know it."""
+    """A task that belongs to one app, the home of our tasks, though other apps in the process may know it."""
 
     abstract = True
     acks_late = True
@@ -21,16 +21,19 @@ class HomeTask(Task):
     serializer = "json"
     ignore_result = False
     rate_limit = 0
-    """None: what is applied, and how fast, is the log's word."""
+    """There is no rate limit, since the log decides what is applied and how fast."""
 
     @classmethod
     def bind(cls, app: Any) -> Any:
-        """Celery binds each task that an app knows to it. Ours stay where they are."""
+        """Bind the task to ``app`` only if that is its home, and return the app.
+
+        Celery binds each task to every app that knows it. Ours stay where they are.
+        """
         return super().bind(app) if app is home_app() else app
 
     @classmethod
     def move(cls, app: Any) -> None:
-        """Be on another app from now on, without a look at its configuration, which may not be loaded yet."""
+        """Move the task to another app, without reading that app's configuration, which may not be loaded yet."""
         cls.app = cls._app = app
         cls._exec_options = None
 

@@ -1,7 +1,7 @@
-"""The Task class of the public tasks; here is the worker's half, and ``sending`` has the caller's.
+"""The Task class of the public tasks. This module has the worker's half; ``sending`` has the caller's half.
 
-The body finds its event's result, or drains its lane, or leaves its request waiting in the lane: it never blocks its
-slot and never polls.
+A task's body finds its event's result, or drains its lane, or leaves its request waiting in the lane. It never blocks
+its slot and it never polls.
 """
 
 from __future__ import annotations
@@ -64,17 +64,19 @@ DIRECT_SECONDS = 60.0
 
 
 class LaneTask(Sending):
-    """A task whose event goes through its session's lane."""
+    """A task whose event is applied in its session's lane."""
 
     abstract = True
     throws = (EventRefused, EventConflict, InvalidEvent, TooManyPredicts)
-    """How an event may end: the worker's log has one line of it, without a traceback."""
+    """The errors with which an event may end. The worker's log has one line for each, without a traceback."""
 
     def perform(self, call: Mapping[str, Any]) -> Any:
-        """The body: this event's result, or Waits (an Ignore) with the request parked in its lane.
+        """Carry out the task's body, and return its event's result as plain JSON.
 
-        A store that is away does not fail the task, nor a broker that cannot take its next step: its message goes
-        back to its queue.
+        ``call`` holds the task's arguments by name. Raises Waits (an Ignore) when the request was left to wait in its
+        lane, Told (an Ignore) when the task has its end already, and the task's own error when its event has failed. A
+        store that is away does not fail the task, and neither does a broker that cannot take its next step: GoesBack
+        (a Reject) is raised, and the message goes back to its queue.
         """
         try:
             return self._perform(call)
@@ -96,7 +98,8 @@ class LaneTask(Sending):
         if direct:
             require_client(rt.settings)
         place = None if direct else request.get("kato")
-        # A message without a place was sent by name, or this is a call like a function's: nobody has looked at it yet.
+        # A message without a place was sent by name, or the task was called like a function: nothing has checked the
+        # call yet.
         place = place or self.placed(rt, call, task_id, expires_ms(request.expires), door=True)
         deadline = time.monotonic() + DIRECT_SECONDS
         while True:
@@ -135,7 +138,7 @@ class LaneTask(Sending):
         return read_answer(sought.answer)
 
     def after_return(self, status: str, *_: Any) -> None:
-        """Celery has stored what the task returned or raised, so the store need not keep it."""
+        """Let the store forget the result that Celery has just stored in the result backend."""
         told = getattr(self.request, "kato_told", None)
         if told is not None and status in READY_STATES:
             runtime().drainer.note_delivered(*told)
@@ -150,10 +153,12 @@ class LaneTask(Sending):
         task_id: str = "",
         stored: Mapping[str, Any] | None = None,
     ) -> Sought:
-        """This call's answer; without one the request waits at its event, once there is a ``task_id`` to park.
+        """Look for this call's answer at ``place``; the answer is None while its event is not applied.
 
-        An event that the store has lost, or never had, is appended again: its arguments are in the message.
-        Raises EventConflict, InvalidEvent or StoreUnavailable.
+        With ``lease=True`` the lane is drained if it is free. With a ``task_id`` and its ``stored`` request, a request
+        without an answer is left to wait at its event. An event that the store has lost, or never had, is appended
+        again, since its arguments are in the message. Raises EventConflict, InvalidEvent or StoreUnavailable, and
+        EventRefused when the store contradicts itself.
         """
         session = str(call["session_id"])
         for _ in range(_ROUNDS):
@@ -201,9 +206,10 @@ class LaneTask(Sending):
         raise EventRefused(f"the store knows {event_id!r} and has another event at its position {place['position']}")
 
     def own(self, rt: Runtime, call: Mapping[str, Any], place: Place, answer: str) -> str:
-        """The result of an event with this id, if it is this call's event.
+        """Return ``answer``, the result of the event with this id, if that event is this call's own.
 
-        One that was kept for later has not been compared with what has its id.
+        An event that was kept for later has not been compared yet with the event that has its id. If the two differ,
+        EventConflict is returned as the answer.
         """
         if place["position"] or self.event_type == "predict":
             return answer
@@ -214,7 +220,10 @@ class LaneTask(Sending):
         return answer
 
     def look_again(self, rt: Runtime, call: Mapping[str, Any], task_id: str, stored: Mapping[str, Any]) -> Sought:
-        """A request has waited for long and its event is not where it looks for it: its answer, or its new place."""
+        """Find the answer, or the new place, of a request that has waited long for an event that is not at its place.
+
+        Raises StoreUnavailable. Any other error of ours becomes the answer.
+        """
         try:
             place = stored["request"].get("kato") or self.placed(rt, call, task_id)
             return self.seek(rt, call, place, task_id=task_id, stored=stored)
@@ -225,7 +234,7 @@ class LaneTask(Sending):
 
 
 def show_waiting(task: LaneTask, task_id: str, where: dict[str, Any]) -> None:
-    """Let the result backend and Flower know; a backend or broker that is away must not fail the task for it."""
+    """Tell the result backend and Flower that a task waits. A backend or broker that is away does not fail the task."""
     try:
         if not get_actual_ignore_result(task, task.request):
             task.backend.store_result(task_id, where, WAITING, request=task.request)
@@ -236,7 +245,10 @@ def show_waiting(task: LaneTask, task_id: str, where: dict[str, Any]) -> None:
 
 
 def told_before(task: LaneTask, task_id: str) -> bool:
-    """Whether the result backend has this task's end already; links and chords went out before that was written."""
+    """Return whether the result backend has this task's end already.
+
+    Its links and chords were sent before that was written. A result backend that is away counts as no.
+    """
     try:
         return task.backend.get_state(task_id) in READY_STATES
     except Exception as exc:

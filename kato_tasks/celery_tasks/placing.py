@@ -1,4 +1,4 @@
-"""A call's event gets its place in the log: the protocol that callers and workers share, without input or output."""
+"""Give a call's event its place in the log. Callers and workers share this protocol; it does no I/O itself."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from kato_tasks.errors import (
 
 
 def unplaced(entry: Entry) -> Place:
-    """The place of what is not appended (yet): in the lane that its session would have by itself."""
+    """Return the place of an entry that is not appended (yet): position 0 of the lane of its own or default node."""
     node = entry.node_id or default_node(entry.session_id)
     return {"lane": lane_of(node), "position": 0, "event_id": entry.event_id}
 
 
 def append_one(protocol: AppendProtocol, entry: Entry) -> StoreProtocol[Place]:
-    """Append one event; returns its place. Raises EventConflict.
+    """Append one event and return its place. Raises EventConflict or TooManyPredicts.
 
-    No wake-up is sent beside the task's own message, which drains the lane on arrival: it would double what a
-    ``.delay()`` costs. The message is not the lane's only chance, since the lane stands in the ready set and
-    every worker's sweep looks there. A predict has a place in its session's order and no position of its own (0).
+    No wake-up is sent beside the task's own message, which drains the lane when it arrives; a wake-up would double
+    the cost of a ``.delay()``. The lane does not depend on that message alone: it stands in the ready set, and every
+    worker's sweep looks there. A predict has a place in its session's order, but no position of its own (0).
     """
     posted = yield from protocol.append([entry])
     (placed,) = posted.placed

@@ -1,6 +1,6 @@
-"""What waits in the store for its time or for the broker: events with a due time, and task messages.
+"""Carry out what waits in the store for its time or for the broker: events with a due time, and task messages.
 
-Each is carried out by itself. One that nobody can carry out becomes a dead letter, and holds up none of the others.
+Each is carried out by itself. One that cannot be carried out becomes a dead letter, and does not hold up the others.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 AT_ONCE = 200
-"""How many of a partition are carried out in one round."""
+"""How many events, or messages, of a partition are carried out in one round."""
 _HOPELESS = (SerializationError, TypeError, ValueError, LookupError, AttributeError)
-"""What is wrong with a message itself: no JSON, no such queue (Celery's QueueNotFound is a KeyError) …"""
+"""The errors of a message that is wrong itself: it is not JSON, its queue does not exist (Celery's QueueNotFound is a
+KeyError), and so on."""
 
 
 def append_due(rt: Runtime, partitions: Sequence[int]) -> int:
-    """Append events that were kept for later and are due; returns how many. Raises StoreUnavailable."""
+    """Append the events that were kept for later and are due, and return how many. Raises StoreUnavailable."""
     now = rt.figures.now_ms()
     done = 0
     for partition, payloads in _each(partitions, rt.store.execute([DueScheduled(p, now, AT_ONCE) for p in partitions])):
         try:
             done += _promoted(rt, partition, payloads)
         except StoreFull as exc:
-            # They are late rather than lost; what is drained now makes room for them.
+            # The events are late, not lost: the lanes that are drained now make room for them.
             log_event(log, logging.WARNING, "later.postponed", partition=partition, error=exc)
             return done
         except StoreFailed as exc:
@@ -66,9 +67,10 @@ def _promoted(rt: Runtime, partition: int, payloads: Sequence[str]) -> int:
 
 
 def _appended(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
-    """Append what is due, and wake its lanes; whose tasks are to be told that theirs was not appended.
+    """Append the entries that are due, wake their lanes, and return looks at the tasks whose entry was not appended.
 
-    Those are the tasks of an entry whose id another event took, and of one that would make a session by itself.
+    Those are the tasks of an entry whose id another event took, of a predict that is one too many, and of an entry
+    that would make a session by itself.
     """
     able = [entry for entry in due if entry.kind == "o" or rt.mailbox.knows(entry.session_id)]
     posted = rt.mailbox.append(able)
@@ -80,13 +82,17 @@ def _appended(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
 
 
 def _looks(rt: Runtime, entry: Entry) -> list[LookSoon]:
-    """A look at whoever waits for this: in its session's lane, or in the one that it would have by itself."""
+    """Return looks at the tasks that wait for an entry, in its session's lane or in that of its own or default node."""
     lanes = {rt.sessions.lane_of(entry.session_id), lane_of(entry.node_id or default_node(entry.session_id))}
     return [LookSoon(lane, entry.session_id, entry.event_id) for lane in lanes]
 
 
 def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
-    """One of these cannot be appended (its session belongs to another node, or its rows are broken): the others are."""
+    """Append each entry by itself, since one of them cannot be appended, and return looks as ``_appended`` does.
+
+    An entry that cannot be appended (its session belongs to another node, or its rows are broken) becomes a dead
+    letter.
+    """
     tell: list[LookSoon] = []
     for entry in due:
         try:
@@ -99,7 +105,7 @@ def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
 
 
 def publish_kept_messages(rt: Runtime, partitions: Sequence[int]) -> int:
-    """Publish task messages that could not be published before; returns how many. Raises StoreUnavailable."""
+    """Publish the task messages that could not be published before, and return how many. Raises StoreUnavailable."""
     done = 0
     for partition, messages in _each(
         partitions, rt.store.execute([UnpublishedMessages(p, AT_ONCE) for p in partitions])
@@ -109,10 +115,10 @@ def publish_kept_messages(rt: Runtime, partitions: Sequence[int]) -> int:
                 _publish(rt, message)
                 done += 1
             except _HOPELESS as exc:
-                # Its event is in the log and is applied; only its caller is told nothing.
+                # The task's event is in the log and is applied; only its caller gets no answer.
                 _bury(rt, "", {"event_id": "", "message": message}, f"a task message cannot be published: {exc!r}")
             except Exception as exc:
-                # Errors of a dead connection have many classes. The broker is away for all of them.
+                # Errors of a dead connection have many classes. With each of them the broker is away.
                 log_event(log, logging.WARNING, "outbox.postponed", partition=partition, error=exc)
                 return done
             raise_errors(rt.store.execute([DropUnpublished(partition, message)]))
@@ -120,7 +126,7 @@ def publish_kept_messages(rt: Runtime, partitions: Sequence[int]) -> int:
 
 
 def _publish(rt: Runtime, message: str) -> None:
-    """Publish a message to the queue that serves its lane today: it was kept under another number of shards perhaps."""
+    """Publish a message to the queue that serves its lane now: the number of shards may have changed since."""
     kept = json.loads(message)
     options = dict(kept["options"])
     lane = (options.get("headers") or {}).get("kato", {}).get("lane")
@@ -138,7 +144,10 @@ def _publish(rt: Runtime, message: str) -> None:
 
 
 def _each(partitions: Sequence[int], answers: Sequence[Any]) -> list[tuple[int, list[str]]]:
-    """What each partition has; one that the store refuses is left out."""
+    """Return each partition with its answer, without those that have nothing and those that the store cannot read.
+
+    Raises StoreUnavailable.
+    """
     found = []
     for partition, answer in zip(partitions, answers, strict=True):
         if isinstance(answer, StoreUnavailable):
@@ -151,7 +160,7 @@ def _each(partitions: Sequence[int], answers: Sequence[Any]) -> list[tuple[int, 
 
 
 def _bury(rt: Runtime, lane: str, event: Mapping[str, Any], reason: str) -> None:
-    """Keep what nobody can carry out as a dead letter, with all that was kept of it."""
+    """Keep an event or message that cannot be carried out as a dead letter, with all that was kept of it."""
     text = json.dumps(event)
     now = int(time.time() * 1000)
     refusal = Refusal(reason, None, attempts=0, first_ms=now, last_ms=now)

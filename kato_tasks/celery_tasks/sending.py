@@ -49,13 +49,16 @@ log = logging.getLogger(__name__)
 
 
 class Sending(OnCommit, AsyncCalls, HomeTask):
-    """What happens in the process that calls a task. ``event_type`` says what the call appends."""
+    """The part of a task that runs in the process that calls it. ``event_type`` says what the call appends."""
 
     abstract = True
     event_type: ClassVar[str] = "observation"
 
     def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Signature[Any]:
-        """Like Celery's, and a call that is complete is validated here, at the caller."""
+        """Return the call as a step, as Celery does, and validate it here, at the caller, if it is complete.
+
+        A call that is not complete yet has only its names checked. Raises InvalidEvent or TypeError.
+        """
         kwargs = dict(starkwargs.pop("kwargs", None) or (starargs[0] if starargs else None) or {})
         arguments = tuple(as_json(a) for a in args or ())
         kwargs = {name: as_json(value) for name, value in kwargs.items()}
@@ -69,22 +72,23 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
 
     @property
     def own_name(self) -> str:
-        """The task's name as callers write it."""
+        """Return the task's name as callers write it."""
         return str(self.name).rpartition(".")[2]
 
     def call(
         self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, *, door: bool = True
     ) -> dict[str, Any]:
-        """The call's arguments by name, validated, as plain JSON. Raises InvalidEvent or TypeError."""
+        """Return the call's arguments by name, validated, as plain JSON. Raises InvalidEvent or TypeError."""
         call = by_name(self.run, self.own_name, args, kwargs)
         self.entry(call, "check", door=door)
         return call
 
     def entry(self, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False) -> Entry:
-        """What a call appends. ``until_ms``: when the task expires (0: never); a predict is not asked after it.
+        """Return the log entry that a call appends. Raises InvalidEvent.
 
-        ``door``: the call comes from outside and may have typing errors. What was accepted once is never refused for
-        a key that is not known, whatever version accepted it.
+        ``until_ms`` is when the task expires, in ms since 1970 (0: never); KATO is not asked for a predict after that.
+        ``door`` says that the call comes from outside and may have typing errors. A call that was accepted once is
+        never refused for an unknown key, whatever version accepted it.
         """
         limits = runtime_limits()
         if not door and limits.unknown_keys != "pass":
@@ -109,8 +113,8 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
     ) -> AsyncResult[Any]:
         """Append the event, then publish its task. When this returns, the event is in the store.
 
-        Raises InvalidEvent (the field is named), EventConflict or StoreUnavailable before anything is
-        published; a broker that is away does not raise: the message is kept and published later.
+        Raises InvalidEvent (which names the field), EventConflict or StoreUnavailable before anything is published.
+        A broker that is away does not raise: the message is kept and published later.
         """
         # A canvas was checked where it was written, perhaps by an older version: its steps are not refused for a name.
         is_step = task_id is not None and ("root_id" in options or "parent_id" in options)
@@ -136,7 +140,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
             return self.AsyncResult(task_id)
 
     def send_from_home(self, options: Mapping[str, Any]) -> None:
-        """Settle the app that our tasks are on, and say where the steps that follow this one go.
+        """Settle which app our tasks are on, and set the queues of the steps that follow this one.
 
         Raises ConfigurationError when that app's configuration cannot work.
         """
@@ -144,12 +148,15 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         address([options.get(name) for name in ("link", "link_error", "chain", "chord")])
 
     def times(self, options: dict[str, Any]) -> tuple[int | None, int]:
-        """When a call is due (None: now), taken out of its options, and until when it is wanted (0: always), in ms."""
+        """Take a call's times out of its options, in ms since 1970.
+
+        Return when it is due (None: now) and when it expires (0: never). Raises InvalidEvent, which names the field.
+        """
         due_ms = due_ms_of(options.pop("countdown", None), options.pop("eta", None))
         return due_ms, expires_ms(options.get("expires") or self.expires)
 
     def message(self, place: Place, options: Mapping[str, Any], shards: int) -> dict[str, Any]:
-        """The options with which a call's task is published, once its event has its place."""
+        """Return the options with which a call's task is published, once its event has its place."""
         message = {name: value for name, value in options.items() if name not in ("routing_key", "exchange")}
         message["headers"] = {**(message.get("headers") or {}), "kato": place}
         message["queue"] = queue_of(shard_of(partition_of(str(place["lane"])), shards))
@@ -157,14 +164,14 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         return message | {name: _frozen(message[name], self.app) for name in ("link", "link_error")}
 
     def publish(self, call: Mapping[str, Any], message: Mapping[str, Any]) -> AsyncResult[Any]:
-        """Publish a call's task. Raises one of ``CANNOT_BE_SENT``, or whatever a broker that is away makes of it.
+        """Publish a call's task. Raises one of ``CANNOT_BE_SENT``, or the error of a broker that is away.
 
-        That is OperationalError as a rule, but kombu also lets other errors of a dead connection through.
+        The latter is usually OperationalError, but kombu also lets other errors of a dead connection through.
         """
         return super().apply_async((), call, **message)
 
     def kept(self, call: Mapping[str, Any], message: Mapping[str, Any], why: Exception) -> KeepUnpublished:
-        """How the store keeps a task that could not be published."""
+        """Return the request with which the store keeps a task that could not be published, and log ``why``."""
         log_event(log, logging.WARNING, "task.kept", id=message["task_id"], error=why)
         kept = {"name": self.name, "kwargs": call} | {n: message[n] for n in ("task_id", "link", "link_error")}
         beside = ("task_id", "link", "link_error", "producer", "shadow")
@@ -175,9 +182,10 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
     def placed(
         self, rt: Runtime, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
     ) -> Place:
-        """See ``placing``.
+        """Append a call's event and return its place; see ``placing``.
 
-        Inside a worker, where a step of a canvas is dispatched, a store that is away for a moment is waited for.
+        Inside a worker, where a step of a canvas is dispatched, wait for a store that is away for a moment. Raises
+        StoreUnavailable.
         """
         deadline = time.monotonic() + (STORE_PATIENCE_SECONDS if get_current_worker_task() is not None else 0.0)
         while True:
@@ -191,7 +199,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
     def placing(
         self, protocol: AppendProtocol, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
     ) -> StoreProtocol[Place]:
-        """Append a call's event; its place. An observation makes its session, and nothing else does."""
+        """Append a call's event and return its place. Only an observation makes a session that does not exist."""
         entry = self.entry(call, event_id, until_ms, door=door)
         if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
             return (yield from append_one(protocol, entry))
@@ -200,7 +208,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
     def keeping_for_later(
         self, protocol: AppendProtocol, call: Mapping[str, Any], task_id: str, due_ms: int, until_ms: int
     ) -> StoreProtocol[Place]:
-        """Keep a call's event until it is due; its place."""
+        """Keep a call's event until it is due at ``due_ms`` (ms since 1970), and return its place."""
         entry = self.entry(call, task_id, until_ms)
         place = unplaced(entry)
         if self.event_type == "observation" or (yield from protocol.knows(entry.session_id)):
@@ -217,7 +225,7 @@ def runtime_limits() -> Any:
 
 
 def _frozen(links: Any, app: Any) -> list[Any] | None:
-    """Links with their ids fixed now: a repeated dispatch must not make a second task of them."""
+    """Return the links with their ids fixed now, since a repeated dispatch must not make a second task of them."""
     if links is None:
         return None
     frozen = []

@@ -1,6 +1,6 @@
-"""What every worker does beside its tasks: look for lost wake-ups, and for what dead workers left.
+"""Sweep: look for lost wake-ups and for what dead workers left. Every worker does this beside its tasks.
 
-One worker at a time does a round (the store elects it), each round is bounded, and all of it is idempotent.
+One worker at a time does a round (the store elects it), each round is bounded, and all of its steps are idempotent.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ from kato_tasks.telemetry.log_events import log_event
 log = logging.getLogger(__name__)
 OWED_AFTER_MS = 3_000
 LOOK_MS = 10_000
-"""How often a request that waits is looked at, whether its event is still where it looks for it."""
+"""How often, in ms, a waiting request is checked: its event may no longer be where the request looks for it."""
 OVERDUE_MS = 1_000
-"""A lane that is due for so long has lost its wake-up, or it waits behind others: its queue tells."""
+"""After this many ms a due lane is overdue. Its wake-up is either lost (its queue is empty) or stuck behind a backlog
+(its queue is not empty)."""
 
 
 def complete_orphaned_tasks(rt: Runtime, partitions: Sequence[int]) -> int:
-    """Complete parked tasks whose holder died after its commit, and those that would wait for ever; how many events."""
+    """Complete the waiting tasks that no worker is going to complete, and return for how many events.
+
+    Those are tasks whose lane's holder died after its commit, and tasks that would never end because their event is no
+    longer where they look for it. Raises StoreUnavailable.
+    """
     done = 0
     for partition, found in zip(
         partitions, rt.store.execute([OrphanedTasks(p, OWED_AFTER_MS, 50, LOOK_MS) for p in partitions]), strict=True
@@ -46,7 +51,10 @@ def complete_orphaned_tasks(rt: Runtime, partitions: Sequence[int]) -> int:
 
 
 def keep_alive(rt: Runtime) -> int:
-    """Have lanes write to KATO sessions that would expire within a quarter of their TTL though they are in use."""
+    """Have lanes write to the KATO sessions that would expire within a quarter of their TTL though they are in use.
+
+    Return the number of those sessions.
+    """
     soon = max(60_000, rt.settings.kato_session_ttl_seconds * 250)
     used = int(rt.settings.keep_alive_hours * 3_600_000)
     answers = rt.store.execute([KeepAlive(p, soon, used, 200) for p in range(PARTITIONS)])
@@ -58,7 +66,11 @@ def keep_alive(rt: Runtime) -> int:
 
 
 def resend_overdue_wakeups(rt: Runtime, overdue: Iterable[int]) -> None:
-    """For shards whose lanes are overdue: forget a wake-up that is in no queue any more, overtake one that waits."""
+    """See that the shards with overdue lanes get a wake-up. Raises StoreUnavailable.
+
+    A wake-up that is no longer in its queue is forgotten, so that another can be sent. One that waits behind a backlog
+    is overtaken by another, through the control queue.
+    """
     waiting = []
     for shard in overdue:
         try:
@@ -69,20 +81,26 @@ def resend_overdue_wakeups(rt: Runtime, overdue: Iterable[int]) -> None:
         except StoreUnavailable:
             raise
         except Exception as exc:
-            # The queue does not exist yet, or the broker is away: then nothing can be sent either.
+            # The queue does not exist yet, or the broker is away, in which case nothing can be sent either.
             log_event(log, logging.DEBUG, "sweep.queue_unseen", shard=shard, error=exc)
             rt.marks.clear(shard)
     send_overtaking_wakeup(rt, waiting)
 
 
 def furthest_ms(rt: Runtime) -> int:
-    """How far ahead a due time of a lane can lie: twice the longest backoff (what KATO asked for comes on top)."""
+    """Return how far ahead, in ms, a lane's due time can lie: twice the longest backoff, and some time on top.
+
+    A wait that KATO asked for comes on top of that.
+    """
     longest = max(rt.settings.backoff_cap_seconds, rt.settings.breaker_interval_seconds * 2.5)
     return int((2 * longest + rt.settings.lease_seconds + rt.settings.kato_settle_seconds + 60) * 1000)
 
 
 def bring_back(rt: Runtime, partitions: Sequence[int], ahead_ms: int) -> list[int]:
-    """Lanes that are due further ahead than any is ever set to be: the store's clock went back. They are due now."""
+    """Make lanes due now that are due further ahead than ``ahead_ms``, and return the partitions.
+
+    No lane is ever set to be due later than that, so the store's clock must have gone back.
+    """
     lease_ms = int(rt.settings.lease_seconds * 1000)
     for answer in rt.store.execute([ClockBack(p, ahead_ms, lease_ms) for p in partitions]):
         if isinstance(answer, Exception):
@@ -93,7 +111,7 @@ def bring_back(rt: Runtime, partitions: Sequence[int], ahead_ms: int) -> list[in
 
 
 def sweep(rt: Runtime) -> int:
-    """One round over all partitions; returns how many of them had something due."""
+    """Do one round over all partitions, and return how many of them had something due."""
     ahead = furthest_ms(rt)
     rows = rt.figures.sweep(overdue_ms=OVERDUE_MS, owed_ms=OWED_AFTER_MS, unseen_ms=LOOK_MS, ahead_ms=ahead)
     due = [row.partition for row in rows if row.lanes_due or row.owed or row.scheduled_due or row.waiting_unseen]
@@ -106,7 +124,8 @@ def sweep(rt: Runtime) -> int:
 
 
 _round = threading.Lock()
-"""Held during a round: a pool process that is forked in the middle of one would inherit whatever locks it holds."""
+"""This lock is held during a round, and during a fork. A pool process that is forked in the middle of a round would
+inherit the locks that the round holds."""
 
 
 def _before_fork() -> None:
@@ -126,7 +145,7 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, 
 
 
 class Sweeper:
-    """Runs rounds in a thread of the worker's parent process; at each interval one worker of all has the turn."""
+    """Runs rounds in a thread of the worker's parent process. At each interval one of all workers does the round."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -137,7 +156,10 @@ class Sweeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """No further round; the running one ends by itself (this is called from a signal handler: no waiting)."""
+        """Begin no further round. A running round ends by itself; this does not wait for it.
+
+        A signal handler calls this, and it must not wait.
+        """
         self._stop.set()
 
     def _run(self) -> None:

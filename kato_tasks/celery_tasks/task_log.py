@@ -1,8 +1,8 @@
-"""How Celery's log speaks of our tasks: a waiting one is not "ignored", and one that was told already is no news.
+"""Correct what Celery's log says of our tasks: a waiting task is not "ignored", and one that was told is not news.
 
-Celery writes one line for whatever a task raises. ``Ignore`` is how a task leaves its slot (its request waits in its
-lane), ``Reject`` how its message goes back to its queue; the lines of those, and of no other task's, are put right by a
-filter on Celery's own logger.
+Celery writes one line for each task that raises. A task raises ``Ignore`` to leave its slot while its request waits in
+its lane, and ``Reject`` to send its message back to its queue. A filter on Celery's own logger corrects the lines of
+our tasks that do so, and no others.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ CELERYS_LOGGER = "celery.app.trace"
 
 
 class Waits(Ignore):
-    """The task waits in its lane, and is completed by whoever applies its event."""
+    """The task waits in its lane. The worker that applies its event completes it."""
 
     def __repr__(self) -> str:
         return f"{_WAITS}{self}"
 
 
 class Told(Ignore):
-    """The task has its end already, or is given it in another way: nothing is left to say."""
+    """The task has its end already, or gets it in another way, so there is nothing left to log."""
 
     def __repr__(self) -> str:
         return _TOLD
 
 
 class GoesBack(Reject):
-    """The task's message goes back to its queue, which was said already."""
+    """The task's message goes back to its queue. This was logged already."""
 
     def __repr__(self) -> str:
         return _TOLD
@@ -41,7 +41,7 @@ _TOLD = "kato_tasks was told"
 
 
 def waits_where(session: str, place: dict[str, Any] | Any, kind: str) -> str:
-    """What a task waits for, as its log line says it; ``kind`` is its event's type."""
+    """Return what a task waits for, in the words of its log line. ``kind`` is its event's type."""
     position = int(place["position"] or 0)
     if position:
         return f"at position {position} of session {session!r}"
@@ -51,10 +51,10 @@ def waits_where(session: str, place: dict[str, Any] | Any, kind: str) -> str:
 
 
 class OurTasksLines(logging.Filter):
-    """On Celery's logger of tasks."""
+    """The filter on Celery's logger of tasks."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Put the line of a waiting task right; False: this line is not written."""
+        """Correct the line of a waiting task. Return False for a line that must not be written."""
         said = record.args if isinstance(record.args, dict) else {}
         how = str(said.get("exc", ""))
         if how == _TOLD:
@@ -66,7 +66,7 @@ class OurTasksLines(logging.Filter):
 
 
 def put_lines_right() -> None:
-    """Once in each worker; a pool process that is forked has it, too."""
+    """Add the filter to Celery's logger, once in each worker. A forked pool process inherits it."""
     logger = logging.getLogger(CELERYS_LOGGER)
     if not any(isinstance(one, OurTasksLines) for one in logger.filters):
         logger.addFilter(OurTasksLines())

@@ -1,4 +1,4 @@
-"""The public tasks, and the two that keep lanes moving. Results are plain JSON of ``domain.results``."""
+"""The public tasks, and the tasks that keep lanes moving. Results are the plain JSON of ``domain.results``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ R = TypeVar("R")
 
 
 def _public(name: str, base: type[LaneTask]) -> Callable[[Callable[Concatenate[LaneTask, P], R]], TypedTask[P, R]]:
-    """Make a task of a function that gets the task itself first; to its callers it takes what comes after that."""
+    """Return a decorator that makes a task of a function whose first parameter is the task itself.
+
+    Callers of the task give the parameters that come after the first.
+    """
 
     def made(run: Callable[Concatenate[LaneTask, P], R]) -> TypedTask[P, R]:
         return cast("TypedTask[P, R]", _task(base=base, bind=True, name=name)(run))
@@ -92,7 +95,7 @@ def _observe(
 
 process_observation_async = _public("kato_tasks.process_observation_async", LaneTask)(_observe)
 observe = process_observation_async
-# Messages sent by the short name find the same work under it.
+# A message that was sent with the short name runs the same function.
 _public("kato_tasks.observe", LaneTask)(_observe)
 
 
@@ -208,13 +211,16 @@ def clear_stm(self: LaneTask, session_id: str, *, event_id: str | None = None) -
 
 @_task(base=HomeTask, name=DRAIN, ignore_result=True)
 def drain(shard: int) -> int:
-    """A wake-up: drain what is ready in a shard for one slice; returns the number of lanes."""
+    """Answer a wake-up: drain what is ready in a shard for one slice, and return the number of lanes."""
     return _drained([shard], clear_marks=True)
 
 
 @_task(base=HomeTask, name=DRAIN_OVERDUE, ignore_result=True)
 def drain_overdue(shards: list[int]) -> int:
-    """A wake-up that overtook the shards' own queues, where others may still wait; returns the number of lanes."""
+    """Answer a wake-up that overtook the shards' own queues: drain what is ready, and return the number of lanes.
+
+    Other wake-ups may still wait in those queues, so their marks stay.
+    """
     return _drained(shards, clear_marks=False)
 
 
@@ -239,13 +245,16 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
 
 @_task(base=HomeTask, name="kato_tasks.sweep", ignore_result=True, send_events=False)
 def sweep() -> int:
-    """A round of the sweep, from beat: lost wake-ups, kept messages, what dead workers left; partitions with any."""
+    """Do one round of the sweep, as beat asks, and return how many partitions had something due.
+
+    A round looks for lost wake-ups, kept messages and what dead workers left.
+    """
     return sweeping.sweep(runtime())
 
 
 @_task(base=HomeTask, name="kato_tasks.keep_alive", ignore_result=True, send_events=False)
 def keep_alive() -> int:
-    """Have the lanes write to the KATO sessions that would expire soon though they are in use; how many."""
+    """Have lanes write to the KATO sessions that would expire soon though they are in use, and return how many."""
     return sweeping.keep_alive(runtime())
 
 
@@ -253,17 +262,20 @@ PUBLIC = ("process_observation_async", "observe", "predict", "learn", "clear_stm
 
 
 def all_tasks() -> list[HomeTask]:
-    """All of ours, on whichever app they are."""
+    """Return all of our tasks, whichever app they are on."""
     return [task for name, task in app.tasks.items() if name.startswith(OURS)]
 
 
 def _known_to(other: Celery) -> None:
-    """An app of the host's knows our public tasks, on their own app: its workers send them from there as next steps."""
+    """Make our public tasks known to a host's app while they stay on their own, so that its workers can send them.
+
+    Those workers send them as next steps of the host's tasks.
+    """
     if other is not app and other is not home_app():
         try:
             app.finalize()
         except ConfigurationError:
-            return  # the host's app is none the worse for settings of ours; who calls a task of ours is told
+            return  # our bad settings must not break the host's app; a caller of our tasks gets the error
         for name in PUBLIC:
             other._tasks.setdefault(OURS + name, app.tasks[OURS + name])  # noqa: SLF001  app.tasks would finalize it
 

@@ -1,7 +1,7 @@
-"""The face that the public tasks show to mypy and pyright.
+"""The types that the public tasks have for mypy and pyright.
 
-Celery has no types: to a checker ``app.task(…)`` makes ``Any``. ``TypedTask`` says of a task which parameters its
-callers give and what its result holds. At run time a task is what Celery made, an instance of its Task class.
+Celery has no types: to a checker ``app.task(…)`` makes ``Any``. ``TypedTask`` says which parameters a task's callers
+give and what its result holds. At run time a task is what Celery made, an instance of its Task class.
 
 What stays ``Any``, since a type cannot say it: the arguments inside ``apply_async(args, kwargs)`` (a sequence and a
 mapping; they are checked when the call is made), Celery's options, the arguments that a chain adds to a signature, and
@@ -83,7 +83,7 @@ else:
 
 
 class TypedTask(Protocol[P, R_co]):
-    """A public task: its callers' parameters ``P``, and what its result holds."""
+    """The type of a public task. ``P`` is its callers' parameters, and ``R_co`` is what its result holds."""
 
     name: str
     app: Any
@@ -163,7 +163,7 @@ class TypedTask(Protocol[P, R_co]):
 
 
 class PredictTask(TypedTask[[str], PredictedJson], Protocol):
-    """``predict``: with ``raw=True`` its result has KATO's own predictions."""
+    """The type of ``predict``. With ``raw=True`` its result holds KATO's own predictions."""
 
     @overload
     def __call__(self, session_id: str, *, raw: Literal[False] = ...) -> PredictedJson: ...

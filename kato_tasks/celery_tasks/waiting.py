@@ -1,4 +1,4 @@
-"""Tasks that wait for their lane: their requests, and their completion by the worker that commits the event."""
+"""Keep the requests of tasks that wait for their lane, and complete each task where its event is committed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _answers = threading.local()
 Json = dict[str, Any]
 PASSING = (StoreUnavailable, OperationalError, BackendError, RedisConnectionError, RedisTimeoutError, OSError)
-"""What a store, a broker or a result backend that is away raises: it is worth another try."""
+"""The errors that a store, a broker or a result backend raises while it is away. Trying again later can succeed."""
 _NOT_KEPT = frozenset({"_children", "_protected", "called_directly", "args", "kwargs", "kato_told"})
 
 
@@ -47,24 +47,27 @@ def _traced(task_id: str, stored: Mapping[str, Any], *, strict: bool) -> Any:
 
 
 def answer_being_delivered(task_id: str) -> str | None:
-    """The result with which this very task is being completed, in this thread."""
+    """Return the stored answer if this thread is completing ``task_id`` with one, and None otherwise."""
     known: tuple[str, str] | None = getattr(_answers, "current", None)
     return known[1] if known is not None and known[0] == task_id else None
 
 
 def request_to_keep(task: Any, call: Mapping[str, Any]) -> Json:
-    """A task's request as it is kept until its event is applied: what Celery's tracer needs to finish it."""
+    """Return a task's request as it is kept until its event is applied.
+
+    It holds what Celery's tracer needs to finish the task.
+    """
     request = {k: v for k, v in vars(task.request).items() if k not in _NOT_KEPT}
     return {"task": task.name, "kwargs": dict(call), "request": request}
 
 
 def dump_waiting_request(stored: Mapping[str, Any], place: Place) -> str:
-    """A request as it waits in the store, with the place at which it looks for its event."""
+    """Return a request as JSON, as it waits in the store, with the place at which it looks for its event."""
     return json.dumps({**stored, "request": {**stored["request"], "kato": place}}, default=str)
 
 
 def finish_slice(rt: Runtime, done: SliceResult) -> None:
-    """After a slice: complete the parked tasks whose results are there, and wake what is due again, now or soon."""
+    """Complete the waiting tasks whose results a slice has brought, and wake the lanes that are due now or soon."""
     complete(rt, ((done.lane_of[parked.session], parked) for parked in done.completed))
     if done.due_lanes:
         rt.wake({partition_of(lane) for lane in done.due_lanes})
@@ -73,10 +76,11 @@ def finish_slice(rt: Runtime, done: SliceResult) -> None:
 
 
 def complete(rt: Runtime, parked: Iterable[tuple[str, WaitingTask]]) -> None:
-    """Finish parked tasks with Celery's own tracer: state, result, links, chains, chords.
+    """Finish waiting tasks with Celery's own tracer: state, result, links, chains, chords.
 
-    A task's parked entry goes only after that, so a death in between repeats it harmlessly. While the store, the
-    broker or the result backend is away they stay parked, and the sweep completes them.
+    ``parked`` has pairs of a lane and the tasks that wait in it for one event. A task's waiting request is dropped
+    only after the task is finished, so if the worker dies in between, the repetition is harmless. While the store, the
+    broker or the result backend is away, the tasks go on waiting, and the sweep completes them.
     """
     broker_away = False
     for lane, waiting in parked:
@@ -105,7 +109,7 @@ def complete(rt: Runtime, parked: Iterable[tuple[str, WaitingTask]]) -> None:
 
 
 def _answer_for(rt: Runtime, waiting: WaitingTask, task_id: str, stored: Mapping[str, Any]) -> str | None:
-    """What a parked task is told; None: it goes on waiting, where its event is now."""
+    """Return a waiting task's answer, or None if it goes on waiting at the place where its event is now."""
     task, call = home().tasks[stored["task"]], stored["kwargs"]
     place = stored["request"].get("kato")
     if waiting.result:
@@ -120,10 +124,10 @@ def _answer_for(rt: Runtime, waiting: WaitingTask, task_id: str, stored: Mapping
 
 
 def finish(task_id: str, stored: Mapping[str, Any], answer: str) -> None:
-    """End a task with this answer, as a worker would. Raises one of ``PASSING`` while that cannot be told.
+    """End a task with this answer, as a worker would. Raises one of ``PASSING`` while its end cannot be told.
 
-    Celery's tracer marks a step as failed whose next one cannot be sent, though its event is in KATO. So an answer
-    that is no error is traced by one that raises, and what passes is left for another time.
+    Celery's tracer marks a step as failed when its next step cannot be sent, though the step's event is in KATO. So an
+    answer that is not an error is traced by a tracer that raises, and a passing error leaves the task for a later try.
     """
     outer = getattr(_answers, "current", None)
     _answers.current = (task_id, answer)
@@ -145,5 +149,5 @@ def finish(task_id: str, stored: Mapping[str, Any], answer: str) -> None:
             else:
                 events.send("task-succeeded", uuid=task_id, result=traced.retstr, runtime=traced.runtime)
     except Exception as exc:
-        # Only Flower misses something: the result is stored, links and chords went out.
+        # Only Flower misses something: the result is stored, and links and chords were sent.
         log_event(log, logging.WARNING, "task.event_unsent", id=task_id, error=exc)

@@ -1,4 +1,4 @@
-"""Wake-ups: at most one outstanding per shard; losing, repeating or reordering them is harmless."""
+"""Send wake-ups, of which a shard has at most one outstanding. It is harmless to lose, repeat or reorder them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ log = logging.getLogger(__name__)
 DRAIN = "kato_tasks.drain"
 DRAIN_OVERDUE = "kato_tasks.drain_overdue"
 OPTIONS: Any = {"ignore_result": True, "expiration": WAKE_SECONDS}
-"""No `expires`: that is the sender's clock against the worker's, and one that is ahead would discard every wake-up.
-`expiration` is RabbitMQ's own clock. On Redis the mark bounds them: one a minute for a shard that nobody serves."""
+"""The options of a wake-up, with `expiration` in seconds.
+
+There is no `expires`, because it compares the sender's clock with the worker's, and a worker whose clock is ahead would
+discard every wake-up. `expiration` uses RabbitMQ's own clock. On Redis the mark bounds how many wake-ups collect: a
+shard that no worker serves gets one a minute."""
 
 
 class CeleryWaker:
-    """The port ``Waker``, on the Celery app that our tasks are on."""
+    """Implements the port ``Waker`` with the Celery app that our tasks are on."""
 
     def wake(self, shards: Iterable[int]) -> None:
         """Send a wake-up to each of these shards, whose marks are set. A broker that is away does not raise."""
@@ -40,12 +43,12 @@ class CeleryWaker:
             try:
                 home().send_task(DRAIN, (shard,), queue=queue_of(shard), **OPTIONS)
             except Exception as exc:
-                # OperationalError as a rule, but kombu also lets other errors of a dead connection through.
+                # This is usually OperationalError, but kombu also lets other errors of a dead connection through.
                 log_event(log, logging.WARNING, "wakeup.unsent", shard=shard, error=exc)
                 return
 
     def wake_from_loop(self, shards: Iterable[int]) -> Awaitable[None]:
-        """Send them from the thread that publishes for this process's event loops."""
+        """Send the wake-ups from the thread that publishes for this process's event loops."""
         return publisher().submit(partial(self.wake, shards))
 
     def try_broker(self, seconds: float) -> tuple[str, str]:
@@ -63,9 +66,9 @@ fill_waker(CeleryWaker())
 
 
 class _Alarm:
-    """Wake-ups that are to be sent a moment from now, by one thread that ends with the last of them.
+    """Sends wake-ups a moment from now, from one thread that ends with the last of them.
 
-    It may forget: what it loses in a process that ends, or by a clock that is off, the sweep finds a second later.
+    It may lose a wake-up, when its process ends or a clock is wrong. The sweep then finds the lane a second later.
     """
 
     def __init__(self) -> None:
@@ -103,9 +106,9 @@ class _Alarm:
 
 
 _AFTER_SECONDS = 0.01
-"""A wake-up that comes before its lane is due finds nothing to do."""
+"""Seconds after a lane's due time at which it is woken, since a wake-up that comes too early finds nothing to do."""
 _PAUSE_SECONDS = 0.05
-"""Another lane may be due sooner than the one that the thread sleeps for."""
+"""The longest sleep in seconds, since another lane may be due sooner than the one that the thread sleeps for."""
 _alarm = _Alarm()
 
 
@@ -118,14 +121,18 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def wake_soon(rt: Runtime, due_ms: Mapping[int, int]) -> None:
-    """Wake each of the partitions when it is due (ms by the store's clock), which is within the sweep's second."""
+    """Wake each partition when it is due, in ms since 1970 by the store's clock.
+
+    This is for due times that are nearer than the sweep's next second.
+    """
     _alarm.set(rt, due_ms)
 
 
 def send_overtaking_wakeup(rt: Runtime, shards: Iterable[int]) -> None:
     """Send a wake-up of these shards past their own queues, through the control queue, unless one is on its way.
 
-    For queues with a backlog: each of its tasks takes a lane of its own, and a wake-up behind them waits for all.
+    Use it for queues with a backlog: each of the tasks in it takes a lane of its own, and a wake-up behind them waits
+    for all of them. A broker that is away does not raise.
     """
     shards = rt.marks.set_overtaking(shards)
     if not shards:
@@ -133,11 +140,14 @@ def send_overtaking_wakeup(rt: Runtime, shards: Iterable[int]) -> None:
     try:
         home().send_task(DRAIN_OVERDUE, (shards,), queue=CONTROL_QUEUE, **OPTIONS)
     except Exception as exc:
-        # As in wake: the next round tries again.
+        # As in wake, any error counts as a broker that is away: the next round tries again.
         log_event(log, logging.WARNING, "wakeup.unsent", shard=shards, error=exc)
 
 
 def waiting_messages(shard: int) -> int:
-    """How many messages wait in a shard's queue (not counting what a worker holds); raises when the broker is away."""
+    """Return how many messages wait in a shard's queue, without those that a worker holds.
+
+    Raises the connection's error when the broker is away.
+    """
     with home().pool.acquire(block=True, timeout=5) as connection, connection.channel() as channel:
         return int(channel.queue_declare(queue_of(shard), passive=True).message_count)

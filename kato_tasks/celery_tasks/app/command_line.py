@@ -1,4 +1,4 @@
-"""Bad settings and missing packages under Celery's command line: one sentence and the end, instead of a traceback."""
+"""End Celery's command line with one sentence, instead of a traceback, for bad settings and missing packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kato_tasks.errors import ConfigurationError
 from kato_tasks.settings import extras, settings
 
 UNUSABLE = 2
-"""The exit code of ``kato-tasks`` for a setting that cannot be used, and for a package that is missing."""
+"""The exit code of ``kato-tasks`` for a setting that cannot be used and for a missing package."""
 _DEPLOYED = ("workers.", "beat.")
 
 
@@ -31,10 +31,10 @@ def scheduler_is_missing(*_: Any, **__: Any) -> NoReturn:
 
 
 def end_with_a_bad_setting() -> None:
-    """End the process with a bad setting's sentence on stderr, where a command line was told to run this package.
+    """End the process with exit code 2 and one sentence on stderr when a command line runs us with a bad setting.
 
-    That is ``celery -A kato_tasks …`` and ``python -m workers.lanes``, which need the settings at once. An application
-    gets ConfigurationError instead, when it uses them, whatever runs it.
+    Such command lines are ``celery -A kato_tasks …`` and ``python -m workers.lanes``, which need the settings at once.
+    An application, however it is run, gets ConfigurationError instead when it uses the settings.
     """
     if not _is_what_runs(sys._getframe()):  # noqa: SLF001  there is no other way to know who imports
         return
@@ -46,7 +46,7 @@ def end_with_a_bad_setting() -> None:
 
 
 def _is_what_runs(frame: FrameType | None) -> bool:
-    """Whether a frame among these is a command line that was told to run this package."""
+    """Return whether this frame, or one that called it, is a command line that was told to run this package."""
     while frame is not None:
         module = frame.f_globals.get("__name__")
         if module == "celery.app.utils" and frame.f_code.co_name == "find_app":

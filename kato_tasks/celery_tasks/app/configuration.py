@@ -1,4 +1,4 @@
-"""What our own Celery app is configured with. Every option that is not obvious was measured (``docs/celery.md``)."""
+"""The configuration of our own Celery app. Every option that is not obvious was measured (``docs/celery.md``)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from kato_tasks.domain.ids import CONTROL_QUEUE
 from kato_tasks.settings import Settings, extras
 
 PUBLISH_POLICY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2}
-"""How a message is tried again: shortly, as one that cannot be published is kept and published later."""
+"""How often publishing is tried again, with intervals in seconds.
+
+It is tried for a short time only, because a message that cannot be published is kept and published later."""
 
 
 def transport_options(config: Settings) -> dict[str, Any]:
-    """What the broker's transport needs so that it neither stops silently nor holds back a dead worker's messages."""
+    """Return the options of the broker's transport.
+
+    With them it neither stops silently nor holds back a dead worker's messages.
+    """
     if urlsplit(config.broker_url).scheme.startswith("amqp"):
         return {"confirm_publish": True}
     return {
@@ -31,7 +36,7 @@ def transport_options(config: Settings) -> dict[str, Any]:
 
 
 def configuration(config: Settings) -> dict[str, Any]:
-    """Celery's settings."""
+    """Return Celery's settings for our own app."""
     return {
         "broker_url": config.broker_url,
         "result_backend": config.result_backend,
@@ -57,7 +62,7 @@ def configuration(config: Settings) -> dict[str, Any]:
         "worker_deduplicate_successful_tasks": False,
         "worker_send_task_events": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        # Two pool threads would read one AMQP connection after a broker restart, and hang (seen with -P threads).
+        # Otherwise two pool threads read one AMQP connection after a broker restart, and hang (seen with -P threads).
         "worker_enable_prefetch_count_reduction": False,
         "result_extended": True,
         "result_expires": config.result_seconds,
@@ -83,16 +88,17 @@ def configuration(config: Settings) -> dict[str, Any]:
 
 
 def scheduler() -> str:
-    """The class of beat's scheduler; where it is not installed, what says so when beat starts."""
+    """Return the name of beat's scheduler, or of a function that reports, when beat starts, that it is missing."""
     here = extras.has_module("redbeat")
     return "redbeat.RedBeatScheduler" if here else "kato_tasks.celery_tasks.app.command_line:scheduler_is_missing"
 
 
 def beat_schedule() -> dict[str, Any]:
-    """What beat does beside the workers' own sweeps; a second beat waits for the first one's lock.
+    """Return what beat does beside the workers' own sweeps. A second beat waits for the first one's lock.
 
-    ``expires`` is beat's clock against the worker's, so it allows for an hour between them: it only bounds what
-    collects on Redis while nobody works (840 messages). ``expiration`` is RabbitMQ's own clock.
+    ``expires`` compares beat's clock with the worker's, so it allows for an hour between them. It only bounds what
+    collects on Redis while no worker runs (840 messages). ``expiration`` uses RabbitMQ's own clock. Times are in
+    seconds.
     """
     options = {"queue": CONTROL_QUEUE, "expires": 3600, "expiration": 15, "ignore_result": True}
     return {

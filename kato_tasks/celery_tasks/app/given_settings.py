@@ -1,4 +1,4 @@
-"""Settings that an application hands in, in place of those of the environment."""
+"""Take the settings that an application hands in instead of those of the environment."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from kato_tasks.settings import Settings
 
 
 def take_settings(given: Settings, advice: str) -> bool:
-    """Make these the process's settings; returns whether they say anything else than those that it had.
+    """Make these the process's settings, and return whether they were set.
 
-    Raises ConfigurationError, with the ``advice``, when the store was used under other settings.
+    False means that the store is in use already, under equal settings. Raises ConfigurationError, with the ``advice``,
+    when the store was used under other settings.
     """
     opened = opened_runtime()
     if opened is not None:
@@ -23,7 +24,7 @@ def take_settings(given: Settings, advice: str) -> bool:
 
 
 def same(one: Settings, other: Settings) -> bool:
-    """Whether both say the same, wherever their values come from."""
+    """Return whether both have the same values, wherever the values come from."""
     return one.model_dump() == other.model_dump()
 
 

@@ -13,12 +13,15 @@ _host_used = False
 
 
 def home_app() -> Celery:
-    """The app that our tasks are on in this process. Whoever sends through it asks ``home``."""
+    """Return the app that our tasks are on in this process. Code that sends through the app calls ``home`` instead."""
     return _home
 
 
 def home() -> Celery:
-    """The app that our tasks are on, to be used now: from here on it stays. Raises ConfigurationError."""
+    """Return the app that our tasks are on, to be used now. After this call our tasks cannot move to another app.
+
+    Raises ConfigurationError when an application's app is configured so that our tasks cannot run.
+    """
     global _host_used
     if not installed():
         app.used = True
@@ -29,23 +32,23 @@ def home() -> Celery:
 
 
 def installed() -> bool:
-    """Whether our tasks are on an application's own app."""
+    """Return whether our tasks are on an application's own app."""
     return _home is not app
 
 
 def used() -> bool:
-    """Whether something was sent through the tasks' home, or taken by it."""
+    """Return whether anything was sent through the tasks' home, or received by it."""
     return _host_used if installed() else app.used
 
 
 def move_home(host: Celery) -> None:
-    """Make ``host`` the tasks' home. ``hosting.install`` does what belongs to it."""
+    """Make ``host`` the tasks' home. Call ``hosting.install``, which does all else that a move needs."""
     global _home, _host_used
     _home, _host_used = host, False
 
 
 def addresses() -> dict[str, str]:
-    """Where the tasks' broker and result backend are, without passwords, named as the settings are."""
+    """Return the URLs of the tasks' broker and result backend, without passwords, under the settings' names."""
     if not installed():
         config = settings()
         return {"broker_url": hide_secrets(config.broker_url), "result_backend": hide_secrets(config.result_backend)}

@@ -1,6 +1,6 @@
-"""What our tasks need of a host's Celery configuration: what is refused, what is set where it is not, what is said.
+"""Check a host's Celery configuration for our tasks: refuse what cannot work, set what is unset, and give advice.
 
-Everything else that they need stands on their own classes and messages (``home_task``), so that a host's
+Everything else that our tasks need stands on their own classes and messages (``home_task``), so that a host's
 configuration is never overwritten.
 """
 
@@ -30,13 +30,19 @@ def refuse_what_cannot_work(app: Any) -> None:
 
 
 def set_where_unset(app: Any) -> None:
-    """For a worker: what is harmless to a host and hangs a worker otherwise (see docs/celery.md)."""
+    """Set the option that is harmless to a host and without which a worker may hang, unless the host sets it.
+
+    Workers call this; see docs/celery.md.
+    """
     if "worker_enable_prefetch_count_reduction" not in app.conf.without_defaults():
         app.conf.worker_enable_prefetch_count_reduction = False
 
 
 def advice(app: Any) -> list[str]:
-    """What a worker of the host says at its start: each names a setting, what follows from it, and what to do."""
+    """Return the sentences that a worker of the host logs at its start.
+
+    Each names a setting, says what follows from it, and says what to do.
+    """
     conf, said = app.conf, []
     transport = app.connection_for_read().transport.driver_type
     options = conf.broker_transport_options or {}

@@ -1,8 +1,8 @@
-"""``kato_tasks.install``: our tasks on an application's own Celery app, beside its own.
+"""``kato_tasks.install`` puts our tasks on an application's own Celery app, beside the application's tasks.
 
 The app's configuration is not read here, since a Django project's is not loaded yet when its app is made, and it is
-never overwritten: queues and routes are ``queueing``'s, what a task needs stands on its class (``home_task``), and
-the rest is checked when something is sent first and when a worker starts (``host_check``).
+never overwritten. ``queueing`` sees to queues and routes, a task's class has what the task needs (``home_task``), and
+``host_check`` checks the rest when something is first sent and when a worker starts.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _move(before: Celery, host: Celery) -> None:
         _leave(before)
     host.amqp_cls = for_a_host(symbol_by_name(host.amqp_cls))
     host.amqp_cls.kato_home = True
-    host.__dict__.pop("amqp", None)  # one that is there already knows none of our queues
+    host.__dict__.pop("amqp", None)  # an object that is there already does not know our queues
     home.move_home(host)
     for task in tasks.all_tasks():
         task.move(host)
@@ -83,7 +83,7 @@ def _move(before: Celery, host: Celery) -> None:
 
 
 def _leave(before: Celery) -> None:
-    """Another app was given our tasks and has not used them: an application that is made anew, as tests do."""
+    """Take our tasks off an app that has not used them, as when an application is made again in tests."""
     from kato_tasks.celery_tasks import tasks
 
     before.amqp_cls.kato_home = False
@@ -93,7 +93,7 @@ def _leave(before: Celery) -> None:
 
 
 def _serve(sender: Any, **_: Any) -> None:
-    """A worker, or beat, of the host imports its modules: ours with them. What they start is decided there."""
+    """Import our modules when a worker, or beat, of the host imports its own. Ours decide what they start."""
     from kato_tasks.celery_tasks.app import home
 
     if sender is home.home_app():
@@ -103,7 +103,7 @@ def _serve(sender: Any, **_: Any) -> None:
 
 
 def _add_to_beat(sender: Any, **_: Any) -> None:
-    """Ours beside the host's own entries, whatever its scheduler; an entry of the host's with the same name wins."""
+    """Add our entries to the host's beat schedule, whatever its scheduler. A host's entry with the same name wins."""
     from kato_tasks.celery_tasks.app import configuration, home
 
     if sender is home.home_app():

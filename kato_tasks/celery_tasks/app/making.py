@@ -1,4 +1,4 @@
-"""``kato_tasks.make_app``: our own Celery app, with settings that an application or a test hands in."""
+"""``kato_tasks.make_app`` gives our own Celery app the settings that an application or a test hands in."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ADVICE = "call kato_tasks.make_app where the application starts, or kato_tasks.
 def make_app(settings: Settings | None = None) -> OwnApp:
     """Return our own Celery app, ``kato_tasks.app``, with these settings for the whole process.
 
-    ``settings`` (``kato_tasks.Settings(store_url=…, …)``) stand in place of those of the environment and ``.env``.
-    Without them the app reads those when it is first used, as ``kato_tasks.app`` does. A process has one such app: a
-    second call with equal settings returns it as it is. Call it before anything is sent or appended.
+    ``settings`` (``kato_tasks.Settings(store_url=…, …)``) replace those of the environment and ``.env``. Without
+    ``settings`` the app reads the environment when it is first used, as ``kato_tasks.app`` does. A process has one such
+    app: a second call with equal settings returns it as it is. Call it before anything is sent or appended.
 
     ``app.close()``, or the end of ``with make_app(settings) as app:``, closes every connection and forgets the
     settings, so that the next call may give others, as tests do.

@@ -1,4 +1,4 @@
-"""Our own Celery app: ``celery -A kato_tasks worker|beat|flower`` with nothing but the settings.
+"""Our own Celery app, for ``celery -A kato_tasks worker|beat|flower``, which needs nothing but the settings.
 
 A process has one such app for life, so tasks that an application defines on it stay where they are. Which settings it
 is configured with is decided at the first use of its configuration, and again after each ``close``.
@@ -34,18 +34,18 @@ class OwnApp(Celery):
     What an application sets on ``conf`` itself stays, whichever settings come.
     """
 
-    # Celery's own, which has no types.
+    # These attributes are Celery's own, which have no types.
     configured: bool
     _pool: Any
     _local: Any
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.used = False
-        """whether something was sent through this app, or taken by it, under the settings that it has"""
+        """Says whether anything was sent through this app, or received by it, under its present settings."""
         self._from_settings: dict[str, Any] = {}
         super().__init__(*args, **options)
 
-    # Settings that cannot be used are said before Celery begins, which would otherwise leave tasks half made.
+    # Settings that cannot be used raise before Celery begins, since Celery would otherwise leave tasks half made.
 
     def _load_config(self) -> Any:
         self._from_settings = configuration(settings())
@@ -58,15 +58,15 @@ class OwnApp(Celery):
         return super()._task_from_fun(*args, **options)
 
     def finalize(self, auto: bool = False) -> None:
-        """See Celery's. Raises ConfigurationError, and the app is as it was."""
+        """Do what Celery's ``finalize`` does. If this raises ConfigurationError, the app is left as it was."""
         settings()
         super().finalize(auto)
 
     def close(self) -> None:
-        """Close what this app has open at the broker, and what the process has open at the store and at KATO.
+        """Close this app's connections to the broker, and the process's connections to the store and to KATO.
 
-        The settings that ``make_app`` was given go with it. The app can be used again: it then reads those of the
-        environment, or takes those of the next ``make_app``. ``with make_app(settings):`` closes it at its end.
+        This also forgets the settings that ``make_app`` was given. The app can be used again: it then reads those of
+        the environment, or takes those of the next ``make_app``. ``with make_app(settings):`` closes it at its end.
         """
         self.forget_configuration()
         forget_runtime(close=True)
@@ -78,7 +78,8 @@ class OwnApp(Celery):
         if pool is not None:
             with contextlib.suppress(KombuError, RedisError, OSError):  # a broker that is away
                 pool.force_close_all(close_pool=False)
-            # kombu has one pool of a process for each broker, and has emptied it: without this the next use would hang.
+            # kombu has one pool per process and broker, and has just emptied it. Unless it is set up again, the next
+            # use hangs.
             pool.setup()
         self._backend_cache = None
         self._local = type(self._local)()
@@ -100,20 +101,26 @@ class OwnApp(Celery):
 
 
 def task_class() -> str | None:
-    """What an application's own tasks on our app derive from: in a Django project they have ``delay_on_commit``."""
+    """Return the name of the class from which an application's own tasks on our app derive, or None for Celery's own.
+
+    In a Django project it is the class that has ``delay_on_commit``.
+    """
     django = "DJANGO_SETTINGS_MODULE" in os.environ and find_spec("django") is not None
     return "celery.contrib.django.task:DjangoTask" if django else None
 
 
-# Neither the current app nor, as Celery's fix-up for Django would make it, the default one of all threads: a host's
-# @shared_task goes to the host's.
+# The app is not made the current app, nor the default app of all threads as Celery's fix-up for Django would make it,
+# so that a host's @shared_task goes to the host's app.
 app = OwnApp("kato_tasks", amqp=OwnAMQP, task_cls=task_class(), set_as_current=False, fixups=[])
 app.AsyncResult = app.subclass_with_self(AwaitableResult, name="AsyncResult")  # chains and chords end in one, too
 end_with_a_bad_setting()
 
 
 def _run_for_us(**_: Any) -> None:
-    """``celery -A kato_tasks worker|beat|flower|shell``: the process is ours, and Flower asks the current app."""
+    """Make our app the current and default one under ``celery -A kato_tasks worker|beat|flower|shell``.
+
+    Such a process is ours, and Flower asks for the current app.
+    """
     app.set_current()
     app.set_default()
     if not app._fixups:  # noqa: SLF001  Celery has no public name for it

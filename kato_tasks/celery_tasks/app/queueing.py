@@ -1,6 +1,6 @@
-"""Which queue a message goes to, on our own app and on a host's: our part of Celery's ``AMQP``.
+"""Choose the queue that a message goes to, on our own app and on a host's. This is our part of Celery's ``AMQP``.
 
-Celery's configuration is not touched for it, so a host's own queues, routes and defaults stay what they are.
+It does not touch Celery's configuration, so a host's own queues, routes and defaults stay as they are.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from kato_tasks.settings import settings
 
 EXCHANGE = Exchange("kato", type="direct", durable=True)
 OURS = "kato_tasks."
-"""How the names of our tasks begin."""
+"""The prefix of our tasks' names."""
 CELERYS = "celery."
-"""How the names of the tasks begin that every worker knows (``celery.chord_unlock`` …)."""
+"""The prefix of the names of the tasks that every worker knows, such as ``celery.chord_unlock``."""
 
 
 def own_queue(name: str) -> Queue:
-    """A queue on our exchange with a key of its own (a bare name would share one)."""
+    """Return a queue on our exchange with a routing key of its own (a queue given by name only would share a key)."""
     return Queue(name, EXCHANGE, routing_key=name, durable=True)
 
 
 def queues(shards: int) -> list[Queue]:
-    """One queue per shard, and those of replay and control."""
+    """Return one queue per shard, and the queues of replay and control."""
     names = [queue_of(shard) for shard in range(shards)] + [REPLAY_QUEUE, CONTROL_QUEUE]
     return [own_queue(name) for name in names]
 
 
 class PatternQueues(Queues):
-    """Celery's queues, chosen by ``-Q`` and left out by ``-X`` also by pattern: ``-X 'kato.*'``."""
+    """Celery's queues, which ``-Q`` can choose, and ``-X`` can leave out, also by pattern, as ``-X 'kato.*'``."""
 
     def select(self, include: Any) -> None:
         super().select(self._named(include))
@@ -63,19 +63,23 @@ class PatternQueues(Queues):
 
 
 class Elsewhere(Queue):
-    """A queue that another app declares, as it likes. Where it is not there yet, it is made with Celery's defaults."""
+    """A queue that another app declares with arguments of its own.
+
+    If it does not exist yet, it is made with Celery's defaults.
+    """
 
     def declare(self, nowait: bool = False, channel: Any = None) -> Any:
-        """Declare the queue, unless one with this name exists: it is used as it was declared."""
+        """Declare the queue, unless a queue with this name exists, which is then used as it was declared."""
         if _exists(channel or self.channel, self.name):
             return self.name
         return super().declare(nowait=nowait, channel=channel)
 
 
 def _exists(channel: Any, name: str) -> bool:
-    """Whether RabbitMQ has the queue. Declared with other arguments than it has, it would refuse the message.
+    """Return whether RabbitMQ has the queue. On Redis, where a declaration has no arguments, return False.
 
-    Asked on a channel of its own, which the answer "no" closes. In Redis a declaration has no arguments.
+    RabbitMQ refuses to declare a queue with other arguments than it has. The question is asked on a channel of its own,
+    since the answer "no" closes the channel.
     """
     connection = getattr(channel, "connection", None)
     if not hasattr(channel, "basic_publish_confirm") or connection is None:
@@ -93,7 +97,7 @@ def _exists(channel: Any, name: str) -> bool:
 
 
 class LaneRouter(Router):
-    """Ours go to the queue that they name, else to ``kato.control``, whatever the app's routes say."""
+    """Routes our tasks to the queue that they name, or else to ``kato.control``, whatever the app's routes say."""
 
     def route(self, options: Any, name: str, args: Any = (), kwargs: Any = None, task_type: Any = None) -> Any:
         if name.startswith(OURS):
@@ -106,7 +110,11 @@ _DESTINATION = frozenset({"queue", "exchange", "exchange_type", "routing_key"})
 
 
 class OwnRouter(LaneRouter):
-    """On our own app: Celery's own tasks go to ``kato.control``, an application's to its own queue or where it says."""
+    """The router of our own app.
+
+    Celery's own tasks go to ``kato.control``. An application's tasks go to its own queue, or to the queue that it
+    names.
+    """
 
     def route(self, options: Any, name: str, args: Any = (), kwargs: Any = None, task_type: Any = None) -> Any:
         if name.startswith(CELERYS) and not options.get("queue"):
@@ -114,7 +122,7 @@ class OwnRouter(LaneRouter):
         return super().route(options, name, args, kwargs, task_type)
 
     def expand_destination(self, route: Any) -> Any:
-        """A queue that a signature or a route names is used though nothing here declares it. ``-Q`` knows it not."""
+        """Use a queue that a signature or a route names though nothing here declares it. ``-Q`` does not know it."""
         name = route if isinstance(route, str) else route.get("queue")
         if isinstance(name, str) and name not in self.queues and not name.startswith("kato."):
             rest = {} if isinstance(route, str) else route
@@ -123,7 +131,7 @@ class OwnRouter(LaneRouter):
 
 
 class OwnAMQP(QuietMessages, AMQP):
-    """Of our own app: the application's own queue is known, and consumed only where ``-Q`` names it."""
+    """The ``AMQP`` of our own app. It knows the application's own queue, which is consumed only if ``-Q`` names it."""
 
     queues_cls = PatternQueues
 
@@ -139,7 +147,7 @@ class OwnAMQP(QuietMessages, AMQP):
 
 
 def for_a_host(base: type[AMQP]) -> type[AMQP]:
-    """A host's ``AMQP`` with our queues beside its own; its configuration stays as it is."""
+    """Return a host's ``AMQP`` class with our queues beside its own. The host's configuration stays as it is."""
     if getattr(base, "kato_hosted", False):
         return base
     queues_base = base.queues_cls
@@ -150,7 +158,7 @@ def for_a_host(base: type[AMQP]) -> type[AMQP]:
     class HostedAMQP(QuietMessages, base):
         kato_hosted = True
         kato_home = True
-        """False once another app is the home of our tasks"""
+        """This is False once another app is the home of our tasks."""
         queues_cls = HostedQueues
 
         def Queues(self, given: Any, *args: Any, **options: Any) -> Any:  # noqa: N802  Celery's name
@@ -169,7 +177,7 @@ def for_a_host(base: type[AMQP]) -> type[AMQP]:
 
 
 def serves_lanes(app: Any) -> bool:
-    """Whether a worker of this app, with its ``-Q`` and ``-X``, takes messages of ours."""
+    """Return whether a worker of this app, with its ``-Q`` and ``-X``, takes messages of ours."""
     ours = {queue.name for queue in queues(settings().shards)}
     return bool(ours & set(app.amqp.queues.consume_from))
 
