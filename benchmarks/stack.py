@@ -18,9 +18,8 @@ from urllib.parse import quote, urlsplit
 
 import redis
 
-from kato_tasks.testing.services import KatoServer, RedisServer
+from kato_tasks.testing.services import KatoServer, RedisServer, keeper_of, spawn
 from kato_tasks.testing.waiting import wait_until
-from tests.services import keeper_of, spawn
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

@@ -214,7 +214,7 @@ def test_a_task_whose_worker_died_between_commit_and_completion_gets_its_result(
     wait_until(committed, 15, "the event is applied", every=0.1)
     assert AsyncResult(result.id, app=app).state == "WAITING"
     with another_worker(system, *SOLO):
-        answer = AsyncResult(result.id, app=app).get(timeout=15)
+        answer = AsyncResult(result.id, app=app).get(timeout=40)
     assert (answer["unique_id"], answer["time"]) == (session, 1)
 
 
