@@ -1,7 +1,7 @@
--- Each script is loaded with this file in front of it, followed by the names of the script's slots, as they stand on its
--- calling card (adapters/redis/cards.py).
--- KEYS[1] is the prefix of the partition, kt:{pNNN}: . Its hash tag decides the Cluster slot, and every key that a script
--- touches begins with this prefix, so all of them lie in that slot.
+-- Each script is loaded with this file in front of it, followed by the names of the script's slots, as they stand on
+-- its calling card (adapters/redis/cards.py).
+-- KEYS[1] is the prefix of the partition, kt:{pNNN}: . Its hash tag decides the Cluster slot, and every key that a
+-- script touches begins with this prefix, so all of them lie in that slot.
 --
 -- The keys of a partition, the type of each, and what it holds:
 --
@@ -25,17 +25,17 @@
 --   r:<event_id>\n<session>  string  result (JSON); expires
 --   w:<event_id>\n<session>  hash    task id -> waiting Celery request (JSON)
 --   learned:<lane>   hash    pattern -> "<frequency> <ms>" of the last learns; expires after 2 s
---   certain:<lane>   hash    pattern -> "<frequency> <ms> <run>", as the lane's own learns left it; seq -> how many events
---                            were applied in the lane then; expires
+--   certain:<lane>   hash    pattern -> "<frequency> <ms> <run>", as the lane's own learns left it; seq -> how many
+--                            events were applied in the lane then; expires
 --   unsettled:<lane> hash    pattern -> session whose learn of it has an open outcome
 --   owed             zset    "<event_id>\n<session>" of waiting requests whose result is there -> ms
 --   waiting          zset    "<event_id>\n<session>" of waiting requests -> ms at which they were last looked at
 --   later            zset    place and event that is to be appended (JSON) -> ms at which it is due
---   later_places     hash    sha1 of such an event -> its place among those due at the same ms; last: the last one given
+--   later_places     hash    sha1 of such an event -> its place among those due at the same ms; last: the last place
 --   outbox           list    task messages that could not be published (JSON)
 --   dead             hash    id -> dead letter (JSON)
 --   parked           set     sessions that wait for a person
---   failing          zset    session whose last try failed (it has `err`) -> ms at which the first of these tries failed
+--   failing          zset    session whose last try failed (it has `err`) -> ms at which the first of its tries failed
 --   ltm_lost         set     lanes whose node's patterns KATO lost, until a person acknowledges the loss
 --   ltm_known        hash    lane whose loss a person has acknowledged -> who did so, when and why (JSON)
 --   unreadable       set     lanes whose own rows could not be read when they were last leased
@@ -48,7 +48,7 @@
 --   node             its node_id
 --   head             position of the last event in its log
 --   cur              cursor: position of the last event that was applied
---   mark             position at which its STM starts
+--   mark             position of the last event before its STM
 --   b0 b1 b2 b3      the binding to its KATO session, in four pieces
 --   i0 i1 i2 i3      the open intent, in four pieces
 --   ic               call id of the open intent
@@ -96,8 +96,9 @@ local function holds(lane, token, lease_ms, now)
   return true
 end
 
--- Write a text that may be long into four fields of a session's hash: 64 bytes in each, and the rest in the last. With a
--- longer field Redis gives up the compact form of the hash (hash-max-listpack-value), and the session costs twice as much.
+-- Write a text that may be long into four fields of a session's hash: 64 bytes in each, and the rest in the last. With
+-- a longer field Redis gives up the compact form of the hash (hash-max-listpack-value), and the session costs twice as
+-- much.
 local function put_text(s, name, text)
   local part = string.sub
   call('HSET', s, name .. '0', part(text, 1, 64), name .. '1', part(text, 65, 128), name .. '2', part(text, 129, 192),
@@ -145,8 +146,8 @@ local function release(lane)
 end
 
 -- Tell where an event stands. The event is found by its id, never by its position alone, because a store that went back
--- gives a position a second time. `kind` is 'p' for a predict, the due ms for an event that is to be appended later, and
--- '' for any other. A predict and an event for later have position 0.
+-- gives a position a second time. `kind` is 'p' for a predict, the due ms for an event that is to be appended later,
+-- and '' for any other. A predict and an event for later have position 0.
 -- Return 'waiting' and the event's entry; 'applied' and its session's node; 'dead' and its dead letter;
 --   or 'unknown' if it is neither in the log nor among the predicts.
 local function standing(session, event_id, position, kind, now)
@@ -217,7 +218,7 @@ local function said(raised)
 end
 
 -- Return a session's next piece of work, or nil if nothing is left for it or it is parked. A piece of work is a run of
--- entries after the cursor that may go in one call: observations up to the next entry of another kind, or that one entry.
+-- entries after the cursor that may go in one call: observations up to the next entry of another kind, or that one.
 local function piece(lane, token, session, max_events, max_bytes, now)
   local s = P .. 's:' .. session
   local h = call('HMGET', s, 'node', 'head', 'cur', 'mark', 'un', 'att', 'cr', 'pk', 'lm', 'ka', 'ft', 'le',
@@ -305,7 +306,7 @@ local function give_up(lane, now)
   return now + 60000
 end
 
--- Go on after a step: fetch more work of the lane, or give the lane back. Return { due or -1 or -2 (still held), work }.
+-- Go on after a step: fetch more work of the lane, or give it back. Return { due or -1 or -2 (still held), work }.
 local function proceed(lane, token, mode, max_events, max_bytes, now, prefer)
   local read, work = true, nil
   if mode == 'next' then
