@@ -1,4 +1,4 @@
-"""How long the store keeps what it need not keep for good."""
+"""How long the store keeps what it need not keep permanently."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@
 --   most_parked: number    the most requests of one event that may wait
 -- Returns { 'result', json } | { 'applied', node } (its result expired) | { 'dead', letter } | { 'unknown', '' }: the
 --   store has no such event | { 'work', work } | { 'parked' } | { 'full' } | { 'busy',
---   cursor, what its session's last try met or '', 1 if it is parked, now, ms at which it is due } (no task id was given).
+--   cursor, what its session's last try met or '', 1 if it is parked, now, ms at which it is due } (without a task id).
 local now = now_ms()
 even_if_full()
 local key = event_id .. '\n' .. session
