@@ -210,7 +210,7 @@ class LoopStore:
             await pool.release(connection)
 
     async def _piped(self, operations: Sequence[Effect[Any]], calls: Mapping[int, Call]) -> dict[int, Any]:
-        """Return what Redis says to each, errors included. An operation that is meant for another run of the store is not sent."""
+        """Return what Redis says to each, errors included; what is meant for another run of the store is not sent."""
         pipe: Any = self._redis.pipeline(transaction=False)
         pipe.connection = connection = await self._connection()
         run = connection.kato_run
