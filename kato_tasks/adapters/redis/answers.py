@@ -32,7 +32,7 @@ def no_answer(exc: RedisError) -> StoreUnavailable:
 def answers_of(pipe: redis.client.Pipeline, *, raise_on_error: bool = True) -> list[Any]:
     """Return the answers to what was put into the pipeline, in one round trip. Raises StoreUnavailable.
 
-    ``raise_on_error`` False: a command that Redis refused has its error in its place.
+    With ``raise_on_error`` False, a command that Redis refused has its error in its place.
     """
     with redis_errors():
         answers: list[Any] = pipe.execute(raise_on_error=raise_on_error)

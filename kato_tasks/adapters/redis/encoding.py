@@ -2,9 +2,9 @@
 
 For each slot of the card, in its order, the encoder is told where its value comes from:
 
-* a path: `"lease.token"` is that of the operation, `"keep.result_ms"` that of the Retention;
+* a path: `"lease.token"` is a path in the operation, `"keep.result_ms"` one in the Retention;
 * a function of the operation and the Retention;
-* nothing: then it is the operation's field of the slot's name.
+* nothing: then the value is the operation's field of the slot's name.
 
 A slot that nothing fills, a source that fills no slot, and a path to a field that does not exist or is neither text nor
 a number are a SlotError when this is compiled, which is when the modules of the operations are imported. The list is

@@ -62,8 +62,8 @@ class _Asked:
 class LoopStore:
     """Carry out the store operations of ``ports`` for the tasks of one event loop.
 
-    One task sends what waits, a round trip at a time, and ends when nothing waits. So a caller that is cancelled
-    breaks no connection: what it asked was sent whole, or is not sent at all.
+    One task sends what waits, a round trip at a time, and ends when nothing waits. A caller that is cancelled therefore
+    breaks no connection, because what it asked was sent whole or is not sent at all.
     """
 
     def __init__(

@@ -21,8 +21,8 @@ LOOK_SECONDS = 1.0
 class Share:
     """How much of its memory the store uses, as it said last. ``check`` refuses what makes it grow above ``share``.
 
-    What is left above that is for the drains, which need some to carry out and remove what waits. A store without
-    ``maxmemory`` has no limit. Thread-safe.
+    The memory above that share is for the drains, which need some to carry out and remove what waits. A store without
+    ``maxmemory`` has no limit. The object is thread-safe.
     """
 
     def __init__(self, share: float) -> None:

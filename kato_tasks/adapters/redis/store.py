@@ -98,7 +98,7 @@ def not_an_address(exc: ValueError) -> ConfigurationError:
 class RedisStore:
     """Carry out the store operations of ``ports``.
 
-    Thread-safe; a process that forks opens its own after the fork. ``full_share``: the part of the store's
+    It is thread-safe. A process that forks opens its own after the fork. ``full_share`` is the part of the store's
     ``maxmemory`` above which nothing is appended (StoreFull).
     """
 
@@ -196,7 +196,7 @@ def prepared(
 ) -> tuple[list[Any], dict[int, Call]]:
     """Return what is to be sent for each operation, by its index, and the answers of those that are not sent.
 
-    ``full``: why nothing more may be kept, if so.
+    ``full`` says why nothing more may be kept, if so.
     """
     answers: list[Any] = [None] * len(operations)
     calls: dict[int, Call] = {}
@@ -252,7 +252,7 @@ def answer_of(call: Call, raw: Any) -> Any:
 def check_store(client: redis.Redis) -> None:
     """Refuse a store that may drop keys.
 
-    Raises StoreUnavailable when it does not answer, ConfigurationError when its eviction policy may drop keys.
+    Raises StoreUnavailable when it does not answer and ConfigurationError when its eviction policy may drop keys.
     """
     try:
         check_memory(client.info("memory"))
