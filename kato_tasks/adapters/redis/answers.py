@@ -25,14 +25,14 @@ def redis_errors() -> Iterator[None]:
 
 
 def no_answer(exc: RedisError) -> StoreUnavailable:
-    """The error that says that the store could not be asked."""
+    """Return the error that says that the store could not be asked."""
     return StoreUnavailable(f"Redis does not answer: {exc}")
 
 
 def answers_of(pipe: redis.client.Pipeline, *, raise_on_error: bool = True) -> list[Any]:
-    """The answers to what was put into the pipeline, in one round trip. Raises StoreUnavailable.
+    """Return the answers to what was put into the pipeline, in one round trip. Raises StoreUnavailable.
 
-    ``raise_on_error`` False: a command that Redis refused has its error in its place.
+    With ``raise_on_error`` False, a command that Redis refused has its error in its place.
     """
     with redis_errors():
         answers: list[Any] = pipe.execute(raise_on_error=raise_on_error)
@@ -40,7 +40,7 @@ def answers_of(pipe: redis.client.Pipeline, *, raise_on_error: bool = True) -> l
 
 
 def all_answered(answers: Sequence[Any]) -> list[Any]:
-    """The answers of store operations; the first that is an error is raised."""
+    """Return the answers of store operations, and raise the first that is an error."""
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
@@ -48,13 +48,13 @@ def all_answered(answers: Sequence[Any]) -> list[Any]:
 
 
 def ms_of(time: tuple[int, int]) -> int:
-    """The answer of TIME in milliseconds."""
+    """Return the answer of TIME in milliseconds."""
     seconds, micros = time
     return int(seconds) * 1000 + int(micros) // 1000
 
 
 def chunks(rows: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The rows, ``size`` at a time."""
+    """Yield the rows, ``size`` at a time."""
     rows = iter(rows)
     while some := list(islice(rows, size)):
         yield some

@@ -10,9 +10,9 @@ from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 TROUBLE_MS = 300_000
-"""Trouble that nobody has met for so long is forgotten."""
+"""Trouble that has not been met for this time is forgotten."""
 SAID_MS = 30_000
-"""Where trouble comes and goes, it is said once in this time."""
+"""Trouble that comes and goes is reported once in this time."""
 
 
 class RedisBreakerState:

@@ -8,7 +8,7 @@ from typing import Any
 
 Arg = str | int
 Decode = Callable[[Any, Any], Any]
-"""Makes an operation's answer of what Redis answered; is given the operation and the raw answer."""
+"""A function that makes an operation's answer from the operation and the raw answer of Redis."""
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class ScriptCall:
 
     @property
     def name(self) -> str:
-        """How an error names it."""
+        """Return how an error names the call."""
         return self.script
 
 
@@ -40,7 +40,7 @@ class Command:
 
     @property
     def name(self) -> str:
-        """How an error names it."""
+        """Return how an error names the call."""
         return str(self.words[0])
 
 

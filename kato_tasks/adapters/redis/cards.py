@@ -25,9 +25,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PREFIX = "prefix"
-"""The key of a script whose card names none."""
+"""The key of a script whose card names no key."""
 PLACES = ("first", "last", "step")
-"""Where rows lie in ARGV."""
+"""The variables that say where rows lie in ARGV."""
 _HEADING = re.compile(r"-- (?:(KEYS|ARGV)|each of ([a-z_]+)):$")
 _SLOTS = re.compile(r"--   (?! )((?:[a-z_]+(?:: number)?(?:, )?)+)(?:  .*)?$")
 _MORE_PROSE = re.compile(r"--    +\S")
@@ -53,7 +53,7 @@ class Rows:
     slots: tuple[Slot, ...]
 
     def in_lua(self) -> list[str]:
-        """The local variables of the script that say where the rows lie, then where each value lies in one."""
+        """Return the script's local variables: those that say where the rows lie, then where each value lies."""
         return [f"{self.name}_{part}" for part in (*PLACES, *(slot.name for slot in self.slots))]
 
 
@@ -71,11 +71,11 @@ class Card:
 
     @property
     def counted(self) -> bool:
-        """Whether the number of rows is sent, for what lies behind one kind is not all the same."""
+        """Tell whether the numbers of rows are sent, which they are where several kinds of rows follow one another."""
         return len(self.rows) > 1
 
     def prologue(self) -> str:
-        """One line of Lua that gives the slots their names."""
+        """Return one line of Lua that gives the slots their names."""
         named: list[tuple[str, str]] = [] if self.key == PREFIX else [(self.key, "KEYS[1]")]
         for place, slot in enumerate(self.arguments, 1):
             named.append((slot.name, f"tonumber(ARGV[{place}])" if slot.number else f"ARGV[{place}]"))

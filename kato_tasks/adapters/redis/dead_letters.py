@@ -15,7 +15,7 @@ from kato_tasks.ports.dead_letters import DeadLetterRow
 
 
 class RedisDeadLetters:
-    """Reads a partition's letters at a time."""
+    """Read dead letters, one partition at a time."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client

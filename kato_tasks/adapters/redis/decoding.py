@@ -20,16 +20,16 @@ NOT_LENT = -2
 
 
 def plainly(kind: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """The answer as it is, as a `bool`, an `int`, a `list`."""
+    """Return the answer as it is, as a `bool`, an `int` or a `list`."""
     return lambda _op, raw: kind(raw)
 
 
 def nothing(_op: Any, _raw: Any) -> None:
-    """No answer: the operation was carried out."""
+    """Return no value, because the operation was carried out and has no answer."""
 
 
 def as_it_is(_op: Any, raw: Any) -> Any:
-    """A text, or None."""
+    """Return a text, or None."""
     return raw
 
 
@@ -53,7 +53,7 @@ def log_entries(op: ports.ReadLog, raw: Any) -> list[Logged]:
 
 
 def work_of(raw: Any) -> ports.Work | None:
-    """A piece of work; one that cannot be read says so, and only its own session is stopped by it."""
+    """Return a piece of work. A piece that cannot be read says so, and stops only its own session."""
     if not raw:
         return None
     return unreadable_work(*raw) if len(raw) == 4 else readable_work(*raw)
@@ -81,7 +81,7 @@ def readable_work(
     before: int,
     gave_up: str,
 ) -> ports.Work:
-    """What ``piece`` in _lib.lua returns: its parameters are the names there, in the same order; a test compares."""
+    """Read what ``piece`` in _lib.lua returns. The parameters have its names and order, which a test compares."""
     bound: Binding | None = None
     opened: Intent | None = None
     read: tuple[Logged, ...] = ()
@@ -117,7 +117,7 @@ def readable_work(
 
 
 def unreadable_work(lane: str, session: str, now: int, why: str) -> ports.Work:
-    """What ``next_work`` in _lib.lua returns of a session whose rows it cannot read."""
+    """Read what ``next_work`` in _lib.lua returns for a session whose rows it cannot read."""
     return ports.Work(
         lane=lane,
         session=session,
@@ -149,7 +149,7 @@ def _leased_lane(raw: Any) -> ports.Work | None:
 
 
 def written(_op: Any, raw: int) -> None:
-    """The answer of what writes under a lease. Raises LeaseLost."""
+    """Return the answer of an operation that writes under a lease. Raises LeaseLost."""
     if raw == 0:
         raise LeaseLost("the lane's lease passed to another worker")
     if raw < 0:

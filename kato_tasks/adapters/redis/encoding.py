@@ -2,9 +2,9 @@
 
 For each slot of the card, in its order, the encoder is told where its value comes from:
 
-* a path: `"lease.token"` is that of the operation, `"keep.result_ms"` that of the Retention;
+* a path: `"lease.token"` is a path in the operation, `"keep.result_ms"` one in the Retention;
 * a function of the operation and the Retention;
-* nothing: then it is the operation's field of the slot's name.
+* nothing: then the value is the operation's field of the slot's name.
 
 A slot that nothing fills, a source that fills no slot, and a path to a field that does not exist or is neither text nor
 a number are a SlotError when this is compiled, which is when the modules of the operations are imported. The list is
@@ -39,7 +39,7 @@ class Each:
 
 
 def each(source: str | Fill, names: str, /, **paths: str) -> Each:
-    """Rows: `each("results", "event_id result")`."""
+    """Return rows: `each("results", "event_id result")`."""
     return Each(source, tuple(names.split()), paths)
 
 
@@ -57,7 +57,7 @@ def compile_encoder(
 
 @cache
 def _fields_of(kind: Any) -> dict[str, Any]:
-    """The types of a dataclass's fields; of anything else, none."""
+    """Return the types of a dataclass's fields; for anything else, an empty mapping."""
     return get_type_hints(kind) if is_dataclass(kind) else {}
 
 
@@ -103,7 +103,7 @@ class _Encoder:
         return self._operation.__name__
 
     def _value(self, slot: str, source: str | Fill | Each) -> str:
-        """The code of what fills a slot."""
+        """Return the code of what fills a slot."""
         if isinstance(source, Each):
             raise SlotError(f"{self._name} fills `{slot}` with rows, but in {self._card.script}.lua it is one value")
         if isinstance(source, str):
@@ -112,7 +112,7 @@ class _Encoder:
         return self._source(slot, source)
 
     def _source(self, name: str, source: str | Fill) -> str:
-        """The code of a source."""
+        """Return the code of a source."""
         if isinstance(source, str):
             root, path = self._rooted(source)
             self._check_path(name, self._roots[root], path)
@@ -125,7 +125,7 @@ class _Encoder:
         return ("keep", source[5:]) if source.startswith("keep.") else ("op", source)
 
     def _check_path(self, slot: str, root: Any, path: str) -> Any:
-        """The type at the end of the path."""
+        """Return the type at the end of the path."""
         at = root
         for name in path.split("."):
             fields = _fields_of(at)
@@ -141,7 +141,7 @@ class _Encoder:
         return at
 
     def _check_sent(self, slot: str, path: str, kind: Any) -> None:
-        """Whether values of this type can be sent as they are: Redis is given text and numbers."""
+        """Tell whether values of this type can be sent as they are, because Redis takes text and numbers."""
         if kind not in (str, int) and get_origin(kind) is not Literal:
             raise SlotError(
                 f"{self._card.script}.lua has the slot `{slot}`, which {self._name} cannot fill with `{path}`: "
@@ -149,7 +149,7 @@ class _Encoder:
             )
 
     def _extend(self, kind: Rows, several: Each) -> str:
-        """The code that appends the rows of one kind."""
+        """Return the code that appends the rows of one kind."""
         values = []
         for slot in kind.slots:
             path = several.paths.get(slot.name, slot.name)
@@ -173,7 +173,7 @@ class _Encoder:
         return f"    for {', '.join(several.names)} in rows_of_{kind.name}: extend(({', '.join(values)}))\n"
 
     def _check_rows(self, kind: Rows, several: Each) -> None:
-        """Whether a row of the operation has the values that are named, and these the fields that are sent."""
+        """Check that a row of the operation has the values that are named, and these the fields that are sent."""
         if not isinstance(several.source, str) or len(several.names) == 1:
             return
         (row,) = get_args(_fields_of(self._operation)[several.source])[:1]

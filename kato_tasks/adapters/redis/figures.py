@@ -29,7 +29,7 @@ _SWEEP_WIDTH = 7
 
 
 class RedisFigures:
-    """Reads figures, of all partitions together in one round trip."""
+    """Read figures of all partitions together in one round trip."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
@@ -49,7 +49,7 @@ class RedisFigures:
         pipe.time()
         for partition in range(PARTITIONS):
             p = prefix(partition)
-            # The stats last: nothing that is applied meanwhile makes a lane look idle with a backlog.
+            # The stats are read last, so that nothing applied meanwhile makes a lane look idle with a backlog.
             pipe.zrange(f"{p}since", 0, 0, withscores=True)
             pipe.zcard(f"{p}since")
             pipe.zcard(f"{p}ready")
@@ -112,7 +112,7 @@ class RedisFigures:
         found: dict[Place, str] = {}
         for place, row in zip(places, answers_of(pipe, raise_on_error=False), strict=True):
             if isinstance(row, Exception):
-                continue  # its row is broken, which its lane's next holder says
+                continue  # Its row is broken, and the lane's next holder says so.
             error, parked = row
             if parked is None:
                 found[place] = str(error or "")

@@ -1,4 +1,4 @@
-"""The port ``Imports`` on Redis: about 12 bytes for each row, for as long as the store lives.
+"""The port ``Imports`` on Redis: about 12 bytes for each row, kept as long as the store lives.
 
     kt:{import}:source:<digest>    hash   about the source, see ``ports.imports.About``
     kt:{import}:rows:<digest>      list   chunks of rows, in the order in which they were appended
@@ -32,7 +32,7 @@ PAGE_CHUNKS = 50
 
 
 class RedisImports:
-    """Reads and writes what is remembered of imports."""
+    """Read and write what is remembered of imports."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
@@ -126,7 +126,7 @@ class RedisImportedSource:
         self._write(write)
 
     def _text(self, chunk: Chunk) -> str:
-        """A chunk's text; where all that was intended is kept, it is made already."""
+        """Return a chunk's text, which is made already where all that was intended is kept."""
         intended = self._intended
         return intended[1] if intended is not None and chunk == intended[0] else _text(chunk)
 
@@ -188,7 +188,7 @@ def _text(chunk: Chunk) -> str:
     rows = chunk.rows
     keys = pack(f"<{len(rows)}Q", *(row.key for row in rows))
     rest = pack(f"<{len(rows)}I", *(row.check for row in rows))
-    # Differences, because they are mostly 1 and take next to nothing packed.
+    # Differences are stored, because they are mostly 1 and take almost no space when packed.
     line, steps = 0, []
     for row in rows:
         steps.append((row.line - line) & 0xFFFFFFFF)

@@ -21,22 +21,22 @@ IMPORTS = "kt:{import}:"
 
 
 def text_in(state: Mapping[str, str], fields: tuple[str, ...]) -> str:
-    """The text that lies in these fields of a session's hash; empty when there is none."""
+    """Return the text that lies in these fields of a session's hash; it is empty when they are missing."""
     return "".join(state.get(field, "") for field in fields)
 
 
 def prefix(partition: int) -> str:
-    """What every key of a partition begins with; ``lua/_lib.lua`` says what follows."""
+    """Return what every key of a partition begins with; ``lua/_lib.lua`` says what follows."""
     return f"kt:{{p{partition:03d}}}:"
 
 
 def prefix_of_node(node: str) -> str:
-    """What every key of a node's lane begins with."""
+    """Return what every key of a node's lane begins with."""
     return prefix(partition_of(lane_of(node)))
 
 
 def mark(of: MarkOf, shard: int) -> str:
-    """The key of a mark; see ``MarkOf``."""
+    """Return the key of a mark; see ``MarkOf``."""
     if of == "sweep":
         return "kt:{sweep}:turn"
     return f"kt:{{w{shard:03d}}}:{'wake' if of == 'wake-up' else 'overdue'}"

@@ -56,14 +56,14 @@ class _Asked:
     def fail(self, exc: Exception) -> None:
         if not self.future.done():
             self.future.set_exception(exc)
-            self.future.exception()  # its caller may have gone meanwhile
+            self.future.exception()  # The caller may have gone meanwhile.
 
 
 class LoopStore:
-    """Carries out the store operations of ``ports`` for the tasks of one event loop.
+    """Carry out the store operations of ``ports`` for the tasks of one event loop.
 
-    One task sends what waits, a round trip at a time, and ends when nothing waits. So a caller that is cancelled
-    breaks no connection: what it asked was sent whole, or is not sent at all.
+    One task sends what waits, a round trip at a time, and ends when nothing waits. A caller that is cancelled therefore
+    breaks no connection, because what it asked was sent whole or is not sent at all.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class LoopStore:
         self._checked = False
 
     def run(self) -> str:
-        """The run of the server that the newest connection belongs to."""
+        """Return the run of the server that the newest connection belongs to."""
         return self._run.run_id
 
     async def checked(self) -> None:
@@ -124,26 +124,26 @@ class LoopStore:
                     for asked, _ in taken:
                         asked.fail(exc)
                     if not self._checked or isinstance(exc.__cause__, RedisTimeoutError):
-                        # Each of them would wait as long, one after the other; nothing of them was sent.
+                        # Each of them would wait as long, one after the other, and nothing of them was sent.
                         self._refuse(exc)
                     continue
                 for (asked, i), answer in zip(taken, answers, strict=True):
                     asked.answer(i, answer)
         finally:
             self._sender = None
-            # Only a loop that ends leaves anybody waiting here.
+            # Only a loop that ends leaves callers waiting here.
             for asked in (*(one for one, _ in taken), *self._waiting):
                 asked.future.cancel()
             self._waiting.clear()
 
     def _taken(self) -> list[tuple[_Asked, int]]:
-        """What is sent next: of each caller in turn one operation, in the order in which they came."""
+        """Return what is sent next: one operation of each caller in turn, in the order in which the callers came."""
         taken: list[tuple[_Asked, int]] = []
         room = ENTRIES_AT_ONCE
         while self._waiting and room > 0:
             asked = self._waiting.popleft()
             if asked.future.done():
-                continue  # its caller was cancelled, or another of its operations failed
+                continue  # The caller was cancelled, or another of its operations failed.
             if not asked.operations:
                 if self._checked:
                     asked.future.set_result([])
@@ -162,7 +162,7 @@ class LoopStore:
             self._waiting.popleft().fail(exc)
 
     async def _exchanged(self, operations: Sequence[Effect[Any]]) -> list[Any]:
-        """The answers of these operations, in one round trip."""
+        """Return the answers of these operations, in one round trip."""
         try:
             if not self._checked:
                 check_memory(await self._redis.info("memory"))
@@ -179,7 +179,7 @@ class LoopStore:
         except RedisError as exc:
             raise no_answer(exc) from exc
         if any(isinstance(answer, ReadOnlyError) for answer in raw.values()):
-            # Its server is a replica now; see RedisStore.
+            # The server of this connection is a replica now; see RedisStore.
             await self._redis.connection_pool.disconnect(inuse_connections=False)
         for i, answer in raw.items():
             answers[i] = answer if isinstance(answer, KatoTasksError) else answer_of(calls[i], answer)
@@ -200,17 +200,17 @@ class LoopStore:
         return None
 
     async def _connection(self) -> Any:
-        """A connection to the run of the server that the newest one belongs to."""
+        """Return a connection to the run of the server that the newest connection belongs to."""
         pool = self._redis.connection_pool
         while True:
             connection: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
             if getattr(connection, "kato_run", "") == self.run():
                 return connection
-            await connection.disconnect()  # a server that is master no more
+            await connection.disconnect()  # Its server is no longer a master.
             await pool.release(connection)
 
     async def _piped(self, operations: Sequence[Effect[Any]], calls: Mapping[int, Call]) -> dict[int, Any]:
-        """What Redis says to each; an error is in its place. What is meant for another run of the store is not sent."""
+        """Return what Redis says to each, errors included; what is meant for another run of the store is not sent."""
         pipe: Any = self._redis.pipeline(transaction=False)
         pipe.connection = connection = await self._connection()
         run = connection.kato_run
@@ -228,7 +228,7 @@ class LoopStore:
                 return raw
             return raw | dict(zip(sent, await pipe.execute(raise_on_error=False), strict=True))
         except (UnicodeError, DataError) as exc:
-            # Nothing was sent: the arguments of one are no text. The others are asked without it.
+            # Nothing was sent, because the arguments of one are not text. The others are asked without it.
             if len(sent) == 1:
                 return raw | {sent[0]: exc}
             for i in sent:

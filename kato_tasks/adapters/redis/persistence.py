@@ -1,4 +1,4 @@
-"""Whether the store keeps what it acknowledged: said once at a worker's start, never refused."""
+"""Whether the store keeps what it acknowledged. A worker says it once at its start, and starts anyway."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kato_tasks.adapters.redis.answers import redis_errors
 
 
 def persistence_problem(client: redis.Redis) -> str | None:
-    """What the store would lose when its process ends, and what to set; None when its append-only file is on."""
+    """Tell what the store would lose when its process ends, and what to set; None when its append-only file is on."""
     with redis_errors():
         about = client.info("persistence")
     if about.get("aof_enabled"):
@@ -17,7 +17,7 @@ def persistence_problem(client: redis.Redis) -> str | None:
     try:
         snapshots = bool(client.config_get("save").get("save"))
     except RedisError:
-        # CONFIG is renamed or forbidden where Redis is a service.
+        # Where Redis is a hosted service, CONFIG is renamed or forbidden.
         return "appendonly is off: a crash loses what was appended since the last snapshot, if there are any"
     if snapshots:
         return "appendonly is off: a crash loses every event since the last snapshot; set appendonly yes"

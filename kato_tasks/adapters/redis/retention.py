@@ -1,4 +1,4 @@
-"""How long the store keeps what it need not keep for good."""
+"""How long the store keeps what it need not keep permanently."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ DEDUPE_WINDOW_MS = 7 * 24 * 3600 * 1000
 class Retention:
     """How long ids of events, marks of sources and results are kept (ms), and how many predicts of a session wait.
 
-    ``result_ms`` and ``prediction_ms``: until somebody is told; ``told_ms``: afterwards, up to ``told_bytes`` each.
+    ``result_ms`` and ``prediction_ms`` hold until a caller is told the result; ``told_ms`` holds afterwards, for a
+    result of up to ``told_bytes``.
     """
 
     dedupe_ms: int = DEDUPE_WINDOW_MS

@@ -21,8 +21,8 @@ LOOK_SECONDS = 1.0
 class Share:
     """How much of its memory the store uses, as it said last. ``check`` refuses what makes it grow above ``share``.
 
-    What is left above that is for the drains, which need some to carry out and remove what waits. A store without
-    ``maxmemory`` has no limit. Thread-safe.
+    The memory above that share is for the drains, which need some to carry out and remove what waits. A store without
+    ``maxmemory`` has no limit. The object is thread-safe.
     """
 
     def __init__(self, share: float) -> None:
@@ -32,18 +32,18 @@ class Share:
 
     @property
     def is_old(self) -> bool:
-        """Whether the store is to be asked again."""
+        """Tell whether the store is to be asked again."""
         return time.monotonic() - self._looked > LOOK_SECONDS
 
     def note(self, memory: Mapping[str, Any]) -> None:
-        """What the store said of its memory (``INFO memory``); empty when it may not be asked."""
-        # As Redis counts it: what replicas and the append-only file have yet to be sent is no data.
+        """Note what the store said of its memory (``INFO memory``), which is empty when it may not be asked."""
+        # Redis counts it likewise: what is yet to be sent to replicas and to the append-only file is not data.
         self._used = int(memory.get("used_memory", 0)) - int(memory.get("mem_not_counted_for_evict", 0))
         self._limit = int(memory.get("maxmemory", 0))
         self._looked = time.monotonic()
 
     def check(self) -> None:
-        """Raises StoreFull when there is no room."""
+        """Raise StoreFull when there is no room."""
         if self._limit and self._used > self._share * self._limit:
             raise StoreFull(
                 f"the store uses {self._used / 1e6:,.1f} MB of its maxmemory of {self._limit / 1e6:,.1f} MB, and above "
@@ -53,14 +53,14 @@ class Share:
 
 
 class Room:
-    """Asks the store for its memory when it has to, and refuses what does not fit. Thread-safe."""
+    """Ask the store for its memory when that is necessary, and refuse what does not fit. Thread-safe."""
 
     def __init__(self, client: redis.Redis, share: float) -> None:
         self._redis = client
         self._share = Share(share)
 
     def check(self) -> None:
-        """Raises StoreFull when there is none, StoreUnavailable when the store does not answer."""
+        """Raise StoreFull when there is no room, and StoreUnavailable when the store does not answer."""
         if self._share.is_old:
             self._look()
         self._share.check()
@@ -71,5 +71,5 @@ class Room:
         except (RedisConnectionError, RedisTimeoutError) as exc:
             raise no_answer(exc) from exc
         except RedisError:
-            memory = {}  # it may not be asked: Redis itself refuses what does not fit
+            memory = {}  # It may not be asked; Redis itself refuses what does not fit.
         self._share.note(memory)

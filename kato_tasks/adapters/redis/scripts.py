@@ -50,7 +50,7 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """A script by its file's name, without ``.lua``. Raises SlotError when its card cannot be read."""
+    """Return a script by its file's name, without ``.lua``. Raises SlotError when its card cannot be read."""
     source = source_of(name)
     card = read_card(name, source)
     text = source_of("_lib") + card.prologue() + source
@@ -58,5 +58,5 @@ def script(name: str) -> Script:
 
 
 def source_of(name: str) -> str:
-    """The text of a Lua file as it is read and edited."""
+    """Return the text of a Lua file as it is read and edited."""
     return (files(__package__) / "lua" / f"{name}.lua").read_text("utf-8")

@@ -64,7 +64,7 @@ class RedisSessions(Sessions):
                 yield {session: node for session, node in both.items() if node is not None}
 
     def _candidates(self, which: Which, begin: str, at_most: int) -> Iterator[tuple[str, str | None]]:
-        """Sessions that are meant, some with their nodes."""
+        """Return the sessions that are meant, some with their nodes."""
         match = f"{_literal(begin)}*" if begin else None
         for partition in range(PARTITIONS):
             p = prefix(partition)
@@ -78,7 +78,7 @@ class RedisSessions(Sessions):
                 yield from ((str(session), str(node)) for session, node in rows)
 
     def _unapplied(self, p: str, match: str | None, at_most: int) -> Iterator[str]:
-        """The sessions of a partition's lanes that have something to do; one round trip for some hundred lanes."""
+        """Return the sessions of a partition's lanes that have something to do, some hundred lanes in a round trip."""
         lanes = (str(lane) for lane, _ in self._redis.zscan_iter(f"{p}ready", count=SCAN_COUNT))
         for some in chunks(lanes, at_most):
             pipe = self._redis.pipeline(transaction=False)
@@ -161,7 +161,7 @@ class RedisSessions(Sessions):
         with redis_errors():
             windows = str(self._redis.get(f"{p}windows") or "")
         pipe = self._redis.pipeline(transaction=False)
-        # A window writes to its newest bucket, and reads that and the one before.
+        # A window writes to its newest bucket, and reads that bucket and the one before.
         for bucket in {int(window.rpartition(":")[2]) - back for window in windows.split() for back in (0, 1)}:
             pipe.hexists(f"{p}ids:{bucket}", f"{event_id}\n{session}")
         return any(answers_of(pipe))
@@ -206,7 +206,7 @@ def _number(text: str | None) -> int:
 
 
 def _parked(text: str) -> dict[str, Any]:
-    """Why a session is parked, whatever version wrote it."""
+    """Return why a session is parked, whatever version wrote it."""
     try:
         why = json.loads(text)
     except ValueError:
@@ -220,7 +220,7 @@ def _backlog(row: Any) -> int:
 
 
 def _literal(text: str) -> str:
-    """A text for MATCH, whose characters stand for themselves."""
+    """Return a text for MATCH in which all characters stand for themselves."""
     return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
 
 

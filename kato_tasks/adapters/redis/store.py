@@ -55,7 +55,7 @@ class StoreRun:
         self.note(connection, connection.read_response())
 
     async def on_loop_connect(self, connection: Any) -> None:
-        """The same for a connection of an event loop."""
+        """Do the same for a connection of an event loop."""
         await connection.on_connect()
         await connection.send_command("INFO", "server")
         self.note(connection, await connection.read_response())
@@ -67,7 +67,7 @@ class StoreRun:
 
 
 def options(timeout: float) -> dict[str, Any]:
-    """What every client of the store is opened with."""
+    """Return what every client of the store is opened with."""
     return {
         "decode_responses": True,
         "socket_timeout": timeout,
@@ -78,7 +78,7 @@ def options(timeout: float) -> dict[str, Any]:
 
 
 def connect(url: str, *, timeout: float = 5.0, run: StoreRun | None = None) -> redis.Redis:
-    """A client that never repeats a command by itself (a script's reply may only be late)."""
+    """Return a client that never repeats a command by itself, because a script's reply may only be late."""
     try:
         return redis.Redis.from_url(
             url,
@@ -96,9 +96,9 @@ def not_an_address(exc: ValueError) -> ConfigurationError:
 
 
 class RedisStore:
-    """Carries out the store operations of ``ports``.
+    """Carry out the store operations of ``ports``.
 
-    Thread-safe; a process that forks opens its own after the fork. ``full_share``: the part of the store's
+    It is thread-safe. A process that forks opens its own after the fork. ``full_share`` is the part of the store's
     ``maxmemory`` above which nothing is appended (StoreFull).
     """
 
@@ -112,13 +112,13 @@ class RedisStore:
     ) -> None:
         self.redis = client
         for name in NAMES:
-            script(name)  # read now: a process must not meet the files of a later version
+            script(name)  # It is read now, because a process must not meet the files of a later version.
         self._run_seen = run or StoreRun()
         self._retention = retention or Retention()
         self._room = Room(client, full_share)
 
     def run(self) -> str:
-        """The run of the server that the newest connection belongs to; empty when it is not watched."""
+        """Return the run of the server that the newest connection belongs to; empty when it is not watched."""
         return self._run_seen.run_id
 
     def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
@@ -131,7 +131,7 @@ class RedisStore:
             errors = {i: answer for i, answer in raw.items() if isinstance(answer, Exception)}
             again = {i: calls[i] for i, error in errors.items() if isinstance(error, NoScriptError)}
             if again:
-                # These alone: whoever flushes the scripts meanwhile must not be ahead of us for ever.
+                # Only these scripts are loaded, so that a client that flushes them meanwhile is not always ahead.
                 for name in {call.script for call in again.values() if isinstance(call, ScriptCall)}:
                     self.redis.script_load(script(name).text)
                 errors = self._run(again, run)
@@ -139,14 +139,14 @@ class RedisStore:
         except RedisError as exc:
             raise no_answer(exc) from exc
         if any(isinstance(error, ReadOnlyError) for error in errors.values()):
-            # Its server is a replica now. Redis keeps such connections open, so they would be used for ever.
+            # Its server is a replica now. Redis keeps such connections open, so they would go on being used.
             self.redis.connection_pool.disconnect(inuse_connections=False)
         for i, answer in raw.items():
             answers[i] = answer_of(calls[i], answer)
         return answers
 
     def _full(self) -> StoreFull | None:
-        """Why nothing more may be kept, if so."""
+        """Return the error that says why nothing more may be kept, if so."""
         try:
             self._room.check()
         except StoreFull as exc:
@@ -154,19 +154,19 @@ class RedisStore:
         return None
 
     def _connection(self, run: str) -> Any:
-        """A connection to this run of the server; a pooled one is replaced silently, so it may be to another."""
+        """Return a connection to this run; the pool replaces connections silently, so one may be to another run."""
         pool = self.redis.connection_pool
         connection = pool.get_connection()
         answers: str = getattr(connection, "kato_run", run)
         if answers == run:
             return connection
         if answers != self.run():
-            connection.disconnect()  # type: ignore[no-untyped-call]  # a server that is master no more
+            connection.disconnect()  # type: ignore[no-untyped-call]  # Its server is no longer a master.
         pool.release(connection)
         raise StoreWentBack("the store was restarted or failed over meanwhile; nothing was written")
 
     def _run(self, calls: Mapping[int, Call], run: str = "") -> dict[int, Any]:
-        """What Redis says to each, in one round trip; an error is in its place. ``run``: no other run is asked."""
+        """Return what Redis says to each, errors included, in one round trip. With ``run``, no other run is asked."""
         if not calls:
             return {}
         pipe = self.redis.pipeline(transaction=False)
@@ -177,7 +177,7 @@ class RedisStore:
         try:
             return dict(zip(calls, pipe.execute(raise_on_error=False), strict=True))
         except (UnicodeError, DataError) as exc:
-            # Nothing was sent: the arguments of one are no text. The others are asked without it.
+            # Nothing was sent, because the arguments of one are not text. The others are asked without it.
             if len(calls) == 1:
                 return dict.fromkeys(calls, exc)
             return {i: answer for i, call in calls.items() for answer in self._run({i: call}, run).values()}
@@ -187,16 +187,16 @@ _GROWING = frozenset(GROWING)
 
 
 def grow(operations: Sequence[Effect[Any]]) -> bool:
-    """Whether any of them makes the store grow."""
+    """Tell whether any of them makes the store grow."""
     return not _GROWING.isdisjoint(map(type, operations))
 
 
 def prepared(
     operations: Sequence[Effect[Any]], retention: Retention, full: StoreFull | None
 ) -> tuple[list[Any], dict[int, Call]]:
-    """What is to be sent for each operation, by its index, and the answers of those that are not sent at all.
+    """Return what is to be sent for each operation, by its index, and the answers of those that are not sent.
 
-    ``full``: why nothing more may be kept, if so.
+    ``full`` says why nothing more may be kept, if so.
     """
     answers: list[Any] = [None] * len(operations)
     calls: dict[int, Call] = {}
@@ -212,7 +212,7 @@ def prepared(
 
 
 def words(call: Call) -> Sequence[Any]:
-    """The command that a call is sent as."""
+    """Return the command that a call is sent as."""
     if isinstance(call, Command):
         return call.words
     return ("EVALSHA", script(call.script).sha, 1, call.key, *call.args)
@@ -233,7 +233,7 @@ _PASSING = re.compile(
 
 
 def answer_of(call: Call, raw: Any) -> Any:
-    """An operation's answer as a value, or its error."""
+    """Return an operation's answer as a value, or its error."""
     if isinstance(raw, Exception):
         name = call.name
         if isinstance(raw, OutOfMemoryError) or "OOM command not allowed" in str(raw):
@@ -252,7 +252,7 @@ def answer_of(call: Call, raw: Any) -> Any:
 def check_store(client: redis.Redis) -> None:
     """Refuse a store that may drop keys.
 
-    Raises StoreUnavailable when it does not answer, ConfigurationError when its eviction policy may drop keys.
+    Raises StoreUnavailable when it does not answer and ConfigurationError when its eviction policy may drop keys.
     """
     try:
         check_memory(client.info("memory"))
@@ -261,7 +261,7 @@ def check_store(client: redis.Redis) -> None:
 
 
 def check_memory(memory: Mapping[str, Any]) -> None:
-    """Raises ConfigurationError when the eviction policy (of ``INFO memory``) may drop keys."""
+    """Raise ConfigurationError when the eviction policy (of ``INFO memory``) may drop keys."""
     policy = memory.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise ConfigurationError(

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class RedisVerdicts:
-    """See ``engine.config_check.Verdicts``. While the store does not answer there is no verdict, and no worker asks."""
+    """See ``engine.config_check.Verdicts``. While the store does not answer, there is no verdict and no worker asks."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client

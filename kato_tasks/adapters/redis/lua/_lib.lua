@@ -1,58 +1,78 @@
--- Shared by every script; put in front of each when it is loaded, and behind it the names of the script's slots, as
--- they stand on its calling card (adapters/redis/cards.py).
--- KEYS[1] is the partition's prefix, kt:{pNNN}: . Its hash tag decides the Cluster slot, and every key
--- that a script touches begins with it, so all of them are in that slot.
+-- Each script is loaded with this file in front of it, followed by the names of the script's slots, as they stand on
+-- its calling card (adapters/redis/cards.py).
+-- KEYS[1] is the prefix of the partition, kt:{pNNN}: . Its hash tag decides the Cluster slot, and every key that a
+-- script touches begins with this prefix, so all of them lie in that slot.
 --
---   nodes            hash    session -> node_id                       (in the partition of the SESSION's name)
---   ready            zset    lane -> due ms (while leased: when the lease ends)
---   lease:<lane>     string  fencing token, expires
+-- The keys of a partition, the type of each, and what it holds:
+--
+--   nodes            hash    session -> node_id (kept in the partition of the SESSION's name)
+--   ready            zset    lane -> ms at which it is due (while the lane is leased: when the lease ends)
+--   lease:<lane>     string  fencing token; expires
 --   lane:<lane>      hash    seq (how many events were applied in the lane), node (first node_id seen), known
 --                            (a pattern that it learned), le (ms of the last learn of any of its sessions),
 --                            ltm_lost and rebuild_wanted (its patterns are in doubt)
 --   order:<lane>     list    "<first seq> <from> <to> <ms>\n<session>" for each commit
---   pend:<lane>      zset    session -> due ms: sessions with something to do
+--   pend:<lane>      zset    session that has something to do -> ms at which it is due
 --   since            zset    session -> ms at which its oldest unapplied event was appended
---   s:<session>      hash    lane node head cur mark b0-b3 (binding) i0-i3 (intent) ic (its call id) lc (last committed
---                            call) att(empts) un(sent calls in a row) err pk (parked) cr (a create is under way) lm (events in the next
---                            call at most, after a batch failed without naming its culprit) ul (pattern
---                            of its unsettled learn) at (ms of the last event applied) le (ms of the
---                            last learn) ft (ms of the
---                            head event's first failure) ka (its KATO session
---                            is to be written to, so that it does not expire) wt (the highest position for which
---                            a task came to wait after its event was appended without one) rf (rebuilds that failed
---                            in a row) gr (the run of the store in which it gave up its KATO session to another)
---                            pa (holders that took up its first predict, one after the other, and said nothing)
---                            pt (ms at which its first predict was taken up for the first time)
---                            ro (events that its KATO session holds in another order than KATO made them in)
---   exp              zset    session with an STM -> ms at which its KATO session expires
---   log:<session>    list    entries, position 1 first
---   asks:<session>   list    "<after>\n<event_id>": predicts, in order
---   until:<session>  hash    event_id of a predict -> ms after which nobody wants its answer
---   vec:<session>    hash    position -> symbols that KATO holds for vectors (JSON), null: a dead letter
---   ids:<bucket>     hash    "<event_id>\n<session>" -> "<position> <digest>": dedupe window
+--   s:<session>      hash    the state of the session; its fields are listed below
+--   exp              zset    session that has an STM -> ms at which its KATO session expires
+--   log:<session>    list    entries; position 1 comes first
+--   asks:<session>   list    "<after>\n<event_id>" of each predict, in order
+--   until:<session>  hash    event_id of a predict -> ms after which its answer is no longer wanted
+--   vec:<session>    hash    position -> symbols that KATO holds for vectors (JSON); null marks a dead letter
+--   ids:<bucket>     hash    "<event_id>\n<session>" -> "<position> <digest>"; this is the dedupe window
 --   windows          string  "<window ms>:<its newest bucket>" of each dedupe window that wrote ids lately
---   r:<event_id>\n<session>  string  result (JSON), expires
---   w:<event_id>\n<session>  hash    task id -> parked Celery request (JSON)
+--   r:<event_id>\n<session>  string  result (JSON); expires
+--   w:<event_id>\n<session>  hash    task id -> waiting Celery request (JSON)
 --   learned:<lane>   hash    pattern -> "<frequency> <ms>" of the last learns; expires after 2 s
---   certain:<lane>   hash    pattern -> "<frequency> <ms> <run>", as the lane's own learns left it; seq -> how many events
---                            were applied in the lane then; expires
+--   certain:<lane>   hash    pattern -> "<frequency> <ms> <run>", as the lane's own learns left it; seq -> how many
+--                            events were applied in the lane then; expires
 --   unsettled:<lane> hash    pattern -> session whose learn of it has an open outcome
---   owed             zset    "<event_id>\n<session>" -> ms: parked requests whose result is there
---   waiting          zset    "<event_id>\n<session>" -> ms: parked requests, and when they were last looked at
---   later            zset    place and event to be appended (JSON) -> due ms
---   later_places     hash    sha1 of such an event -> its place among those due at the same ms; last: the last one given
+--   owed             zset    "<event_id>\n<session>" of waiting requests whose result is there -> ms
+--   waiting          zset    "<event_id>\n<session>" of waiting requests -> ms at which they were last looked at
+--   later            zset    place and event that is to be appended (JSON) -> ms at which it is due
+--   later_places     hash    sha1 of such an event -> its place among those due at the same ms; last: the last place
 --   outbox           list    task messages that could not be published (JSON)
 --   dead             hash    id -> dead letter (JSON)
 --   parked           set     sessions that wait for a person
---   failing          zset    session whose last try failed (it has `err`) -> ms at which the first of these tries did
---   ltm_lost         set     lanes whose node's patterns KATO lost, and nobody has acknowledged that
---   ltm_known        hash    such a lane that a person has acknowledged -> who, when and why (JSON)
+--   failing          zset    session whose last try failed (it has `err`) -> ms at which the first of its tries failed
+--   ltm_lost         set     lanes whose node's patterns KATO lost, until a person acknowledges the loss
+--   ltm_known        hash    lane whose loss a person has acknowledged -> who did so, when and why (JSON)
 --   unreadable       set     lanes whose own rows could not be read when they were last leased
 --   stats            hash    appended applied fenced rebuilt reordered leftovers learns_unknown learns_in_doubt
 --                            verified caught_up moved (ms of the last commit that applied something)
 --
--- A script that fails in the middle is not undone. So what can fail on a session's rows (a type, a number) is asked
--- before the first of them is written, and what is read of them for the answer is read under pcall.
+-- The fields of s:<session>:
+--
+--   lane             the lane of the session
+--   node             its node_id
+--   head             position of the last event in its log
+--   cur              cursor: position of the last event that was applied
+--   mark             position of the last event before its STM
+--   b0 b1 b2 b3      the binding to its KATO session, in four pieces
+--   i0 i1 i2 i3      the open intent, in four pieces
+--   ic               call id of the open intent
+--   lc               call id of the last commit
+--   att              attempts at the event after the cursor
+--   un               calls in a row that were never sent
+--   err              what its last try met
+--   pk               why it is parked (JSON); the field is missing while it is not
+--   cr               token of the holder that creates a KATO session for it, while the creation is under way
+--   lm               the most events that its next call may hold, after a batch failed without naming its culprit
+--   ul               pattern of its unsettled learn
+--   at               ms at which its last event was applied
+--   le               ms of its last learn
+--   ft               ms at which the event after the cursor failed for the first time
+--   ka               1: its KATO session is to be written to, so that it does not expire
+--   wt               the highest position whose event was appended without a task and then got one that waits for it
+--   rf               rebuilds that failed in a row
+--   gr               the run of the store in which the session gave up its KATO session to another session
+--   pa               holders that took up its first predict, one after the other, and said nothing
+--   pt               ms at which its first predict was taken up for the first time
+--   ro               events that its KATO session holds in another order than KATO made them in
+--
+-- A script that fails in the middle is not undone. Therefore a script checks whatever could fail on a session's rows (a
+-- type, a number) before it writes the first of them, and reads what it needs of them for its answer under pcall.
 local P = KEYS[1]
 local call = redis.call
 
@@ -61,13 +81,14 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- A store that is full refuses a script whose FIRST write may take memory, and lets the others write what they have to.
--- This write frees memory by its kind and does nothing, for the key never exists. Drains begin with it: they make room.
+-- A full store refuses a script whose FIRST write may take memory, and lets other scripts write what they have to.
+-- Redis counts this write among those that free memory, and it does nothing, because the key never exists. The scripts
+-- of drains begin with it, because drains make room.
 local function even_if_full()
   call('PERSIST', P .. 'none')
 end
 
--- Whether this token still owns the lane; if so the lease starts anew.
+-- Return whether this token still owns the lane. If it does, its lease is renewed for the full time.
 local function holds(lane, token, lease_ms, now)
   if call('GET', P .. 'lease:' .. lane) ~= token then return false end
   call('PEXPIRE', P .. 'lease:' .. lane, lease_ms)
@@ -75,20 +96,21 @@ local function holds(lane, token, lease_ms, now)
   return true
 end
 
--- Texts of a session's hash that may be long lie in four fields of 64 bytes (the last has the rest): with a longer
--- one Redis gives up the hash's compact form (hash-max-listpack-value), and the session costs twice as much.
+-- Write a text that may be long into four fields of a session's hash: 64 bytes in each, and the rest in the last. With
+-- a longer field Redis gives up the compact form of the hash (hash-max-listpack-value), and the session costs twice as
+-- much.
 local function put_text(s, name, text)
   local part = string.sub
   call('HSET', s, name .. '0', part(text, 1, 64), name .. '1', part(text, 65, 128), name .. '2', part(text, 129, 192),
     name .. '3', part(text, 193))
 end
 
--- The text whose pieces HMGET put at `first` and after.
+-- Return the text whose four pieces HMGET put at `first` and after it.
 local function text_at(fields, first)
   return (fields[first] or '') .. (fields[first + 1] or '') .. (fields[first + 2] or '') .. (fields[first + 3] or '')
 end
 
--- Write the binding ('' none), and when its KATO session would expire if there is an STM to lose.
+-- Write the binding ('' removes it) and, if there is an STM to lose, when its KATO session expires.
 local function set_binding(session, binding)
   if binding == '' then
     call('HDEL', P .. 's:' .. session, 'b0', 'b1', 'b2', 'b3', 'gr')
@@ -102,7 +124,7 @@ local function set_binding(session, binding)
   if expires then call('ZADD', P .. 'exp', expires, session) else call('ZREM', P .. 'exp', session) end
 end
 
--- The session's open learn is settled.
+-- Note that the session's open learn is settled.
 local function settled(lane, session)
   local pattern = call('HGET', P .. 's:' .. session, 'ul')
   if pattern then
@@ -111,7 +133,7 @@ local function settled(lane, session)
   end
 end
 
--- Give the lane back; returns the ms at which it is due again, or -1.
+-- Give the lane back. Return the ms at which it is due again, or -1 if nothing is pending in it.
 local function release(lane)
   call('DEL', P .. 'lease:' .. lane)
   local first = call('ZRANGE', P .. 'pend:' .. lane, 0, 0, 'WITHSCORES')
@@ -123,10 +145,11 @@ local function release(lane)
   return -1
 end
 
--- Where an event stands. Its id tells, never its position alone: a store that went back gives a position again.
--- `kind` is 'p' for a predict, ms for an event that is to be appended then, else ''; both have position 0.
--- Returns 'waiting', and its entry; 'applied', and its session's node; 'dead', and its letter;
---   'unknown': it is not in the log, and nobody asks.
+-- Tell where an event stands. The event is found by its id, never by its position alone, because a store that went back
+-- gives a position a second time. `kind` is 'p' for a predict, the due ms for an event that is to be appended later,
+-- and '' for any other. A predict and an event for later have position 0.
+-- Return 'waiting' and the event's entry; 'applied' and its session's node; 'dead' and its dead letter;
+--   or 'unknown' if it is neither in the log nor among the predicts.
 local function standing(session, event_id, position, kind, now)
   if position == 0 then
     if kind ~= 'p' then return (kind == '' or tonumber(kind) > now) and 'waiting' or 'unknown', '' end
@@ -138,7 +161,7 @@ local function standing(session, event_id, position, kind, now)
   local h = call('HMGET', P .. 's:' .. session, 'head', 'cur', 'node')
   local head, cur = tonumber(h[1] or 0), tonumber(h[2] or 0)
   if position > head then return 'unknown', '' end
-  -- Counted from the end, which is where the events lie that are asked for.
+  -- The index counts from the end, because the events that are asked for lie there.
   local entry = call('LINDEX', P .. 'log:' .. session, position - head - 1)
   if entry and string.match(entry, '^[^\n]*\n([^\n]*)') ~= event_id then return 'unknown', '' end
   if position > cur then return entry and 'waiting' or 'unknown', entry or '' end
@@ -148,15 +171,15 @@ local function standing(session, event_id, position, kind, now)
   return 'applied', h[3] or ''
 end
 
--- The parked requests of an event, 100 of them at most, as task id, request, task id, request, …
+-- Return the waiting requests of an event, 100 at most, as task id, request, task id, request, …
 local function parked_requests(key)
   local parked = call('HGETALL', P .. 'w:' .. key)
   for i = #parked, 201, -1 do parked[i] = nil end
   return parked
 end
 
--- Somebody was told this result. Unless others wait for it, it goes: at once if it takes more than so many bytes, else
--- (whoever gives the same id again soon is told the same) in so many ms.
+-- Note that a caller was told this result. Unless other requests wait for it, the result goes: at once if it takes more
+-- than `bytes`, otherwise after `ms`, so that a caller who soon gives the same id again is told the same.
 local function told(key, ms, bytes)
   if call('EXISTS', P .. 'w:' .. key) == 1 then return end
   if call('STRLEN', P .. 'r:' .. key) > tonumber(bytes) then
@@ -166,8 +189,8 @@ local function told(key, ms, bytes)
   end
 end
 
--- A session's turn is over: keep it pending (behind the others) if anything is left for it.
--- Returns whether a learn or a clear is next: one call more, and its KATO session is free for the others.
+-- End a session's turn: keep the session pending, behind the others, if anything is left for it to do.
+-- Return whether a learn or a clear is next; after that one call its KATO session is free for other sessions.
 local function requeue(lane, session, now)
   local s = P .. 's:' .. session
   local state = call('HMGET', s, 'head', 'cur', 'pk')
@@ -189,13 +212,13 @@ local function requeue(lane, session, now)
   return nearly
 end
 
--- The text of an error that pcall caught: Redis 7 raises tables, Redis 6.2 and Lua itself texts.
+-- Return the text of an error that pcall caught. Redis 7 raises tables; Redis 6.2 and Lua itself raise texts.
 local function said(raised)
   return type(raised) == 'table' and tostring(raised.err) or tostring(raised)
 end
 
--- A session's next piece of work, or nil: nothing is left for it, or it is parked. A run of entries after its cursor
--- that may go in one call (observations up to the next other thing, or that one thing).
+-- Return a session's next piece of work, or nil if nothing is left for it or it is parked. A piece of work is a run of
+-- entries after the cursor that may go in one call: observations up to the next entry of another kind, or that one.
 local function piece(lane, token, session, max_events, max_bytes, now)
   local s = P .. 's:' .. session
   local h = call('HMGET', s, 'node', 'head', 'cur', 'mark', 'un', 'att', 'cr', 'pk', 'lm', 'ka', 'ft', 'le',
@@ -233,12 +256,12 @@ local function piece(lane, token, session, max_events, max_bytes, now)
   local till, before, learned = 0, 0, tonumber(h[12] or 0) or 0
   if asked ~= '' then
     till = tonumber(call('HGET', P .. 'until:' .. session, asked) or 0) or 0
-    -- A predict is to see what any session of its lane learned before it was asked. What the others learn after it was
-    -- first taken up does not count: a lane that learns all the time would hold it up for ever.
+    -- A predict must see what any session of its lane learned before it was asked. What the others learn after it was
+    -- first taken up does not count, because a lane that learns all the time would then hold it up endlessly.
     call('HSETNX', s, 'pt', now)
     local others = tonumber(call('HGET', P .. 'lane:' .. lane, 'le') or 0) or 0
     learned = math.max(learned, math.min(others, tonumber(call('HGET', s, 'pt')) or now))
-    -- Counted before anybody asks: of a holder that dies of the answer nothing else is left.
+    -- The holder is counted before it asks KATO, because a holder that dies of the answer leaves no other trace.
     if not h[17] then before = call('HINCRBY', s, 'pa', 1) - 1 end
   end
   if not h[13] then call('HSET', s, 'cr', token) end
@@ -246,13 +269,13 @@ local function piece(lane, token, session, max_events, max_bytes, now)
   local binding, intent = text_at(h, 13), text_at(h, 17)
   local attempts, unsent, rebuilds = tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, tonumber(h[21] or 0) or 0
   local first_failed = tonumber(h[11] or 0) or 0
-  -- Python takes these by the same names in the same order (`readable_work`); a test compares the two.
+  -- Python reads these values by the same names in the same order (`readable_work`); a test compares the two.
   return { lane, session, node, head, cur, mark, binding, intent, attempts, unsent, creating, asked, now, entries,
     first_failed, learned, rebuilds, till, before, gave_up }
 end
 
--- The next piece of work of a lane that the caller has leased, or nil. A session whose rows cannot be read is answered
--- as { lane, session, now, why }, so that the caller parks it.
+-- Return the next piece of work of a lane that the caller has leased, or nil. For a session whose rows cannot be read,
+-- return { lane, session, now, why }, so that the caller parks the session.
 local function next_work(lane, token, prefer, max_events, max_bytes, now)
   local pend = P .. 'pend:' .. lane
   for _ = 1, 1000 do
@@ -275,7 +298,7 @@ local function next_work(lane, token, prefer, max_events, max_bytes, now)
   return nil
 end
 
--- A lane whose own rows cannot be read is given back, named for a person, and tried again after a minute.
+-- Give back a lane whose own rows cannot be read, record its name for a person, and let it be tried again in a minute.
 local function give_up(lane, now)
   call('DEL', P .. 'lease:' .. lane)
   call('SADD', P .. 'unreadable', lane)
@@ -283,7 +306,7 @@ local function give_up(lane, now)
   return now + 60000
 end
 
--- After a step: more work of the lane, or the lane given back. Returns { due or -1 or -2 (still held), work }.
+-- Go on after a step: fetch more work of the lane, or give it back. Return { due or -1 or -2 (still held), work }.
 local function proceed(lane, token, mode, max_events, max_bytes, now, prefer)
   local read, work = true, nil
   if mode == 'next' then

@@ -1,9 +1,10 @@
--- acknowledge: a person knows that KATO lost these lanes' patterns. Another loss puts a lane into `ltm_lost` again.
+-- acknowledge: record that a person knows of KATO's loss of these lanes' patterns. Another loss puts a lane into
+-- `ltm_lost` again.
 -- ARGV:
 --   how     who, when and why (JSON)
 -- each of lanes:
 --   lane
--- Returns how many of them were there. Runs again harmlessly.
+-- Returns how many of these lanes were in `ltm_lost`. Runs again harmlessly.
 local known = 0
 for at = lanes_first, lanes_last do
   local lane = ARGV[at]

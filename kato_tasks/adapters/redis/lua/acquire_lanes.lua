@@ -1,10 +1,10 @@
--- acquire_lanes: take up to so many lanes that are due, each with its first piece of work.
+-- acquire_lanes: lease lanes that are due, up to a limit, each with its first piece of work.
 -- ARGV:
 --   token, lease_ms: number
---   lanes                  how many at most
+--   lanes                  the most lanes that are leased
 --   max_events: number, max_bytes: number    of a piece of work
--- Returns a list of pieces of work; of a lane whose own rows cannot be read, its name alone. A lane whose holder died is
--- due when that lease ends.
+-- Returns a list of pieces of work. A lane whose own rows cannot be read is in the list by its name alone. A lane whose
+-- holder died is due when that holder's lease ends.
 local now = now_ms()
 local out = {}
 even_if_full()

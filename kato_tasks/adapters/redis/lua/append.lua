@@ -1,8 +1,8 @@
 -- append: give each event its position, once; put its lane into the ready set.
 -- ARGV:
---   dedupe_ms            how long ids are remembered at least
---   source               '' or the source whose offsets only rise, and which has a mark for that reason
---   source_mark_ms       for how long the source's mark is kept
+--   dedupe_ms            the least time for which ids are remembered
+--   source               the source, which has a mark because its offsets only rise; '' without one
+--   source_mark_ms       how long the source's mark is kept
 --   partition: number    spreads the moments at which partitions change buckets
 --   most_predicts: number    how many predicts of a session may wait
 -- each of events:
@@ -11,15 +11,15 @@
 --   entry                as it is written to the log (domain/log_entry.py), without the ms of its append
 --   offset               in the source; 0 without one
 -- Returns { 1 when a lane waits for a wake-up, then status and position for each event }:
---   n new, d duplicate, m at or below the source's mark, c same id with another body,
---   a new, and the lane's name is shared with another node_id,
---   w not appended, because so many predicts of its session wait already,
---   e not appended, because its session's rows are broken.
+--   n: the event is new; d: it is a duplicate; m: it is at or below the source's mark; c: its id has another body;
+--   a: it is new, and another node_id shares the lane's name;
+--   w: it is not appended, because as many predicts of its session wait as may wait;
+--   e: it is not appended, because its session's rows are broken.
 -- Runs again harmlessly: every event is then a duplicate at its own position.
 local now = now_ms()
 local window = tonumber(dedupe_ms)
--- Buckets of one window each, looked up in the current and the previous one: an id is remembered for at
--- least one window. Partitions change buckets at different times.
+-- Each bucket covers one window, and ids are looked up in the current and the previous bucket, so an id is remembered
+-- for at least one window. Partitions change buckets at different times.
 local function bucket_of(ms)
   return math.floor((now + partition * ms / 256) / ms)
 end
@@ -53,7 +53,7 @@ local function is_list(key)
   return kind == 'list' or kind == 'none'
 end
 
--- What is asked of a session before anything of it is written: nil when its rows are broken.
+-- Read what must be known of a session before any of its rows is written. Return nil when its rows are broken.
 local function look(session)
   local read, h = pcall(call, 'HMGET', P .. 's:' .. session, 'lane', 'head', 'pk')
   if not read or (h[1] and not string.match(h[2] or '', '^%d+$')) then return nil end
@@ -87,7 +87,7 @@ for at = events_first, events_last, events_step do
     end
     if stopped or not seen or (kind == 'p' and not is_list(P .. 'asks:' .. session)) then
       status = 'e'
-      stopped = source ~= '' -- its mark must not pass this event
+      stopped = source ~= '' -- The source's mark must not pass this event.
     elseif kind == 'p' and call('LLEN', P .. 'asks:' .. session) >= most_predicts then
       status = 'w'
     else

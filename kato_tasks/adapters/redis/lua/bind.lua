@@ -1,15 +1,15 @@
--- bind: a rebuilt KATO session serves from now on; an open intent is closed by it.
+-- bind: let a rebuilt KATO session serve from now on, and close the open intent.
 -- ARGV:
 --   lane, token, lease_ms: number
 --   session
---   cursor        that the rebuild reached
---   binding       '' none
---   closes_call   call id of the open intent that it closes, or ''
---   events_at_most  how many events the session's next call holds at most; 0: as many as ever
+--   cursor        the position that the rebuild reached
+--   binding       '' if there is no binding
+--   closes_call   call id of the open intent that is closed, or ''
+--   events_at_most  the most events that the session's next call may hold; 0: the limit stays
 --   ltm_lost      1: KATO lost its store
 --   reordered     how many events of its STM are in another order than KATO made them in
 -- each of symbols:
---   position, names    the symbols of a position (JSON)
+--   position, names    a position and its symbols (JSON)
 -- Returns 1; 0: the lane was lost; -1: the cursor is elsewhere or another intent is open.
 local now = now_ms()
 if not holds(lane, token, lease_ms, now) then return 0 end

@@ -1,8 +1,8 @@
--- bind_nodes: write down each session's node for life, before its first append. The partition is that of the sessions'
+-- bind_nodes: record each session's node for life, before its first append. The partition is the one of the sessions'
 -- own names.
 -- each of sessions:
 --   session
---   wanted     node, or '': then the default
+--   wanted     node, or '' for the default
 --   default    node
 -- Returns the node that each session belongs to. Runs again harmlessly.
 local out = {}

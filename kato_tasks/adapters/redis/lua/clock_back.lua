@@ -1,9 +1,10 @@
--- clock_back: the clock went back (a step, or a failover to a host that is behind), so due times and leases lie further
--- ahead than any is ever set: those are due now, and end as if begun now.
+-- clock_back: repair due times and leases after the clock went back (by a step, or by a failover to a host that is
+-- behind). They then lie further ahead than any is ever set. Such due times become now, and such leases end as if they
+-- had begun now.
 -- ARGV:
 --   ahead_ms: number    how far ahead a due time may lie
 --   lease_ms: number
--- Returns how many lanes there were. Runs again harmlessly.
+-- Returns how many lanes were repaired. Runs again harmlessly.
 even_if_full()
 local now = now_ms()
 local ahead = '(' .. (now + ahead_ms)

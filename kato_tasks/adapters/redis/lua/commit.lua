@@ -1,34 +1,34 @@
--- commit: the outcome of a call is known: results, cursor, binding, the lane's numbering, in one step.
+-- commit: record the known outcome of a call in one step: results, cursor, binding and the lane's numbering.
 -- ARGV:
 --   lane, token, lease_ms: number
 --   session, call_id
 --   cursor: number, cursor_to: number    the session's cursor before and after
---   binding          '-' as it is, '' none
---   stm_start        '-' as it is
+--   binding          '-' leaves it as it is, '' removes it
+--   stm_start        '-' leaves it as it is
 --   mode             next or release
 --   max_events: number, max_bytes: number    of the next piece of work
---   result_ms        for how long results are kept
+--   result_ms        how long results are kept
 --   predict_id       event_id of the predict that is answered, or ''
---   pattern          that was learned, or ''
+--   pattern          the pattern that was learned, or ''
 --   frequency        of that pattern
---   certain_run      the run of the store, if that frequency is certain; '' it is not, '-' none of the lane's is
+--   certain_run      the run of the store if that frequency is certain; '': it is not; '-': no frequency of the lane is
 --   parked_why       why the session is parked at this commit (JSON), or ''
---   is_learn         1: a learn
+--   is_learn         1: the call was a learn
 --   borrowed         1: the KATO session was another session's until the intent that this closes
 -- each of results:
 --   event_id, result      JSON
 -- each of symbols:
---   position, names       the symbols of a position (JSON)
+--   position, names       a position and its symbols (JSON)
 -- each of letters:
 --   id, letter            a dead letter (JSON)
--- Returns { 1, due, work, waiters } with waiters { event_id, result, { task id, request, … } } lists;
+-- Returns { 1, due, work, waiters } where waiters is a list of { event_id, result, { task id, request, … } };
 --   { 0 }: the lane was lost; { -1 }: the cursor is elsewhere. A repeat of the last commit gets its answer again.
 local now = now_ms()
 if not holds(lane, token, lease_ms, now) then return { 0 } end
 local s = P .. 's:' .. session
 local h = call('HMGET', s, 'cur', 'lc', 'ic', 'wt', 'head', 'node', 'err')
 local repeated = h[2] == call_id
--- Events that a task came to wait for while this was under way: nobody made a result for it.
+-- These events were under way when a task came to wait for them, so the caller made no results for them.
 local late = {}
 if h[4] and not repeated and cursor_to > cursor then
   for i, entry in ipairs(call('LRANGE', P .. 'log:' .. session, cursor - h[5], cursor_to - h[5] - 1)) do
@@ -45,10 +45,11 @@ if not repeated then
   if h[7] then call('ZREM', P .. 'failing', session) end
   call('HSET', s, 'cur', cursor_to, 'lc', call_id)
   if h[4] and cursor_to >= tonumber(h[4]) then call('HDEL', s, 'wt') end
-  -- A store that went back forgot who gave that KATO session up, and may have it bound there: never to two.
+  -- A store that went back forgot which session gave up that KATO session, and may still have it bound there. A KATO
+  -- session must never be bound to two sessions.
   if borrowed == '1' and not h[3] then binding = '' end
   if binding ~= '-' then set_binding(session, binding) end
-  -- After a halved batch went through, the next may be twice as large again.
+  -- After a halved batch went through, the next batch may be twice as large.
   local lm = tonumber(call('HGET', s, 'lm') or 0) or 0
   if lm * 2 >= max_events then call('HDEL', s, 'lm') elseif lm > 0 then call('HSET', s, 'lm', lm * 2) end
   if stm_start ~= '-' then
@@ -63,7 +64,7 @@ if not repeated then
       (seq - (cursor_to - cursor) + 1) .. ' ' .. (cursor + 1) .. ' ' .. cursor_to .. ' ' .. now .. '\n' .. session)
     call('HINCRBY', P .. 'stats', 'applied', cursor_to - cursor)
     call('HSET', P .. 'stats', 'moved', now)
-    -- Whoever keeps no account of learns (another version) leaves the old number here, and so none of it holds.
+    -- Another version, which keeps no account of learns, leaves the old number here. The account is then void.
     local certain = P .. 'certain:' .. lane
     local kept = call('HGET', certain, 'seq')
     if kept and (tonumber(kept) ~= seq - (cursor_to - cursor) or certain_run == '-' or call('HLEN', certain) > 1000) then

@@ -1,17 +1,17 @@
--- defer: this session waits (backoff, or a settling time); the lane goes on with its others.
+-- defer: let this session wait (a backoff or a settling time), while its lane goes on with the other sessions.
 -- ARGV:
 --   lane, token, lease_ms: number
 --   session
 --   wait_ms: number
 --   attempts
---   unsent_in_a_row  calls never sent in a row
+--   unsent_in_a_row  calls in a row that were never sent
 --   error_text    what its last try met, or ''
 --   withdraw      call id of an intent that was certainly never sent, or ''
---   events_at_most  how many events the session's next call holds at most; 0: as many as ever
---   rebuilds      how often in a row its KATO session could not be rebuilt; 0: as before
+--   events_at_most  the most events that the session's next call may hold; 0: the limit stays
+--   rebuilds      how often in a row its KATO session could not be rebuilt; 0: the number stays
 --   mode          next or release
 --   max_events: number, max_bytes: number    of the next piece of work
--- Returns { 1, due, work } or { 0 }: the lane was lost.
+-- Returns { 1, due, work } or { 0 } if the lane was lost.
 local now = now_ms()
 if not holds(lane, token, lease_ms, now) then return { 0 } end
 local s = P .. 's:' .. session

@@ -1,4 +1,4 @@
--- drop_scheduled: an event that was kept for later is in its log.
+-- drop_scheduled: forget an event that was kept for later and is in its log now.
 -- ARGV:
 --   payload    the event, as it was kept
 -- Returns 1. Runs again harmlessly.

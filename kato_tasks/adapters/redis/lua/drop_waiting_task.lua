@@ -1,4 +1,4 @@
--- drop_waiting_task: a parked request was completed.
+-- drop_waiting_task: forget a waiting request that was completed.
 -- ARGV:
 --   event_id, session, task_id
 --   told_ms, told_bytes    see `told`

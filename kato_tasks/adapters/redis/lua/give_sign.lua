@@ -1,12 +1,12 @@
--- give_sign: a process says that it lives, or (with nothing to say of itself) that it ends.
+-- give_sign: record that a process lives or, if it says nothing of itself, that it ends.
 -- KEYS:
 --   kind             what the keys of processes of its kind begin with
 -- ARGV:
 --   id
 --   says             what it says of itself (JSON), or ''
---   keep_ms: number    for how long it is kept after its last sign
---   most: number     how many are kept at most
--- Behind that the keys are `about`, hash: id -> what it said; and `seen`, zset: id -> ms of its last sign.
+--   keep_ms: number    how long a process is kept after its last sign
+--   most: number     the most processes that are kept
+-- The keys that begin with `kind` are `about`, hash: id -> what it said; and `seen`, zset: id -> ms of its last sign.
 -- Returns the ms of this sign. Runs again harmlessly.
 local now = now_ms()
 even_if_full()

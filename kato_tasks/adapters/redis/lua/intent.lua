@@ -1,17 +1,17 @@
--- intent: write down, under the token, the one changing call that is about to be sent.
+-- intent: record, under the token, the one changing call that is about to be sent.
 -- ARGV:
 --   lane, token, lease_ms: number
 --   session, call_id
---   cursor        it starts from
+--   cursor        the cursor that the call starts from
 --   intent        JSON
---   binding       '' unchanged
+--   binding       '' leaves it unchanged
 --   replaces_call  the call id of the open intent that it replaces, or ''
---   pattern       of a learn, or ''
+--   pattern       the pattern of a learn, or ''
 --   lender        the session that gives up its KATO session for this, or ''
 --   lent          the lender's binding
 --   lent_in       the run of the store
--- Returns 1; 0: the lane was lost; -1: another intent is open or the cursor is elsewhere; -2: that session is bound
---   otherwise, at work, parked, has an STM or something to do, so nothing was written.
+-- Returns 1; 0: the lane was lost; -1: another intent is open or the cursor is elsewhere; -2: nothing was written,
+--   because the lender is bound otherwise, is at work, is parked, or has an STM or something to do.
 local now = now_ms()
 if not holds(lane, token, lease_ms, now) then return 0 end
 local s = P .. 's:' .. session

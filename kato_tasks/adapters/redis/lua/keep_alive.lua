@@ -1,12 +1,12 @@
--- keep_alive: sessions of one partition whose KATO session expires soon though they were used lately: their lanes are
--- told to write to it.
+-- keep_alive: find the sessions of one partition that were used lately and whose KATO session expires soon, and tell
+-- their lanes to write to it.
 -- ARGV:
---   soon_ms: number    how soon it expires
---   used_ms: number    how lately it was used
---   limit              how many at most
--- Returns how many there were.
+--   soon_ms: number    how soon the KATO session expires
+--   used_ms: number    how lately the session was used
+--   limit              the most sessions that are looked at
+-- Returns how many sessions were found.
 local now = now_ms()
-call('ZREMRANGEBYSCORE', P .. 'exp', '-inf', now) -- expired: rebuilt when something comes
+call('ZREMRANGEBYSCORE', P .. 'exp', '-inf', now) -- These expired. They are rebuilt when an event comes.
 local found = 0
 for _, session in ipairs(call('ZRANGEBYSCORE', P .. 'exp', '-inf', now + soon_ms, 'LIMIT', 0, limit)) do
   local h = redis.pcall('HMGET', P .. 's:' .. session, 'lane', 'at', 'pk')

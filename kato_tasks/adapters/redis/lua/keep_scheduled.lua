@@ -2,9 +2,10 @@
 -- ARGV:
 --   due_ms
 --   payload    the event (JSON)
--- Returns 1; 0: it is kept already. Runs again harmlessly.
--- Equal scores are ordered by the member's text, so a place is put in front: a number whose digits are white space,
--- which JSON allows there, so that the version before this (which knows no places) reads the event too.
+-- Returns 1; 0: the event is kept already. Runs again harmlessly.
+-- Redis orders equal scores by the member's text, so a place is put in front of it. The place is a number whose digits
+-- are white space, which JSON allows there, so that the version before this one, which knows no places, reads the event
+-- too.
 local digits = { '\t', '\n', '\r', ' ' }
 local later, places, name = P .. 'later', P .. 'later_places', redis.sha1hex(payload)
 local known = call('HGET', places, name)

@@ -1,9 +1,9 @@
--- last_event: when the last event of a session was appended.
+-- last_event: tell when the last event of a session was appended.
 -- ARGV:
 --   session
--- Returns ms, or -1: it is not known.
--- The entry itself, which may be large, stays here. Where the log does not hold it any more, when it was applied is
--- the nearest there is.
+-- Returns ms, or -1 if it is not known.
+-- The entry itself, which may be large, stays here. If the log no longer holds it, the time at which it was applied is
+-- the nearest time that is known.
 local entry = redis.pcall('LINDEX', P .. 'log:' .. session, -1)
 local ms = type(entry) == 'string' and string.match(entry, '^%a%d(%d+)')
 if not ms then

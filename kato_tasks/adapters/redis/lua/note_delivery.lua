@@ -1,4 +1,4 @@
--- note_delivery: a task was told its event's result.
+-- note_delivery: note that a task was told its event's result.
 -- ARGV:
 --   event_id, session
 --   told_ms, told_bytes    see `told`

@@ -1,11 +1,12 @@
--- orphaned_tasks: parked requests whose result has been there for a while and that nobody completed (their holder died), and
--- parked requests that have waited for a while and would wait for ever: their event is not where they look for it.
+-- orphaned_tasks: find waiting requests whose result has been there for a while but which were not completed, because
+-- their holder died, and waiting requests that have waited for a while and would wait endlessly, because their event is
+-- not where they look for it.
 -- ARGV:
---   age_ms: number     of what is owed
---   limit              how many of each kind
---   look_ms: number    how long since a waiting one was looked at
--- Each is put back to now, so that two sweeps do not both take it.
--- Returns { { session, event_id, result or '' (look again), { task id, request, … } }, … }.
+--   age_ms: number     how long a result has been owed
+--   limit              the most requests of each kind
+--   look_ms: number    how long ago a waiting request was last looked at
+-- The time of each becomes now, so that two sweeps do not both take it.
+-- Returns { { session, event_id, result or '' (the caller looks again), { task id, request, … } }, … }.
 local now = now_ms()
 even_if_full()
 local out = {}
@@ -18,7 +19,7 @@ for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'owed', '-inf', now - age_ms, 'L
     out[#out + 1] = { session, event_id, result, parked }
   else
     call('ZREM', P .. 'owed', key)
-    -- The result expired before anybody could hand it over.
+    -- The result expired before it was handed over.
     if #parked > 0 then call('ZADD', P .. 'waiting', 'NX', now, key) end
   end
 end

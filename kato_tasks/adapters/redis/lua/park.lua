@@ -1,14 +1,14 @@
--- park: this session waits for a person; the lane goes on with its others.
+-- park: park this session until a person resumes it, while its lane goes on with the other sessions.
 -- ARGV:
 --   lane, token, lease_ms: number
 --   session
 --   why           JSON
 --   mode          next or release
 --   max_events: number, max_bytes: number    of the next piece of work
--- Returns { 1, due, work } or { 0 }: the lane was lost.
+-- Returns { 1, due, work } or { 0 } if the lane was lost.
 local now = now_ms()
 if not holds(lane, token, lease_ms, now) then return { 0 } end
--- The session may be parked because its very hash is none: it still leaves the lane's turns.
+-- The session may be parked because its key holds no hash. It must leave the lane's turns even then.
 redis.pcall('HSET', P .. 's:' .. session, 'pk', why)
 call('SADD', P .. 'parked', session)
 call('ZREM', P .. 'pend:' .. lane, session)

@@ -1,8 +1,8 @@
--- park_by_hand: a person parks a session. What is under way for it is finished; nothing more is begun.
+-- park_by_hand: park a session at a person's word. A call that is under way for it is finished, and no other is begun.
 -- ARGV:
 --   lane, session
 --   why           JSON
--- Returns 1; 0: it was parked already.
+-- Returns 1; 0: the session was parked already.
 even_if_full()
 if call('HSETNX', P .. 's:' .. session, 'pk', why) == 0 then return 0 end
 call('SADD', P .. 'parked', session)

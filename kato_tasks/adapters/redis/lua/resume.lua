@@ -1,7 +1,7 @@
--- resume: a parked session goes on at its head event, with new attempts. An open intent stays, and is reconciled.
+-- resume: let a parked session go on at its head event, with new attempts. An open intent stays and is reconciled.
 -- ARGV:
 --   lane, session
--- Returns 1; 0: it was not parked.
+-- Returns 1; 0: the session was not parked.
 local now = now_ms()
 local s = P .. 's:' .. session
 if call('HDEL', s, 'pk') == 0 then return 0 end
@@ -9,7 +9,7 @@ call('HDEL', s, 'att', 'un', 'err', 'ft', 'rf', 'pa')
 call('SREM', P .. 'parked', session)
 call('ZREM', P .. 'failing', session)
 requeue(lane, session, now)
--- Whoever leases the lane now looks at what is pending when it gives the lane back.
+-- If the lane is leased now, its holder looks at what is pending when it gives the lane back.
 if call('ZSCORE', P .. 'pend:' .. lane, session) and call('EXISTS', P .. 'lease:' .. lane) == 0 then
   call('ZADD', P .. 'ready', 'LT', now, lane)
 end

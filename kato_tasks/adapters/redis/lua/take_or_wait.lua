@@ -1,16 +1,16 @@
--- take_or_wait: what a task does on arrival: find its result, or take its lane, or park in it.
+-- take_or_wait: serve a task on its arrival: find its result, lease its lane, or let the task wait in the lane.
 -- ARGV:
 --   lane, session, event_id, position: number
---   kind                  what stands in for a position (see `standing`)
---   task_id               '': look only
---   request               what is parked (JSON)
---   token                 '': never lease
+--   kind                  what stands in for a position (see `standing` in _lib.lua)
+--   task_id               '': only look
+--   request               the request that is to wait (JSON)
+--   token                 '': lease nothing
 --   lease_ms: number
 --   max_events: number, max_bytes: number    of a piece of work
---   most_parked: number    how many requests of one event are parked at most
+--   most_parked: number    the most requests of one event that may wait
 -- Returns { 'result', json } | { 'applied', node } (its result expired) | { 'dead', letter } | { 'unknown', '' }: the
 --   store has no such event | { 'work', work } | { 'parked' } | { 'full' } | { 'busy',
---   cursor, what its session's last try met or '', 1 if it is parked, now, ms at which it is due } (no task id was given).
+--   cursor, what its session's last try met or '', 1 if it is parked, now, ms at which it is due } (without a task id).
 local now = now_ms()
 even_if_full()
 local key = event_id .. '\n' .. session
@@ -30,7 +30,7 @@ end
 where, found = standing(session, event_id, position, kind, now)
 if where ~= 'waiting' then return { where, found } end
 if task_id == '' then
-  -- What a person is told who asks why it waits.
+  -- This is what a person is told who asks why the event waits.
   local stands = call('HMGET', P .. 's:' .. session, 'cur', 'err', 'pk')
   local due = tonumber(call('ZSCORE', P .. 'pend:' .. lane, session) or 0) or 0
   return { 'busy', tonumber(stands[1] or 0) or 0, stands[2] or '', stands[3] and 1 or 0, now, due }
@@ -40,7 +40,8 @@ if call('HLEN', w) >= most_parked and call('HEXISTS', w, task_id) == 0 then retu
 call('HSET', w, task_id, request)
 call('ZADD', P .. 'waiting', now, key)
 if string.sub(found, 2, 2) == '0' then
-  -- It was appended without a caller. From now on it has one; and what is under way looks at `wt` when it commits.
+  -- The event was appended without a caller. From now on it has one, and a call that is under way looks at `wt` when it
+  -- commits.
   local s = P .. 's:' .. session
   local state = call('HMGET', s, 'head', 'wt')
   call('LSET', P .. 'log:' .. session, position - state[1] - 1, string.sub(found, 1, 1) .. '1' .. string.sub(found, 3))

@@ -26,35 +26,35 @@ LEASE = {"lane": "lease.lane", "token": "lease.token", "lease_ms": "lease.lease_
 
 @lru_cache(maxsize=65_536)
 def lane_prefix(lane: str) -> str:
-    """What every key of a lane's partition begins with."""
+    """Return what every key of a lane's partition begins with."""
     return prefix(partition_of(lane))
 
 
 def of_partition(op: Any, _keep: Retention) -> str:
-    """The key of an operation on a partition."""
+    """Return the key of an operation on a partition."""
     return prefix(op.partition)
 
 
 def of_lane(op: Any, _keep: Retention) -> str:
-    """The key of an operation on a lane."""
+    """Return the key of an operation on a lane."""
     return lane_prefix(op.lane)
 
 
 def of_lease(op: Any, _keep: Retention) -> str:
-    """The key of an operation on a lane that the caller leases."""
+    """Return the key of an operation on a lane that the caller leases."""
     return lane_prefix(op.lease.lane)
 
 
 def call_of(operation: type, name: str, key: str | Fill, decode: Decode, /, **slots: str | Fill | Each) -> Encode:
-    """How an operation calls the script ``name``. Raises SlotError where the two do not agree."""
+    """Return how an operation calls the script ``name``. Raises SlotError where the two do not agree."""
     return compile_encoder(script(name).card, operation, Retention, key, decode, slots)
 
 
 def write_of(operation: type, command: str, key: Fill, words: Fill, /) -> Encode:
-    """A plain write that a full store must not refuse, for drains depend on it."""
+    """Return a plain write that a full store must not refuse, because drains depend on it."""
     return call_of(operation, "write", key, nothing, command=lambda op, keep: command, words=each(words, "word"))
 
 
 def command_of(words: Callable[[Any], Sequence[Arg]], decode: Decode) -> Encode:
-    """A plain command; ``words`` makes it of the operation."""
+    """Return a plain command, which ``words`` makes from the operation."""
     return lambda op, keep: Command(words(op), op, decode)
