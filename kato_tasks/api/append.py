@@ -50,7 +50,7 @@ def append_events(events: Iterable[Event | Mapping[str, Any]]) -> list[Appended]
 
 
 def read_event(index: int, raw: Event | Mapping[str, Any], limits: Limits) -> Entry:
-    """Return the log entry of one event among several. Raises InvalidEvent, which names the event's index and the field."""
+    """Return the log entry of one event among several. Raises InvalidEvent, which names its index and the field."""
     try:
         event = parse_event(raw, limits)
         return entry_of(event, event_id=event.event_id or uuid.uuid4().hex, limits=limits)

@@ -30,8 +30,8 @@ class NothingToAcknowledge(KatoTasksError):
 class Item(BaseModel):
     """Something that a person may acknowledge or has acknowledged.
 
-    Once it is acknowledged, ``by``, ``at`` and ``note`` say who did so, when and why. ``of`` describes the present state
-    that the item is about; it has another value once the same thing has happened again.
+    Once it is acknowledged, ``by``, ``at`` and ``note`` say who did so, when and why. ``of`` describes the present
+    state that the item is about; it has another value once the same thing has happened again.
     """
 
     model_config = ConfigDict(frozen=True)

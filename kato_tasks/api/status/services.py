@@ -46,8 +46,8 @@ class Reached(BaseModel):
 class Services:
     """What the services answered.
 
-    ``volatile`` says what the store would lose if its process ended. It is None if the store would lose nothing, or if it
-    cannot be asked.
+    ``volatile`` says what the store would lose if its process ended. It is None if the store would lose nothing, or
+    if it cannot be asked.
     """
 
     kato: list[Reached]
