@@ -92,7 +92,7 @@ class _Kept:
 def list_sessions(
     rt: Runtime, wanted: Wanted | None = None, *, sort: Sort = "id", after: str | None = None, limit: int = 100
 ) -> Page:
-    """Return the first ``limit`` sessions in the order ``sort``, or those that follow the session with the id ``after``.
+    """Return the first ``limit`` sessions in the order ``sort``, or those that follow the session ``after`` (its id).
 
     The order is by ``id``; by ``node``, then id; by ``backlog`` (the number of events not applied), largest first; or
     by ``last``, the time of the last event, newest first. The last two orders change while pages are turned, so that a

@@ -61,7 +61,7 @@ class AboutBeat(BaseModel):
 
 
 def worker_lives(store: Store, about: AboutWorker) -> int:
-    """Give a worker's sign of life, and return the time of the store's clock (ms since 1970). Raises StoreUnavailable."""
+    """Give a worker's sign of life, and return the store's clock (ms since 1970). Raises StoreUnavailable."""
     return _give(store, "worker", about.id, about.model_dump(), FORGET_SECONDS)
 
 
