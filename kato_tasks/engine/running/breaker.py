@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 VIEW_SECONDS = 0.5
 """How long a process relies on what it last saw of the shared state."""
 TROUBLE_FAILURES = 2
-"""How many failures in a row are logged as trouble. A single one is trouble only if no connection could be made, or if
-something else than KATO answered."""
+"""How many failures in a row are logged as trouble.
+
+A single failure is trouble only if no connection could be made, or if something else than KATO answered.
+"""
 SILENT_SECONDS = 4.0
 """An instance that answers none of its calls for this long is in trouble. The calls time out much later."""
 TROUBLE_AGAIN_SECONDS = 1.0
@@ -35,7 +37,7 @@ class BreakerState(Protocol):
     """The state of each KATO instance that all workers share."""
 
     def look(self, url: str) -> tuple[str | None, bool]:
-        """Return what the last failure was, or None if the circuit is closed; and whether the instance is in trouble."""
+        """Return the last failure (None if the circuit is closed), and whether the instance is in trouble."""
         ...
 
     def open(self, url: str, seconds: float, why: str) -> None:
@@ -154,7 +156,7 @@ class CircuitBreaker:
         self._state.open(url, max(30.0, self.interval_seconds * 10), why[:300])
 
     def record_probe(self, url: str, answered: bool, why: str = "") -> None:
-        """Record whether a probe was answered. After a probe that was answered, the next failure opens the circuit again."""
+        """Record whether a probe was ``answered``. If it was, the next failure opens the circuit again."""
         if not answered:
             self.record_failure(url, why)
             return

@@ -67,7 +67,7 @@ class Room:
             instance.under_way += 1
 
     def record_end(self, url: str, calls: int = 1, *, answered: bool) -> None:
-        """Count ``calls`` that ended at this instance: it ``answered`` them, or they were given up."""
+        """Count ``calls`` calls that ended at this instance: it ``answered`` them, or they were given up."""
         with self._changed:
             instance = self._instances.setdefault(url, _Instance())
             instance.under_way -= calls
@@ -95,12 +95,12 @@ class Room:
             return self._count_left()[0]
 
     def lanes_to_lease(self, most: int) -> int:
-        """Return how many lanes to lease now: at most ``most``, and 0 while less than half of what fits is free."""
+        """Return how many lanes to lease now: at most ``most``, and either 0 or at least half of what fits."""
         with self._changed:
             return self._count_lanes(most)
 
     def wait_for_lanes(self, most: int, until: float) -> int:
-        """Wait for room until ``until`` (monotonic seconds), and return how many lanes to lease, as ``lanes_to_lease`` does."""
+        """Wait for room until ``until`` (monotonic seconds), and return what ``lanes_to_lease`` returns then."""
         with self._changed:
             while not (lanes := self._count_lanes(most)) and (seconds := until - time.monotonic()) > 0:
                 self._changed.wait(seconds)
