@@ -30,7 +30,8 @@ class Row(NamedTuple):
 class Chunk:
     """Rows of one kind from one import.
 
-    ``run`` is the number of that import. ``learned`` says whether a learn was appended after all of the rows.
+    ``run`` is the number of that import. ``learned`` says whether the sessions of all
+    these rows got a learn after them.
     """
 
     kind: Kind
@@ -44,8 +45,8 @@ class About:
     """What is remembered about one source as a whole.
 
     ``metadata`` names the metadata columns of the first import, with which the checks were made. When the source was
-    last read, it had ``rows`` rows; ``first`` was the content of the first one, and ``total`` the sum of the contents of
-    all (mod 2**64). ``learned`` is the number of chunks after which a learn was appended. ``runs`` counts the imports.
+    last read, it had ``rows`` rows; ``first`` was the content of the first one, and ``total`` the sum of all contents
+    (mod 2**64). ``learned`` is the number of chunks whose sessions got a learn after them. ``runs`` counts the imports.
     ``before`` says that the version before began to import the source, and that this version has not yet read it to
     its end.
     """
@@ -122,7 +123,7 @@ class ImportedSource(Protocol):
         """Write down that the source was read to its end.
 
         ``decided`` names the pending imports whose rows were decided about. ``learned`` says that each session with
-        rows got its learn, so that a learn was appended after all chunks that there are now.
+        rows got its learn, so that all chunks that there are now count as ``learned``.
         """
         ...
 

@@ -63,7 +63,7 @@ class KatoRequest(Effect[KatoReply]):
 
 
 class KatoCalls(Protocol):
-    """Holds the calls that are under way, each with the caller's tag. Only ``wake`` may be called from other threads."""
+    """Holds the calls that are under way, each with the caller's tag. Other threads may call only ``wake``."""
 
     def __len__(self) -> int: ...
 

@@ -1,7 +1,7 @@
 """Describe the store, which carries out the operations.
 
-A store operation may be carried out twice, because a reply can be late. Each operation therefore names the state that it
-starts from, and its caller makes random tokens and call ids.
+A store operation may be carried out twice, because a reply can be late. Each operation therefore names the state from
+which it starts, and tokens and call ids are random and made by the caller.
 """
 
 from __future__ import annotations
