@@ -72,6 +72,6 @@ def append_entries(
 
 
 def warn_of_shared_names(lanes: frozenset[str]) -> None:
-    """Log a warning for each of these lanes, in each of which two node ids are one and the same node to KATO."""
+    """Log a warning for each of these lanes, because KATO takes two of its node ids for one node."""
     for lane in lanes:
         log_event(log, logging.WARNING, "node.shared", lane=lane, meaning="KATO gives these node ids one memory")

@@ -185,7 +185,10 @@ class Figures(Protocol):
         ...
 
     def acknowledged_losses(self, partitions: Sequence[int], most: int) -> dict[str, str]:
-        """Return lanes whose loss is acknowledged, about ``most`` of each partition, with the acknowledgement (JSON)."""
+        """Return lanes whose loss is acknowledged, about ``most`` of each partition, each with its acknowledgement.
+
+        The acknowledgements are JSON.
+        """
         ...
 
     def lost_lanes(self) -> LostLanes:

@@ -46,9 +46,9 @@ class About:
 
     ``metadata`` names the metadata columns of the first import, with which the checks were made. When the source was
     last read, it had ``rows`` rows; ``first`` was the content of the first one, and ``total`` the sum of all contents
-    (mod 2**64). ``learned`` is the number of chunks whose sessions got a learn after them. ``runs`` counts the imports.
-    ``before`` says that the version before began to import the source, and that this version has not yet read it to
-    its end.
+    (mod 2**64). The sessions of the first ``learned`` chunks got a learn after them. ``runs`` counts the imports.
+    ``before`` says that the version before began to import the source, and that this version has not yet read it to its
+    end.
     """
 
     name: str

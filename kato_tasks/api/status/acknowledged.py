@@ -56,7 +56,7 @@ def known(item: Item, rows: Mapping[str, str]) -> Item:
 
 
 def known_count(rows: Mapping[str, str], id_: str) -> int:
-    """Return the number that was acknowledged of the counted item ``id_``, 0 if it was not acknowledged."""
+    """Return which count of the item ``id_`` was acknowledged, or 0 if none was."""
     of = str(_row(rows.get(id_)).get("of", ""))
     return int(of) if of.isdecimal() else 0
 

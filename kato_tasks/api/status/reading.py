@@ -20,7 +20,7 @@ NAMED = 3
 
 
 class Status(Counts):
-    """The status of the whole system. ``health`` is degraded as soon as there is one of the ``reasons``.
+    """The status of the whole system. ``health`` is degraded if there are any ``reasons``.
 
     ``shards`` lists the shards where a figure asks for attention. ``acknowledged`` lists what a person knows already,
     and what is therefore no reason. ``failing`` lists a few of the sessions whose tries fail, which
@@ -50,7 +50,7 @@ class _Found:
     acknowledged: list[Item] = field(default_factory=list)
 
     def add(self, item: Item) -> None:
-        """Add an item among what was acknowledged, or as a reason if it was not."""
+        """Add an item to what was acknowledged, or to the reasons if it was not."""
         if item.is_acknowledged:
             self.acknowledged.append(item)
         else:

@@ -12,7 +12,7 @@ from kato_tasks.bootstrap import Runtime
 from kato_tasks.ports.figures import PartitionFigures, Place
 
 STUCK_SECONDS = 10.0
-"""Nothing moves in a partition if an event waits there for longer than this while no other is applied."""
+"""Nothing moves in a partition if an event waits there for longer than this while nothing is applied there."""
 LASTING_SECONDS = 5.0
 """A session is reported once its tries have failed for this long. A single failed try is not worth reporting."""
 UNPUBLISHED_SECONDS = 10.0
