@@ -1,1 +1,1 @@
-"""Plain calls, without Celery and without a framework: append, sessions, dead letters, status."""
+"""Plain calls that need neither Celery nor a framework: append events, and read sessions, dead letters and status."""

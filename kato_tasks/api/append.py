@@ -1,4 +1,4 @@
-"""Append events in bulk, as HTTP batches, listeners and imports do. No Celery message carries an event."""
+"""Append events in bulk, as HTTP batches, listeners and imports do. The events do not travel in Celery messages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def append_events(events: Iterable[Event | Mapping[str, Any]]) -> list[Appended]
 
 
 def read_event(index: int, raw: Event | Mapping[str, Any], limits: Limits) -> Entry:
-    """The entry of one event among several. Raises InvalidEvent, which names its index and field."""
+    """Return the log entry of one event among several. Raises InvalidEvent, which names its index and the field."""
     try:
         event = parse_event(raw, limits)
         return entry_of(event, event_id=event.event_id or uuid.uuid4().hex, limits=limits)
@@ -61,7 +61,10 @@ def read_event(index: int, raw: Event | Mapping[str, Any], limits: Limits) -> En
 def append_entries(
     rt: Runtime, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()
 ) -> list[Appended]:
-    """Append entries that are valid already, and wake their lanes. ``source``: see ``Mailbox.append``."""
+    """Append entries that are valid already, wake their lanes, and return what became of each, in order.
+
+    ``source`` and ``offsets`` are described at ``Mailbox.append``. Raises StoreUnavailable, StoreFull or StoreFailed.
+    """
     posted = rt.mailbox.append(entries, source=source, offsets=offsets)
     warn_of_shared_names(posted.shared_names)
     rt.wake(posted.wake)
@@ -69,6 +72,6 @@ def append_entries(
 
 
 def warn_of_shared_names(lanes: frozenset[str]) -> None:
-    """Log a warning for each of these lanes, in which two node ids are one node to KATO."""
+    """Log a warning for each of these lanes, because KATO takes two of its node ids for one node."""
     for lane in lanes:
         log_event(log, logging.WARNING, "node.shared", lane=lane, meaning="KATO gives these node ids one memory")

@@ -1,4 +1,4 @@
-"""The plain calls for an event loop, which goes on while the store works."""
+"""Append events from an event loop, which goes on running while the store works."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kato_tasks.domain.results import Appended
 from kato_tasks.engine.wakeup_marks import setting_marks
 
 READ_AT_ONCE = 100
-"""After so many events the loop's other tasks get a turn: a few milliseconds."""
+"""After this many events, which take a few milliseconds to read, the loop's other tasks get a turn."""
 
 
 async def append_events_async(events: Iterable[Event | Mapping[str, Any]]) -> list[Appended]:

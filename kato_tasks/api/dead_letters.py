@@ -1,4 +1,4 @@
-"""Dead letters: read them, put them back in order, discard them."""
+"""Read dead letters, put their events back in order, or discard them."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ _TRIES = 100
 
 
 class NoSuchDeadLetter(KatoTasksError):
-    """No dead letter has this id, or several have."""
+    """No dead letter has this id, or several have it."""
 
 
 UNREDRIVABLE = (NoSuchDeadLetter, InvalidEvent)
-"""Why a letter can stay one: its event is over a limit that was lowered, for instance."""
+"""What redriving a dead letter can raise, so that it stays one: a limit that its event exceeds was lowered, say."""
 
 
 class DeadLetter(BaseModel):
     """An event that was refused for good, with everything that a person needs to decide about it.
 
-    ``id`` is short and made of the place where it is kept. ``position`` is None when it never got one.
+    ``id`` is short, and is computed from the place where the event is kept. ``position`` is None if the event never got
+    a position in its session's log. ``first_at`` and ``last_at`` are ISO 8601 times.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,7 +60,7 @@ class DeadLetter(BaseModel):
 
 
 class Redriven(BaseModel):
-    """What became of a dead letter: its session goes on at it, or it was appended anew."""
+    """What became of a dead letter: its session goes on at it (``resumed``), or its event was appended again."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,7 +71,10 @@ class Redriven(BaseModel):
 
 
 def dead_letters(rt: Runtime) -> Iterator[DeadLetter]:
-    """All dead letters, each session's in the order of their positions. Raises StoreUnavailable."""
+    """Iterate over all dead letters, those of each session in the order of their positions.
+
+    Raises StoreUnavailable.
+    """
     return map(_letter, rt.dead_letters.rows())
 
 
@@ -93,7 +97,10 @@ def _letter(row: DeadLetterRow) -> DeadLetter:
 
 
 def find(rt: Runtime, wanted: str) -> DeadLetter:
-    """The dead letter with this id, or this event_id; raises NoSuchDeadLetter."""
+    """Return the dead letter whose id or event_id is ``wanted``.
+
+    Raises NoSuchDeadLetter if there is none, or if several have that event_id, and StoreUnavailable.
+    """
     found = [letter for letter in dead_letters(rt) if wanted in (letter.id, letter.event_id)]
     exact = [letter for letter in found if letter.id == wanted]
     if len(exact) == 1:
@@ -107,16 +114,17 @@ def find(rt: Runtime, wanted: str) -> DeadLetter:
 
 
 def discard(rt: Runtime, letter: DeadLetter) -> None:
-    """Forget a dead letter. Raises StoreUnavailable."""
+    """Delete a dead letter. Raises StoreUnavailable."""
     raise_errors(rt.store.execute([DropDeadLetter(letter.lane, letter.kept_as)]))
 
 
 def redrive(rt: Runtime, letter: DeadLetter) -> Redriven:
-    """Give a dead letter another chance, and remove it after that.
+    """Give a dead letter another chance, then delete it.
 
-    When its session is parked at this very event, the session goes on at it. Otherwise the session has gone
-    on, and the event is appended anew at the end as ``<event_id>~redriven-<n>``. Repeating this after a
-    failure appends nothing twice. Raises InvalidEvent, StoreUnavailable.
+    If the session is parked at this very event, the session is resumed and goes on at it. Otherwise the session has
+    already gone on, and the event is appended again at the end of its log as ``<event_id>~redriven-<n>``. A call that
+    is repeated after a failure appends nothing twice. Raises InvalidEvent, NoSuchDeadLetter if the event was redriven
+    too often, and StoreUnavailable.
     """
     status = session_status(letter.session_id)
     at = (status.parked or {}).get("position") if status is not None else None
@@ -124,7 +132,7 @@ def redrive(rt: Runtime, letter: DeadLetter) -> Redriven:
         resume(rt, letter.session_id)
         discard(rt, letter)
         return Redriven(session_id=letter.session_id, event_id=letter.event_id, position=letter.position, resumed=True)
-    appended = _append_anew(rt, letter)
+    appended = _append_again(rt, letter)
     discard(rt, letter)
     return Redriven(
         session_id=appended.session_id, event_id=appended.event_id, position=appended.position, resumed=False
@@ -132,7 +140,10 @@ def redrive(rt: Runtime, letter: DeadLetter) -> Redriven:
 
 
 def redrive_parked(rt: Runtime, event_id: str) -> Redriven | None:
-    """Resume the session that is parked at this event; None when none is."""
+    """Resume the session that is parked at this event. Return None if no session is parked at it.
+
+    Raises StoreUnavailable.
+    """
     for session in parked_sessions(rt):
         status = session_status(session)
         if status is not None and status.parked is not None and status.parked.get("event_id") == event_id:
@@ -141,8 +152,8 @@ def redrive_parked(rt: Runtime, event_id: str) -> Redriven | None:
     return None
 
 
-def _append_anew(rt: Runtime, letter: DeadLetter) -> Appended:
-    # It was accepted once, so a key that is not known is no reason to refuse it now.
+def _append_again(rt: Runtime, letter: DeadLetter) -> Appended:
+    # The event was accepted once, so an unknown key is no reason to refuse it now.
     event = parse_event(letter.event, replace(rt.settings.limits, unknown_keys="pass"))
     before = _REDRIVEN.match(letter.event_id)
     base, n = (before[1], int(before[2])) if before else (letter.event_id, 0)
@@ -152,7 +163,8 @@ def _append_anew(rt: Runtime, letter: DeadLetter) -> Appended:
         (appended,) = append_entries(rt, [entry])
         if appended.error is None:
             return appended
-        # Another body was redriven under this id; the append kept this one as a letter, which is a copy of ours.
+        # An event with another body was redriven under this id, so the append kept this event as a dead letter. It is a
+        # copy of the letter that is being redriven, and is dropped here.
         kept_as = f"{entry.session_id}\n{entry.event_id} {entry.digest}"
         raise_errors(rt.store.execute([DropDeadLetter(letter.lane, kept_as)]))
     raise NoSuchDeadLetter(f"{letter.event_id!r} was redriven {_TRIES} times under other bodies; append it by hand")

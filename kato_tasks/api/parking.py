@@ -1,4 +1,4 @@
-"""Sessions that wait for a person: list them, let them go on, park one by hand."""
+"""List the sessions that wait for a person, let one of them go on, or park a session by hand."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from kato_tasks.ports.operating import ParkByHand, Resume
 
 
 def parked_sessions(rt: Runtime) -> list[str]:
-    """The sessions that wait for a person. Raises StoreUnavailable."""
+    """List the ids of the sessions that wait for a person, sorted. Raises StoreUnavailable."""
     return rt.sessions.parked()
 
 
 def resume(rt: Runtime, session_id: str) -> bool:
-    """Let a parked session go on at its head event, with new attempts; False: it was not parked."""
+    """Let a parked session go on at its head event, whose attempts are counted from zero again.
+
+    Returns False if the session was not parked. Raises StoreUnavailable.
+    """
     lane = rt.sessions.lane_of(session_id)
     (resumed,) = raise_errors(rt.store.execute([Resume(lane, session_id)]))
     if resumed:
@@ -27,7 +30,10 @@ def resume(rt: Runtime, session_id: str) -> bool:
 
 
 def park(rt: Runtime, session_id: str, reason: str) -> bool:
-    """Park a session by hand: what is under way is finished, nothing more is begun; False: it was parked already."""
+    """Park a session by hand, for ``reason``: what is under way is finished, and nothing more is begun.
+
+    Returns False if the session was parked already. Raises StoreUnavailable.
+    """
     status = session_status(session_id)
     position = status.cursor + 1 if status is not None else 1
     now = rt.figures.now_ms()

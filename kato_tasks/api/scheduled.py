@@ -1,4 +1,4 @@
-"""Events that wait in the store for their due time."""
+"""Read and write the events that wait in the store for their due time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from kato_tasks.ports.sessions import KeptForLater
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """An event that waits for its time. ``task_id`` is None where a version kept it that did not write that down."""
+    """An event that waits for its due time, ``due_ms`` (milliseconds since 1970).
+
+    ``task_id`` is None if the event was kept by a version that did not write the task's id down.
+    """
 
     session_id: str
     node_id: str | None
@@ -25,13 +28,13 @@ class Scheduled:
 
 
 def later_payload(entry: Entry, task_id: str | None = None) -> str:
-    """An entry as it is kept until it is due: version 1, a list to whose end later versions may append."""
+    """Return the text in which an entry is kept until it is due: version 1, a list that later versions may extend."""
     row = [entry.session_id, entry.node_id, entry.event_id, entry.kind, entry.wants_result, entry.digest, entry.text]
     return json.dumps(row if task_id is None else [*row, task_id])
 
 
 def read_later(payload: str) -> Entry:
-    """The entry that was kept, by this version or another. Raises UnreadableRow."""
+    """Return the entry that this version or another one kept as ``payload``. Raises UnreadableRow."""
     try:
         row = json.loads(payload)
     except ValueError as exc:
@@ -46,9 +49,10 @@ def read_later(payload: str) -> Entry:
 
 
 def scheduled_events(rt: Runtime, session_id: str | None = None) -> Iterator[Scheduled]:
-    """The events that wait for their time, of one session or all, the next one first; read as they are asked for.
+    """Iterate over the events that wait for their time, of one session or of all, the next one due first.
 
-    What cannot be read is left out: it becomes a dead letter when it is due. Raises StoreUnavailable.
+    The events are read as the iterator reaches them. An event that cannot be read is left out; it becomes a dead letter
+    when it is due. Raises StoreUnavailable.
     """
     for kept in rt.sessions.scheduled(session_id):
         event = _scheduled(kept)

@@ -1,9 +1,9 @@
-"""Which sessions there are: in an order, in one state or of one node, page by page.
+"""List sessions page by page: in an order, and if wanted only those in one state or of one node.
 
-The store keeps no order over all sessions, and making one for every append would cost each append. So a page is found
-by looking at all candidates, some hundred at a time, and keeping the first of them.
-Memory is that of a page; time grows with the number of sessions: an order by id or node asks for the names alone, one
-by backlog or time for each session's row.
+The store keeps no order over all sessions, because keeping one would make every append slower. A page is therefore
+found by looking at all candidates, some hundred at a time, and keeping the first of them. This needs memory for one
+page only, and time that grows with the number of sessions. An order by id or node reads only the names, an order by
+backlog or time reads the row of each session.
 """
 
 from __future__ import annotations
@@ -31,16 +31,19 @@ _LOOKED_FOR: dict[str | None, Which] = {
     "running": "unapplied",
     "waiting": "unapplied",
 }
-"""Among which sessions those in a state are."""
+"""Which sessions to look through for those in a given state. For all other states it is every session."""
 
 
 class NoSuchSession(KatoTasksError):
-    """The session behind which a page should begin is not known."""
+    """The session after which a page should begin is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which sessions: in this state, of this node, with an id that begins with this; None and '' leave it open."""
+    """Which sessions to list: those in this state, of this node, whose ids begin with this prefix.
+
+    A condition that is None or '' is not applied.
+    """
 
     state: str | None = None
     node: str | None = None
@@ -49,7 +52,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Sessions in their order, and whether others follow."""
+    """The sessions of a page in their order. ``more`` says whether others follow."""
 
     sessions: list[SessionStatus]
     more: bool
@@ -57,7 +60,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A session that may stand on the page; its status is read later where its place does not depend on it."""
+    """A session that may stand on the page. Its status is read later if its place does not depend on the status."""
 
     key: Key
     node: str
@@ -66,12 +69,12 @@ class _Row:
 
 @dataclass(slots=True)
 class _Kept:
-    """The first ``most`` of what was offered, by their keys."""
+    """Keeps the first ``most`` of the rows that are offered to it, in the order of their keys."""
 
     most: int
     rows: dict[str, _Row] = field(default_factory=dict)
     bound: Key | None = None
-    """what comes at or behind this key has no place any more"""
+    """a row whose key is this one, or comes after it, has no place any more"""
 
     def has_place(self, session: str, key: Key) -> bool:
         return session not in self.rows and (self.bound is None or key < self.bound)
@@ -89,11 +92,12 @@ class _Kept:
 def list_sessions(
     rt: Runtime, wanted: Wanted | None = None, *, sort: Sort = "id", after: str | None = None, limit: int = 100
 ) -> Page:
-    """The first ``limit`` sessions in this order, or those that follow ``after`` (a session's id).
+    """Return the first ``limit`` sessions in the order ``sort``, or those that follow the session ``after`` (its id).
 
-    Orders: by id; by node, then id; by backlog (events not applied), largest first; by the time of the last event,
-    newest first. The last two move while one turns the pages: a session can then be met twice, or missed.
-    Raises NoSuchSession, StoreUnavailable.
+    The order is by ``id``; by ``node``, then id; by ``backlog`` (the number of events not applied), largest first; or
+    by ``last``, the time of the last event, newest first. The last two orders change while pages are turned, so that a
+    session can be met twice, or missed. Raises NoSuchSession if the place of ``after`` is not known, and
+    StoreUnavailable.
     """
     wanted, sessions = wanted or Wanted(), rt.sessions
     kept = _Kept(limit + 1)
@@ -114,7 +118,7 @@ def list_sessions(
 def _look(
     sessions: Sessions, state: str | None, sort: Sort, behind: Key | None, kept: _Kept, nodes: Mapping[str, str]
 ) -> None:
-    """Keep those of some sessions, given with their nodes, that are in this state and have a place on the page."""
+    """Keep those of the sessions in ``nodes`` that are in this state and have a place on the page."""
 
     def has_place(session: str, key: Key) -> bool:
         return (behind is None or key > behind) and kept.has_place(session, key)
@@ -130,7 +134,7 @@ def _look(
 
 
 def _keys(sessions: Sessions, sort: Sort, nodes: Mapping[str, str]) -> dict[str, Key]:
-    """Where sessions, given with their nodes, stand in an order. Only what the order needs is read of their rows."""
+    """Return the key of each session in ``nodes``, by which it is sorted. Only what the order needs is read."""
     if sort == "id":
         return {session: (session,) for session in nodes}
     if sort == "node":
@@ -143,7 +147,10 @@ def _keys(sessions: Sessions, sort: Sort, nodes: Mapping[str, str]) -> dict[str,
 
 
 def _key_of_last(sessions: Sessions, sort: Sort, session: str) -> Key:
-    """Where a session stands in this order; in the one by id also one that is not known."""
+    """Return the key of a session in this order. In the order by id, the session need not be known.
+
+    Raises NoSuchSession.
+    """
     node = session if sort == "id" else sessions.node_of(session)
     if node is None:
         raise NoSuchSession(f"session {session!r} is not known, so no page begins behind it; leave --after out")

@@ -1,4 +1,4 @@
-"""Look at sessions: how one stands, and what happened in it."""
+"""Read how a session stands, and what happened in it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def session_status(session_id: str) -> SessionStatus | None:
 
 
 def session_statuses(sessions: Sessions, nodes: Nodes) -> list[SessionStatus]:
-    """Sessions as they stand now, by their nodes as KATO is told them; two round trips. Raises StoreUnavailable."""
+    """Return how sessions stand now, in the order of ``nodes``, which gives each session's node as KATO is told it.
+
+    This takes two round trips. Raises StoreUnavailable.
+    """
     return [_status(row) for row in sessions.read(nodes)]
 
 
@@ -66,7 +69,7 @@ def _status(row: SessionRow) -> SessionStatus:
 
 
 def iso_time(ms: int) -> str:
-    """ISO 8601 in UTC, to the ms."""
+    """Return the time ``ms`` (milliseconds since 1970) in ISO 8601, in UTC and to the millisecond."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -81,9 +84,11 @@ def _state(row: SessionRow) -> Literal["idle", "pending", "running", "waiting", 
 
 
 def session_events(session_id: str, *, after: int = 0, limit: int = 1_000) -> list[dict[str, Any]]:
-    """A session's history from the position after ``after``, as standard events with their positions.
+    """Return a session's history as standard events with their positions.
 
-    Raises InvalidEvent for what is no session_id, StoreUnavailable, UnreadableRow.
+    The history begins at the position after ``after``, and has at most ``limit`` events. It is empty if the session is
+    not known. Raises InvalidEvent if ``session_id`` cannot name a session, StoreUnavailable, and UnreadableRow if an
+    entry of the log is broken.
     """
     sessions = runtime().sessions
     node = sessions.node_of(check_session_id(session_id))

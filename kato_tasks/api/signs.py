@@ -1,7 +1,7 @@
-"""Signs of life: what workers and beat write into the store every few seconds, for ``kato-tasks status``.
+"""Write signs of life: workers and beat do so every few seconds, and ``kato-tasks status`` reads them.
 
-A process that ends well takes its sign back. One that was killed or hangs goes on standing there with a sign that
-ages, is shown as gone, and is forgotten after a while.
+A process that ends in an orderly way takes its sign back. The sign of a process that was killed or hangs stays in the
+store and ages: the process is shown as gone, and is forgotten after a while.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from kato_tasks.ports.store import Store
 
 EVERY_SECONDS = 3.0
 GONE_SECONDS = 15.0
-"""A worker that has given no sign for so long is gone: killed, stopped, or cut off from the store."""
+"""A worker that has given no sign for longer than this is gone: it was killed or stopped, or cannot reach the store."""
 FORGET_SECONDS = 600.0
 BEAT_GONE_SECONDS = 60.0
-"""Beat publishes a sweep every 5 s; a second beat takes over from a dead one after 15 s."""
+"""A beat that has not published for longer than this is gone.
+
+Beat publishes a sweep every 5 s, and a second beat takes over from a dead one after 15 s.
+"""
 BEAT_FORGET_SECONDS = 7 * 86_400.0
 
 
 class AboutWorker(BaseModel):
-    """What a worker says of itself. ``queues``: those that it takes messages from."""
+    """What a worker says of itself. ``queues`` names those from which it takes messages."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -48,7 +51,7 @@ class AboutWorker(BaseModel):
 
 
 class AboutBeat(BaseModel):
-    """What a beat says of itself when it has published."""
+    """What a beat says of itself whenever it has published."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -58,17 +61,17 @@ class AboutBeat(BaseModel):
 
 
 def worker_lives(store: Store, about: AboutWorker) -> int:
-    """A worker's sign; returns the store's clock (ms). Raises StoreUnavailable."""
+    """Give a worker's sign of life, and return the store's clock (ms since 1970). Raises StoreUnavailable."""
     return _give(store, "worker", about.id, about.model_dump(), FORGET_SECONDS)
 
 
 def worker_ends(store: Store, about: AboutWorker) -> None:
-    """Take a worker's sign back. Raises StoreUnavailable."""
+    """Take a worker's sign of life back. Raises StoreUnavailable."""
     _give(store, "worker", about.id, None, FORGET_SECONDS)
 
 
 def beat_published(store: Store, version: str) -> None:
-    """Beat's sign: it has published just now. Raises StoreUnavailable."""
+    """Give beat's sign of life: it has published just now. Raises StoreUnavailable."""
     about = AboutBeat(host=socket.gethostname(), pid=os.getpid(), version=version)
     _give(store, "beat", f"{about.host} {about.pid}", about.model_dump(), BEAT_FORGET_SECONDS)
 

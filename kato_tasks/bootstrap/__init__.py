@@ -1,4 +1,4 @@
-"""Settings → the running pieces of one process. Only this package names adapters."""
+"""Build the running pieces of one process from the settings. Only this package names adapters."""
 
 from __future__ import annotations
 

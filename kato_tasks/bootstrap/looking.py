@@ -1,4 +1,4 @@
-"""A look at the store by a process that opens none of the other pieces, such as a health check."""
+"""Let a process look at the store without opening any of the other pieces, as a health check does."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from kato_tasks.ports.figures import Figures
 
 @contextmanager
 def figures_of(store_url: str, timeout_seconds: float) -> Iterator[Figures]:
-    """Read the figures of a store that answers within ``timeout_seconds``. Raises ConfigurationError for no address."""
+    """Open the figures of a store, each of whose answers may take ``timeout_seconds``.
+
+    Raises ConfigurationError if ``store_url`` is not the address of a Redis.
+    """
     with connect(store_url, timeout=timeout_seconds) as client:
         yield RedisFigures(client)

@@ -1,7 +1,8 @@
-"""What an event loop has open: one store client and one listener for results, both shared by all its tasks.
+"""Open the pieces of an event loop: one store client and one listener for results, both shared by all its tasks.
 
-They are opened at a loop's first use and closed when it shuts down its asynchronous generators, as ``asyncio.run``,
-uvicorn and pytest's plug-ins have it do before they close it. A forked child opens its own.
+They are opened when they are first used on the loop. They are closed when the loop shuts down its asynchronous
+generators, which ``asyncio.run``, uvicorn and pytest's plug-ins let it do before they close it. A forked child opens
+its own.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ class LoopRuntime:
         self._begun = 0
 
     async def turn(self) -> None:
-        """Let so many calls begin in one round of the loop; of thousands at once the others wait for the next rounds.
+        """Let ``CALLS_A_ROUND`` calls begin in one round of the loop. Further calls wait for the next rounds.
 
-        Each has some tenths of a millisecond of validation before it first waits for anything.
+        Each call validates for some tenths of a millisecond before it first waits for anything, so thousands of calls
+        at once would keep the loop's other tasks waiting.
         """
-        while self._begun >= CALLS_A_ROUND:  # noqa: ASYNC110  it is the next round that is waited for
+        while self._begun >= CALLS_A_ROUND:  # noqa: ASYNC110  this waits for the next round
             await asyncio.sleep(0)
         if not self._begun:
             asyncio.get_running_loop().call_soon(self._next_round)
@@ -54,11 +56,14 @@ class LoopRuntime:
         self._begun = 0
 
     async def ask(self, asks: StoreProtocol[T]) -> T:
-        """What comes of a protocol that asks the store."""
+        """Carry out a protocol that asks the store, and return its result."""
         return await carry_out_async(self.store.execute, asks)
 
     def part(self, name: Any, make: Callable[[], T]) -> T:
-        """Something else that this loop has one of, made when it is first asked for; it has ``aclose``."""
+        """Return the part of this loop with this name, and make it with ``make`` when it is first asked for.
+
+        A part must have ``aclose``, which is called when the loop's pieces are closed.
+        """
         if name not in self._parts:
             self._parts[name] = make()
         part: T = self._parts[name]
@@ -77,14 +82,17 @@ _of_parent: list[Any] = []
 
 
 async def loop_runtime() -> LoopRuntime:
-    """The running loop's pieces, with a store that was found fit. Raises StoreUnavailable or ConfigurationError."""
+    """Return the running loop's pieces, after checking that the store is fit for use.
+
+    Raises StoreUnavailable or ConfigurationError.
+    """
     found = await on_this_loop()
     await found.store.checked()
     return found
 
 
 async def on_this_loop() -> LoopRuntime:
-    """The running loop's pieces, as they are; nothing is asked of anybody."""
+    """Return the running loop's pieces as they are, without asking the store anything."""
     loop = asyncio.get_running_loop()
     known = _runtimes.get(loop)
     if known is not None and known[0].settings is settings():
@@ -102,7 +110,7 @@ async def on_this_loop() -> LoopRuntime:
 
 
 async def _closed_with_loop(loop: asyncio.AbstractEventLoop, mine: LoopRuntime) -> AsyncGenerator[None, None]:
-    """Stands still until the loop shuts down; a loop has no other hook for what is to be closed on it."""
+    """Wait until the loop shuts down, then close ``mine``. A loop has no other hook for closing something on it."""
     try:
         yield
     finally:
@@ -113,7 +121,7 @@ async def _closed_with_loop(loop: asyncio.AbstractEventLoop, mine: LoopRuntime) 
 
 
 def _after_fork() -> None:
-    """A child must neither use nor close what its parent goes on using, so it keeps it untouched."""
+    """Set the parent's pieces aside: a child must neither use nor close what its parent goes on using."""
     global _lock, _runtimes
     _of_parent.append(_runtimes)
     _lock, _runtimes = threading.Lock(), {}

@@ -1,4 +1,4 @@
-"""Where a process's pieces reach the world: servers, unless a test puts doubles in their place."""
+"""Decide what a process's pieces connect to: servers, unless a test puts doubles in their place."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from kato_tasks.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """How to open the store, for threads and for event loops, and KATO."""
+    """How to open the store for threads, the store for event loops, and KATO."""
 
     store: Callable[[StoreRun], redis.Redis]
     loop_store: Callable[[StoreRun], Any]
     kato: Callable[[Settings], Any]
-    """a ``ports.kato.KatoTransport`` that also has ``close``"""
+    """returns a ``ports.kato.KatoTransport`` that also has ``close``"""
 
 
 _outside: Outside | None = None
 
 
 def stand_on(outside: Outside | None) -> None:
-    """Open the pieces of this process on these from now on; None: on the servers that the settings name.
+    """Open the pieces of this process on ``outside`` from now on.
 
-    For tests (``kato_tasks.testing``), before anything is opened.
+    None stands for the servers that the settings name. This is for tests (``kato_tasks.testing``), which call it before
+    anything is opened.
     """
     global _outside
     _outside = outside
 
 
 def doubles() -> Outside | None:
-    """What stands in the servers' place; None: nothing does."""
+    """Return what stands in the servers' place, or None if the servers are used."""
     return _outside
 
 

@@ -1,4 +1,4 @@
-"""The one runtime of this process: opened on first use, and by each forked child for itself."""
+"""Keep the one runtime of this process. It is opened on first use, and each forked child opens its own."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from kato_tasks.errors import StoreUnavailable
 from kato_tasks.settings import settings
 
 FAIL_FAST_SECONDS = 1.5
-"""How long after the store did not answer the next call fails at once, without asking it."""
+"""How long calls fail at once, without asking the store, after it did not answer."""
 _lock = threading.Lock()
 _current: tuple[int, Runtime] | None = None
 _failed: tuple[float, StoreUnavailable] | None = None
-"""when (monotonic seconds) the pieces could not be opened last, and why"""
+"""when (monotonic seconds) the pieces last failed to open, and why"""
 
 
 def runtime() -> Runtime:
-    """This process's pieces, opened on first use; a forked child opens its own.
+    """Return this process's pieces, which are opened on first use. A forked child opens its own.
 
-    Raises StoreUnavailable. Threads that come while another opens them share what becomes of it: with a store that
-    hangs they would otherwise wait for it one after another.
+    Threads that call this while another thread opens the pieces share its outcome; otherwise they would wait one after
+    another for a store that hangs. Raises StoreUnavailable or ConfigurationError if the store cannot be used.
     """
     global _current, _failed
     current = _current
@@ -44,13 +44,16 @@ def runtime() -> Runtime:
 
 
 def opened_runtime() -> Runtime | None:
-    """This process's pieces if they are open; opens nothing."""
+    """Return this process's pieces if they are open, else None. This opens nothing."""
     current = _current
     return current[1] if current is not None and current[0] == os.getpid() else None
 
 
 def forget_runtime(close: bool = False) -> None:
-    """Drop this process's pieces (a fork's child must not use its parent's connections; tests change settings)."""
+    """Drop this process's pieces, and close them first if ``close`` is set, so that the next use opens new ones.
+
+    A forked child must not use its parent's connections, and tests change the settings.
+    """
     global _current, _failed
     with _lock:
         _failed = None

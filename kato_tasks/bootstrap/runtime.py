@@ -1,4 +1,4 @@
-"""Settings → the pieces of one process."""
+"""Build the pieces of one process from the settings."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
     from kato_tasks.adapters.kato_http.pool import HttpKato
 
 PREDICTION_TIMEOUTS = 10
-"""For so many visibility timeouts the store keeps a prediction that nobody was told."""
+"""For how many visibility timeouts the store keeps a prediction that was not delivered to any caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The pieces of one process: opened after a fork, shared by its threads.
+    """The pieces of one process. They are opened after a fork and shared by the threads of the process.
 
-    ``redis`` is the client that the adapters share. It is here for tests and benchmarks; in the package nothing but
-    the adapters uses it.
+    ``redis`` is the client that the adapters share. It is here for tests and benchmarks; within the package, only the
+    adapters use it.
     """
 
     settings: Settings
@@ -71,26 +71,26 @@ class Runtime:
     check: ConfigCheck
 
     def partitions_of(self, shard: int) -> list[int]:
-        """The partitions that a shard serves."""
+        """List the partitions that a shard serves."""
         return [p for p in range(PARTITIONS) if shard_of(p, self.settings.shards) == shard]
 
     def wake(self, partitions: Iterable[int]) -> None:
         """Send a wake-up to each of the partitions' shards that has none outstanding. Raises StoreUnavailable.
 
-        A broker that is away does not raise: the sweep finds what is due.
+        A broker that cannot be reached raises nothing, because the sweep finds what is due.
         """
         if shards := self.marks.set(partitions):
             waker().wake(shards)
 
     def close(self) -> None:
-        """Let what is under way in the background end for a moment, and close the connections."""
+        """Give what is under way in the background a moment to end, then close the connections."""
         self.drainer.close(1.0)
         self.kato.close()
         self.redis.close()
 
 
 def build(config: Settings) -> Runtime:
-    """Open the pieces; raises StoreUnavailable or ConfigurationError when the store cannot be used."""
+    """Open the pieces of a process. Raises StoreUnavailable or ConfigurationError if the store cannot be used."""
     run = StoreRun()
     outside = doubles()
     client = outside.store(run) if outside is not None else connect(config.store_url, run=run)
@@ -102,7 +102,7 @@ def build(config: Settings) -> Runtime:
         RedisBreakerState(client),
         failures=config.breaker_failures,
         interval_seconds=config.breaker_interval_seconds,
-        closed=check.forget,  # it may be another KATO that answers again
+        closed=check.forget,  # the KATO that answers now may be another one
     )
     kato = outside.kato(config) if outside is not None else transport_of(config)
     room = Room(config.lanes_per_wakeup, config.kato_connections)
@@ -130,7 +130,7 @@ def build(config: Settings) -> Runtime:
 
 
 def retention_of(config: Settings) -> Retention:
-    """How long the store keeps what it holds, as the settings say."""
+    """Return how long the store keeps what it holds, as the settings say."""
     return Retention(
         dedupe_ms=int(config.dedupe_days * 86_400_000),
         result_ms=config.result_seconds * 1000,
@@ -141,7 +141,10 @@ def retention_of(config: Settings) -> Retention:
 
 
 def access_of(config: Settings) -> Access:
-    """What KATO, or a gateway before it, wants to see; raises ConfigurationError when a certificate cannot be used."""
+    """Return what KATO, or a gateway before it, needs to see to grant access.
+
+    Raises ConfigurationError if a certificate cannot be used.
+    """
     access = Access(
         headers=config.kato_request_headers,
         credentials=config.kato_credentials,
@@ -155,16 +158,20 @@ def access_of(config: Settings) -> Access:
 
 
 def require_client(config: Settings) -> None:
-    """Return if what asks KATO is installed; raises ConfigurationError, which names what is missing."""
+    """Check that the packages of the KATO client are installed.
+
+    Raises ConfigurationError, which names what is missing.
+    """
     extras.require("a process that asks KATO", "worker")
     if config.kato_transport == "httpx":
         extras.require("KATO_TASKS_KATO_TRANSPORT=httpx", "httpx")
 
 
 def transport_of(config: Settings) -> HttpKato | HttpxKato | AbsentKato:
-    """The client of KATO: ``KATO_TRANSPORT`` says which.
+    """Return the client of KATO that ``KATO_TRANSPORT`` selects.
 
-    Where its packages are not installed, as in an application that only calls tasks, each use of it says so.
+    If its packages are not installed, as in an application that only calls tasks, each use of the client says so.
+    Raises ConfigurationError if a certificate cannot be used.
     """
     try:
         require_client(config)
@@ -181,7 +188,7 @@ def transport_of(config: Settings) -> HttpKato | HttpxKato | AbsentKato:
 
 
 def terms_of(config: Settings) -> DrainOptions:
-    """How lanes are drained, as the settings say."""
+    """Return how lanes are drained, as the settings say."""
     return DrainOptions(
         kato=KatoSessionOptions(
             urls=config.kato_instances,

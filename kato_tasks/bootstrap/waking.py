@@ -1,7 +1,7 @@
-"""The process's waker: ``kato_tasks.celery_tasks`` fills this port when it is loaded.
+"""Keep the process's waker, a port that ``kato_tasks.celery_tasks`` fills when it is loaded.
 
-It is loaded when something must be sent for the first time, so appending to the store costs no import of Celery until
-then, and ``api/`` knows nothing of Celery.
+``celery_tasks`` is loaded when something must be sent for the first time. Until then, appending to the store costs no
+import of Celery, and ``api/`` knows nothing of Celery.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def fill_waker(waker: Waker) -> None:
 
 
 def waker() -> Waker:
-    """Return this process's waker; loads ``celery_tasks`` if nothing has filled the port yet."""
+    """Return this process's waker. If the port has not been filled yet, ``celery_tasks`` is loaded to fill it."""
     if _waker is None:
         import_module(_FILLED_BY)
     assert _waker is not None, f"{_FILLED_BY} fills the port when it is imported"

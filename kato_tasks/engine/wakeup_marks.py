@@ -1,4 +1,4 @@
-"""The marks that keep a shard from having two wake-ups outstanding, and a sweep from being done by two workers."""
+"""Set the marks that keep a shard from having two wake-ups outstanding, and two workers from doing the same sweep."""
 
 from __future__ import annotations
 
@@ -11,38 +11,41 @@ from kato_tasks.ports.store import Store
 from kato_tasks.ports.waiting_tasks import ClearMark, MarkOf, SetMark
 
 WAKE_SECONDS = 60
-"""How long a wake-up waits in its queue at most, and its mark stands; the sweep notices earlier that it is lost."""
+"""How long a wake-up may wait in its queue, and how long its mark stands. The sweep notices a lost one earlier."""
 OVERDUE_SECONDS = 1
-"""How long the mark of a wake-up stands that overtakes a queue."""
+"""How long the mark of a wake-up that overtakes a queue stands."""
 
 
 class WakeupMarks:
-    """The marks in a store. Every method raises StoreUnavailable when it does not answer."""
+    """Sets and clears the marks in a store. Every method raises StoreUnavailable if the store does not answer."""
 
     def __init__(self, store: Store, shards: int) -> None:
         self._store = store
         self._shards = shards
 
     def set(self, partitions: Iterable[int]) -> list[int]:
-        """The shards of these partitions that had no wake-up outstanding and are now marked as having one."""
+        """Mark the shards of these partitions as having a wake-up outstanding, and return those that had none."""
         return carry_out(self._store, setting_marks(partitions, self._shards))
 
     def set_overtaking(self, shards: Iterable[int]) -> list[int]:
-        """Those of the shards that no overtaking wake-up is on its way to, now marked as having one."""
+        """Mark these shards as having an overtaking wake-up on its way, and return those that had none."""
         return carry_out(self._store, _marked("overtaking", sorted(shards), OVERDUE_SECONDS))
 
     def clear(self, shard: int) -> None:
-        """Say that a wake-up of the shard starts, or counts as lost: the next append sends another."""
+        """Record that a wake-up of the shard starts, or counts as lost, so that the next append sends another."""
         raise_errors(self._store.execute([ClearMark("wake-up", shard)]))
 
     def take_sweep(self, seconds: float) -> bool:
-        """Take the sweep's turn, for this many seconds no other worker can; False: another worker has it."""
+        """Take the turn to sweep, so that no other worker can take it for ``seconds``.
+
+        Returns False if another worker has the turn.
+        """
         (taken,) = raise_errors(self._store.execute([SetMark("sweep", 0, max(1, int(seconds * 1000)))]))
         return bool(taken)
 
 
 def setting_marks(partitions: Iterable[int], shards: int) -> StoreProtocol[list[int]]:
-    """Do what ``WakeupMarks.set`` does, for whoever carries out the protocol."""
+    """Do what ``WakeupMarks.set`` does, as a protocol for the caller to carry out."""
     return _marked("wake-up", sorted({shard_of(p, shards) for p in partitions}), WAKE_SECONDS)
 
 

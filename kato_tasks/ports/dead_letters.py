@@ -1,4 +1,4 @@
-"""The dead letters: events that are not going to be applied, kept with the reason."""
+"""Describe dead letters: events that will not be applied, each kept with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 class DeadLetterRow:
     """A dead letter as it is kept.
 
-    ``kept_as`` is the name under which its lane keeps it (``ports.DropDeadLetter``). ``position`` is None where the
+    ``kept_as`` is the name under which its lane keeps it (``ports.DropDeadLetter``). ``position`` is None if the
     event never got one. ``event`` is a standard event. Times are milliseconds since 1970.
     """
 
@@ -32,8 +32,8 @@ class DeadLetters(Protocol):
     """Reads dead letters. ``ports.KeepDeadLetter`` and ``ports.DropDeadLetter`` change them."""
 
     def rows(self) -> Iterator[DeadLetterRow]:
-        """All dead letters, each session's in the order of their positions, read as they are asked for.
+        """Iterate over all dead letters, those of each session in the order of their positions.
 
-        Raises StoreUnavailable when the store does not answer.
+        They are read as the iterator reaches them. Raises StoreUnavailable if the store does not answer.
         """
         ...

@@ -1,6 +1,6 @@
-"""Figures of the whole: how much there is to do in each partition, what does not go on, who gives signs of life.
+"""Read figures: how much there is to do in each partition, what does not go on, and which processes give signs of life.
 
-Nothing here changes anything. Every method raises StoreUnavailable when the store does not answer. Times are
+Nothing here changes anything. Every method raises StoreUnavailable if the store does not answer. Times are
 milliseconds since 1970 by the store's clock.
 """
 
@@ -13,15 +13,15 @@ from typing import Protocol
 from kato_tasks.ports.operating import SignOf
 
 Place = tuple[int, str]
-"""A partition, and a session in it."""
+"""A partition, and the id of a session in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionFigures:
-    """One partition's figures.
+    """The figures of one partition.
 
-    ``oldest_unapplied_seconds`` is the age of the oldest event that is not applied; None: there is none.
-    ``moved_seconds`` is how long ago something was applied there last; None: never, or not known.
+    ``oldest_unapplied_seconds`` is the age of the oldest event that is not applied, or None if every event is applied.
+    ``moved_seconds`` is how long ago an event was last applied there, or None if that never happened or is not known.
     """
 
     partition: int
@@ -44,30 +44,30 @@ class PartitionFigures:
     leftovers: int
     learns_unknown: int
     ltm_lost: int
-    """lanes whose patterns KATO lost, and that is not acknowledged"""
+    """lanes whose patterns KATO lost, where the loss is not acknowledged"""
     unreadable_lanes: int
 
     @property
     def backlog(self) -> int:
-        """Events that are appended and not applied."""
+        """Return the number of events that are appended and not applied yet."""
         return max(0, self.appended - self.applied)
 
 
 @dataclass(frozen=True, slots=True)
 class SweepFigures:
-    """What a partition has for the sweep: how many of each."""
+    """How much a partition has for the sweep to do, counted by kind."""
 
     partition: int
     lanes_due: int
     lanes_overdue: int
-    """lanes that have been due for as long as a wake-up takes at most"""
+    """lanes that have been due for at least the longest time that a wake-up takes"""
     lanes_too_far_ahead: int
-    """lanes whose due time lies further ahead than any is set to"""
+    """lanes whose due time lies further ahead than due times are ever set"""
     owed: int
-    """parked requests whose result has been there for a while"""
+    """parked requests whose result has been available for a while"""
     scheduled_due: int
     waiting_unseen: int
-    """events that tasks wait for, and that were not looked at lately"""
+    """events for which tasks wait, and which were not looked at lately"""
     unpublished: int
 
 
@@ -75,8 +75,9 @@ class SweepFigures:
 class Stalled:
     """What does not go on in a partition.
 
-    ``failing``: the sessions whose tries fail, the oldest first, each with the time of the first of these tries; of all
-    ``failing_count`` a few. ``oldest``: the sessions whose events wait longest, each with the time of its oldest one.
+    ``failing`` lists a few of the ``failing_count`` sessions whose tries fail, each with the time of the first try that
+    failed; the one that has failed longest comes first. ``oldest`` lists the sessions whose events have waited longest,
+    each with the time of its oldest event.
     """
 
     partition: int
@@ -87,7 +88,11 @@ class Stalled:
 
 @dataclass(frozen=True, slots=True)
 class WaitingFigures:
-    """``messages``: the oldest message of each partition that was asked for, as it was kept; None where none is."""
+    """What does not go on in several partitions.
+
+    ``messages`` has, for each partition that was asked for, its oldest message as it was kept, or None if it has no
+    message.
+    """
 
     now_ms: int
     stalled: Sequence[Stalled]
@@ -96,7 +101,7 @@ class WaitingFigures:
 
 @dataclass(frozen=True, slots=True)
 class LifeSign:
-    """What a process said of itself (JSON), and when it gave its last sign."""
+    """What a process said of itself (``about``, JSON), and when it gave its last sign of life."""
 
     about: str
     at_ms: int
@@ -104,10 +109,11 @@ class LifeSign:
 
 @dataclass(frozen=True, slots=True)
 class WholeFigures:
-    """What is kept of the whole, beside the partitions' figures.
+    """What is kept about the whole system, apart from the partitions' figures.
 
-    ``acknowledged``: what a person acknowledged of the whole, by its id (JSON). ``lost_lanes``: a few of the lanes
-    whose patterns KATO lost; ``losses_acknowledged``: how many more of these a person has acknowledged, by partition.
+    ``acknowledged`` holds, by its id, what a person acknowledged about the whole system (JSON). ``lost_lanes`` lists a
+    few of the lanes whose patterns KATO lost. ``losses_acknowledged`` is, by partition, how many more such losses a
+    person has acknowledged.
     """
 
     now_ms: int
@@ -120,7 +126,11 @@ class WholeFigures:
 
 @dataclass(frozen=True, slots=True)
 class LostLanes:
-    """Lanes whose patterns KATO lost: those that are not acknowledged, and the others with what was said (JSON)."""
+    """The lanes whose patterns KATO lost.
+
+    ``open`` has those whose loss is not acknowledged. ``acknowledged`` has the others, each with its acknowledgement
+    (JSON).
+    """
 
     open: frozenset[str]
     acknowledged: Mapping[str, str]
@@ -130,55 +140,61 @@ class Figures(Protocol):
     """Reads figures."""
 
     def now_ms(self) -> int:
-        """The store's clock, which due times are compared with."""
+        """Return the time of the store's clock, with which due times are compared."""
         ...
 
     def persistence_problem(self) -> str | None:
-        """What the store would lose when its process ends, and what to set; None when it keeps everything."""
+        """Return what the store would lose if its process ended, and what to set; None if it would keep everything."""
         ...
 
     def partitions(self) -> list[PartitionFigures]:
-        """Every partition's figures, in their order, in one round trip."""
+        """Return the figures of every partition, in the order of the partitions. This takes one round trip."""
         ...
 
     def sweep(self, *, overdue_ms: int, owed_ms: int, unseen_ms: int, ahead_ms: int) -> list[SweepFigures]:
-        """What there is for the sweep in every partition, in their order.
+        """Return what there is for the sweep to do in every partition, in the order of the partitions.
 
-        A lane is overdue that was due ``overdue_ms`` ago, and too far ahead that is due more than ``ahead_ms`` from
-        now. A request is owed whose result has been there for ``owed_ms``, and an event unseen that was not looked at
-        for ``unseen_ms``.
+        A lane is overdue if it was due ``overdue_ms`` ago, and too far ahead if it is due more than ``ahead_ms`` from
+        now. A request is owed if its result has been available for ``owed_ms``. An event is unseen if it has not been
+        looked at for ``unseen_ms``.
         """
         ...
 
     def waiting(
         self, busy: Sequence[int], standing: frozenset[int], unpublished: Sequence[int], most: int
     ) -> WaitingFigures:
-        """What does not go on in the ``busy`` partitions, in one round trip: of each, ``most`` sessions of a kind.
+        """Return what does not go on in the ``busy`` partitions: for each, at most ``most`` sessions of each kind.
 
-        The sessions whose events wait longest are read of those that are ``standing``, and the oldest message of those
-        that are ``unpublished``.
+        The sessions whose events have waited longest are read only for the partitions in ``standing``, and the oldest
+        message only for those in ``unpublished``. This takes one round trip.
         """
         ...
 
     def errors_of(self, places: Sequence[Place]) -> dict[Place, str]:
-        """What the last try of these sessions met, '' where it met nothing, in one round trip.
+        """Return the error that the last try of each of these sessions met, or '' if it met no error.
 
-        Sessions that are parked, and those whose rows cannot be read, are left out.
+        Sessions that are parked, and those whose rows cannot be read, are left out. This takes one round trip.
         """
         ...
 
     def whole(self, lost: Sequence[int], most: int) -> WholeFigures:
-        """What is kept of the whole, in one round trip; up to ``most`` lanes are named of each partition ``lost``."""
+        """Return what is kept about the whole system. This takes one round trip.
+
+        Up to ``most`` lanes are named for each partition in ``lost``.
+        """
         ...
 
     def acknowledged_losses(self, partitions: Sequence[int], most: int) -> dict[str, str]:
-        """Lost lanes that are acknowledged, about ``most`` of each of these partitions, with what was said (JSON)."""
+        """Return lanes whose loss is acknowledged, about ``most`` of each partition, each with its acknowledgement.
+
+        The acknowledgements are JSON.
+        """
         ...
 
     def lost_lanes(self) -> LostLanes:
-        """Every lane whose patterns KATO lost, in one round trip."""
+        """Return every lane whose patterns KATO lost. This takes one round trip."""
         ...
 
     def last_sign_ms(self, of: SignOf) -> int | None:
-        """When the last sign of any worker, or of any beat, was given; None: there is none."""
+        """Return when any worker, or any beat, last gave a sign of life, or None if there is no sign."""
         ...

@@ -1,4 +1,4 @@
-"""What is remembered of imports: of each source, which of its rows are events.
+"""Remember imports: of each source, which of its rows are events.
 
 Every method raises StoreUnavailable when the store does not answer.
 """
@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 Kind = Literal["r", "i", "m", "g"]
-"""r a row by its content; i by an id of its own; m from a rejects file, mended; g no longer in its file, as decided.
+"""How a row is known, or what became of it.
 
-Of those that are known by content, ``r`` must be in the file when it is imported again.
+``r``: the row is known by its content. ``i``: it is known by an id of its own. ``m``: it was mended, and comes from a
+rejects file. ``g``: it is no longer in its file, as was decided. Of the rows that are known by their content, those of
+kind ``r`` must be in the file when it is imported again.
 """
 
 
 class Row(NamedTuple):
-    """One row of a record: its number of 64 bits, its check, the line on which it begins."""
+    """One row of a record: its key (a number of 64 bits), its check, and the line on which it begins."""
 
     key: int
     check: int
@@ -26,7 +28,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows of one kind, all of one import (``run``, its number), and whether all were ``learned`` after."""
+    """Rows of one kind from one import.
+
+    ``run`` is the number of that import. ``learned`` says whether the sessions of all
+    these rows got a learn after them.
+    """
 
     kind: Kind
     rows: Sequence[Row]
@@ -36,11 +42,13 @@ class Chunk:
 
 @dataclass(slots=True)
 class About:
-    """``metadata`` names the metadata columns of the first import, with which the checks were made.
+    """What is remembered about one source as a whole.
 
-    ``rows`` rows had the contents whose sum is ``total`` (mod 2**64), the first one ``first``, when the source was
-    last read. ``learned`` chunks are learned after. ``runs`` counts imports. ``before``: begun by the version before,
-    and not yet read to its end by this one.
+    ``metadata`` names the metadata columns of the first import, with which the checks were made. When the source was
+    last read, it had ``rows`` rows; ``first`` was the content of the first one, and ``total`` the sum of all contents
+    (mod 2**64). The sessions of the first ``learned`` chunks got a learn after them. ``runs`` counts the imports.
+    ``before`` says that the version before began to import the source, and that this version has not yet read it to its
+    end.
     """
 
     name: str
@@ -57,10 +65,10 @@ class About:
 class Kept:
     """What is kept of a source.
 
-    ``exists``: it was imported before. ``count``: how many rows are kept, about. ``chunks``: these rows in the order in
-    which they came, read as they are asked for; a later chunk's word about a row is the one that counts. ``pending``:
-    the rows that imports were about to append when they ended, by the name of each: whether they are events is not
-    sure.
+    ``exists`` says whether the source was imported before. ``count`` is roughly how many rows are kept. ``chunks``
+    yields these rows in the order in which they came, and reads them as the iterator reaches them; if several chunks
+    hold the same row, the last one counts. ``pending`` holds, by the name of each import, the rows that it was about to
+    append when it ended: it is not certain whether these rows are events.
     """
 
     exists: bool
@@ -72,9 +80,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Of a version before: the first ``lines`` of a block are ``rows`` rows, of which ``rejected`` were no events.
+    """A checkpoint that an earlier version kept.
 
-    ``learned``: every session that had rows up to there got its learn too.
+    The first ``lines`` lines of a block are ``rows`` rows, of which ``rejected`` were no events. ``learned`` says that
+    every session that had rows up to there also got its learn.
     """
 
     lines: int
@@ -84,16 +93,17 @@ class Checkpoint:
 
 
 class ImportedSource(Protocol):
-    """The record of one source, as one import reads and writes it."""
+    """Reads and writes the record of one source, for one import."""
 
     def load(self) -> Kept:
-        """What is kept of the source."""
+        """Return what is kept of the source."""
         ...
 
     def begin(self, *, metadata: str | None, before: bool, counted: bool) -> int:
-        """Write down that an import begins; returns the number of imports so far, with this one if it is ``counted``.
+        """Write down that an import begins, and return the number of imports so far.
 
-        ``metadata``: names of the metadata columns, where this is the first import. ``before``: see ``About``.
+        That number includes this import if it is ``counted``. ``metadata`` names the metadata columns if this is the
+        first import of the source, else it is None. ``before`` is described at ``About``.
         """
         ...
 
@@ -102,21 +112,23 @@ class ImportedSource(Protocol):
         ...
 
     def keep(self, chunks: Sequence[Chunk], read: tuple[int, int, int] | None) -> None:
-        """Write down that these rows are events, so that what was intended is decided. All of it, or nothing.
+        """Write down that these rows are events, which decides what was intended. Either all of it is kept, or nothing.
 
-        ``read``: the first content, the number of rows and the sum of their contents so far; see ``About``.
+        ``read`` is the content of the first row, the number of rows and the sum of their contents so far, as ``About``
+        describes them.
         """
         ...
 
     def end(self, decided: Sequence[str], *, learned: bool) -> None:
-        """Write down that the source was read to its end. ``decided``: the pending imports that it decided about.
+        """Write down that the source was read to its end.
 
-        ``learned``: each session with rows got its learn, so all chunks of now are learned after.
+        ``decided`` names the pending imports whose rows were decided about. ``learned`` says that each session with
+        rows got its learn, so that all chunks that there are now count as ``learned``.
         """
         ...
 
     def adopt(self, chain: str) -> None:
-        """Take over a checkpoint that a version before made."""
+        """Take over the checkpoint with this ``chain``, which an earlier version made."""
         ...
 
 
@@ -124,17 +136,23 @@ class Imports(Protocol):
     """Reads and writes what is remembered of imports."""
 
     def source(self, name: str, digest: str) -> ImportedSource:
-        """The record of the source with this name. ``digest`` is made of the name, and stands for it in the store."""
+        """Return the record of the source with this name.
+
+        ``digest`` is computed from the name, and stands for it in the store.
+        """
         ...
 
     def others_that_begin(self, first: int, digest: str) -> list[About]:
-        """The sources, but for the one with this ``digest``, that begin with a row of the content ``first``."""
+        """List the sources that begin with a row of the content ``first``, except the one with this ``digest``."""
         ...
 
     def checkpoints(self, start: str) -> dict[tuple[int, str], Checkpoint]:
-        """What a version before kept of blocks with this first line: lines and chain after them → checkpoint."""
+        """Return the checkpoints that an earlier version kept of blocks with the first line ``start``.
+
+        The key of each is its number of lines and the chain after these lines.
+        """
         ...
 
     def adopter(self, chain: str) -> str | None:
-        """The digest of the source that took over a checkpoint of a version before; None: none did."""
+        """Return the digest of the source that took over an earlier version's checkpoint, or None if no source did."""
         ...

@@ -1,4 +1,4 @@
-"""Requests to KATO, and the transport that sends them."""
+"""Describe requests to KATO, and the transport that sends them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from kato_tasks.ports.effects import Effect
 
 @dataclass(frozen=True, slots=True)
 class KatoReply:
-    """An answer, with the few of its headers that tell KATO's own from a gateway's (lower case where it matters)."""
+    """An answer to a request.
+
+    It has those few headers that distinguish KATO's own answers from a gateway's, in lower case where that matters.
+    """
 
     status: int
     body: bytes
@@ -23,12 +26,12 @@ class KatoReply:
 
 
 REPLY_BYTES = 256 * 1024 * 1024
-"""The largest answer that is read: the STM of a thousand events at their limit."""
+"""The size of the largest answer that is read. It has room for the STM of a thousand events at their limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class KatoRequest(Effect[KatoReply]):
-    """One HTTP request to KATO. Fails with KatoUnavailable (never sent) or OutcomeUnknown."""
+    """One HTTP request to KATO. It fails with KatoUnavailable (it was never sent) or OutcomeUnknown."""
 
     url: str
     method: str
@@ -36,14 +39,17 @@ class KatoRequest(Effect[KatoReply]):
     route: str
     body: bytes | None = None
     still: Callable[[], bool] | None = field(default=None, compare=False)
-    """asked right before the first byte is written: False ends it with LeaseLost, and nothing is sent"""
+    """called right before the first byte is written; if it returns False, the request ends with LeaseLost, unsent"""
     timeout_seconds: float | None = None
-    """how long the answer may take; None: as long as the transport allows for every call"""
+    """how long the answer may take; None stands for the time that the transport allows for every call"""
     most_bytes: int = REPLY_BYTES
-    """how large the answer may be; a larger one is an OutcomeUnknown"""
+    """how many bytes the answer may have; a larger one counts as OutcomeUnknown"""
 
     def guarded(self, still: Callable[[], bool]) -> KatoRequest:
-        """The same request, sent only while ``still`` says so (``replace`` costs four times as much)."""
+        """Return the same request, to be sent only if ``still`` returns True then.
+
+        ``dataclasses.replace`` would take four times as long.
+        """
         return KatoRequest(
             self.url,
             self.method,
@@ -57,7 +63,7 @@ class KatoRequest(Effect[KatoReply]):
 
 
 class KatoCalls(Protocol):
-    """Calls under way, each with the caller's tag. It belongs to one thread, but for ``wake``."""
+    """Holds the calls that are under way, each with the caller's tag. Other threads may call only ``wake``."""
 
     def __len__(self) -> int: ...
 
@@ -66,27 +72,28 @@ class KatoCalls(Protocol):
         ...
 
     def wait(self, timeout: float | None = None) -> Sequence[tuple[Any, KatoReply | None, Exception | None]]:
-        """The calls that ended: at least one, if any is under way and neither ``timeout`` passed nor ``wake`` came.
+        """Wait until calls end, and return these: the tag of each, with its reply or its error.
 
-        ``timeout`` is in seconds. An error is KatoUnavailable (never sent), OutcomeUnknown, LeaseLost (``still`` said
-        no) or ConfigurationError (the instance's address or certificate cannot work; nothing was sent).
+        At least one call is returned, unless no call is under way, ``timeout`` (in seconds) passes, or ``wake`` is
+        called. An error is KatoUnavailable (the request was never sent), OutcomeUnknown, LeaseLost (``still`` returned
+        False), or ConfigurationError (the instance's address or certificate cannot work, and nothing was sent).
         """
         ...
 
     def adopt(self, other: Any) -> None:
-        """Take over every call of another ``KatoCalls`` of the same transport; the other is closed by it."""
+        """Take over every call of another ``KatoCalls`` of the same transport, and close that one."""
         ...
 
     def withdraw(self, url: str) -> Sequence[Any]:
-        """Take back the calls to this instance that wait for a connection; returns their tags."""
+        """Take back the calls to this instance that wait for a connection, and return their tags."""
         ...
 
     def wake(self) -> None:
-        """Let a ``wait`` in another thread return; only for calls that were opened as ``wakeable``."""
+        """Let a ``wait`` in another thread return. This works only for calls that were opened as ``wakeable``."""
         ...
 
     def close(self) -> None:
-        """Abandon what is under way, and give every connection back."""
+        """Abandon the calls that are under way, and give every connection back."""
         ...
 
 
@@ -94,9 +101,9 @@ class KatoTransport(Protocol):
     """Sends requests to KATO."""
 
     def calls(self, *, wakeable: bool = False) -> KatoCalls:
-        """A place for calls that overlap."""
+        """Open a place for calls that overlap. ``wakeable`` says that another thread may call its ``wake``."""
         ...
 
     def send(self, request: KatoRequest) -> KatoReply:
-        """Blocks until the answer is there; raises KatoUnavailable or OutcomeUnknown."""
+        """Send a request, wait for its answer and return it. Raises KatoUnavailable or OutcomeUnknown."""
         ...

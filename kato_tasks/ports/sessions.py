@@ -1,7 +1,7 @@
-"""What is known of sessions: which there are, how each stands, and what its log holds.
+"""Read what is known of sessions: which sessions there are, how each stands, and what its log holds.
 
-An adapter answers from the store; one that stands before it can add what an archive holds. Nothing here changes
-anything. Every method raises StoreUnavailable when the store does not answer.
+An adapter answers from the store. Another one in front of it can add what an archive holds. Nothing here changes
+anything. Every method raises StoreUnavailable if the store does not answer.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from kato_tasks.domain.kato_session import Binding
 from kato_tasks.domain.log_entry import Logged
 
 Which = Literal["all", "unapplied", "parked"]
-"""Which sessions are looked for: all, those with something that is not applied, those that wait for a person."""
+"""Which sessions to look for: all, those with events that are not applied yet, or those that wait for a person."""
 Nodes = Mapping[str, str]
-"""Sessions, each with its node as KATO is told it."""
+"""Sessions, each mapped to its node as KATO is told it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
     """A session as it stands.
 
-    ``node`` is what KATO is told. ``head`` counts the events in its log, ``cursor`` those that are applied.
+    ``node`` is the node as KATO is told it. ``head`` counts the events in its log, ``cursor`` those that are applied.
     ``attempts`` counts the tries of its next event, and ``last_error`` says what the last one met, or why the rows of
     this session cannot be read. ``parked`` says why it waits for a person. ``reordered`` counts the events with vectors
     that KATO holds in another order than it made them in. ``due_in_seconds`` is below 0 for a session that is overdue,
@@ -48,21 +48,21 @@ class SessionRow:
 
     @property
     def node_id(self) -> str:
-        """The node as callers know it."""
+        """Return the session's node as callers know it."""
         return node_id_of(self.session, self.node)
 
     @property
     def lane(self) -> str:
-        """The lane that the session belongs to."""
+        """Return the lane that the session belongs to."""
         return lane_of(self.node)
 
 
 @dataclass(frozen=True, slots=True)
 class KeptForLater:
-    """An event that waits for its time.
+    """An event that waits for its due time.
 
-    ``due_ms`` is when it is due, in milliseconds since 1970. ``payload`` is the text that was kept of it, before which
-    white space may come.
+    ``due_ms`` is when it is due, in milliseconds since 1970. ``payload`` is the text that was kept of it; white space
+    may come before that text.
     """
 
     due_ms: int
@@ -74,58 +74,68 @@ class Sessions(Protocol):
 
     @abstractmethod
     def nodes(self, sessions: Iterable[str]) -> dict[str, str]:
-        """The nodes of those of the sessions that are known, as KATO is told them. Takes one round trip."""
+        """Return the node of each session that is known, as KATO is told it. This takes one round trip."""
 
     def node_of(self, session: str) -> str | None:
-        """The node that a session belongs to for life, as KATO is told it; None when the session is not known."""
+        """Return the node that a session belongs to for life, as KATO is told it; None if the session is not known."""
         return self.nodes([session]).get(session)
 
     def lane_of(self, session: str) -> str:
-        """The lane of a session; one that is not known has the lane of its default node."""
+        """Return the lane of a session. A session that is not known has the lane of its default node."""
         node = self.node_of(session)
         return lane_of(default_node(session) if node is None else node)
 
     @abstractmethod
     def pages(self, which: Which = "all", prefix: str = "", at_most: int = 500) -> Iterator[dict[str, str]]:
-        """Go through the sessions with their nodes, up to ``at_most`` at a time, in no order.
+        """Iterate over the sessions with their nodes, in pages of up to ``at_most``, in no particular order.
 
-        ``prefix``: what their ids begin with. Every session that is there from the first page to the last is met,
-        perhaps twice. Pages are read as they are asked for.
+        Only sessions whose ids begin with ``prefix`` are looked for. Every session that exists from the first page to
+        the last is met at least once, perhaps twice. Pages are read as the iterator reaches them.
         """
 
     @abstractmethod
     def read(self, nodes: Nodes) -> list[SessionRow]:
-        """How these sessions stand, in their order. Takes two round trips, however many they are.
+        """Return how these sessions stand, in their order. This takes two round trips, however many sessions there are.
 
-        A session whose rows are broken says so in ``last_error``, and does not hide the others.
+        For a session whose rows are broken, ``last_error`` says so; the other sessions are read all the same.
         """
 
     @abstractmethod
     def backlogs(self, nodes: Nodes) -> list[int]:
-        """How many events of each session are not applied yet, in one round trip; 0 where that cannot be read."""
+        """Return how many events of each session are not applied yet, in the order of ``nodes``.
+
+        The number is 0 if it cannot be read. This takes one round trip.
+        """
 
     @abstractmethod
     def last_event_times(self, nodes: Nodes) -> list[int | None]:
-        """When the last event of each session was appended (milliseconds since 1970), in one round trip."""
+        """Return when the last event of each session was appended (milliseconds since 1970), None if that is not known.
+
+        The times are in the order of ``nodes``. This takes one round trip.
+        """
 
     @abstractmethod
     def events(self, session: str, node: str, after: int = 0, limit: int = 1_000) -> list[Logged]:
-        """The entries of a session's log from the position after ``after``. Raises UnreadableRow for a broken one."""
+        """Return up to ``limit`` entries of a session's log, beginning at the position after ``after``.
+
+        Raises UnreadableRow if an entry is broken.
+        """
 
     @abstractmethod
     def parked(self) -> list[str]:
-        """The sessions that wait for a person, sorted, in one round trip."""
+        """List the ids of the sessions that wait for a person, sorted. This takes one round trip."""
 
     @abstractmethod
     def scheduled(self, session: str | None = None) -> Iterator[KeptForLater]:
-        """What waits for its time, the next one first, read as it is asked for.
+        """Iterate over the events that wait for their time, the next one due first.
 
-        ``session`` narrows it to where events of that session can lie; those of others may lie there too.
+        They are read as the iterator reaches them. ``session`` narrows the search to where events of that session can
+        be kept; events of other sessions may be kept there too, and are returned as well.
         """
 
     @abstractmethod
     def remembers(self, session: str, event_id: str) -> bool:
-        """Whether this session knows the event id, so that appending it again would be a duplicate.
+        """Return whether this session knows the event id, so that appending it again would be a duplicate.
 
-        Ids are known for DEDUPE_DAYS at least. Takes three round trips.
+        Ids are known for at least DEDUPE_DAYS. This takes three round trips.
         """

@@ -1,7 +1,7 @@
-"""The store that carries the operations out.
+"""Describe the store, which carries out the operations.
 
-Every store operation may be carried out twice (a reply can be late): each names what it starts from, and
-tokens and call ids are random and made by the caller.
+A store operation may be carried out twice, because a reply can be late. Each operation therefore names the state from
+which it starts, and tokens and call ids are random and made by the caller.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.log import Append, BindNodes, KeepScheduled
 
 GROWING = (Append, BindNodes, KeepScheduled)
-"""What makes the store grow for good, and is refused (StoreFull) while it has no room."""
+"""The operations that make the store grow for good. They are refused with StoreFull while the store has no room."""
 
 
 class Store(Protocol):
-    """Carries out store operations, all of one call in one round trip where it can."""
+    """Carries out store operations. All operations of one call take one round trip if that is possible."""
 
     def run(self) -> str:
-        """Which run of the store answers; another value means that it may have gone back in time."""
+        """Return which run of the store answers. If this changes, the store may have gone back in time."""
         ...
 
     def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
-        """The answer of each, or in its place the KatoTasksError of one that failed by itself.
+        """Carry out operations, and return their answers in the same order.
 
-        Of these StoreUnavailable means that it may be tried again, StoreFailed that this is of no use; one of
-        ``GROWING`` is StoreFull while there is no room. Raises StoreUnavailable when the store did not answer; what was
-        carried out is then not known, and repeating the same operations is safe.
+        In place of its answer, an operation that failed by itself has a KatoTasksError: StoreUnavailable if it may be
+        tried again, StoreFailed if trying again is of no use, and StoreFull if it is one of ``GROWING`` and there is no
+        room. Raises StoreUnavailable if the store did not answer. It is then not known what was carried out, and it is
+        safe to repeat the same operations.
         """
         ...

@@ -1,7 +1,8 @@
-"""How the whole stands: figures per shard and in all, who works, what is wrong and what to do about it.
+"""Report how the whole system stands: its figures, which processes run, what is wrong and what to do about it.
 
-``counts``: the figures; ``work``: what waits and why; ``services``: KATO, the broker, the store; ``presence``: workers
-and beat; ``acknowledged``: what a person knows already; ``reading``: all of it together, with the reasons.
+``counts`` reads the figures, per shard and in all. ``work`` finds what waits, and why. ``services`` asks KATO, the
+broker and the store. ``presence`` finds the running workers and beat. ``acknowledged`` keeps what a person knows
+already. ``reading`` puts all of this together and gives the reasons.
 """
 
 from kato_tasks.api.status.counts import Counts, ShardStatus, read_counts

@@ -1,8 +1,9 @@
-"""What a person knows already and cannot mend: kept with who, when and why, until it happens anew.
+"""Keep what a person knows already and cannot mend: who acknowledged it, when and why, until it happens again.
 
-``ltm-lost:LANE``: KATO lost the patterns of a node. ``learns-unknown``: learns whose outcome could not be found out.
-``store-volatile``: the store keeps nothing on disk. ``no-beat``: beat does not run. The first is kept in the lane's
-partition and ends with the next loss; the others are kept with what they were acknowledged of, and hold for that alone.
+These ids can be acknowledged: ``ltm-lost:LANE`` means that KATO lost the patterns of a node, ``learns-unknown`` that
+the outcome of some learns could not be found out, ``store-volatile`` that the store keeps nothing on disk, and
+``no-beat`` that beat does not run. The first one is kept in the lane's partition, and ends with the next loss. The
+others are kept together with the state that was acknowledged, and hold for that state alone.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ LOST = "ltm-lost:"
 
 
 class NothingToAcknowledge(KatoTasksError):
-    """Nothing that could be acknowledged has this id."""
+    """There is nothing to acknowledge under this id."""
 
 
 class Item(BaseModel):
-    """Something that a person may acknowledge, or has: then ``by``, ``at`` and ``note`` say who, when and why.
+    """Something that a person may acknowledge or has acknowledged.
 
-    ``of`` is what it is about just now: it is another one when it happened anew.
+    Once it is acknowledged, ``by``, ``at`` and ``note`` say who did so, when and why. ``of`` describes the present
+    state that the item is about; it has another value once the same thing has happened again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,24 +45,24 @@ class Item(BaseModel):
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether a person has acknowledged this item."""
+        """Return whether a person has acknowledged this item."""
         return bool(self.at)
 
 
 def known(item: Item, rows: Mapping[str, str]) -> Item:
-    """The item with what was kept of it, if that was about this very thing."""
+    """Return the item with its acknowledgement from ``rows``, if that was given for the same state (``of``)."""
     kept = _row(rows.get(item.id))
     return with_(item, kept) if kept.get("of") == item.of else item
 
 
 def known_count(rows: Mapping[str, str], id_: str) -> int:
-    """How many of something counted were acknowledged."""
+    """Return which count of the item ``id_`` was acknowledged, or 0 if none was."""
     of = str(_row(rows.get(id_)).get("of", ""))
     return int(of) if of.isdecimal() else 0
 
 
 def with_(item: Item, kept: Mapping[str, Any]) -> Item:
-    """Return the item with who acknowledged it, when and with which note, as ``kept`` says."""
+    """Return a copy of the item that says who acknowledged it, when and with which note, taken from ``kept``."""
     said = {name: str(kept.get(name, "")) for name in ("by", "at", "note")}
     return item.model_copy(update={**said, "at": said["at"] or "?"})
 
@@ -74,13 +76,16 @@ def _row(text: str | None) -> dict[str, Any]:
 
 
 def lost_item(lane: str, kept: str | None = None) -> Item:
-    """The patterns of one node, as its lane is called; ``kept``: what a person said of it."""
+    """Return the item for the lost patterns of the node with this lane.
+
+    ``kept`` is the acknowledgement (JSON) that a person gave; None means that nothing was acknowledged.
+    """
     item = Item(id=f"{LOST}{lane}", what=f"KATO lost the patterns of the node {lane!r}")
     return item if kept is None else with_(item, _row(kept))
 
 
 def lost_nodes(rt: Runtime) -> list[Item]:
-    """Every node whose patterns KATO lost, acknowledged or not. Raises StoreUnavailable."""
+    """List every node whose patterns KATO lost, whether or not that was acknowledged. Raises StoreUnavailable."""
     lanes = rt.figures.lost_lanes()
     items = [lost_item(lane) for lane in lanes.open]
     items += [lost_item(lane, kept) for lane, kept in lanes.acknowledged.items()]
@@ -88,7 +93,7 @@ def lost_nodes(rt: Runtime) -> list[Item]:
 
 
 def acknowledge(rt: Runtime, items: Iterable[Item], *, by: str, at: str, note: str = "") -> list[Item]:
-    """Keep that a person knows of these; returns them as they stand then. Raises StoreUnavailable."""
+    """Record that the person ``by`` knows of these items, and return them as acknowledged. Raises StoreUnavailable."""
     said = {"by": by, "at": at, "note": note}
     lanes: dict[int, list[str]] = {}
     done: list[Item] = []

@@ -1,4 +1,4 @@
-"""The figures of partitions, of shards and of everything."""
+"""Sum up the figures of partitions, per shard and of the whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kato_tasks.ports.figures import PartitionFigures
 
 
 class Counts(BaseModel):
-    """Figures of some partitions. ``backlog``: events that are appended and not applied."""
+    """Figures of some partitions. ``backlog`` counts the events that are appended and not applied yet."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,13 +31,13 @@ class Counts(BaseModel):
     fenced: int = 0
     rebuilt: int = 0
     reordered: int = 0
-    """rebuilds after which KATO holds events with vectors in another order than it made them in"""
+    """rebuilds after which KATO holds events with vectors in an order that differs from the one it made them in"""
     leftovers: int = 0
     learns_unknown: int = 0
     ltm_lost: int = 0
-    """nodes whose patterns KATO lost, and nobody has acknowledged that"""
+    """nodes whose patterns KATO lost, where no person has acknowledged the loss"""
     unreadable_lanes: int = 0
-    """lanes whose own rows in the store cannot be read: their sessions stand still"""
+    """lanes whose own rows in the store cannot be read, so that their sessions stand still"""
 
 
 class ShardStatus(Counts):
@@ -47,12 +47,12 @@ class ShardStatus(Counts):
 
 
 def read_counts(rt: Runtime) -> Counts:
-    """The figures alone, of everything. Raises StoreUnavailable."""
+    """Return the figures of all partitions together, and nothing else. Raises StoreUnavailable."""
     return summed(rt.figures.partitions())
 
 
 def summed(partitions: Sequence[PartitionFigures]) -> Counts:
-    """The figures of all of these partitions together."""
+    """Return the figures of these partitions together: their sums, and the age of the oldest event of all."""
     ages = [part.oldest_unapplied_seconds for part in partitions if part.oldest_unapplied_seconds is not None]
     total = {
         name: sum(getattr(part, name) for part in partitions)

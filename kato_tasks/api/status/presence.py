@@ -1,4 +1,4 @@
-"""Who works: the workers and the beat that gave a sign lately, and what nobody serves."""
+"""Find the workers and the beat that gave a sign of life lately, and the queues that no worker serves."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class WorkerStatus(BaseModel):
-    """A worker; ``sign_seconds`` is the age of its last sign. It is ``gone`` after 15 s, and forgotten after 10 min.
+    """A worker and the age of its last sign of life, ``sign_seconds``.
 
-    ``serves_all``: every shard's queue and kato.control; ``queues`` are named where it does not.
+    A worker without a sign is ``gone`` after 15 s, and is forgotten after 10 min. ``serves_all`` says whether it takes
+    messages from every shard's queue and from kato.control; if it does not, ``queues`` names the ones it serves.
+    ``up_seconds`` is how long it had been running when it gave that sign.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,7 +33,7 @@ class WorkerStatus(BaseModel):
     serves_all: bool
     queues: list[str]
     takes: frozenset[str] = Field(exclude=True)
-    """the queues that it takes messages from"""
+    """the queues from which it takes messages"""
     version: str
     up_seconds: float
     sign_seconds: float
@@ -51,7 +53,7 @@ class BeatStatus(BaseModel):
 
 
 class Presence(BaseModel):
-    """Workers by name, and beat if one has published within a week."""
+    """The workers, sorted by name, and the beat, if one has published within a week."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,33 +62,33 @@ class Presence(BaseModel):
 
     @property
     def live(self) -> list[WorkerStatus]:
-        """The workers that gave a sign lately and have not said that they end."""
+        """Return the workers that gave a sign lately and have not announced that they are stopping."""
         return [worker for worker in self.workers if worker.state == "live"]
 
     def unserved(self, shards: Iterable[int]) -> list[int]:
-        """Those of the shards whose queue no live worker takes messages from."""
+        """Return those of the shards whose queue is served by no live worker."""
         served = {queue for worker in self.live for queue in worker.takes}
         return [shard for shard in shards if queue_of(shard) not in served]
 
     @property
     def beat_is_missed(self) -> bool:
-        """Whether beat has not published for long. A system that has just been started is given time for that."""
+        """Return whether beat is overdue to publish. A system that was just started is given time for that."""
         if self.beat is not None:
             return self.beat.published_seconds > BEAT_GONE_SECONDS
         return any(worker.up_seconds > BEAT_GONE_SECONDS for worker in self.live)
 
     @property
     def control_is_unserved(self) -> bool:
-        """Whether workers run, and none of them takes messages from the control queue."""
+        """Return whether workers are running, but none of them takes messages from the control queue."""
         return bool(self.live) and not any(CONTROL_QUEUE in worker.takes for worker in self.live)
 
 
 def presence_of(whole: WholeFigures, shards: int) -> Presence:
-    """Who works, as the signs say; ``shards``: how many there are."""
+    """Return which workers and beat are there, judging by their signs of life; ``shards`` is the number of shards."""
     now_ms = whole.now_ms
     needed = {CONTROL_QUEUE, *map(queue_of, range(shards))}
     workers = [_worker(about, ms, now_ms, needed) for about, ms in _read(AboutWorker, whole.workers)]
-    # One that was killed and started again under its name is there, not gone.
+    # A worker that was killed and started again under the same name is running, not gone.
     there = {worker.name for worker in workers if worker.state != "gone"}
     shown = [worker for worker in workers if worker.state != "gone" or worker.name not in there]
     found = [
@@ -98,7 +100,7 @@ def presence_of(whole: WholeFigures, shards: int) -> Presence:
 
 
 def _worker(about: AboutWorker, ms: int, now_ms: int, needed: set[str]) -> WorkerStatus:
-    age = abs(now_ms - ms) / 1000  # a sign of the future is one from before the store's clock went back
+    age = abs(now_ms - ms) / 1000  # a sign from the future was given before the store's clock went back
     state: Literal["live", "stopping", "gone"] = (
         "gone" if age > GONE_SECONDS else "stopping" if about.stopping else "live"
     )
@@ -119,7 +121,7 @@ def _worker(about: AboutWorker, ms: int, now_ms: int, needed: set[str]) -> Worke
 
 
 def _read(kind: type[T], signs: Sequence[LifeSign]) -> list[tuple[T, int]]:
-    """What each process said of itself, and when it gave its last sign (ms); what cannot be read is left out."""
+    """Return what each process said of itself and when it gave its last sign (ms), leaving out what cannot be read."""
     found = []
     for sign in signs:
         try:

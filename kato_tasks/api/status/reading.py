@@ -1,4 +1,4 @@
-"""Everything as of now, and why it is degraded: each reason with what to do next."""
+"""Read the status of the whole system, and explain why it is degraded: each reason says what to do next."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ NAMED = 3
 
 
 class Status(Counts):
-    """``health`` is degraded for each of the ``reasons``. ``shards``: those with something to say.
+    """The status of the whole system. ``health`` is degraded if there are any ``reasons``.
 
-    ``acknowledged``: what a person knows already, and what is therefore no reason; ``failing``: a few of the
-    ``failing_sessions`` whose tries fail.
+    ``shards`` lists the shards where a figure asks for attention. ``acknowledged`` lists what a person knows already,
+    and what is therefore no reason. ``failing`` lists a few of the sessions whose tries fail, which
+    ``failing_sessions`` counts.
     """
 
     health: Literal["healthy", "degraded"]
@@ -35,7 +36,7 @@ class Status(Counts):
     failing_sessions: int
     failing: list[Failing]
     unpublished_seconds: float | None
-    """how long the oldest message waits that could not be published"""
+    """how long the oldest message that could not be published has been waiting"""
     kato: list[Reached]
     broker: Reached
     shards: list[ShardStatus]
@@ -43,13 +44,13 @@ class Status(Counts):
 
 @dataclass(slots=True)
 class _Found:
-    """What is wrong: reasons, and what a person knows already."""
+    """What was found to be wrong: the reasons, and what a person knows already."""
 
     reasons: list[str] = field(default_factory=list)
     acknowledged: list[Item] = field(default_factory=list)
 
     def add(self, item: Item) -> None:
-        """Something that can be acknowledged, and perhaps is."""
+        """Add an item to what was acknowledged, or to the reasons if it was not."""
         if item.is_acknowledged:
             self.acknowledged.append(item)
         else:
@@ -58,7 +59,7 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What the store has of the whole, beside the partitions' figures."""
+    """What the store keeps about the whole system, apart from the partitions' figures."""
 
     presence: Presence
     rows: Mapping[str, str]
@@ -68,9 +69,10 @@ class _Kept:
 
 
 def read_status(rt: Runtime) -> Status:
-    """Everything as of now: a few round trips to the store, one question to each KATO and the broker.
+    """Return the status of the whole system as of now.
 
-    Raises StoreUnavailable; KATO and the broker may be away (then the status is degraded).
+    This takes a few round trips to the store, and one request to each KATO instance and to the broker. Raises
+    StoreUnavailable. KATO and the broker may be unreachable; the status is then degraded.
     """
     partitions = rt.figures.partitions()
     waiting = read_waiting(rt, partitions)
@@ -103,7 +105,7 @@ def read_status(rt: Runtime) -> Status:
 
 
 def acknowledgeable(rt: Runtime) -> list[Item]:
-    """Everything that can be acknowledged now, or is. Raises StoreUnavailable."""
+    """List everything that can be acknowledged now or has been acknowledged. Raises StoreUnavailable."""
     partitions = rt.figures.partitions()
     total = summed(partitions)
     kept = _read_kept(rt, partitions)
@@ -122,7 +124,7 @@ def _read_kept(rt: Runtime, partitions: Sequence[PartitionFigures]) -> _Kept:
 
 
 def _lost_known(rt: Runtime, partitions: Sequence[int]) -> list[Item]:
-    """A few of the lost nodes that a person knows of."""
+    """List a few of the lost nodes whose loss a person has acknowledged."""
     if not partitions:
         return []
     rows = rt.figures.acknowledged_losses(partitions[:SHOWN], SHOWN)
@@ -232,7 +234,7 @@ def _say_what_services_answer(found: _Found, services: Services) -> None:
 
 
 def _items_of_the_whole(total: Counts, services: Services, kept: _Kept) -> list[Item]:
-    """What can be acknowledged beside the lost nodes, if there is any."""
+    """List what can be acknowledged apart from the lost nodes."""
     items = []
     beat = kept.presence.beat
     if kept.presence.beat_is_missed:

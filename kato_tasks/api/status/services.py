@@ -1,4 +1,4 @@
-"""What is asked of the services themselves: each KATO instance, the broker, and whether the store keeps what it has."""
+"""Ask the services themselves: each KATO instance, the broker, and the store, whether it keeps what it holds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PROBE_SECONDS = 2.0
 
 
 class Reached(BaseModel):
-    """A service that was asked; ``error`` is None when it answered as it should.
+    """A service that was asked. ``error`` is None if it answered as it should.
 
-    ``state``: ``ok``; ``away``, it does not answer; ``other``, something that is not KATO answers in its place;
-    ``ill``, it answers that it fails.
+    ``state`` is ``ok``; ``away`` if the service does not answer; ``other`` if something that is not KATO answers in its
+    place; or ``ill`` if the service answers that it fails.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,11 +30,11 @@ class Reached(BaseModel):
     state: Literal["ok", "away", "other", "ill"] = "ok"
     error: str | None = None
     session_config: str | None = None
-    """of a KATO instance: why it does not take the session config; empty when it does; None: it was not asked yet"""
+    """why a KATO instance does not take the session config; empty if it does, None if it has not been asked yet"""
 
     @property
     def sentence(self) -> str | None:
-        """What is wrong with a KATO instance, and what to do."""
+        """Return what is wrong with a KATO instance and what to do about it, or None if nothing is wrong."""
         if self.state == "away":
             return f"KATO at {self.url} does not answer: {self.error}; start it, or mend KATO_TASKS_KATO_URLS"
         if self.state == "other":
@@ -44,7 +44,11 @@ class Reached(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """``volatile``: what the store would lose when its process ends; None: nothing, or it cannot be asked."""
+    """What the services answered.
+
+    ``volatile`` says what the store would lose if its process ended. It is None if the store would lose nothing, or
+    if it cannot be asked.
+    """
 
     kato: list[Reached]
     broker: Reached
@@ -52,9 +56,9 @@ class Services:
 
 
 def ask_services(rt: Runtime) -> Services:
-    """Ask all of them side by side. KATO and the broker may be away.
+    """Ask all services at the same time, and return their answers. KATO and the broker may be unreachable.
 
-    Raises StoreUnavailable, or ConfigurationError where the client of KATO is not installed.
+    Raises StoreUnavailable, and ConfigurationError if the packages of the KATO client are not installed.
     """
     require_client(rt.settings)
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -65,7 +69,7 @@ def ask_services(rt: Runtime) -> Services:
 
 
 def ask_kato(kato: KatoTransport, url: str) -> Reached:
-    """Ask what only KATO answers: whether it has a KATO session of a made-up name. Changes nothing there."""
+    """Ask ``url`` whether it has a KATO session of a made-up name, which only KATO can answer. This changes nothing."""
     request = KatoRequest(url, "GET", PROBE_PATH, "exists", timeout_seconds=PROBE_SECONDS)
     try:
         reply = kato.send(request)
@@ -83,7 +87,7 @@ def ask_kato(kato: KatoTransport, url: str) -> Reached:
 
 
 def is_katos_trouble(reply: KatoReply) -> bool:
-    """Whether KATO, or a gateway that cannot reach it, says so: nothing that other settings would mend."""
+    """Return whether KATO, or a gateway that cannot reach it, reports trouble that no change of settings would mend."""
     return meaning(reply) in ("unknown", "busy", "gateway") and reply.status >= 429
 
 

@@ -1,4 +1,4 @@
-"""What waits, and why: sessions whose last try failed, partitions where nothing moves, messages nobody published."""
+"""Find what waits, and why: sessions whose last try failed, partitions where nothing moves, unpublished messages."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from kato_tasks.bootstrap import Runtime
 from kato_tasks.ports.figures import PartitionFigures, Place
 
 STUCK_SECONDS = 10.0
-"""An event that waits for so long while nothing is applied in its partition: nothing moves."""
+"""Nothing moves in a partition if an event waits there for longer than this while nothing is applied there."""
 LASTING_SECONDS = 5.0
-"""A session whose tries have failed for so long carries an error; a single failed try is no news."""
+"""A session is reported once its tries have failed for this long. A single failed try is not worth reporting."""
 UNPUBLISHED_SECONDS = 10.0
-"""A message that is kept for so long was not published by the sweeps that came by since."""
+"""A message that has been kept for longer than this was not published by any of the sweeps since then."""
 LOOKED_AT = 100
-"""Failing sessions that are looked into, of all."""
+"""How many failing sessions are looked into, of all partitions together."""
 OF_EACH = 20
-"""Sessions of each partition that are looked at, the oldest."""
+"""How many sessions of each partition are looked at, beginning with the oldest."""
 SHOWN = 10
 
 
 class Failing(BaseModel):
-    """A session whose tries fail: since when, and what the last one met."""
+    """A session whose tries fail: for how many ``seconds``, and the ``error`` that the last try met."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,9 +38,11 @@ class Failing(BaseModel):
 class Waiting:
     """What does not go on.
 
-    ``failing``: a few of the ``failing_count`` sessions, longest first. ``stuck_seconds``: how long the oldest event
-    waits in a partition where nothing moves, though no error and no person is what it waits for; None: there is none.
-    ``unpublished_seconds``: how long the oldest message waits; None: there is none, or no version wrote it down.
+    ``failing`` lists a few of the sessions whose tries fail, the one that has failed longest first; ``failing_count``
+    counts them all. ``stuck_seconds`` is how long the oldest event has been waiting in a partition where nothing moves,
+    although it waits neither for an error to be mended nor for a person; it is None if there is no such event.
+    ``unpublished_seconds`` is how long the oldest message has been waiting; it is None if there is no message, or if
+    the version that kept it did not write the time down.
     """
 
     failing: tuple[Failing, ...]
@@ -52,7 +54,10 @@ class Waiting:
 
 
 def read_waiting(rt: Runtime, partitions: Sequence[PartitionFigures]) -> Waiting:
-    """Two round trips at most, and none when nothing waits. Raises StoreUnavailable."""
+    """Return what does not go on in these partitions.
+
+    This takes at most two round trips, and no round trip at all if nothing waits. Raises StoreUnavailable.
+    """
     busy = [part for part in partitions if part.lanes_due or part.backlog]
     kept = [part.partition for part in partitions if part.unpublished]
     if not busy and not kept:
@@ -79,19 +84,19 @@ def read_waiting(rt: Runtime, partitions: Sequence[PartitionFigures]) -> Waiting
 
 
 def _stands(part: PartitionFigures) -> bool:
-    """Whether an event waits in this partition while nothing was applied there for as long."""
+    """Return whether an event has been waiting in this partition while nothing was applied there for that long."""
     oldest, moved = part.oldest_unapplied_seconds, part.moved_seconds
     return oldest is not None and oldest > STUCK_SECONDS and (moved is None or moved > STUCK_SECONDS)
 
 
 Session = tuple[float, int, str]
-"""Since when (ms), its partition, its id."""
+"""A session: since when it has been waiting or failing (ms since 1970), its partition, and its id."""
 
 
 def _looked_into(
     rt: Runtime, failing: Sequence[Session], waits: Sequence[Session]
 ) -> tuple[dict[Place, str], set[Place]]:
-    """The error of each session that has one; and of those that wait, which have none and are not parked."""
+    """Return the error of each session that has one, and the sessions that wait without an error and are not parked."""
     places = list(dict.fromkeys((partition, session) for _, partition, session in [*failing, *waits]))
     if not places:
         return {}, set()
@@ -105,5 +110,5 @@ def _oldest(messages: Sequence[str | None], now_ms: int) -> float | None:
         try:
             ages.append((now_ms - int(json.loads(text or "{}")["kept_ms"])) / 1000)
         except (ValueError, KeyError, TypeError):
-            continue  # an earlier version kept it, or it cannot be read
+            continue  # an earlier version kept the message, or it cannot be read
     return max((max(0.0, age) for age in ages), default=None)

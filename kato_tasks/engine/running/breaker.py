@@ -1,9 +1,9 @@
-"""A circuit breaker per KATO instance, shared by all workers: while it is open, no lane's call is sent.
+"""Keep one circuit breaker per KATO instance, shared by all workers. While it is open, no lane's call is sent.
 
-It opens after N consecutive failures: refused connections, time-outs, 5xx, answers that are not KATO's. While it is
-open, one worker per interval sends a probe, a cheap read with a short time-out. A probe that KATO answers closes the
-circuit, and the first failure after that opens it again. Every caller is told at once to wait, so an outage costs KATO
-one small read per interval, holds no lane, and fails no task.
+The circuit opens after N consecutive failures: refused connections, time-outs, 5xx answers, or answers that do not come
+from KATO. While it is open, one worker per interval sends a probe, which is a cheap read with a short time-out. A probe
+that KATO answers closes the circuit, and the first failure after that opens it again. Every caller is told at once to
+wait, so an outage costs KATO one small read per interval, holds no lane, and fails no task.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ log = logging.getLogger(__name__)
 VIEW_SECONDS = 0.5
 """How long a process relies on what it last saw of the shared state."""
 TROUBLE_FAILURES = 2
-"""So many failures in a row are trouble, and are logged. A single one is not, unless nothing listens there at all."""
+"""How many failures in a row are logged as trouble.
+
+A single failure is trouble only if no connection could be made, or if something else than KATO answered.
+"""
 SILENT_SECONDS = 4.0
-"""An instance that answers none of its calls for so long is in trouble. Their time-outs come much later."""
+"""An instance that answers none of its calls for this long is in trouble. The calls time out much later."""
 TROUBLE_AGAIN_SECONDS = 1.0
-"""How often a process tells the others of trouble that goes on."""
+"""The time after which a process tells the others again of trouble that goes on."""
 
 
 class BreakerState(Protocol):
-    """What all workers share about one KATO instance."""
+    """The state of each KATO instance that all workers share."""
 
     def look(self, url: str) -> tuple[str | None, bool]:
-        """Return what the last failure was (None: the circuit is closed), and whether the instance is in trouble."""
+        """Return the last failure (None if the circuit is closed), and whether the instance is in trouble."""
         ...
 
     def open(self, url: str, seconds: float, why: str) -> None:
@@ -50,16 +53,16 @@ class BreakerState(Protocol):
         ...
 
     def trouble_goes_on(self, url: str, for_seconds: float, *, told: bool = False) -> bool:
-        """Record that the instance has been in trouble for so many seconds. Returns True for the caller that logs it.
+        """Record that the instance has been in trouble for ``for_seconds``. Return True if the caller is to log it.
 
-        ``told`` says that the caller has logged it already, in words of its own; the end is logged as well then.
+        ``told`` says that the caller has already logged the trouble in its own words. Its end is then logged as well.
         """
         ...
 
     def trouble_ended(self, url: str) -> float | None:
-        """Record that the instance answers again. Returns, to one caller, how many seconds the trouble lasted.
+        """Record that the instance answers again. Return, to one caller only, how many seconds the trouble lasted.
 
-        That is None for every other caller, and where the trouble's begin was not logged.
+        Every other caller gets None, and so does every caller if the beginning of the trouble was not logged.
         """
         ...
 
@@ -71,15 +74,16 @@ class _View:
     why: str = ""
     seen_at: float = 0.0
     troubled: bool = False
-    """it was in trouble, as far as this process knows, and the end of that may not be logged yet"""
+    """whether it was in trouble, as far as this process knows, and the end of that may not be logged yet"""
     troubled_at: float = -TROUBLE_AGAIN_SECONDS
 
 
 class CircuitBreaker:
     """One process's side of the breaker. Thread-safe.
 
-    ``state`` is what all workers share, ``failures`` how many in a row open the circuit, and ``interval_seconds`` how
-    often a probe is sent. ``closed`` is called with the instance whose circuit this process has closed.
+    ``state`` is what all workers share, ``failures`` is the number of failures in a row that open the circuit, and
+    ``interval_seconds`` is the time between two probes. ``closed`` is called with the URL of each instance whose
+    circuit this process has closed.
     """
 
     def __init__(
@@ -102,11 +106,11 @@ class CircuitBreaker:
         return self._view(url).is_open
 
     def may_probe(self, url: str) -> bool:
-        """Return whether this caller sends the probe of this interval."""
+        """Return whether this caller is the one that sends the probe of this interval."""
         return self._state.may_probe(url, self.interval_seconds)
 
     def refusal(self, url: str) -> KatoCircuitOpen:
-        """Return the error with which a call ends that is not sent."""
+        """Return the error with which a call ends if it is not sent because the circuit is open."""
         why = self._view(url).why
         return KatoCircuitOpen(
             f"KATO at {url} is failing ({why or 'as another worker saw'}); "
@@ -121,7 +125,7 @@ class CircuitBreaker:
         with self._lock:
             was_open, view.failures, view.is_open = view.is_open, 0, False
             was_troubled = view.troubled or was_open
-            # Something else may still answer on another route. Then the end is logged later, or by another process.
+            # Something else may still answer on another route. The end is then logged later, or by another process.
             view.troubled = was_troubled and bool(MISDIRECTIONS.told(url))
             is_over = was_troubled and not view.troubled
         if was_open:
@@ -131,9 +135,9 @@ class CircuitBreaker:
             log_event(log, logging.WARNING, "kato.recovered", url=url, lasted=f"{lasted:.1f}s")
 
     def record_failure(self, url: str, why: str = "", *, unreached: bool = False, misdirected: bool = False) -> None:
-        """Record a call or a probe that failed; ``why`` is one line for a person.
+        """Record a call or a probe that failed. ``why`` is one line for a person to read.
 
-        ``unreached`` says that no connection could be made, ``misdirected`` that something else than KATO answered.
+        ``unreached`` says that no connection could be made, and ``misdirected`` that something else than KATO answered.
         """
         view = self._view(url)
         with self._lock:
@@ -152,25 +156,25 @@ class CircuitBreaker:
         self._state.open(url, max(30.0, self.interval_seconds * 10), why[:300])
 
     def record_probe(self, url: str, answered: bool, why: str = "") -> None:
-        """Record what became of a probe. After one that was answered, the next failure opens the circuit again."""
+        """Record whether a probe was ``answered``. If it was, the next failure opens the circuit again."""
         if not answered:
             self.record_failure(url, why)
             return
         with self._lock:
             view = self._views.setdefault(url, _View())
             view.failures, view.is_open, view.seen_at = self._threshold - 1, False, time.monotonic()
-            view.troubled = True  # until a lane's call is answered, too
+            view.troubled = True  # this ends only when a lane's call is answered, too
         self._close(url)
 
     def record_silence(self, url: str, calls: int, seconds: float) -> None:
-        """Record that the instance has answered none of this process's ``calls`` for so many seconds."""
+        """Record that the instance has answered none of this process's ``calls`` calls for ``seconds``."""
         if seconds >= SILENT_SECONDS:
             calls_named = f"{calls} call{'s' * (calls != 1)}"
             why = f"it has not answered for {seconds:.0f} s; {calls_named} under way"
             self._in_trouble(url, self._view(url), why, seconds)
 
     def _in_trouble(self, url: str, view: _View, why: str, for_seconds: float = 0.0, *, silently: bool = False) -> None:
-        """Log trouble that was not logged yet. ``silently``: ``misdirection`` logs it, with what to mend."""
+        """Log trouble that was not logged yet. With ``silently``, ``misdirection`` logs it and says what to mend."""
         now = time.monotonic()
         with self._lock:
             view.troubled = True

@@ -1,9 +1,9 @@
-"""How many more calls a KATO instance can be given. Lanes that would only wait for KATO stay in the store.
+"""Compute how many more calls a KATO instance can be given. Lanes that would only wait for KATO stay in the store.
 
-KATO answers at its own pace. A process that leases lanes faster than that makes them wait for a connection, holds their
-leases meanwhile, and gives them back unsent in the end. So a process counts the calls that it has under way at each
-instance, and leases more lanes only while there is room. An instance that hangs does not count, because it would keep
-the lanes of the others waiting.
+KATO answers at its own pace. If a process leased lanes faster than that, the lanes would wait for a connection while it
+held their leases, and it would give them back unsent in the end. A process therefore counts the calls that it has under
+way at each instance, and leases more lanes only while there is room. An instance that hangs is not counted, because it
+would keep the lanes of the other instances waiting.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 HANGS_SECONDS = 0.5
-"""An instance that has calls under way, and answered none of them for so long, counts as one that hangs."""
+"""An instance that has calls under way and has answered none of them for this long counts as one that hangs."""
 LATELY_SECONDS = 5.0
-"""An instance that answered within this time works. A call waits so long for a connection."""
+"""An instance that answered within this time works. A call waits for a connection for this long."""
 
 
 @dataclass(slots=True)
 class _Instance:
     under_way: int = 0
     alive: float = 0.0
-    """when (monotonic seconds) it answered last, or was given a call while it had none"""
+    """when (monotonic seconds) it last answered, or was given a call while it had none under way"""
     second: int = 0
     answers: int = 0
     answers_before: int = 0
-    """how often it answered in that second, and in the one before"""
+    """how often it answered in the second before ``second``; ``answers`` counts those in ``second`` itself"""
 
     def record_answer(self, now: float) -> None:
         """Count an answer at ``now``, in monotonic seconds."""
@@ -38,16 +38,17 @@ class _Instance:
         self.answers += 1
 
     def pace(self, now: float) -> int:
-        """Return how many answers it gave in a second of late."""
+        """Return how many answers the instance lately gave in one second."""
         age = int(now) - self.second
         return max(self.answers, self.answers_before) if age == 0 else self.answers if age == 1 else 0
 
 
 class Room:
-    """The calls that one process has under way at each instance, from all its drivers. Thread-safe.
+    """Counts the calls that one process has under way at each instance, from all its drivers. Thread-safe.
 
-    An instance has room for as many calls as there are ``connections`` to it, for as many more, waiting for a
-    connection, as it answers in a second, and for at most ``most`` in all. ``clock`` returns monotonic seconds.
+    An instance has room for as many calls as there are ``connections`` to it. Besides, as many calls as it answers in a
+    second may wait for a connection. It never has room for more than ``most`` calls in all. ``clock`` returns monotonic
+    seconds.
     """
 
     def __init__(self, most: int, connections: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,7 +59,7 @@ class Room:
         self._instances: dict[str, _Instance] = {}
 
     def record_begin(self, url: str) -> None:
-        """Count a call to this instance that begins."""
+        """Count a call that begins at this instance."""
         with self._changed:
             instance = self._instances.setdefault(url, _Instance())
             if not instance.under_way:
@@ -66,7 +67,7 @@ class Room:
             instance.under_way += 1
 
     def record_end(self, url: str, calls: int = 1, *, answered: bool) -> None:
-        """Count calls to this instance that ended: it answered them, or they were given up."""
+        """Count ``calls`` calls that ended at this instance: it ``answered`` them, or they were given up."""
         with self._changed:
             instance = self._instances.setdefault(url, _Instance())
             instance.under_way -= calls
@@ -75,7 +76,7 @@ class Room:
             self._changed.notify_all()
 
     def is_answering(self, url: str) -> bool:
-        """Return whether this instance answered within ``LATELY_SECONDS``, or has nothing to answer."""
+        """Return whether this instance has answered within ``LATELY_SECONDS``, or has no call to answer."""
         with self._changed:
             instance = self._instances.get(url)
             return instance is None or _is_answering(instance, self._clock(), LATELY_SECONDS)
@@ -89,17 +90,17 @@ class Room:
             return instance.under_way, self._clock() - instance.alive
 
     def calls_left(self) -> int:
-        """Return how many calls could begin at the instances that answer, together; ``most`` where none answers."""
+        """Return how many calls could begin at all instances that answer, or ``most`` if no instance answers."""
         with self._changed:
             return self._count_left()[0]
 
     def lanes_to_lease(self, most: int) -> int:
-        """Return how many lanes to lease now, at most ``most``: none, or at least half of what fits."""
+        """Return how many lanes to lease now: at most ``most``, and either 0 or at least half of what fits."""
         with self._changed:
             return self._count_lanes(most)
 
     def wait_for_lanes(self, most: int, until: float) -> int:
-        """Wait for room until ``until`` (monotonic seconds), and return how many lanes to lease (see above)."""
+        """Wait for room until ``until`` (monotonic seconds), and return what ``lanes_to_lease`` returns then."""
         with self._changed:
             while not (lanes := self._count_lanes(most)) and (seconds := until - time.monotonic()) > 0:
                 self._changed.wait(seconds)
@@ -110,7 +111,7 @@ class Room:
         return min(most, left) if left >= max(1, min(most, of) // 2) else 0
 
     def _count_left(self) -> tuple[int, int]:
-        """Return how many calls could begin, and how many if none were under way."""
+        """Return how many calls could begin now, and how many could begin if no call were under way."""
         now = self._clock()
         answering = [instance for instance in self._instances.values() if _is_answering(instance, now)]
         if not answering:
