@@ -26,9 +26,9 @@ class Failure(click.ClickException):
 
 
 class Group(click.Group):
-    """A group whose commands stand in the order in which they were declared, and whose errors are one visible sentence.
+    """Lists its commands in the order in which they were declared, and reports each error as one visible sentence.
 
-    A command that does not exist is answered with the nearest one that does.
+    If a command does not exist, the error suggests the nearest one that does.
     """
 
     sections: Mapping[str, Sequence[str]] = {}
@@ -37,11 +37,12 @@ class Group(click.Group):
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands to the help, under their headings."""
         left = self.list_commands(ctx)
         for heading, names in [*self.sections.items(), ("Commands", left)]:
             found = [(name, self.get_command(ctx, name)) for name in names if name in left]
             left = [name for name in left if name not in names]
-            # The whole first sentence of each: what is too long for its line is wrapped, not cut.
+            # Each command shows its whole first sentence: a long one is wrapped, not cut.
             rows = [(name, command.get_short_help_str(500)) for name, command in found if command is not None]
             if rows:
                 with formatter.section(heading):
@@ -74,9 +75,11 @@ class Group(click.Group):
 
 
 class LazyGroup(Group):
-    """``table``: name → ``module:attribute``. What is not installed yet or without its extra is left out.
+    """Loads each command when it is used. ``table`` maps its name to ``module:attribute``.
 
-    ``sections``: headings under which ``--help`` lists the commands; what is under none comes last.
+    A command whose module is not installed, or whose extra is missing, is left out.
+
+    ``sections`` holds the headings under which ``--help`` lists the commands. Commands without a heading come last.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class LazyGroup(Group):
         return [*placed, *(name for name in self._table if name not in placed), *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load and return the command of that name, or None if there is no such command."""
         target = self._table.get(cmd_name)
         if target is None:
             return super().get_command(ctx, cmd_name)
@@ -110,7 +114,7 @@ class LazyGroup(Group):
         except KatoTasksError as exc:
             raise _visible(failure(exc)) from None
         except UnicodeEncodeError as exc:
-            # What Python makes of an argument's bytes that are no UTF-8 can be written nowhere.
+            # Python turns bytes of an argument that are not UTF-8 into text that cannot be written anywhere.
             said = f"{str(exc.object)!r} is no valid Unicode text; give it in UTF-8"
             raise Failure(visible(said), BAD_INPUT) from None
         except KeyboardInterrupt:
