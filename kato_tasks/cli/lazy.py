@@ -34,6 +34,7 @@ class Group(click.Group):
     sections: Mapping[str, Sequence[str]] = {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # the signature is click's
+        """Return the names of the commands in the order in which they were declared."""
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -51,6 +52,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name. Raises UsageError, which suggests the nearest command."""
         name = args[0]
         if ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name) is not None:
             return super().resolve_command(ctx, args)
@@ -62,12 +64,14 @@ class Group(click.Group):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
+        """Make the command's context. Every error is raised with control characters written out."""
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.ClickException as exc:
             raise _visible(exc) from None
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Every error is raised with control characters written out."""
         try:
             return super().invoke(ctx)
         except click.ClickException as exc:
@@ -90,6 +94,7 @@ class LazyGroup(Group):
         self.sections = dict(sections or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands: first those under a heading, then the others."""
         placed = [name for names in self.sections.values() for name in names if name in self._table]
         return [*placed, *(name for name in self._table if name not in placed), *super().list_commands(ctx)]
 
@@ -109,6 +114,7 @@ class LazyGroup(Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and turn errors of kato_tasks into failures with an exit code."""
         try:
             return super().invoke(ctx)
         except KatoTasksError as exc:

@@ -33,6 +33,7 @@ class App:
         self._latency = options.latency
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
         if scope["type"] != "http":
             raise RuntimeError(f"the embedded KATO speaks HTTP only, not {scope['type']}")
         message = await receive()
