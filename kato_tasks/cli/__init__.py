@@ -1,8 +1,9 @@
-"""The command line: ``kato-tasks``, and the same commands as ``celery -A kato_tasks kato``.
+"""Provide the command line: ``kato-tasks``, and the same commands as ``celery -A kato_tasks kato``.
 
 Every ``celery`` command loads this module, so it imports nothing but click; each command's module is loaded
-when it is used. Data goes to stdout, talk to stderr. Exit codes: 0 well, 1 bad input or not healthy, 2 a
-store or setting cannot be used (click's own code for wrong options, too), 130 stopped with Ctrl-C.
+when it is used. Data goes to stdout, and messages go to stderr. The exit codes are: 0 when all is well, 1 for bad
+input or an unhealthy system, 2 when a store or setting cannot be used (click also uses it for wrong options), and
+130 when Ctrl-C stopped the command.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ click.version_option(__version__, "-V", "--version", prog_name="kato-tasks", mes
 
 
 def main() -> None:
-    """Run the command line; ends the process."""
+    """Run the command line and end the process with its exit code."""
     kato(prog_name="kato-tasks")
 
 

@@ -1,4 +1,6 @@
-"""``celery flower`` where Flower is not installed: one sentence, where Celery would say that there is no such command.
+"""Answer ``celery flower`` where Flower is not installed: one sentence says what is missing.
+
+Without this module, Celery would say that there is no such command.
 
 Every ``celery`` command loads this module, so it imports nothing but click. Where Flower is installed, the command
 ``flower`` is Flower's own, and this one has a name that nothing calls.

@@ -1,4 +1,4 @@
-"""`kato-tasks health`: what a container, systemd or Kubernetes asks of a process."""
+"""Provide `kato-tasks health`, with which a container, systemd or Kubernetes checks a process."""
 
 from __future__ import annotations
 

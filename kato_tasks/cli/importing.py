@@ -130,7 +130,7 @@ def import_file(as_json: bool, strict: bool, rejects: Path | None, **words: Any)
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What was said on the command line."""
+    """Holds what the command line said."""
 
     file: str
     session: str | None
@@ -165,7 +165,7 @@ class _Order:
 
     @property
     def of_rejects(self) -> bool:
-        """Whether the file is a rejects file, which says itself how it is mapped."""
+        """Return whether the file is a rejects file, which says itself how it is mapped."""
         return self.file != "-" and is_rejects(Path(self.file))
 
 
@@ -179,7 +179,7 @@ def _run(order: _Order, rejects_path: Path, summary: Summary) -> None:
         columns.check()
     rejects = Rejects(rejects_path)
     with open_source(order.file, complete=order.last_line) as source:
-        # After the file: a wrong path need not wait for Redis and Celery.
+        # This comes after the file is opened, so that a wrong path need not wait for Redis and Celery.
         from kato_tasks.api.append import append_entries
         from kato_tasks.bootstrap import runtime
 
@@ -253,7 +253,7 @@ def _default_rejects(order: _Order) -> Path:
         name = re.sub(r"[^\w.-]+", "_", order.source or "").strip("._") or "stdin"
         return Path(f"{name}.rejects.jsonl")
     if order.of_rejects:
-        # What is rejected once more keeps its place in the source, in a file beside this one.
+        # A row that is rejected once more keeps its place in the source, and goes to a file beside this one.
         head, found, number = order.file.removesuffix(".jsonl").rpartition(".rejects-")
         if found and number.isdigit():
             return Path(f"{head}.rejects-{int(number) + 1}.jsonl")
@@ -314,7 +314,7 @@ def _progress(file: str) -> _Shown:
 
 
 class _Lines:
-    """A line on stderr every few seconds."""
+    """Prints a line of progress on stderr every few seconds."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + TALK_SECONDS
@@ -339,7 +339,7 @@ class _Lines:
 
 
 class _Bar:
-    """A bar on the terminal: rows, rate, remaining time."""
+    """Shows a bar on the terminal, with rows, rate and remaining time."""
 
     def __init__(self, name: str) -> None:
         from rich.console import Console

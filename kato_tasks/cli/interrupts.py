@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for what is under way to be whole."""
+"""Make Ctrl-C wait until the work under way is whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 
 class Interrupts:
-    """While it is entered, Ctrl-C within ``held`` raises KeyboardInterrupt at its end; a second one at once."""
+    """Makes Ctrl-C within ``held`` raise KeyboardInterrupt at its end, and a second Ctrl-C raise it at once."""
 
     def __init__(self) -> None:
         self._holding = False
@@ -30,7 +30,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nothing in here is cut in two by the first Ctrl-C."""
+        """Keep the first Ctrl-C from cutting the work in this context in two."""
         self._holding = True
         try:
             yield

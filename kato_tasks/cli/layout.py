@@ -1,4 +1,4 @@
-"""How tables and fields are laid out: in columns where they fit, else one row below the other. No word is lost.
+"""Lay out tables and fields: in columns where they fit, else one row below the other. No word is lost.
 
 Lines are lists of pieces, each a text and whether it is bold; texts are visible already (``domain.visible``).
 """
@@ -42,7 +42,7 @@ def table_lines(
 
 
 def field_lines(fields: Sequence[tuple[str, str]], width: int | None) -> list[Line]:
-    """Names and values, one below the other; a value that is too long for a line goes on under itself."""
+    """Lay out names and values, one below the other. A value that is too long for a line goes on under itself."""
     names = max(cells(name) for name, _ in fields) + GAP
     lines: list[Line] = []
     for name, value in fields:
@@ -56,7 +56,7 @@ def field_lines(fields: Sequence[tuple[str, str]], width: int | None) -> list[Li
 
 
 def fold(text: str, width: int) -> list[str]:
-    """A text in lines of at most this many columns, broken between words; a longer word is broken anywhere."""
+    """Break a text between words into lines of at most this many columns. A longer word is broken anywhere."""
     width = max(width, 2)
     if cells(text) <= width:
         return [text]
@@ -79,7 +79,7 @@ def fold(text: str, width: int) -> list[str]:
 
 
 def cells(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """Return how many columns of a terminal a text takes."""
     return len(text) if text.isascii() else sum(map(_cells, text))
 
 

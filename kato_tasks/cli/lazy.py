@@ -26,22 +26,24 @@ class Failure(click.ClickException):
 
 
 class Group(click.Group):
-    """A group whose commands stand in the order in which they were declared, and whose errors are one visible sentence.
+    """Lists its commands in the order in which they were declared, and reports each error as one visible sentence.
 
-    A command that does not exist is answered with the nearest one that does.
+    If a command does not exist, the error suggests the nearest one that does.
     """
 
     sections: Mapping[str, Sequence[str]] = {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # the signature is click's
+        """Return the names of the commands in the order in which they were declared."""
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands to the help, under their headings."""
         left = self.list_commands(ctx)
         for heading, names in [*self.sections.items(), ("Commands", left)]:
             found = [(name, self.get_command(ctx, name)) for name in names if name in left]
             left = [name for name in left if name not in names]
-            # The whole first sentence of each: what is too long for its line is wrapped, not cut.
+            # Each command shows its whole first sentence: a long one is wrapped, not cut.
             rows = [(name, command.get_short_help_str(500)) for name, command in found if command is not None]
             if rows:
                 with formatter.section(heading):
@@ -50,6 +52,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name. Raises UsageError, which suggests the nearest command."""
         name = args[0]
         if ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name) is not None:
             return super().resolve_command(ctx, args)
@@ -61,12 +64,14 @@ class Group(click.Group):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
+        """Make the command's context. Every error is raised with control characters written out."""
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.ClickException as exc:
             raise _visible(exc) from None
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Every error is raised with control characters written out."""
         try:
             return super().invoke(ctx)
         except click.ClickException as exc:
@@ -74,9 +79,11 @@ class Group(click.Group):
 
 
 class LazyGroup(Group):
-    """``table``: name → ``module:attribute``. What is not installed yet or without its extra is left out.
+    """Loads each command when it is used. ``table`` maps its name to ``module:attribute``.
 
-    ``sections``: headings under which ``--help`` lists the commands; what is under none comes last.
+    A command whose module is not installed, or whose extra is missing, is left out.
+
+    ``sections`` holds the headings under which ``--help`` lists the commands. Commands without a heading come last.
     """
 
     def __init__(
@@ -87,10 +94,12 @@ class LazyGroup(Group):
         self.sections = dict(sections or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands: first those under a heading, then the others."""
         placed = [name for names in self.sections.values() for name in names if name in self._table]
         return [*placed, *(name for name in self._table if name not in placed), *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load and return the command of that name, or None if there is no such command."""
         target = self._table.get(cmd_name)
         if target is None:
             return super().get_command(ctx, cmd_name)
@@ -105,12 +114,13 @@ class LazyGroup(Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and turn errors of kato_tasks into failures with an exit code."""
         try:
             return super().invoke(ctx)
         except KatoTasksError as exc:
             raise _visible(failure(exc)) from None
         except UnicodeEncodeError as exc:
-            # What Python makes of an argument's bytes that are no UTF-8 can be written nowhere.
+            # Python turns bytes of an argument that are not UTF-8 into text that cannot be written anywhere.
             said = f"{str(exc.object)!r} is no valid Unicode text; give it in UTF-8"
             raise Failure(visible(said), BAD_INPUT) from None
         except KeyboardInterrupt:

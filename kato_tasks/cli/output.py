@@ -1,7 +1,7 @@
-"""What commands print. Every line goes through ``put`` or ``talk``, which show control characters written out.
+"""Print what commands say. Every line goes through ``put`` or ``talk``, which write out control characters.
 
-Data on stdout: JSON, tables, fields. On a terminal they are laid out for its width; elsewhere a row is a line.
-Talk on stderr: sentences, each a line.
+Data goes to stdout: JSON, tables and fields. On a terminal they are laid out for its width; elsewhere a row is a line.
+Messages go to stderr: sentences, each on a line of its own.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from kato_tasks.domain.visible import visible, visible_id, visible_json
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 ID_CHARS = 40
-"""Of a longer id a table shows both ends; ``sessions show`` and ``--json`` have the whole."""
+"""A table shows only both ends of a longer id. ``sessions show`` and ``--json`` print the whole id."""
 
 
 def put(text: str = "", *, bold: bool = False) -> None:
-    """One line on stdout."""
+    """Print one line on stdout."""
     _emit([(text, bold)])
 
 
 def talk(message: str) -> None:
-    """A sentence on stderr."""
+    """Print a sentence on stderr."""
     click.echo(visible(message), err=True)
 
 
 def show_json(value: Any, *, indent: int | None = 2) -> None:
-    """One JSON document on stdout. What would steer a terminal is escaped as JSON does it, so it reads back."""
+    """Print one JSON document on stdout. Control characters are escaped as in JSON, so the document reads back."""
     click.echo(visible_json(json.dumps(value, indent=indent, ensure_ascii=False)))
 
 
 def show_table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: frozenset[int] = frozenset()
 ) -> None:
-    """Rows under column names; ``right``: indexes of columns that are aligned to the right.
+    """Print rows under column names. ``right`` holds the indexes of the columns that are aligned to the right.
 
     On a terminal that is too narrow the rows are stacked. Ids go through ``short_id`` before they come here.
     """
@@ -52,18 +52,18 @@ def show_table(
 
 
 def show_fields(fields: Sequence[tuple[str, object]]) -> None:
-    """Names and values, one below the other."""
+    """Print names and values, one below the other."""
     for line in field_lines([(name, visible(str(value))) for name, value in fields], _width()):
         _emit(line)
 
 
 def short_id(text: str) -> str:
-    """An id for a table: written out, and of a long one the middle left out."""
+    """Return an id for a table: control characters are written out, and the middle of a long id is left out."""
     return visible_id(text, ID_CHARS)
 
 
 def seconds(value: float | None) -> str:
-    """A duration for a person."""
+    """Return a duration as a person reads it."""
     if value is None:
         return "-"
     if value < 60:
@@ -74,7 +74,7 @@ def seconds(value: float | None) -> str:
 
 
 def ago(ms: float | None, now_ms: float) -> str:
-    """How long ago something was (or in how long it is), in one unit."""
+    """Return how long ago something was, or in how long it will be, in one unit."""
     if ms is None:
         return "-"
     past = (now_ms - ms) / 1000
@@ -85,27 +85,27 @@ def ago(ms: float | None, now_ms: float) -> str:
 
 
 def moment(ms: float, now_ms: float) -> str:
-    """A time for a person: when, and how long ago."""
+    """Return a time as a person reads it: when it was, and how long ago."""
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC, {ago(ms, now_ms)}"
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
-    """``1 row``, ``2,000 rows``."""
+    """Return a number with its noun, as in ``1 row`` or ``2,000 rows``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def bar_width() -> int:
-    """How wide a progress bar is drawn, so that what stands beside it keeps its words."""
+    """Return how wide a progress bar is drawn, so that there is room for the words beside it."""
     return max(4, min(36, shutil.get_terminal_size().columns - 64))
 
 
 def room_beside_bar() -> int:
-    """How long the name of a progress bar may be."""
+    """Return how long the name of a progress bar may be."""
     return max(8, min(ID_CHARS, shutil.get_terminal_size().columns - bar_width() - 46))
 
 
 def in_colour() -> bool | None:
-    """Whether colour was forbidden (False, by NO_COLOR) or is decided by where the output goes (None)."""
+    """Return False if NO_COLOR forbids colour, or None if the destination of the output decides."""
     return False if os.environ.get("NO_COLOR") else None
 
 

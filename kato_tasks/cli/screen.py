@@ -1,4 +1,4 @@
-"""What the stack's commands show on stderr: parts as they become ready, and their lines, in colour."""
+"""Show on stderr what the stack does: the parts as they become ready, and the lines of their logs, in colour."""
 
 from __future__ import annotations
 
@@ -25,21 +25,25 @@ _COLOURS = {"redis": "red", "kato": "magenta", "worker": "green", "beat": "yello
 _LEVELS = {"info": None, "warning": "yellow", "error": "red"}
 WIDTH = 8
 MOST_ROWS = 5
-"""Rows of a terminal that one line of a log takes at most; the log file has the whole."""
+"""The most rows of a terminal that one line of a log takes. The log file holds the whole line."""
 
 _HOUSEKEEPING = re.compile(r"kato_tasks\.(sweep|keep_alive)\b")
 _ASKED_TOO_EARLY = re.compile(r"Inspect method \w+ failed")
 
 
 def _is_no_news(level: Level, text: str) -> bool:
-    """What only the log files need: beat's periodic tasks, and Flower's first look at a worker that still starts."""
+    """Return whether only the log file needs this line.
+
+    Such lines are about beat's periodic tasks, and about Flower's first look at a worker that is still starting.
+    """
     return (level == "info" and bool(_HOUSEKEEPING.search(text))) or bool(_ASKED_TOO_EARLY.search(text))
 
 
 class Screen:
-    """Thread-safe: parts' lines come from another thread.
+    """Shows text on stderr. It is thread-safe, because the lines of the parts come from another thread.
 
-    ``quiet``: only their warnings and errors. ``data_on_stdout``: stdout is for JSON, so tables go to stderr too.
+    With ``quiet``, only the parts' warnings and errors are shown. With ``data_on_stdout``, stdout is kept for JSON, so
+    tables go to stderr too.
     """
 
     def __init__(self, *, quiet: bool, data_on_stdout: bool = False) -> None:
@@ -50,41 +54,41 @@ class Screen:
         self._lock = threading.Lock()
         self._open = False
         self.calm = False
-        """while True, warnings of parts are not shown: they are of the stop itself"""
+        """While this is True, the parts' warnings are hidden, because the stop itself causes them."""
 
     def say(self, text: str = "", *, bold: bool = False, fg: str | None = None) -> None:
-        """One line of our own."""
+        """Show one line of the command's own."""
         with self._lock:
             self._close()
             self._echo(_styled(text, bold=bold, fg=fg))
 
     def field(self, name: str, value: str) -> None:
-        """A name, and what it is."""
+        """Show a name and its value."""
         with self._lock:
             self._close()
             self._echo(f"  {_styled(name.ljust(WIDTH), bold=True)} {visible(value)}")
 
     def begin(self, text: str) -> None:
-        """A line that grows: see ``add``."""
+        """Begin a line that ``add`` makes longer."""
         with self._lock:
             self._close()
             self._echo(f"  {visible(text):{WIDTH + 3}}", newline=False)
             self._open = True
 
     def add(self, name: str) -> None:
-        """Something on the line that grows is done."""
+        """Add the name of something that is done to the growing line."""
         with self._lock:
             self._echo(click.style(" ✓ ", fg="green") + visible(name) + " ", newline=False)
 
     def end(self, text: str) -> None:
-        """The last word of the line that grows."""
+        """End the growing line with this text."""
         with self._lock:
             if self._open:
                 self._echo("  " + click.style(visible(text), dim=True))
                 self._open = False
 
     def show(self, table: Table) -> None:
-        """What the command found, for a person."""
+        """Show a person what the command found."""
         from rich.padding import Padding
 
         with self._lock:
@@ -93,7 +97,10 @@ class Screen:
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar with rate and remaining time, on a terminal only, gone at its end; yields what moves it."""
+        """Show a progress bar with rate and remaining time, and yield the function that moves it.
+
+        The bar is shown only on a terminal, and it is removed at its end.
+        """
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -116,7 +123,7 @@ class Screen:
             yield move
 
     def line(self, part: str, level: Level, text: str) -> None:
-        """A line that a part wrote to its log."""
+        """Show a line that a part wrote to its log."""
         if self.calm or _is_no_news(level, text) or (self._quiet and level == "info"):
             return
         with self._lock:
@@ -125,7 +132,7 @@ class Screen:
                 self._echo(f"{self._name(part)} {_styled(row, fg=_LEVELS[level])}")
 
     def tail(self, part: str, lines: Iterable[str]) -> None:
-        """The last lines of a part that failed."""
+        """Show the last lines of a part that failed."""
         with self._lock:
             self._close()
             for text in lines:
@@ -136,7 +143,7 @@ class Screen:
 
     @staticmethod
     def _rows(text: str) -> list[str]:
-        """On a terminal a few rows of its width; elsewhere one line."""
+        """Return the text as a few rows of a terminal's width; without a terminal, as one line."""
         shown = visible(text)
         if not sys.stderr.isatty():
             return [shown]
@@ -153,5 +160,5 @@ class Screen:
 
 
 def _styled(text: str, *, bold: bool = False, fg: str | None = None) -> str:
-    """A text with nothing in it that steers a terminal but this style."""
+    """Return the text in this style, with every other control sequence written out."""
     return click.style(visible(text), bold=bold, fg=fg) if bold or fg else visible(text)

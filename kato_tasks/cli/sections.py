@@ -1,4 +1,4 @@
-"""A command whose options stand under headings in its help."""
+"""Provide a command whose help lists its options under headings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Grouped(click.Command):
     """Shows options by the section that ``section`` put them into, and the others last."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options to the help, section by section."""
         found: dict[str, list[tuple[str, str]]] = {}
         others = []
         for parameter in self.get_params(ctx):
@@ -32,7 +33,7 @@ class Grouped(click.Command):
 
 
 def section(title: str, *options: Callable[[_Function], _Function]) -> Callable[[_Function], _Function]:
-    """A decorator: these click options, under this heading."""
+    """Return a decorator that adds these click options under this heading."""
 
     def decorate(function: _Function) -> _Function:
         for option in reversed(options):

@@ -1,4 +1,4 @@
-"""One session for a person, field by field, in the words of its JSON."""
+"""Describe one session to a person, field by field, in the words of its JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KNOWN = {"reason", "last_answer", "position", "event_id", "attempts", "first_ms
 
 
 def fields_of(status: SessionStatus) -> Fields:
-    """What ``kato-tasks sessions show`` prints."""
+    """Return the fields that ``kato-tasks sessions show`` prints."""
     now_ms = time.time() * 1000
     left = status.head - status.cursor
     last_ms = ms_of(status.last_event_at)
@@ -42,12 +42,12 @@ def fields_of(status: SessionStatus) -> Fields:
 
 
 def ms_of(iso: str | None) -> float | None:
-    """The ms of a time in JSON."""
+    """Return a time from JSON in milliseconds, or None if there is none."""
     return None if iso is None else datetime.fromisoformat(iso).timestamp() * 1000
 
 
 def why(status: SessionStatus) -> str:
-    """Why a session does not go on, if so."""
+    """Return why a session does not go on; the text is empty if it does."""
     if status.parked is not None:
         return str(status.parked.get("reason", ""))
     return status.last_error or ""
@@ -66,7 +66,10 @@ def _binding(binding: BindingStatus | None) -> Fields:
 
 
 def _parked(parked: dict[str, Any] | None, now_ms: float) -> Fields:
-    """Since when and why it waits for a person; what another version wrote beside that as it stands."""
+    """Return since when and why the session waits for a person.
+
+    Fields that another version wrote are shown as they are.
+    """
     if parked is None:
         return []
     first, last = parked.get("first_ms"), parked.get("last_ms")

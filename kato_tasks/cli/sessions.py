@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STATES = ("idle", "pending", "running", "waiting", "parked")
 SORTS = ("id", "node", "backlog", "last")
 SHOWN_SCHEDULED = 100
-"""Of a session's scheduled events ``show --json`` has so many, the next ones."""
+"""The number of a session's next scheduled events that ``show --json`` prints."""
 
 
 @click.group("sessions", cls=Group)
@@ -221,7 +221,7 @@ def resume(session_id: str, as_json: bool) -> None:
 
 
 def as_meant(session_id: str) -> str:
-    r"""The session that an argument names: itself, or what it writes out as the tables do (``a\nb``)."""
+    r"""Return the session that an argument names: itself, or written out as the tables do (``a\nb``)."""
     from kato_tasks.bootstrap import runtime
 
     written = written_back(session_id)
@@ -231,7 +231,7 @@ def as_meant(session_id: str) -> str:
 
 
 def known(session_id: str) -> SessionStatus:
-    """The status of the session that an argument names; one that is not known ends the command."""
+    """Return the status of the session that an argument names. An unknown session ends the command."""
     from kato_tasks.api.sessions import session_status
 
     status = session_status(as_meant(session_id))

@@ -1,4 +1,4 @@
-"""`kato-tasks up` and `kato-tasks demo`: everything on this machine, with nothing but Python."""
+"""Provide `kato-tasks up` and `kato-tasks demo`, which run everything on this machine with nothing but Python."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHECK_SECONDS = 0.2
 
 
 class Stopped(BaseException):
-    """SIGTERM or SIGHUP: end as Ctrl-C does."""
+    """Raised on SIGTERM or SIGHUP, to end the command as Ctrl-C does."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -38,12 +38,12 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def stopping_by_signal() -> Iterator[None]:
-    """Within it SIGTERM and SIGHUP raise Stopped, as Ctrl-C raises KeyboardInterrupt."""
+    """Make SIGTERM and SIGHUP raise Stopped in this context, as Ctrl-C raises KeyboardInterrupt."""
 
     def stop(number: int, _: FrameType | None) -> None:
         raise Stopped(number)
 
-    # A hangup that is ignored already is to be survived (nohup).
+    # If hangups are ignored already (nohup), the command must survive them.
     numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
@@ -64,7 +64,7 @@ def running_stack(
     loglevel: str = "INFO",
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Stack]:
-    """A stack that is ready, and is gone afterwards; a part that fails ends the command with exit code 1."""
+    """Yield a stack that is ready, and stop it afterwards. A part that fails ends the command with exit code 1."""
     stack = Stack(
         data,
         ports=ports,
@@ -87,7 +87,7 @@ def running_stack(
         yield stack
     except StackFailed as exc:
         failure = exc
-        # Their part is gone: what the others have to say about that is no news.
+        # A part has gone, so what the others say about that is not news.
         screen.calm = True
         screen.say(f"{exc}{'; its last lines:' if exc.log else ''}", fg="red")
         screen.tail(exc.part, exc.log)
@@ -104,7 +104,7 @@ def running_stack(
 
 
 def _require_parts(command: str) -> None:
-    """Return if everything is installed that the stack is made of. Raises ConfigurationError, which names the rest."""
+    """Check that all parts of the stack are installed. Raises ConfigurationError, which names the missing ones."""
     missing = extras.missing("embedded")
     try:
         redis_program()
@@ -167,7 +167,7 @@ def up(
                     screen.say(sentence, fg="yellow")
                 time.sleep(CHECK_SECONDS)
     except (KeyboardInterrupt, Stopped) as exc:
-        # How a server is ended when all is well; one that did not come up was not.
+        # A signal is the normal end of a server. A server that did not come up has failed.
         if not ready:
             sys.exit(128 + (exc.number if isinstance(exc, Stopped) else signal.SIGINT))
 
@@ -217,7 +217,7 @@ def demo(data: Path | None, concurrency: int, as_json: bool) -> None:
             stopping_by_signal(),
             running_stack(screen, concurrency=concurrency, loglevel="WARNING", settings=settings) as stack,
         ):
-            # From here on this process is a client of the stack, like any application.
+            # From here on, this process is a client of the stack, like any application.
             os.environ.update(stack.environment)
             figures = _demonstrate(stack, screen, tickets)
     except KeyboardInterrupt:
@@ -236,7 +236,7 @@ def _tickets(path: Path) -> list[Ticket]:
 
 
 def _demonstrate(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[str, Any]:
-    # Late: both read the settings, which are those of the stack.
+    # These are imported late, because both read the settings, which must be those of the stack.
     if tickets:
         from kato_tasks.cli.demo.helpdesk import helpdesk_demo
 

@@ -155,7 +155,7 @@ def wait(timeout: float, scheduled: bool, quiet: bool) -> None:
     counts = read_counts(rt)
     next_talk, stuck = began + 2.0, 0
     while not _nothing_pending(counts) or (scheduled and counts.scheduled):
-        # Twice in a row: an append may come between two of the figures.
+        # Nothing must be pending twice in a row, because an append may come between two of the figures.
         idle = not counts.lanes_due and not counts.unpublished and not (scheduled and counts.scheduled)
         stuck = stuck + 1 if idle and counts.parked else 0
         if stuck == 2:
@@ -174,7 +174,7 @@ def wait(timeout: float, scheduled: bool, quiet: bool) -> None:
         try:
             counts = read_counts(rt)
         except StoreUnavailable as exc:
-            # It may be restarting; its answer, or the timeout, ends this.
+            # The store may be restarting; its answer, or the timeout, ends this wait.
             if time.monotonic() - began >= timeout:
                 raise Failure(store_sentence(exc), UNUSABLE) from None
     if counts.scheduled and not quiet:

@@ -1,4 +1,4 @@
-"""`python -m kato_tasks.embedded`: serve the embedded KATO."""
+"""Serve the embedded KATO: `python -m kato_tasks.embedded`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demos ask the stack: results of tasks, the embedded KATO's patterns, Flower's list."""
+"""Ask the stack for what the demos show: results of tasks, the embedded KATO's patterns, and Flower's list."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FLOWER_SECONDS = 15.0
 
 
 class Watched(Protocol):
-    """What runs beside the one who asks."""
+    """Describes what must keep running while a demo waits for an answer."""
 
     def check(self) -> None:
-        """Raises when a part of it has ended."""
+        """Raise an error when a part of it has ended."""
         ...
 
 
 def answer_of(stack: Watched, result: AsyncResult[Any]) -> dict[str, Any]:
-    """A task's result; raises StackFailed when a part ends meanwhile, or when it takes too long."""
+    """Return a task's result. Raises StackFailed when a part ends meanwhile, or when the result takes too long."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
@@ -36,20 +36,20 @@ def answer_of(stack: Watched, result: AsyncResult[Any]) -> dict[str, Any]:
             if time.monotonic() > deadline:
                 raise StackFailed(f"task {result.id} has no result after {ANSWER_SECONDS:.0f} s", "worker") from None
         except Exception as exc:
-            # What it raised in the worker, of whatever class that is.
+            # The task may have raised an exception of any class in the worker.
             raise StackFailed(f"task {result.id} failed: {exc!r}", "worker") from exc
         else:
             return answer
 
 
 def patterns_of(stack: Stack, node: str) -> dict[str, Any]:
-    """The patterns that the embedded KATO holds of a node, by name."""
+    """Return the patterns that the embedded KATO holds for a node, by name."""
     found: dict[str, Any] = get_json(stack.urls["kato"], f"/_embedded/patterns?node={quote(node)}")
     return found
 
 
 def listed_by_flower(stack: Stack, ids: list[str]) -> int:
-    """How many of these tasks Flower lists as done; waits for its events. Raises StackFailed."""
+    """Return how many of these tasks Flower lists as done, after waiting for its events. Raises StackFailed."""
     deadline = time.monotonic() + FLOWER_SECONDS
     while True:
         tasks = get_json(stack.urls["flower"], "/api/tasks?limit=10000")
@@ -63,7 +63,10 @@ def listed_by_flower(stack: Stack, ids: list[str]) -> int:
 
 
 def get_json(url: str, path: str) -> Any:
-    """GET from a part of the stack. Not through a proxy of the environment: it is this machine."""
+    """Return the JSON that a part of the stack answers to GET.
+
+    No proxy of the environment is used, because the part runs on this machine.
+    """
     where = urlsplit(url)
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
     try:

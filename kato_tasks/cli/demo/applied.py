@@ -1,4 +1,4 @@
-"""Waiting until KATO has everything that was appended."""
+"""Wait until KATO has everything that was appended."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ EVERY_SECONDS = 0.1
 
 
 def until_applied(stack: Watched, screen: Screen, what: str) -> None:
-    """Return when nothing that was appended is left to apply; progress on a terminal.
+    """Return when everything that was appended is applied. A terminal shows the progress.
 
-    Raises StackFailed when a part ends, or when a session is parked: then it would never be done.
+    Raises StackFailed when a part ends, or when a session is parked, because the wait would then never end.
     """
     now = read_counts(runtime())
     first = now.applied

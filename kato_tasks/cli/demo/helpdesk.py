@@ -1,4 +1,4 @@
-"""The demo on a real help-desk log: learn its first tickets, predict what comes next in the others."""
+"""Run the demo on a real help-desk log: learn its first tickets, and predict what comes next in the others."""
 
 from __future__ import annotations
 
@@ -33,30 +33,32 @@ from kato_tasks.embedded.stack.stack import Stack
 NODE = "helpdesk"
 APPENDED_AT_ONCE = 5_000
 ASKED_AT_ONCE = 400
-"""Questions that are open at a time, so that their answers never pile up."""
+"""The number of questions that are open at a time. It is limited so that answers never pile up."""
 TOP = 3
 
 
 @dataclass(slots=True)
 class Score:
-    """How often the first expectation, and one of the first three, was what really came."""
+    """Counts how often the first expectation, and one of the first three, was what really came."""
 
     first: int = 0
     top: int = 0
     asked: int = 0
 
     def count(self, expected: Sequence[str], came: str) -> None:
+        """Count one question: what was expected, the likeliest first, and what really came."""
         self.asked += 1
         self.first += list(expected[:1]) == [came]
         self.top += came in expected[:TOP]
 
     def shares(self) -> dict[str, float]:
+        """Return the shares of questions that the first, and one of the first three expectations, answered rightly."""
         asked = self.asked or 1
         return {"top_1": round(self.first / asked, 4), "top_3": round(self.top / asked, 4)}
 
 
 def expected_next(predictions: Sequence[dict[str, Any]]) -> list[str]:
-    """The first three different activities with which the predictions go on, in KATO's own order."""
+    """Return the first three different activities with which the predictions go on, in KATO's own order."""
     found: list[str] = []
     for prediction in predictions:
         if prediction["future"] and prediction["future"][0][0] not in found:
@@ -67,7 +69,7 @@ def expected_next(predictions: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def helpdesk_demo(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[str, Any]:
-    """Run it on a stack that is ready; returns its figures. Raises StackFailed."""
+    """Run the demo on a stack that is ready, and return its figures. Raises StackFailed."""
     learned, rest = split(tickets)
     steps = sum(len(ticket.steps) for ticket in tickets)
     screen.say(f"  tickets     {len(tickets):,} with {steps:,} events; the first {len(learned):,} are learned")
@@ -87,7 +89,7 @@ def helpdesk_demo(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[s
 
 
 def learn(stack: Watched, screen: Screen, tickets: list[Ticket], node: str) -> dict[str, Any]:
-    """Observe and learn the tickets; returns figures."""
+    """Observe and learn the tickets, and return the figures."""
     events = learning_events(tickets, node)
     started = time.monotonic()
     for start in range(0, len(events), APPENDED_AT_ONCE):
@@ -118,7 +120,7 @@ class _Asked:
 def ask_next(
     stack: Watched, screen: Screen, tickets: list[Ticket], followers: Followers, node: str
 ) -> tuple[Score, Score, dict[str, Any]]:
-    """Ask after each prefix; a ticket's next event is appended without waiting for the answer."""
+    """Ask after each prefix. A ticket's next event is appended without waiting for the answer."""
     kato, baseline = Score(), Score()
     asked: deque[_Asked] = deque()
 

@@ -1,4 +1,4 @@
-"""A help-desk log as tickets: read from CSV, split by time, with the baseline that a prediction has to beat."""
+"""Read a help-desk log from CSV as tickets, split them by time, and compute the baseline that KATO has to beat."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ setting alone. Both were chosen on the tickets that are learned (their second ha
 what came before it), never on those that are predicted."""
 SERVER = {"RANK_SORT_ALGO": "frequency"}
 FEWEST = 5
-"""Tickets below which there is nothing to split."""
+"""The fewest tickets that can be split."""
 
 
 class BadData(ValueError):
-    """The file cannot be used; one sentence that says why."""
+    """Raised when the file cannot be used. The message says why in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One activity of a ticket; ``row`` is its place in the file."""
+    """Holds one activity of a ticket. ``row`` is its place in the file."""
 
     row: int
     when: datetime
@@ -39,20 +39,22 @@ class Program:
 
 @dataclass(slots=True)
 class Ticket:
-    """A ticket's steps in the order of their time."""
+    """Holds a ticket's steps in the order of their time."""
 
     case_id: str
     steps: list[Program] = field(default_factory=list)
 
     @property
     def activities(self) -> list[str]:
+        """Return the activities of the steps, in order."""
         return [step.activity for step in self.steps]
 
 
 def read_tickets(path: Path) -> list[Ticket]:
-    """The tickets of a log by their start. Raises BadData.
+    """Return the tickets of a log, sorted by their start. Raises BadData.
 
-    Columns ``timestamp`` (ISO 8601), ``case_id``, ``activity`` and perhaps ``resource``; others are not looked at.
+    The columns are ``timestamp`` (ISO 8601), ``case_id``, ``activity`` and, optionally, ``resource``. Other columns
+    are ignored.
     """
     rows = csv.DictReader(io.StringIO(_text(path), newline=""))
     try:
@@ -96,7 +98,7 @@ def _step(path: Path, line: int, number: int, row: dict[str, Any]) -> Program:
             raise BadData(f"{path}, line {line}: {name} is empty")
     try:
         when = datetime.fromisoformat(row["timestamp"])
-        # An offset may be there or not, but times must compare.
+        # A time may or may not have an offset, but all times must be comparable.
         when = when.astimezone() if when.tzinfo is None else when
     except ValueError:
         raise BadData(f"{path}, line {line}: timestamp {row['timestamp']!r} is not ISO 8601") from None
@@ -104,13 +106,13 @@ def _step(path: Path, line: int, number: int, row: dict[str, Any]) -> Program:
 
 
 def split(tickets: list[Ticket]) -> tuple[list[Ticket], list[Ticket]]:
-    """The first tickets by start, which are learned, and the rest, which are predicted."""
+    """Return the first tickets by start, which are learned, and the rest, which are predicted."""
     learned = int(len(tickets) * LEARNED_SHARE)
     return tickets[:learned], tickets[learned:]
 
 
 def learning_events(tickets: Iterable[Ticket], node: str) -> list[dict[str, Any]]:
-    """Standard KATO events in the order of their time, each ticket learned right after its last step."""
+    """Return standard KATO events in the order of their time. Each ticket is learned right after its last step."""
     timed = []
     for ticket in tickets:
         for number, step in enumerate(ticket.steps):
@@ -128,7 +130,10 @@ def learning_events(tickets: Iterable[Ticket], node: str) -> list[dict[str, Any]
 
 
 def step_event(ticket: Ticket, number: int, node: str) -> dict[str, Any]:
-    """One step of a ticket as an event; its id is that of the fact, so the same log twice adds nothing."""
+    """Return one step of a ticket as an event.
+
+    The event's id is derived from the fact, so importing the same log twice adds nothing.
+    """
     step = ticket.steps[number]
     return {
         "event_type": "observation",
@@ -142,7 +147,7 @@ def step_event(ticket: Ticket, number: int, node: str) -> dict[str, Any]:
 
 
 class Followers:
-    """The baseline: what most often came right after the last activity."""
+    """Provides the baseline, which expects what most often came right after the last activity."""
 
     def __init__(self, tickets: Iterable[Ticket]) -> None:
         self._after: dict[str, Counter[str]] = defaultdict(Counter)
@@ -151,12 +156,12 @@ class Followers:
                 self._after[one][following] += 1
 
     def expect(self, last: str, count: int) -> list[str]:
-        """The most frequent followers, the most frequent first."""
+        """Return the ``count`` most frequent followers of ``last``, the most frequent first."""
         return [activity for activity, _ in self._after[last].most_common(count)] if last in self._after else []
 
 
 def questions(ticket: Ticket) -> Iterator[tuple[int, str]]:
-    """Each prefix (its length, from 2) after which the ticket goes on, with the activity that really came."""
+    """Yield each prefix (its length, from 2) after which the ticket goes on, with the activity that really came."""
     activities = ticket.activities
     for seen in range(2, len(activities)):
         yield seen, activities[seen]

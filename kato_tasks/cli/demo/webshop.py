@@ -1,4 +1,4 @@
-"""The demo on made-up data: import, learn, ask KATO what comes next, look at Flower."""
+"""Run the demo on made-up data: import, learn, ask KATO what comes next, and look at Flower."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = 2
 
 
 def sample_demo(stack: Stack, screen: Screen) -> dict[str, Any]:
-    """Run it on a stack that is ready; returns its figures. Raises StackFailed."""
+    """Run the demo on a stack that is ready, and return its figures. Raises StackFailed."""
     made = visits()
     rows = list(events(made))
     started = time.monotonic()
@@ -54,7 +54,7 @@ def sample_demo(stack: Stack, screen: Screen) -> dict[str, Any]:
 
 
 def _ask(visit: Visit) -> AsyncResult[Any]:
-    """What comes next in a visit: its last page and the question are one chain of public tasks."""
+    """Ask what comes next in a visit. Its last page and the question are one chain of public tasks."""
     *seen, last = visit.pages
     append_events(
         {"session_id": visit.session_id, "node_id": visit.node_id, "observation": {"strings": [page]}} for page in seen
@@ -71,7 +71,7 @@ def _shown(answers: list[tuple[Visit, dict[str, Any]]]) -> tuple[Table, list[dic
         table.add_column(name, header_style="bold", justify="right", no_wrap=True, min_width=len(name))
     rows = []
     for visit, answer in answers:
-        # Several patterns may go on in the same way: the best of each way.
+        # Several patterns may go on in the same way, so only the best of each way is shown.
         ways: dict[str, dict[str, Any]] = {}
         for prediction in answer["predictions"]:
             if prediction["future"]:

@@ -1,4 +1,4 @@
-"""A small data set that is the same at every call: what visitors of three web shops do, visit by visit."""
+"""Make a small data set that is the same at every call: what visitors of three web shops do, visit by visit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMES = ("Ada", "Zoë", "Mats", "Yuki", "Ines", "Łukasz", "Aoife", "Bruno", "Ch
 VISITORS = 60
 OPENING = datetime(2025, 11, 13, 9, 0, tzinfo=UTC)
 
-# A list in a journey is a loop: it is walked one to three times.
+# A list in a journey is a loop, which a visitor walks one to three times.
 JOURNEYS: tuple[tuple[int, tuple[str | tuple[str, ...], ...]], ...] = (
     (5, ("home", ("search", "product"), "basket", "checkout", "paid")),
     (3, ("campaign", "product", "basket", "checkout", "paid")),
@@ -26,7 +26,7 @@ MOOD = {"paid": 0.9, "basket": 0.4, "product": 0.2, "delivery costs": -0.6, "lef
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One visitor's way through a shop."""
+    """Holds one visitor's way through a shop."""
 
     session_id: str
     node_id: str
@@ -34,7 +34,7 @@ class Visit:
 
 
 def visits(count: int = VISITORS) -> list[Visit]:
-    """The visits that are learned."""
+    """Return the visits that are learned."""
     chance = random.Random(20251113)
     made = []
     for number in range(1, count + 1):
@@ -47,7 +47,10 @@ def visits(count: int = VISITORS) -> list[Visit]:
 
 
 def events(of: list[Visit]) -> Iterator[dict[str, Any]]:
-    """The visits as standard KATO events in the order of their time, interleaved, each visit learned at its end."""
+    """Yield the visits as standard KATO events, interleaved in the order of their time.
+
+    Each visit is learned at its end.
+    """
     chance = random.Random(60)
     timed: list[tuple[datetime, int, dict[str, Any]]] = []
     for number, visit in enumerate(of):
@@ -68,7 +71,10 @@ def events(of: list[Visit]) -> Iterator[dict[str, Any]]:
 
 
 def observed(visit: Visit, step: int, page: str, when: datetime) -> dict[str, Any]:
-    """One page of a visit as an event. Its id is that of the fact, so the same data twice adds nothing."""
+    """Return one page of a visit as an event.
+
+    The event's id is derived from the fact, so importing the same data twice adds nothing.
+    """
     return {
         "event_type": "observation",
         "event_id": f"{visit.session_id}, page {step + 1}",
@@ -85,4 +91,4 @@ TODAY = (
     Visit("guest Søren", SHOPS[1], ("campaign", "product", "basket")),
     Visit("guest Keiko", SHOPS[2], ("home", "product", "compare", "basket")),
 )
-"""Visits that are going on: what comes next?"""
+"""Visits that are still going on. The demo asks what comes next in them."""

@@ -33,7 +33,7 @@ _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class Answer(NamedTuple):
-    """One HTTP answer; `close` says that the connection is closed after it, `hang_up` closes it without a word."""
+    """Holds one HTTP answer. `close` closes the connection after it; `hang_up` closes it without an answer."""
 
     status: int
     body: bytes
@@ -44,19 +44,19 @@ class Answer(NamedTuple):
 
 
 class ServerError(Exception):
-    """KATO failed inside: 500 in plain text, nothing of the session saved."""
+    """Raised when KATO fails inside: it answers 500 in plain text, and saves nothing of the session."""
 
 
 class BadRequest(Exception):
-    """A 400 whose `detail` is the argument."""
+    """Raised for an answer 400 whose `detail` is the argument."""
 
 
 class Invalid(Exception):
-    """A 422: the argument is the list of what is wrong with the body."""
+    """Raised for an answer 422. The argument is the list of what is wrong with the body."""
 
 
 def text_of(value: Any) -> str:
-    """`value` as compact JSON text; a number that JSON has no text for becomes null."""
+    """Return `value` as compact JSON text. A number that JSON cannot express becomes null."""
     try:
         return _encode(value)
     except ValueError:
@@ -72,43 +72,44 @@ def _finite(value: Any) -> Any:
 
 
 def has_utf8(text: str) -> bool:
-    """Whether it can be sent or stored: half of a surrogate pair, which JSON can name, cannot."""
+    """Return whether `text` can be sent or stored. Half of a surrogate pair, which JSON can name, cannot."""
     return text.isascii() or not _HALF_A_PAIR.search(text)
 
 
 def ok(value: Any) -> Answer:
-    """200 with `value` as JSON; a lone surrogate cannot be encoded and raises UnicodeEncodeError."""
+    """Return 200 with `value` as JSON. Raises UnicodeEncodeError for a lone surrogate, which cannot be encoded."""
     return Answer(200, text_of(value).encode())
 
 
 def bad_request(detail: Any) -> Answer:
+    """Return 400 with `detail`."""
     return Answer(400, _encode({"detail": detail}).encode())
 
 
 def invalid(errors: list[dict[str, Any]]) -> Answer:
-    """422 with what is wrong; it is quoted back, and what JSON can't hold raises ValueError."""
+    """Return 422, which quotes what is wrong. Raises ValueError if JSON cannot hold the quoted values."""
     return Answer(422, _encode({"detail": errors}).encode())
 
 
 def server_error() -> Answer:
-    """What KATO's server answers after an uncaught exception; it then closes the connection unannounced."""
+    """Return what KATO's server answers after an uncaught exception. It then closes the connection unannounced."""
     return Answer(500, b"Internal Server Error", b"text/plain; charset=utf-8", hang_up=True)
 
 
 def unavailable() -> Answer:
-    """What KATO's server says at its connection limit."""
+    """Return what KATO's server answers at its connection limit."""
     return Answer(503, b"Service Unavailable", b"text/plain; charset=utf-8", close=True)
 
 
 def gone(session_id: str) -> Answer:
-    """A session that isn't there, for every call on it but the one that reads the session itself."""
+    """Return the answer for a missing session to every call on it, except the one that reads the session itself."""
     message = _gone(session_id)
     error = {"code": "SESSION_NOT_FOUND", "message": message, "session_id": session_id}
     return Answer(404, _encode({"error": error}).encode("utf-8", "replace"))
 
 
 def gone_itself(session_id: str) -> Answer:
-    """The same for the session itself."""
+    """Return the answer to the call that reads a missing session itself."""
     return Answer(404, _encode({"detail": _gone(session_id)}).encode("utf-8", "replace"))
 
 
@@ -117,16 +118,16 @@ def _gone(session_id: str) -> str:
 
 
 def not_found() -> Answer:
-    """A path that KATO has no route for."""
+    """Return the answer for a path that KATO has no route for."""
     return Answer(404, b'{"detail":"Not Found"}')
 
 
 def not_allowed(*allowed: str) -> Answer:
-    """A path that KATO knows, asked with another method."""
+    """Return the answer for a path that KATO knows, but not with the method of the request."""
     headers = ((b"allow", ", ".join(allowed).encode()),) if allowed else ()
     return Answer(405, b'{"detail":"Method Not Allowed"}', headers=headers)
 
 
 def redirect(path: str) -> Answer:
-    """A path with a slash too many."""
+    """Return the answer for a path with one slash too many, which redirects to `path`."""
     return Answer(307, b"", b"", headers=((b"location", quote_path(path).encode()),))

@@ -1,4 +1,4 @@
-"""The embedded KATO as an ASGI application."""
+"""Provide the embedded KATO as an ASGI application."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 CALL = "kato.call"
-"""Where the server's protocol leaves the `Call` in the scope, once the whole request is there."""
+"""The key under which the server's protocol leaves the `Call` in the scope, once the whole request is there."""
 
 _LENGTHS = [str(number).encode() for number in range(4096)]
 
 
 class App:
-    """ASGI 3. Everything happens between two awaits unless latency or a fault says otherwise."""
+    """Implements ASGI 3. Each call happens between two awaits, unless latency or a fault says otherwise."""
 
     def __init__(self, options: Options) -> None:
         self.state = control.State(options)
         self._latency = options.latency
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
         if scope["type"] != "http":
             raise RuntimeError(f"the embedded KATO speaks HTTP only, not {scope['type']}")
         message = await receive()
@@ -44,7 +45,7 @@ class App:
                 parts.append(message.get("body", b""))
             body = b"".join(parts)
         if message["type"] == "http.disconnect":
-            # Gone before the request was whole: there was no call.
+            # The client went before the request was whole, so there was no call.
             return
         request = Request(scope["method"], scope["path"], scope["query_string"], body, _content_type(scope))
         if request.path.startswith(control.PREFIX):
@@ -61,7 +62,7 @@ class App:
             raise
         if not self.state.keep() and answer is not None:
             answer = server_error()
-        # Before the write: the client may send its next call as soon as it has read this answer.
+        # This comes before the write, because the client may send its next call as soon as it has read this answer.
         self.state.traffic.finish(call)
         if answer is not None:
             await _write(send, answer)
@@ -75,7 +76,7 @@ class App:
             raise ConnectionAbortedError("closed without an answer, as a fault asked")
 
     async def _answer(self, call: Call, request: Request) -> Answer | None:
-        """The answer, or None when the connection is to be closed without one."""
+        """Return the answer, or None when the connection is to be closed without one."""
         if self._latency:
             await asyncio.sleep(self._latency)
         found = find(request)
@@ -118,7 +119,7 @@ class App:
         if kind.answer == "error":
             return server_error()
         if kind.answer == "gone":
-            # What has no session to miss fails instead: a creation while Redis is down.
+            # A call that has no session to miss fails instead, such as a creation while Redis is down.
             return gone(found.session_id) if found.session_id else server_error()
         if kind.answer == "unavailable":
             return unavailable()
@@ -148,5 +149,5 @@ async def _write(send: Send, answer: Answer) -> None:
 
 
 def create_app(**options: Any) -> App:
-    """An embedded KATO of its own; the keywords are the fields of `Options`."""
+    """Return a new embedded KATO. The keywords are the fields of `Options`."""
     return App(Options(**options))

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Observation(NamedTuple):
-    """One observation as KATO takes it."""
+    """Holds one observation as KATO takes it."""
 
     strings: list[str]
     vectors: list[list[float]]
@@ -87,7 +87,7 @@ _WHOLE = TypeAdapter(int)
 
 
 def read_observation(body: bytes, content_type: bytes) -> Observation:
-    """The body of an observe. A client's `unique_id` is ignored there, as KATO ignores it."""
+    """Read the body of an observe. A client's `unique_id` is ignored, as KATO ignores it."""
     value = _json(body, content_type)
     return _plain(value, named=False) or _checked(_SINGLE, value).read()
 
@@ -114,7 +114,7 @@ def read_sequence(body: bytes, content_type: bytes) -> Sequence:
 
 
 def read_new_session(body: bytes, content_type: bytes) -> NewSession:
-    """The body of a session's creation; fields that KATO does not know are ignored."""
+    """Read the body of a session's creation. Fields that KATO does not know are ignored."""
     value = _json(body, content_type)
     if type(value) is dict and type(node_id := value.get("node_id")) is str:
         ttl, config, metadata = value.get("ttl_seconds"), value.get("config"), value.get("metadata")
@@ -126,18 +126,18 @@ def read_new_session(body: bytes, content_type: bytes) -> NewSession:
 
 
 def read_config(body: bytes, content_type: bytes) -> Any:
-    """The changes in a configuration's update: whatever is under `config`, else the whole body."""
+    """Return the changes in a configuration's update: whatever is under `config`, or else the whole body."""
     value = _checked(_OBJECT, _json(body, content_type))
     return value.get("config", value)
 
 
 def read_whole(text: str, *location: str) -> int:
-    """A whole number out of a query; raises `Invalid` where `text` is none."""
+    """Return a whole number from a query. Raises `Invalid` if `text` is not a whole number."""
     return _checked(_WHOLE, text, location)
 
 
 def _plain(item: Any, *, named: bool) -> Observation | None:
-    """`item` as it is, or None where it isn't plainly an observation: then pydantic must look at it."""
+    """Return `item` as an observation, or None if it isn't plainly one, so that pydantic must look at it."""
     if type(item) is not dict:
         return None
     strings = item.get("strings", _ABSENT)

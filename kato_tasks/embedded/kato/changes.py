@@ -1,4 +1,4 @@
-"""What has changed since it was last written down, for a KATO that keeps its state in a directory."""
+"""Note what has changed since it was last written down, for a KATO that keeps its state in a directory."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class Changes:
 
     def __init__(self) -> None:
         self.lost_all = False
-        """Everything of before is gone; the rest says what came after that."""
+        """Whether everything from before is gone. The other fields say what came after that."""
         self.sessions: set[Session] = set()
-        """New ones, and those with another state."""
+        """The sessions that are new or whose state has changed."""
         self.gone: set[Session] = set()
         self.nodes: set[Node] = set()
-        """Those whose patterns changed; they know which."""
+        """The nodes whose patterns changed. Each node knows which."""
         self.vectors: set[str] = set()
-        """Nodes, by name, whose vectors may have changed."""
+        """The names of the nodes whose vectors may have changed."""
 
     def __bool__(self) -> bool:
         return bool(self.sessions or self.nodes or self.vectors or self.gone or self.lost_all)
 
     def lose_all(self) -> None:
-        """Every session, pattern and vector is gone."""
+        """Note that every session, pattern and vector is gone."""
         self.clear()
         self.lost_all = True
 
     def clear(self) -> None:
-        """All of it is written down."""
+        """Note that all changes are written down."""
         self.lost_all = False
         for one in (self.sessions, self.gone, self.nodes, self.vectors):
             one.clear()

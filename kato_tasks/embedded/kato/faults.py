@@ -1,4 +1,4 @@
-"""Faults on demand: a small table of kinds, and rules that choose them reproducibly."""
+"""Provide faults on demand: a small table of kinds, and rules that choose them reproducibly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_SESSION = frozenset({"create", "pattern", "health"})
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a fault does with one call. The steps come in this order."""
+    """Describes what a fault does with one call. The steps come in this order."""
 
     wait_before: bool = False
     prepare: Literal["", "expire", "lose_all"] = ""
@@ -46,7 +46,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(slots=True)
 class Rule:
-    """When a fault happens: on which route and node, how often, how many times at most."""
+    """Says when a fault happens: on which route and node, how often, and how many times at most."""
 
     kind: str
     route: str = "*"
@@ -58,13 +58,13 @@ class Rule:
     seen: dict[str, int] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
-        """This rule as `GET /_embedded/faults` lists it."""
+        """Return this rule as `GET /_embedded/faults` lists it."""
         names = ("kind", "route", "node", "rate", "count", "seconds", "fired")
         return {name: getattr(self, name) for name in names}
 
 
 class Faults:
-    """The rules in force. The first one that fires decides what happens to a call."""
+    """Holds the rules in force. The first one that fires decides what happens to a call."""
 
     def __init__(self) -> None:
         self.rules: list[Rule] = []
@@ -72,7 +72,7 @@ class Faults:
         self.counts: dict[str, int] = {}
 
     def set(self, body: Any, routes: frozenset[str]) -> None:
-        """Put the rules of `body` in place of those in force; raises ValueError that says what is wrong."""
+        """Replace the rules in force by those of `body`. Raises ValueError, which says what is wrong."""
         if not isinstance(body, dict):
             raise ValueError("the body must be an object")
         given = body.get("rules")
@@ -85,10 +85,13 @@ class Faults:
         self.rules, self.seed = rules, seed
 
     def clear(self) -> None:
+        """Remove all rules."""
         self.rules = []
 
     def choose(self, route: str, node: str) -> Rule | None:
-        """The rule that fires for the next call of `route` on the sanitised `node` (empty: none).
+        """Return the rule that fires for the next call of `route` on the sanitised `node`, or None.
+
+        An empty `node` stands for a call that is on no node.
 
         The same seed and the same sequence of calls on a node give the same faults, however the calls of
         different nodes are interleaved.

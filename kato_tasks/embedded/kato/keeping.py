@@ -1,4 +1,4 @@
-"""Writes down what changed, so that a KATO that is killed and started again is what it was.
+"""Write down what changed, so that a KATO that is killed and started again is what it was.
 
 A session's observations are written piece by piece, so that one more costs the same however many there are; now and
 then, and when it was cleared, it is written whole.
@@ -26,7 +26,7 @@ Known = dict[str, Sequence[float]]
 
 
 class Written:
-    """What the file holds of one session."""
+    """Describes what the file holds of one session."""
 
     __slots__ = ("lists", "number", "pieces")
 
@@ -58,7 +58,7 @@ class Keeper:
                 self._vectors[node] = found.kept
 
     def keep(self, kato: Kato, changes: Changes) -> bool:
-        """Write down `changes`; answers False, and says why on stderr, where that cannot be done now.
+        """Write down `changes`. Returns False, and says why on stderr, if that cannot be done now.
 
         Then the next call writes everything.
         """
@@ -153,7 +153,7 @@ def _lists(session: Session) -> Lists:
 
 
 def _added(old: list[Any], new: list[Any]) -> list[Any] | None:
-    """What was added at the end of `old`, of which some at the beginning may be gone; None if it is another list.
+    """Return what was added at the end of `old`, whose beginning may be gone; None if it is another list.
 
     An observation's parts are objects of their own, which a session never changes.
     """

@@ -1,4 +1,4 @@
-"""A file that records are added to at its end, each with a checksum.
+"""Keep a file to which records are added at its end, each with a checksum.
 
 A process that is killed while it writes leaves half of its last record, whose call was never answered: it is left out.
 What is damaged anywhere else is told, as its call was answered.
@@ -22,11 +22,11 @@ FORMAT = 4
 
 
 class Damaged(Exception):
-    """The file is not what was written here; the argument says what is wrong. It was left as it is."""
+    """Raised when the file is not what was written here. The argument says what is wrong. The file is left as it is."""
 
 
 class Journal:
-    """Opened to add to. `found` is what stands in it. Raises Damaged and OSError."""
+    """Opens the file to add records. `found` holds the records that are in it. Raises Damaged and OSError."""
 
     def __init__(self, path: Path) -> None:
         self.found, self.size = _records(path)
@@ -54,7 +54,7 @@ class Journal:
         self.size += len(data)
 
     def empty(self) -> None:
-        """Forget all records; raises OSError."""
+        """Forget all records. Raises OSError."""
         os.ftruncate(self._file, 0)
         os.write(self._file, HEAD)
         self.size = len(HEAD)
@@ -64,7 +64,7 @@ class Journal:
 
 
 def _records(path: Path) -> tuple[list[Any], int]:
-    """The records of a file, and how long it is up to the end of the last one that is whole; 0 for a new file."""
+    """Return a file's records, and its length up to the end of the last whole record (0 for a new file)."""
     content = path.read_bytes() if path.exists() else b""
     if HEAD.startswith(content):
         return [], 0

@@ -1,4 +1,4 @@
-"""KATO's routes for the life of a session: create, look at, configure, extend, delete."""
+"""Answer KATO's routes for the life of a session: create, look at, configure, extend, delete."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from kato_tasks.embedded.kato.sessions import Session
 
 
 def create(kato: Kato, request: Request) -> Answer:
+    """Create a session and answer with it."""
     new = read_new_session(request.body, request.content_type)
     session = kato.sessions.create(new.node_id, new.ttl_seconds, new.config, new.metadata)
     return ok(_shown(session, new.ttl_seconds or session.ttl, session.expires))
 
 
 def exists(kato: Kato, session_id: str) -> Answer:
-    """Whether a session lives: always 200, and its expiry stays as it is.
+    """Answer whether a session lives. The answer is always 200, and the session's expiry stays as it is.
 
-    KATO meets one as expired when its store still keeps it, which a read that moves no expiry makes it do.
+    KATO meets a session as expired when its store still keeps it, as it does after a read that moves no expiry.
     """
     session = kato.sessions.peek_live(session_id)
     now = time.time()
@@ -34,21 +35,25 @@ def exists(kato: Kato, session_id: str) -> Answer:
 
 
 def get(_kato: Kato, session: Session, _request: Request) -> Answer:
-    # Shows the expiry that a write would give, and does not set it; of its last second a part is gone already.
+    """Answer with the session."""
+    # The answer shows the expiry that a write would give, but does not set it. Part of its last second is gone already.
     return ok(_shown(session, max(0, session.ttl - 1), time.time() + session.ttl))
 
 
 def delete(kato: Kato, session: Session, _request: Request) -> Answer:
+    """Delete the session."""
     if kato.brain.saving:
         kato.sessions.drop(session)
     return ok({"status": "deleted", "session_id": session.id})
 
 
 def read_configuration(_kato: Kato, session: Session, _request: Request) -> Answer:
+    """Answer with the session's configuration."""
     return ok({"session_id": session.id, "config": configuration.shown(session.config)})
 
 
 def configure(kato: Kato, session: Session, request: Request) -> Answer:
+    """Change the session's configuration. Raises `BadRequest` if KATO refuses a value."""
     changes = read_config(request.body, request.content_type)
     refused = configuration.refusals(changes)
     if refused:
@@ -60,6 +65,7 @@ def configure(kato: Kato, session: Session, request: Request) -> Answer:
 
 
 def extend(kato: Kato, session: Session, request: Request) -> Answer:
+    """Extend the session by `ttl_seconds` of the query, or by an hour."""
     text = request.asked("ttl_seconds")
     seconds = 3600 if text is None else read_whole(text, "query", "ttl_seconds")
     if seconds <= 0:

@@ -1,4 +1,4 @@
-"""How one pattern fits the STM: what of both is common, and what each has that the other has not."""
+"""Say how one pattern fits the STM: what of both is common, and what each has that the other has not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kato_tasks.embedded.kato.patterns import Event, Pattern
 
 @dataclass(frozen=True, slots=True)
 class Weighted:
-    """The same figures with each symbol counted by its weight."""
+    """Holds the same figures with each symbol counted by its weight."""
 
     similarity: float | None
     evidence: float
@@ -21,7 +21,7 @@ class Weighted:
 
 
 class State:
-    """The STM as patterns are compared with it."""
+    """Holds the STM as patterns are compared with it."""
 
     __slots__ = ("_text", "events", "fuzzy", "size", "sought", "symbols")
 
@@ -34,7 +34,10 @@ class State:
         self.fuzzy = fuzzy
 
     def similarity(self, pattern: Pattern) -> float:
-        """Of the whole pattern, 0 to 1, rounded where KATO rounds: it is compared with the recall threshold."""
+        """Return the likeness of the whole pattern, 0 to 1, rounded where KATO rounds.
+
+        It is compared with the recall threshold.
+        """
         text = self._text
         if text is None:
             symbols = pattern.symbols
@@ -65,7 +68,7 @@ class State:
 
 
 class Match:
-    """How one pattern fits. Figures that depend on the other predictions are filled in by `weighing`."""
+    """Says how one pattern fits. Figures that depend on the other predictions are filled in by `weighing`."""
 
     __slots__ = (
         "after",
@@ -137,12 +140,12 @@ class Match:
         return self.pattern.events[self.first : self.after]
 
     def extras(self, state: State) -> list[Event]:
-        """For each event of the STM, its symbols that are nowhere in what is present."""
+        """Return, for each event of the STM, its symbols that are nowhere in what is present."""
         shown = {symbol for event in self.present for symbol in event}
         return [[symbol for symbol in event if symbol not in shown] for event in state.events]
 
     def weigh(self, weights: Mapping[str, float], state: State) -> None:
-        """Have the figures by weight too, and rank by them."""
+        """Add the figures by weight, and rank by them."""
 
         def sum_of(symbols: Sequence[str]) -> float:
             return sum(weights.get(symbol, 0.0) for symbol in symbols)

@@ -1,4 +1,4 @@
-"""How alike two sequences are: their longest common subsequence, and the matching blocks that difflib finds."""
+"""Compare two sequences: find their longest common subsequence, and the matching blocks that difflib finds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NOWHERE: tuple[int, ...] = ()
 
 
 class Sought:
-    """A sequence that many others are compared with, and what comparing needs of it, made once."""
+    """Holds a sequence that many others are compared with, and what comparing needs of it, made once."""
 
     __slots__ = ("_all", "_bits", "_places", "symbols")
 
@@ -24,7 +24,7 @@ class Sought:
         self._places: dict[str, list[int]] | None = None
 
     def common(self, other: Iterable[str]) -> int:
-        """The length of the longest common subsequence, a bit for each symbol (Hyyrö's way)."""
+        """Return the length of the longest common subsequence, computed with a bit for each symbol (Hyyrö's way)."""
         bits, everything = self._bits, self._all
         free = everything
         for symbol in other:
@@ -35,7 +35,7 @@ class Sought:
         return len(self.symbols) - free.bit_count()
 
     def places(self) -> Mapping[str, Sequence[int]]:
-        """Where each symbol stands, in rising order."""
+        """Return the positions of each symbol, in rising order."""
         if self._places is None:
             self._places = {}
             for index, symbol in enumerate(self.symbols):
@@ -91,6 +91,6 @@ def matching_blocks(pattern: Sequence[str], sought: Sought) -> list[Block]:
 
 
 def ratio(one: str, other: str) -> float:
-    """How alike two texts are, character by character, 0 to 1."""
+    """Return how alike two texts are, character by character, from 0 to 1."""
     total = len(one) + len(other)
     return 2.0 * Sought(one).common(other) / total if total else 1.0

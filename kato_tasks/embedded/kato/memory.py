@@ -1,4 +1,4 @@
-"""KATO's routes that observe, learn, predict, and read back."""
+"""Answer KATO's routes that observe, learn, predict, and read back."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kato_tasks.embedded.kato.weighing import fix_figures
 
 
 def observe(kato: Kato, session: Session, request: Request) -> Answer:
+    """Apply one observation, and answer with the length of the short-term memory."""
     length, now, unique_id, learned = kato.brain.observe(session, read_observation(request.body, request.content_type))
     return Answer(
         200,
@@ -25,6 +26,7 @@ def observe(kato: Kato, session: Session, request: Request) -> Answer:
 
 
 def observe_sequence(kato: Kato, session: Session, request: Request) -> Answer:
+    """Apply a sequence of observations, and answer with the result of each."""
     sequence = read_sequence(request.body, request.content_type)
     before = len(session.stm)
     results, learned, final = kato.brain.sequence(session, sequence)
@@ -49,10 +51,12 @@ def observe_sequence(kato: Kato, session: Session, request: Request) -> Answer:
 
 
 def stm(_kato: Kato, session: Session, _request: Request) -> Answer:
+    """Answer with the session's short-term memory."""
     return ok({"stm": session.stm, "session_id": session.id, "length": len(session.stm)})
 
 
 def learn(kato: Kato, session: Session, _request: Request) -> Answer:
+    """Learn the short-term memory as a pattern. Raises `BadRequest` if it is empty."""
     if not session.stm:
         raise BadRequest("Cannot learn from empty STM")
     name = kato.brain.learn(session)
@@ -62,13 +66,14 @@ def learn(kato: Kato, session: Session, _request: Request) -> Answer:
             "pattern_name": name,
             "session_id": session.id,
             "processor_id": None,
-            # KATO counts them when they are gone.
+            # KATO counts the events after it has cleared them, so its message always says 0.
             "message": f"Learned pattern {name} from 0 events",
         }
     )
 
 
 def finalize_training(kato: Kato, session: Session, _request: Request) -> Answer:
+    """Compute the figures of all the node's patterns. Raises `ServerError` if ClickHouse is down."""
     _refuse_quoted_node(session)
     if not kato.brain.clickhouse_up:
         raise ServerError("ClickHouse is down")
@@ -90,11 +95,13 @@ def finalize_training(kato: Kato, session: Session, _request: Request) -> Answer
 
 
 def clear_stm(kato: Kato, session: Session, _request: Request) -> Answer:
+    """Clear the session's short-term memory."""
     kato.brain.clear(session)
     return ok({"status": "cleared", "session_id": session.id})
 
 
 def clear_all(kato: Kato, session: Session, _request: Request) -> Answer:
+    """Forget the node's patterns, and clear the session's short-term memory."""
     _refuse_quoted_node(session)
     if kato.brain.saving:
         kato.brain.forget(session.node)
@@ -103,6 +110,7 @@ def clear_all(kato: Kato, session: Session, _request: Request) -> Answer:
 
 
 def predictions(kato: Kato, session: Session, _request: Request) -> Answer:
+    """Answer with what KATO predicts for the session."""
     predicted = kato.brain.predict(session)
     return Answer(
         200,
@@ -115,6 +123,7 @@ def predictions(kato: Kato, session: Session, _request: Request) -> Answer:
 
 
 def cognition_data(kato: Kato, session: Session, _request: Request) -> Answer:
+    """Answer with the session's last predictions and its state."""
     kato.brain.vectors.of(session.node.key)
     rest = {
         "emotives": session.emotives[-1] if session.emotives else {},
@@ -137,19 +146,20 @@ def cognition_data(kato: Kato, session: Session, _request: Request) -> Answer:
 
 
 def percept_data(_kato: Kato, session: Session, _request: Request) -> Answer:
+    """Answer with the session's last observation."""
     percept = session.percept.shown() if session.percept else {}
     return ok({"percept_data": percept, "session_id": session.id, "node_id": session.node_id})
 
 
 def pattern(kato: Kato, name: str, request: Request) -> Answer:
-    """One pattern of a node; an unknown one, and a ClickHouse that is down, both answer 200."""
+    """Answer with one pattern of a node. An unknown pattern, and a ClickHouse that is down, both give 200."""
     node_id = request.asked("node_id")
     node_id = "default_node" if node_id is None else node_id
     key = sanitised(node_id)
     node = kato.sessions.node(key)
     kato.brain.vectors.of(key)
     shown: dict[str, Any] = {"status": "error", "message": f"Pattern {name} not found"}
-    # A quote breaks the query, and KATO takes that for one without a row.
+    # A quote breaks the query, and KATO takes that for a query without a row.
     if node is not None and kato.brain.clickhouse_up and "'" not in key:
         kato.brain.show(node)
         pattern = node.patterns.visible.get(name if name.startswith("PTRN|") else f"PTRN|{name}")

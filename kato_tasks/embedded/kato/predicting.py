@@ -1,4 +1,4 @@
-"""Predictions: which patterns an STM resembles, what they say comes next, and how well they fit.
+"""Predict: find which patterns an STM resembles, what they say comes next, and how well they fit.
 
 Forms, fields and figures are those of KATO 3.10.1, whatever the questions; the order of equals is our own.
 """
@@ -65,7 +65,7 @@ def _passes(filters: object) -> bool | None:
 
 
 class Predicted(NamedTuple):
-    """Predictions and future potentials as JSON text, and how many predictions there are.
+    """Return predictions and future potentials as JSON text, and how many predictions there are.
 
     `futures` None: KATO does not look for any, and what it looked for last is shown again.
     """
@@ -79,7 +79,7 @@ NOTHING = Predicted("[]", "[]", 0)
 
 
 def predict(patterns: Patterns, stm: list[Event], wanted: Wanted) -> Predicted:
-    """What the visible `patterns` say of `stm`: best first, at most `max_predictions`.
+    """Return what the visible `patterns` say of `stm`: the best first, at most `max_predictions`.
 
     An STM of one symbol is answered in another form, and only by patterns that start with it.
     """

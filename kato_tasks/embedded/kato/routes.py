@@ -1,4 +1,4 @@
-"""Which of KATO's routes a request is for, and what carries it out."""
+"""Find which of KATO's routes a request is for, and what carries it out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kato_tasks.embedded.kato.sessions import Session
 
 
 class Route(NamedTuple):
-    """A call on a session: its name, what carries it out, and whether it changes anything."""
+    """Describes a call on a session: its name, what carries it out, and whether it changes anything."""
 
     name: str
     handler: Callable[[Kato, Session, Request], Answer]
@@ -33,7 +33,7 @@ class Route(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A request that has a route; `carry_out` may be called later, and looks its session up only then."""
+    """Holds a request that has a route. `carry_out` may be called later, and looks up its session only then."""
 
     name: str
     changes: bool
@@ -78,7 +78,7 @@ NAMES = frozenset(route.name for route in _ON_SESSION.values()) | {"create", "ex
 
 
 def find(request: Request) -> Found | Answer:
-    """The route of `request`, or KATO's answer to one that has none."""
+    """Return the route of `request`, or KATO's answer to a request without a route."""
     parts = request.path.split("/")
     if parts[1] == "sessions":
         return _session_route(request, parts)
@@ -100,7 +100,10 @@ def _on_itself(request: Request) -> Found | Answer:
 
 
 def _nowhere(path: str) -> Answer:
-    """No route has this path; where one has it without the slash at its end, KATO sends the caller there."""
+    """Return the answer for a path without a route.
+
+    If the path without the slash at its end has a route, KATO redirects the caller there.
+    """
     if path.endswith("/") and _template(path[:-1]) in _METHODS:
         return redirect(path[:-1])
     return not_found()
@@ -142,7 +145,7 @@ def _session_route(request: Request, parts: list[str]) -> Found | Answer:
 
 
 def _no_such_call(kato: Kato, request: Request, session_id: str) -> Answer:
-    """KATO looks for the session before it looks for the route."""
+    """Return the answer for an unknown call. KATO looks for the session before it looks for the route."""
     if kato.sessions.find(session_id) is None:
         return gone(session_id)
     methods = _METHODS.get(_template(request.path))

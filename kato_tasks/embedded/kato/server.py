@@ -1,4 +1,4 @@
-"""Serves an embedded KATO over HTTP, in this thread or in one of its own."""
+"""Serve an embedded KATO over HTTP, in this thread or in one of its own."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _leave(traffic: Traffic, scope: Any) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes any free one. Raises OSError."""
+    """Return a bound socket. Port 0 takes any free port. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio turns Nagle's algorithm off: it costs 40 ms a call otherwise.
     server = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -93,12 +93,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def base_url(bound: socket.socket) -> str:
+    """Return the base URL of a server on this socket."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def make_server(app: App, *, access_log: bool = False, ready: Callable[[], None]) -> uvicorn.Server:
-    """A uvicorn server for `app` that calls `ready` when it accepts connections.
+    """Return a uvicorn server for `app` that calls `ready` when it accepts connections.
 
     Raises ImportError when uvicorn is not installed (extra `http`).
     """

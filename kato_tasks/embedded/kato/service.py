@@ -1,4 +1,4 @@
-"""KATO's routes that speak of the service as a whole."""
+"""Answer KATO's routes that speak of the service as a whole."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from kato_tasks.embedded.kato.answers import Answer, ok
 from kato_tasks.embedded.kato.kato import Kato
 
 VERSION = "3.10.1"
-"""The KATO whose behaviour this is."""
+"""The version of KATO whose behaviour this is."""
 _DESCRIPTION = "Knowledge Abstraction for Traceable Outcomes with Multi-User Support"
 
 
 def root(kato: Kato) -> Answer:
+    """Answer with what the service says about itself."""
     return ok(
         {
             "service": "KATO API",
@@ -31,7 +32,7 @@ def root(kato: Kato) -> Answer:
 
 
 def health(kato: Kato) -> Answer:
-    """Always 200, whatever is down."""
+    """Answer that the service is healthy. The answer is always 200, whatever is down."""
     now = time.time()
     return ok(
         {
@@ -49,11 +50,12 @@ def health(kato: Kato) -> Answer:
 
 
 def count(kato: Kato) -> Answer:
+    """Answer with the number of sessions."""
     return ok({"active_session_count": kato.sessions.kept()})
 
 
 def openapi(methods: dict[str, list[str]]) -> Answer:
-    """The paths that are served here, with their methods: less than KATO tells of itself, and true."""
+    """Answer with the paths that are served here and their methods: less than KATO tells of itself, but true."""
     paths: dict[str, Any] = {}
     for path, allowed in methods.items():
         names = [part[1:-1] for part in path.split("/") if part.startswith("{")]

@@ -1,4 +1,4 @@
-"""KATO's sessions and nodes, in memory."""
+"""Keep KATO's sessions and nodes in memory."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ _UNSAFE = str.maketrans(dict.fromkeys('/\\."$*<>:|?- ', "_"))
 
 
 def sanitised(node_id: str) -> str:
-    """The name under which KATO keeps a node: different ids with one such name are one knowledge base."""
+    """Return the name under which KATO keeps a node. Different ids with the same name are one knowledge base."""
     return node_id.translate(_UNSAFE)
 
 
 def processor_id(node_id: str) -> str:
-    """The name that KATO gives the node's memory: 60 characters at most, the end of a longer one made a digest."""
+    """Return the name that KATO gives the node's memory.
+
+    It has 60 characters at most; a digest replaces the end of a longer one.
+    """
     key = sanitised(node_id)
     if len(key) > 55:
         digest = hashlib.md5(key.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
@@ -35,13 +38,13 @@ def processor_id(node_id: str) -> str:
 
 
 class Percept(NamedTuple):
-    """The last observation of a session, with all emotives that it then held."""
+    """Holds the last observation of a session, with all emotives that the session then held."""
 
     last: Observation
     emotives: list[dict[str, float]]
 
     def shown(self) -> dict[str, Any]:
-        """As percept-data tells it: the emotives are the means of all that were felt."""
+        """Return the percept as percept-data tells it. The emotives are the means of all that were felt."""
         return {
             "strings": sorted(self.last.strings),
             "vectors": self.last.vectors,
@@ -52,7 +55,7 @@ class Percept(NamedTuple):
 
 
 class Node:
-    """One knowledge base, shared by all sessions whose node id has its sanitised name."""
+    """Represents one knowledge base, shared by all sessions whose node id has its sanitised name."""
 
     __slots__ = ("futures", "journal", "journal_dropped", "key", "patterns", "sessions")
 
@@ -73,7 +76,7 @@ class Node:
 
 
 class Session:
-    """One session: its short-term memory and all that KATO keeps beside it."""
+    """Represents one session: its short-term memory and everything that KATO keeps beside it."""
 
     __slots__ = (
         "alive",
@@ -128,27 +131,30 @@ class Session:
         self.alive = True
 
     def setting(self, key: str) -> Any:
-        """A configured value: the session's own, else KATO's default."""
+        """Return a configured value: the session's own, or else KATO's default."""
         value = self.config.get(key)
         return configuration.IN_FORCE[key] if value is None else value
 
     def saved(self, now: float) -> None:
-        """A write slides the expiry by the session's own TTL, which undoes an `extend` by another."""
+        """Slide the expiry by the session's own TTL, as a write does. This undoes an `extend` by another TTL."""
         self.expires = self.kept_until = now + self.ttl
         self.note()
 
     def note(self) -> None:
-        """It has another state than the one that is written down."""
+        """Note that the session's state differs from the one that is written down."""
         if self.changes is not None:
             self.changes.sessions.add(self)
 
     @property
     def ends(self) -> float:
-        """When it is gone: KATO writes down when a session expires, and its store keeps it for a time of its own."""
+        """Return when the session is gone.
+
+        KATO writes down when a session expires, and its store keeps the session for a time of its own.
+        """
         return min(self.expires, self.kept_until)
 
     def clear(self) -> None:
-        """What clear-stm does: STM, emotives, metadata and time start again."""
+        """Reset STM, emotives, metadata and time, as clear-stm does."""
         self.stm = []
         self.time = 0
         self.emotives = []
@@ -174,7 +180,7 @@ class Sessions:
     def create(
         self, node_id: str, ttl_seconds: int | None, config: dict[str, Any] | None, metadata: dict[str, Any]
     ) -> Session:
-        """A new session; raises `ServerError` for a TTL that no date can express or that is negative."""
+        """Return a new session. Raises `ServerError` for a TTL that is negative or that no date can express."""
         ttl = ttl_seconds or DEFAULT_TTL
         if ttl < 0:
             raise ServerError("a negative TTL")
@@ -193,27 +199,27 @@ class Sessions:
         return session
 
     def begin(self, node_id: str, *, ttl: int, config: dict[str, Any], metadata: dict[str, Any]) -> Session:
-        """A session that is not found yet; see `enter`."""
+        """Return a new session that `find` does not find yet; see `enter`."""
         node = self.made_node(sanitised(node_id))
         return Session(
             node, node_id, ttl=ttl, config=config, metadata=metadata, history=self._history, changes=self.changes
         )
 
     def enter(self, session: Session) -> None:
-        """From now on it is found by its id."""
+        """Enter the session, so that it is found by its id from now on."""
         session.node.sessions += 1
         self._live[session.id] = session
         self._sweep.append(session.id)
 
     def made_node(self, key: str) -> Node:
-        """The node of that name, which is made if there is none."""
+        """Return the node of that name; make it if it does not exist."""
         node = self._nodes.get(key)
         if node is None:
             node = self._nodes[key] = Node(key, self._journal, watched=self.changes is not None)
         return node
 
     def find(self, session_id: str) -> Session | None:
-        """The live session of that id; an expired one is dropped here.
+        """Return the live session of that id, or None. An expired session is dropped here.
 
         The store keeps it for the session's own TTL from now on: an `extend` by more than that is undone.
         """
@@ -230,17 +236,18 @@ class Sessions:
         return session
 
     def peek_live(self, session_id: str) -> Session | None:
-        """The session of that id as it is kept, expired or not, without touching it."""
+        """Return the session of that id as it is kept, expired or not, without touching it."""
         return self._live.get(session_id)
 
     def peek(self, session_id: str) -> Session | None:
-        """A session, live or lately dead, without touching it."""
+        """Return a session, live or lately dead, without touching it."""
         session = self._live.get(session_id)
         if session is not None:
             return session
         return next((dead for dead in reversed(self._dead) if dead.id == session_id), None)
 
     def node(self, key: str) -> Node | None:
+        """Return the node of that sanitised name, or None."""
         return self._nodes.get(key)
 
     def drop(self, session: Session) -> None:
@@ -258,7 +265,7 @@ class Sessions:
             self.forget_node(node)
 
     def forget_node(self, node: Node) -> None:
-        """Nothing needs it any more."""
+        """Forget a node that nothing needs any more."""
         self._nodes.pop(node.key, None)
 
     def lose_all(self) -> None:
@@ -280,18 +287,19 @@ class Sessions:
         self._nodes = journals
 
     def all(self) -> list[Session]:
-        """Those that are kept, expired or not, the oldest first."""
+        """Return the sessions that are kept, expired or not, the oldest first."""
         return list(self._live.values())
 
     def nodes(self) -> list[Node]:
+        """Return all nodes."""
         return list(self._nodes.values())
 
     def kept(self) -> int:
-        """Sessions in memory, some of which may have expired."""
+        """Return the number of sessions in memory, some of which may have expired."""
         return len(self._live)
 
     def live(self) -> int:
-        """Sessions that have not expired."""
+        """Return the number of sessions that have not expired."""
         now = time.time()
         return sum(session.ends > now for session in self._live.values())
 

@@ -10,7 +10,7 @@ from kato_tasks.embedded.kato.patterns import Pattern, Patterns
 
 
 def predict_single(patterns: Patterns, symbol: str, most: int, affinity_emotive: object) -> list[str]:
-    """The predictions, each as JSON text, best first."""
+    """Return the predictions, each as JSON text, the best first."""
     found = []
     candidates = patterns.by_first.get(symbol, [])
     if not candidates:

@@ -1,4 +1,4 @@
-"""What a node counts of its symbols while it learns; KATO keeps these beside the patterns."""
+"""Count a node's symbols while it learns. KATO keeps these counts beside the patterns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Statistics:
 
     def __init__(self) -> None:
         self.patterns = 0
-        """Patterns ever learned, each once."""
+        """The number of patterns ever learned, each counted once."""
         self.members: dict[str, int] = {}
         """In how many of them a symbol is."""
         self.occurrences: dict[str, int] = {}
@@ -23,7 +23,7 @@ class Statistics:
         """By symbol, the sums of what was felt when it was learned."""
 
     def learn(self, symbols: Sequence[str], emotives: Iterable[Mapping[str, float]], *, new: bool) -> None:
-        """Count one learn of a pattern; `new` is its first."""
+        """Count one learn of a pattern. `new` says that it is the pattern's first."""
         counts = Counter(symbols)
         occurrences = self.occurrences
         for symbol, number in counts.items():
@@ -42,11 +42,11 @@ class Statistics:
                         sums[name] = sums.get(name, 0.0) + value
 
     def probability(self, symbol: str) -> float:
-        """The share of patterns that a symbol is in; 0 for an unknown one."""
+        """Return the share of patterns that a symbol is in; it is 0 for an unknown symbol."""
         return self.members.get(symbol, 0) / self.patterns if self.patterns else 0.0
 
     def weights(self, symbols: Iterable[str], emotive: object) -> dict[str, float]:
-        """How strongly each symbol goes with one emotive; a floor keeps every weight above 0."""
+        """Return how strongly each symbol goes with one emotive. A floor keeps every weight above 0."""
         weights = {}
         for symbol in symbols:
             affinity = abs(self.affinities.get(symbol, {}).get(emotive, 0.0))
@@ -56,7 +56,7 @@ class Statistics:
 
 
 def means(emotives: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each emotive over those that name it; a sum beyond all floats makes it infinite."""
+    """Return the mean of each emotive over those that name it. A sum beyond all floats makes the mean infinite."""
     values: dict[str, list[float]] = {}
     for felt in emotives:
         for name, value in felt.items():

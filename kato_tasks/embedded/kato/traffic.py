@@ -1,4 +1,4 @@
-"""Calls in flight, and what no client may do: two of them at once on one node.
+"""Watch calls in flight for what no client may do: have two of them at once on one node.
 
 A call is in flight from the arrival of its whole request until its answer is written. Two calls overlap
 when the second arrives while the first one's caller still waits, both on live sessions of one node.
@@ -21,7 +21,7 @@ SAME_MOMENT = 0.05
 
 
 class Connection(Protocol):
-    """What a call needs of its connection."""
+    """Describes what a call needs of its connection."""
 
     def abort(self) -> None: ...
 
@@ -29,7 +29,7 @@ class Connection(Protocol):
 
 
 class Call:
-    """One call in flight."""
+    """Represents one call in flight."""
 
     __slots__ = ("arrived", "connection", "done", "gone_at", "path", "rivals", "session")
 
@@ -59,7 +59,7 @@ class Traffic:
         self.max_in_flight = self.in_flight
 
     def arrive(self, path: str, connection: Connection | None) -> Call:
-        """A whole request for `path` has arrived."""
+        """Note that a whole request for `path` has arrived, and return its call."""
         session = None
         if path.startswith("/sessions/"):
             end = path.find("/", 10)
@@ -81,7 +81,7 @@ class Traffic:
         return call
 
     def leave(self, call: Call) -> None:
-        """The client of `call` has closed its connection, or was cut off."""
+        """Note that the client of `call` has closed its connection, or was cut off."""
         if call.done or call.gone_at is not None:
             return
         call.gone_at = time.monotonic()
@@ -97,7 +97,7 @@ class Traffic:
             self._settle(call)
 
     def landed(self, call: Call, *, applied: bool) -> None:
-        """A changing call was carried out; note it when its client had gone before."""
+        """Note a changing call that was carried out after its client had gone."""
         if call.gone_at is not None:
             if applied:
                 self.late_landings += 1
@@ -122,7 +122,7 @@ class Traffic:
 
 
 def _met(call: Call, rival: Call) -> str:
-    """What overlapped: two paths, and how the times of the calls lie to each other."""
+    """Say what overlapped: the two paths, and how the times of the calls lie to each other."""
     node = call.session.node.key if call.session is not None else ""
     later = rival.arrived - call.arrived
     waits = time.monotonic() - call.arrived

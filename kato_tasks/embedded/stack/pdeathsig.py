@@ -1,9 +1,9 @@
-"""Runs a command that cannot outlive the process which started it.
+"""Run a command that cannot outlive the process which started it.
 
     python tied.py PARENT_PID SIGNAL COMMAND [ARGUMENTS]
 
-Becomes COMMAND. On Linux the kernel sends it SIGNAL when its parent dies, even by SIGKILL. A file of its own
-that imports nothing, so that it costs a few milliseconds.
+The process becomes COMMAND. On Linux, the kernel sends it SIGNAL when its parent dies, even by SIGKILL. This file
+imports nothing, so it costs only a few milliseconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> None:
-    """Exec the command; ends with 1 when the parent is gone already."""
+    """Replace this process by the command, or end with exit code 1 when the parent is gone already."""
     parent, number, command = int(argv[0]), int(argv[1]), argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)

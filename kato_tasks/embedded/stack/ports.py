@@ -1,4 +1,4 @@
-"""The ports of the embedded stack: those asked for, those of the last time, else free ones."""
+"""Choose the ports of the embedded stack: those asked for, those of the last start, or else free ones."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 PORTS = ("redis", "kato", "flower")
-"""Parts that listen."""
+"""The parts that listen on a port."""
 BELOW_THE_KERNELS = range(20_000, 32_000)
-"""Ports to be used again are taken from here: the kernel gives those above to outgoing connections of any program."""
+"""Ports that the next start uses again come from this range.
+
+The kernel gives the ports above it to outgoing connections of any program."""
 TRIES = 50
 
 
 class PortTaken(RuntimeError):
-    """One sentence that names the port and the option that changes it."""
+    """Raised when a port is in use. The message names the port and the option that changes it."""
 
     @classmethod
     def by_another(cls, name: str, port: int) -> PortTaken:
+        """Return the error for a port on which another program listens."""
         return cls(
             f"port {port} of {name} is in use by another program; stop that one, or choose another port with "
             f"--{name}-port"
@@ -29,17 +32,20 @@ class PortTaken(RuntimeError):
 
 
 class Ports:
-    """``given`` is asked for by options; ``file`` remembers for the next start, None remembers nothing."""
+    """Chooses the ports. ``given`` holds those that options ask for.
+
+    ``file`` remembers the ports for the next start; with None, nothing is remembered.
+    """
 
     def __init__(self, given: Mapping[str, int], file: Path | None) -> None:
         self._file = file
         self.saved = _saved(file)
-        """Those of the last start; empty for the first."""
+        """The ports of the last start; empty at the first start."""
         self.pinned = {**self.saved, **given}
-        """These and no others; all of them when ``file`` was written before."""
+        """The ports that must be used as they are: all of them when ``file`` was written before."""
 
     def choose(self) -> dict[str, int]:
-        """A port for each part, free at this moment. Raises PortTaken for one that is pinned and not free."""
+        """Return a port for each part that is free at this moment. Raises PortTaken if a pinned port is not free."""
         by_port: dict[int, str] = {}
         for name, port in self.pinned.items():
             if port in by_port:
@@ -55,6 +61,7 @@ class Ports:
         return {name: chosen[name] for name in PORTS}
 
     def remember(self, ports: Mapping[str, int]) -> None:
+        """Write the ports to the file, if there is one, for the next start."""
         if self._file is not None:
             self._file.write_text(json.dumps(dict(ports)))
 
@@ -87,13 +94,13 @@ def _look(name: str, port: int) -> None:
 
 def _bind(port: int) -> None:
     with socket.socket() as probe:
-        # As servers do: connections of the last start that still linger do not count.
+        # Servers bind in the same way, so connections of the last start that still linger do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((LOOPBACK, port))
 
 
 def _saved(file: Path | None) -> dict[str, int]:
-    # KATO's address is written down in the bindings.
+    # The ports must stay the same, because KATO's address is written down in the bindings.
     with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
         if file is not None:
             return {name: int(port) for name, port in json.loads(file.read_text()).items() if name in PORTS}

@@ -1,4 +1,4 @@
-"""Processes of the stack that end, and the signals that hurry their end."""
+"""End processes of the stack, and let signals hurry their end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 
 def bury(process: subprocess.Popen[bytes]) -> str:
-    """Reap one that has ended, and end what it left of its group; how it ended."""
+    """Reap a process that has ended, end what is left of its group, and return how the process ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -19,7 +19,7 @@ def bury(process: subprocess.Popen[bytes]) -> str:
 
 
 def ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it ended; it is not reaped by asking."""
+    """Return whether the process has ended, without reaping it."""
     if process.returncode is not None:
         return True
     try:
@@ -29,7 +29,7 @@ def ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 class Hurry:
-    """While it is open, SIGINT and SIGTERM do not raise: they ask for a quicker end."""
+    """Makes SIGINT and SIGTERM ask for a quicker end, instead of raising, while this context is open."""
 
     def __init__(self) -> None:
         self.asked = False

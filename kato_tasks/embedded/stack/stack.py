@@ -1,4 +1,4 @@
-"""The embedded stack: Redis, an embedded KATO, a worker, beat and Flower as processes of this machine.
+"""Run the embedded stack: Redis, an embedded KATO, a worker, beat and Flower as processes of this machine.
 
 Each part is a process group of its own, tied to the life of the process that started it.
 """
@@ -34,7 +34,10 @@ TRIES = 3
 
 
 class StackFailed(RuntimeError):
-    """The stack cannot start, or a part of it ended. ``part`` and ``log`` say which and what it last wrote."""
+    """Raised when the stack cannot start, or a part of it ended.
+
+    ``part`` says which part it is, and ``log`` holds what the part wrote last.
+    """
 
     def __init__(self, reason: str, part: str = "", log: Sequence[str] = ()) -> None:
         super().__init__(reason)
@@ -43,12 +46,12 @@ class StackFailed(RuntimeError):
 
 
 class Stack:
-    """All parts. As a context manager it is started at the beginning and stopped at the end, whatever happens.
+    """Runs all parts. As a context manager it starts them at the beginning and stops them at the end, whatever happens.
 
     ``data`` keeps event log, KATO's state and ports for the next start; None is a directory of its own that goes
     at the end. ``ports`` are those that some parts must have, ``settings`` are more environment variables for all.
-    ``on_ready`` hears the name of each part that is ready, ``on_line`` hears what parts write from then on.
-    Who watches the parts either ends all with the first that dies (``check``) or starts it again (``tend``);
+    ``on_ready`` is called with the name of each part that is ready; ``on_line`` gets what parts write from then on.
+    The caller watches the parts: it either ends all with the first that dies (``check``) or starts it again (``tend``);
     for that, ``tended``, KATO keeps its state in a temporary directory, too.
 
     Call from the main thread: the kernel ties a part to the thread that started it.
@@ -72,9 +75,9 @@ class Stack:
         self._keep_kato = tended or self._keep
         self.data = Path()
         self.loss = ""
-        """What a directory of an earlier version has lost, in a sentence; empty for any other."""
+        """One sentence that says what a directory of an earlier version has lost; empty for any other directory."""
         self.env_file: Path | None = None
-        """The file that says where the stack is, to be sourced by shells; None where nothing is kept."""
+        """The file that tells shells that source it where the stack is; None if nothing is kept."""
         self.ports: dict[str, int] = {}
         self._concurrency = concurrency
         self._loglevel = loglevel
@@ -101,20 +104,21 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings with which another process uses this stack."""
+        """Return the settings with which another process uses this stack."""
         return settings_of(self.ports) | self._settings
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where each part listens; empty for those that do not."""
+        """Return the address of each part; it is empty for parts that do not listen."""
         return {part.name: part.url for part, _ in self._running}
 
     @property
     def pids(self) -> dict[str, int]:
+        """Return the process id of each part, by its name."""
         return {part.name: process.pid for part, process in self._running}
 
     def log_of(self, name: str) -> Path:
-        """The log file of a part."""
+        """Return the path of a part's log file."""
         return self.data / "logs" / f"{name}.log"
 
     # ------------------------------------------------------------------ start
@@ -136,7 +140,7 @@ class Stack:
             except PortTaken as exc:
                 raise StackFailed(str(exc)) from None
             except StackFailed as exc:
-                # Somebody else took a port between our look and the part's start.
+                # Another program took a port after we had looked at it and before the part started.
                 if not any("address already in use" in line.lower() for line in exc.log):
                     raise
                 if exc.part in ports.pinned:
@@ -182,7 +186,7 @@ class Stack:
             raise StackFailed(f"{self.data} cannot be used: {exc.strerror}; give another directory") from None
 
     def _start_all(self, parts: Iterable[Part]) -> None:
-        """Start these together, and return when all of them are ready."""
+        """Start these parts together, and return when all of them are ready."""
         waiting = []
         for part in parts:
             self._running.append((part, self._spawn(part)))
@@ -201,7 +205,7 @@ class Stack:
             time.sleep(POLL_SECONDS)
 
     def _spawn(self, part: Part) -> subprocess.Popen[bytes]:
-        # FLOWER_ variables are options of Flower: those of the user's own would change this one.
+        # FLOWER_ variables are options of Flower, and the user's own would change this Flower.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("FLOWER_")}
         tie = [sys.executable, "-IS", pdeathsig.__file__, str(os.getpid()), str(int(part.tied_signal))]
         with self.log_of(part.name).open("ab") as log:
@@ -223,7 +227,7 @@ class Stack:
                 raise self._failed(part.name, bury(process))
 
     def tend(self) -> list[str]:
-        """Start again what has died, and return what there is to say of it, a sentence each.
+        """Start again the parts that have died, and return one sentence about each.
 
         Raises StackFailed for a part that dies again and again.
         """
@@ -255,14 +259,14 @@ class Stack:
         return StackFailed(f"{name} {how}", name, last_lines(self.log_of(name), LAST_LINES))
 
     def _last_words(self, name: str, how: str) -> str:
-        # One that was killed had no say in it.
+        # The log of a part that was killed does not say why.
         last = last_lines(self.log_of(name), 1) if "SIGKILL" not in how else []
         return f", its last line was: {last[0].strip()[:200]}" if last else ""
 
     # ------------------------------------------------------------------- stop
 
     def stop(self) -> None:
-        """End every part, those that use others first, and remove what is temporary. Signals only hurry it on."""
+        """End every part, those that use others first, and remove what is temporary. Signals only hurry the end."""
         with Hurry() as hurry:
             self._end(self._running, hurry)
             if self._follower is not None:
@@ -287,7 +291,7 @@ class Stack:
                     if (hurry and hurry.asked) or time.monotonic() - started > part.stop_seconds:
                         break
                     time.sleep(POLL_SECONDS)
-                # Unreaped until here, so the group's number cannot have become somebody else's.
+                # The process is not reaped until here, so no other group can have taken over its number.
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     if process.returncode is None:
                         os.killpg(process.pid, signal.SIGKILL)
@@ -299,7 +303,7 @@ ENVIRONMENT = "# Written by `kato-tasks up` at each start: where the stack of th
 
 
 def _write_environment(path: Path, environment: Mapping[str, str]) -> Path | None:
-    """Write it, unless somebody else's file has that name."""
+    """Write the environment to ``path``, unless a file that is not ours has that name."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if not path.exists() or path.read_text().startswith(ENVIRONMENT):
             path.write_text(ENVIRONMENT + "".join(f"export {k}={shlex.quote(v)}\n" for k, v in environment.items()))
