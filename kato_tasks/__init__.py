@@ -5,10 +5,9 @@ Names are exported lazily, so that ``import kato_tasks`` in an application costs
 
 from __future__ import annotations
 
-from importlib import import_module
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from kato_tasks.loading import load
 from kato_tasks.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -69,8 +68,6 @@ if TYPE_CHECKING:
         UnreadableRow,
     )
     from kato_tasks.settings import Settings
-
-_importing = RLock()
 
 _HOMES = {
     "celery": "kato_tasks.celery_app",
@@ -178,14 +175,11 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'kato_tasks' has no attribute {name!r}")
-    # Celery replaces its own module while it loads, so two threads must not begin it at once.
-    with _importing:
-        module = import_module(home)
-        if home == "kato_tasks.celery_app":
-            return import_module(
-                "kato_tasks.celery_tasks.app.home"
-            ).home_app()  # another one once it is installed on a host's
-        value = getattr(module, name)
+    module = load(home)
+    if home == "kato_tasks.celery_app":
+        # It is another one once the tasks are installed on a host's app.
+        return load("kato_tasks.celery_tasks.app.home").home_app()
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -6,8 +6,7 @@ import of Celery, and ``api/`` knows nothing of Celery.
 
 from __future__ import annotations
 
-from importlib import import_module
-
+from kato_tasks.loading import load
 from kato_tasks.ports.waker import Waker
 
 _FILLED_BY = "kato_tasks.celery_tasks.wakeups"
@@ -23,6 +22,6 @@ def fill_waker(waker: Waker) -> None:
 def waker() -> Waker:
     """Return this process's waker. If the port has not been filled yet, ``celery_tasks`` is loaded to fill it."""
     if _waker is None:
-        import_module(_FILLED_BY)
+        load(_FILLED_BY)
     assert _waker is not None, f"{_FILLED_BY} fills the port when it is imported"
     return _waker
