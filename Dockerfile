@@ -3,8 +3,9 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /app
-# worker: worker and beat; flower: Flower; http: the embedded KATO. With httpx as well: --build-arg EXTRAS=all
-ARG EXTRAS=worker,flower,http
+# worker: worker and beat; archive: history in a database; flower: Flower; http: the embedded KATO. With httpx as well:
+# --build-arg EXTRAS=all
+ARG EXTRAS=worker,archive,flower,http
 # The dependencies in a layer of their own, around an empty package: they change more seldom than the code.
 COPY pyproject.toml constraints.txt LICENSE README.md ./
 RUN mkdir kato_tasks && touch kato_tasks/__init__.py \

@@ -9,7 +9,7 @@ TEST_ARGS ?= -m "not chaos"
 # How many processes share the tests (tests/sharing_out.py), each with services of its own; 0: this one alone. They
 # wait most of the time, for leases and outages: there are more of them than cores.
 TEST_JOBS ?= 4
-# once: leaves out the further variants of rules that are proven once (the mark variant); all: the default where CI=true.
+# once leaves out the further variants of rules that are proven once (the mark variant), which is the default; all.
 VARIANTS ?=
 # How many of compose, RabbitMQ and Redis `make smoke` has up side by side; mostly they wait for each other's start.
 SMOKE_JOBS ?= 3

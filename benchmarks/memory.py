@@ -40,7 +40,7 @@ def measure(sessions: int) -> dict[str, Any]:
         while rt.drainer.drain_partitions(range(PARTITIONS)).lanes:
             pass
         after = int(store.info("memory")["used_memory"])
-        kinds = _by_kind(store)
+        kinds = bytes_by_kind(store)
         forget_runtime(close=True)
     each = {kind: round(size / sessions, 1) for kind, size in sorted(kinds.items(), key=lambda item: -item[1])}
     session = sum(size for kind, size in each.items() if kind not in HISTORY)
@@ -63,7 +63,7 @@ def _story(session: str) -> list[dict[str, Any]]:
     ]
 
 
-def _by_kind(store: redis.Redis) -> dict[str, int]:
+def bytes_by_kind(store: redis.Redis) -> dict[str, int]:
     """Bytes by the part of the key that says what it is (a fixed share of them belongs to partitions, not sessions)."""
     sizes: dict[str, int] = defaultdict(int)
     keys = [str(key) for key in store.scan_iter(count=5_000)]

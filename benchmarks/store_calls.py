@@ -38,12 +38,16 @@ except ImportError:  # an earlier layout
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import lane_of, partition_of
 
+try:
+    Held, AcquireLanes = ports.Held, ports.Lease
+except AttributeError:  # as they are called now
+    Held, AcquireLanes = ports.Lease, ports.AcquireLanes
 client, keep, PARTS = connect(sys.argv[1]), Retention(), int(sys.argv[2])
 client.flushdb()
 store = RedisStore(client)
 
 def lane(node):
-    return ports.Held(lane_of(node), node * 32, 6_000_000, ports.Batch(100, 1_000_000))
+    return Held(lane_of(node), node * 32, 6_000_000, ports.Batch(100, 1_000_000))
 
 def entries(node, session, first, count):
     event = parse_event({"session_id": session, "observation": {"strings": ["a"]}})
@@ -54,7 +58,7 @@ def append(node, session, first, count):
 
 def lease(node):
     held = lane(node)
-    return ports.Lease(partition_of(held.lane), held.token, held.lease_ms, 64, held.batch)
+    return AcquireLanes(partition_of(held.lane), held.token, held.lease_ms, 64, held.batch)
 
 bound = Binding("http://kato:8000", "session-0123456789", "n", 4, 3, 1, 1764000000000, "0123456789ab", 3)
 intent = Intent(call="c", kind="observe", first=1, last=9)
@@ -146,6 +150,8 @@ class Tree:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(30)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _line(self) -> Any:
         assert self._process.stdout is not None

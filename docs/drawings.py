@@ -28,7 +28,7 @@ def architecture_page(page: str) -> str:
 
 def states_drawing() -> str:
     """The states of an intent with the ways between them, and below the drawing what each state means."""
-    lines = ["```mermaid", "stateDiagram-v2", "    direction LR", "    [*] --> none"]
+    lines = ["```mermaid", "stateDiagram-v2", "    direction TB", "    [*] --> none"]
     # A label ends at a colon or a semicolon, by Mermaid's grammar.
     lines += [f"    {way.state} --> {way.next_state}: {re.sub('[:;]', ',', way.event)}" for way in TRANSITIONS]
     lines += ["```", "", "| state | meaning |", "|---|---|"]

@@ -13,7 +13,15 @@ from kato_tasks.version import __version__ as __version__
 if TYPE_CHECKING:
     from kato_tasks.api.append import append_events
     from kato_tasks.api.append_async import append_events_async
+    from kato_tasks.api.event_store import append_event
+    from kato_tasks.api.event_store_async import append_event_async
+    from kato_tasks.api.forgetting import forget_session
+    from kato_tasks.api.history import history
+    from kato_tasks.api.node_history import events_by_node
+    from kato_tasks.api.replays.public import replay_events, replay_status, start_replay
     from kato_tasks.api.sessions import session_status
+    from kato_tasks.api.subscription import subscribe
+    from kato_tasks.api.time_history import events_by_time
     from kato_tasks.celery_app import app
     from kato_tasks.celery_tasks.app.hosting import install
     from kato_tasks.celery_tasks.app.making import make_app
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
         observe,
         predict,
         process_observation_async,
+        replay,
     )
     from kato_tasks.celery_tasks.typed_task import (
         TypedResult,
@@ -31,7 +40,9 @@ if TYPE_CHECKING:
         TypedTask,
     )
     from kato_tasks.domain.events import Event
+    from kato_tasks.domain.forgotten import Forgotten, HeldPattern
     from kato_tasks.domain.observations import Observation
+    from kato_tasks.domain.replays import ReplayStatus
     from kato_tasks.domain.results import (
         Appended,
         Applied,
@@ -53,18 +64,27 @@ if TYPE_CHECKING:
         RawPredictedJson,
     )
     from kato_tasks.errors import (
+        ArchiveUnavailable,
+        BrokerUnavailable,
         ConfigurationError,
         EventConflict,
         EventRefused,
+        HistoryIncomplete,
         InvalidEvent,
         KatoTasksError,
+        LogArchived,
         NodeConflict,
         NotAppliedYet,
+        PositionConflict,
+        ReplayBusy,
+        ReplayFailed,
+        SessionBusy,
         StoreFailed,
         StoreFull,
         StoreUnavailable,
         StoreWentBack,
         TooManyPredicts,
+        UnknownReplay,
         UnreadableRow,
     )
     from kato_tasks.settings import Settings
@@ -73,7 +93,14 @@ _HOMES = {
     "celery": "kato_tasks.celery_app",
     "append_events": "kato_tasks.api.append",
     "append_events_async": "kato_tasks.api.append_async",
+    "append_event": "kato_tasks.api.event_store",
+    "append_event_async": "kato_tasks.api.event_store_async",
+    "history": "kato_tasks.api.history",
+    "events_by_node": "kato_tasks.api.node_history",
+    "forget_session": "kato_tasks.api.forgetting",
     "session_status": "kato_tasks.api.sessions",
+    "subscribe": "kato_tasks.api.subscription",
+    "events_by_time": "kato_tasks.api.time_history",
     "app": "kato_tasks.celery_app",
     "install": "kato_tasks.celery_tasks.app.hosting",
     "make_app": "kato_tasks.celery_tasks.app.making",
@@ -87,6 +114,8 @@ _HOMES = {
     "TypedSignature": "kato_tasks.celery_tasks.typed_task",
     "TypedTask": "kato_tasks.celery_tasks.typed_task",
     "Event": "kato_tasks.domain.events",
+    "Forgotten": "kato_tasks.domain.forgotten",
+    "HeldPattern": "kato_tasks.domain.forgotten",
     "Observation": "kato_tasks.domain.observations",
     "Applied": "kato_tasks.domain.results",
     "Appended": "kato_tasks.domain.results",
@@ -104,13 +133,27 @@ _HOMES = {
     "PredictedJson": "kato_tasks.domain.results_json",
     "PredictionJson": "kato_tasks.domain.results_json",
     "RawPredictedJson": "kato_tasks.domain.results_json",
+    "ArchiveUnavailable": "kato_tasks.errors",
+    "LogArchived": "kato_tasks.errors",
+    "ReplayBusy": "kato_tasks.errors",
+    "ReplayFailed": "kato_tasks.errors",
+    "ReplayStatus": "kato_tasks.domain.replays",
+    "replay": "kato_tasks.celery_tasks.tasks",
+    "replay_events": "kato_tasks.api.replays.public",
+    "replay_status": "kato_tasks.api.replays.public",
+    "start_replay": "kato_tasks.api.replays.public",
+    "SessionBusy": "kato_tasks.errors",
+    "UnknownReplay": "kato_tasks.errors",
+    "BrokerUnavailable": "kato_tasks.errors",
     "ConfigurationError": "kato_tasks.errors",
     "EventConflict": "kato_tasks.errors",
     "EventRefused": "kato_tasks.errors",
+    "HistoryIncomplete": "kato_tasks.errors",
     "InvalidEvent": "kato_tasks.errors",
     "KatoTasksError": "kato_tasks.errors",
     "NodeConflict": "kato_tasks.errors",
     "NotAppliedYet": "kato_tasks.errors",
+    "PositionConflict": "kato_tasks.errors",
     "StoreFailed": "kato_tasks.errors",
     "StoreFull": "kato_tasks.errors",
     "StoreUnavailable": "kato_tasks.errors",
@@ -124,27 +167,38 @@ __all__ = [
     "Appended",
     "Applied",
     "AppliedJson",
+    "ArchiveUnavailable",
     "BindingStatus",
+    "BrokerUnavailable",
     "ConfigurationError",
     "Event",
     "EventConflict",
     "EventRefused",
+    "Forgotten",
     "FuturePotential",
     "FuturePotentialJson",
+    "HeldPattern",
+    "HistoryIncomplete",
     "InvalidEvent",
     "KatoTasksError",
     "Learned",
     "LearnedJson",
+    "LogArchived",
     "NodeConflict",
     "NotAppliedYet",
     "Observation",
     "Observed",
     "ObservedJson",
+    "PositionConflict",
     "Predicted",
     "PredictedJson",
     "Prediction",
     "PredictionJson",
     "RawPredictedJson",
+    "ReplayBusy",
+    "ReplayFailed",
+    "ReplayStatus",
+    "SessionBusy",
     "SessionStatus",
     "Settings",
     "StoreFailed",
@@ -155,19 +209,31 @@ __all__ = [
     "TypedResult",
     "TypedSignature",
     "TypedTask",
+    "UnknownReplay",
     "UnreadableRow",
     "aget",
     "app",
+    "append_event",
+    "append_event_async",
     "append_events",
     "append_events_async",
     "clear_stm",
+    "events_by_node",
+    "events_by_time",
+    "forget_session",
+    "history",
     "install",
     "learn",
     "make_app",
     "observe",
     "predict",
     "process_observation_async",
+    "replay",
+    "replay_events",
+    "replay_status",
     "session_status",
+    "start_replay",
+    "subscribe",
 ]
 
 

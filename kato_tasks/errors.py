@@ -4,12 +4,21 @@
     ├── InvalidEvent          the input is wrong: correct the field that it names
     ├── NodeConflict          the session belongs to another node for life
     ├── EventConflict         this event_id already belongs to an event with another body
+    ├── PositionConflict      the session has other events than the caller knows: read them and decide again
     ├── StoreUnavailable      nothing was accepted: try again later
     │   ├── StoreFull         the store has no room for more events until some are applied
-    │   └── StoreWentBack     the store was restarted or replaced since this was read
+    │   ├── StoreWentBack     the store was restarted or replaced since this was read
+    │   └── LogArchived       this part of a session's log is in the archive only
     ├── StoreFailed           the store refuses this one operation, now and later: a person must look
-    │   └── UnreadableRow     a row that this version cannot read (broken, or written by a newer one)
+    │   ├── UnreadableRow     a row that this version cannot read (broken, or written by a newer one)
+    │   └── HistoryIncomplete positions that neither the store nor the archive holds
     ├── TooManyPredicts       too many predicts of this session wait: ask again when some are answered
+    ├── ArchiveUnavailable    the archive's database does not answer: try again later
+    ├── ReplayBusy            another replay has the lane: wait for it or cancel it
+    ├── ReplayFailed          a replay ended without success; what served before goes on serving
+    ├── UnknownReplay         there is no replay of this id
+    ├── BrokerUnavailable     the broker does not answer: try again when it is back
+    ├── SessionBusy           the session cannot be forgotten now: do what the sentence says, and try again
     ├── ConfigurationError    a setting is wrong: correct it and start again
     ├── LeaseLost             another worker owns the lane now: stop at once
     ├── EventRefused          KATO definitely refused this event: it is a dead letter
@@ -27,6 +36,12 @@ backends can carry it and rebuild it at the caller.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
 
 class KatoTasksError(Exception):
@@ -57,6 +72,25 @@ class EventConflict(KatoTasksError):
     """The session already has an event with this event_id and another body."""
 
 
+class PositionConflict(KatoTasksError):
+    """The session does not stand at the position that the caller expected, so nothing was appended.
+
+    ``args`` are the session, the ``expected`` position and the ``actual`` one.
+    """
+
+    def __init__(self, session_id: str, expected: int, actual: int) -> None:
+        super().__init__(session_id, expected, actual)
+        self.session_id = session_id
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return (
+            f"session {self.session_id!r} stands at position {self.actual}, not at the expected {self.expected}, so "
+            "nothing was appended; read its history again, decide again, and append with the position of its last event"
+        )
+
+
 class StoreUnavailable(KatoTasksError):
     """Redis could not be reached, so nothing was accepted; the call may be repeated with the same event_id."""
 
@@ -69,6 +103,25 @@ class StoreWentBack(StoreUnavailable):
     """The store was restarted or replaced, so what was read before must be read again. Nothing was written."""
 
 
+class LogArchived(StoreUnavailable):
+    """The store no longer holds the first positions of what was asked for: they are in the archive only.
+
+    ``args`` are the session and the last of these positions. ``entries`` are those that the store holds, which follow.
+    """
+
+    def __init__(self, session: str, up_to: int, entries: Iterable[Any] = ()) -> None:
+        super().__init__(session, up_to)
+        self.session = session
+        self.up_to = up_to
+        self.entries: list[Any] = list(entries)
+
+    def __str__(self) -> str:
+        return (
+            f"the events of session {self.session!r} up to position {self.up_to} are in the archive only; "
+            "set ARCHIVE_URL to where they are archived"
+        )
+
+
 class StoreFailed(KatoTasksError):
     """Redis answers but refuses this operation (a broken row, a script's error); trying again does not help."""
 
@@ -77,8 +130,36 @@ class UnreadableRow(StoreFailed):
     """A stored row cannot be read: it is broken, or a newer version wrote it."""
 
 
+class HistoryIncomplete(StoreFailed):
+    """Some positions of a history are neither in the store nor in the archive; the message names them."""
+
+
 class TooManyPredicts(KatoTasksError):
     """Too many predicts of the session are waiting, so this one was not accepted; ask again when some are answered."""
+
+
+class ArchiveUnavailable(KatoTasksError):
+    """The archive's database does not answer, or refuses: the same call may be repeated, whatever became of it."""
+
+
+class ReplayBusy(KatoTasksError):
+    """A replay has not ended, so that this cannot be done now: wait for it, or cancel it."""
+
+
+class ReplayFailed(KatoTasksError):
+    """A replay ended without having done what was asked; the message says why. What served before goes on serving."""
+
+
+class SessionBusy(KatoTasksError):
+    """A session cannot be forgotten now; the message says why, and what to do before it is tried again."""
+
+
+class UnknownReplay(KatoTasksError):
+    """There is no replay of this id."""
+
+
+class BrokerUnavailable(KatoTasksError):
+    """A task could not be sent, because the broker or the result backend does not answer."""
 
 
 class ConfigurationError(KatoTasksError):

@@ -10,6 +10,7 @@ from types import FrameType
 import pytest
 import redis
 
+from kato_tasks.testing.postgres import PostgresServer, postgres_programs
 from kato_tasks.testing.rabbitmq import RabbitmqServer, rabbitmq_program
 from kato_tasks.testing.services import KatoServer, RedisServer, redis_program
 from tests.services import unreachable
@@ -65,6 +66,25 @@ def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit
     with contextlib.closing(server):
         server.start()
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    if postgres_programs() is None:
+        unreachable("postgresql")
+    server = PostgresServer(tmp_path_factory.mktemp("postgresql"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.kill)  # nobody needs what it would still write
+        server.start()
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """An empty database, as new, on a server that is started again if a test left it down."""
+    postgres_server.start()
+    postgres_server.empty()
+    return postgres_server.url
 
 
 @pytest.fixture(scope="session")

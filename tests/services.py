@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import pytest
 
+from kato_tasks.testing.postgres import postgres_programs
 from kato_tasks.testing.rabbitmq import rabbitmq_program
 from kato_tasks.testing.services import redis_program
 
@@ -52,9 +53,9 @@ def missing_services() -> list[str]:
     """Say on stderr where each service comes from, and return those that are not there."""
     if may_install() and (wanted := [*absent_packages()]):
         install(wanted)
-    found = {"redis": redis_program(), "rabbitmq": rabbitmq_program()}
+    found = {"redis": redis_program(), "rabbitmq": rabbitmq_program(), "postgresql": postgres_programs()}
     for service, program in found.items():
-        print(f"tests: {service:9} {program or 'MISSING'}", file=sys.stderr, flush=True)
+        print(f"tests: {service:10} {program or 'MISSING'}", file=sys.stderr, flush=True)
     return [service for service, program in found.items() if program is None]
 
 
@@ -64,6 +65,8 @@ def absent_packages() -> list[str]:
         packages.append("redis-server")
     if rabbitmq_program() is None:
         packages.append("rabbitmq-server")
+    if postgres_programs() is None:
+        packages.append("postgresql")
     return packages
 
 

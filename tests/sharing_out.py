@@ -64,7 +64,7 @@ def longest_first(nodeids: Iterable[str]) -> list[str]:
 
 
 def took(report: Path) -> Iterator[tuple[str, float]]:
-    """Each test of a JUnit report (`-o junit_family=xunit1`), and its seconds with its fixtures."""
+    """Each test of a JUnit report, and its seconds with its fixtures."""
     for case in ET.parse(report).iter("testcase"):  # noqa: S314  a file that pytest has just written
         yield f"{case.get('file')}::{case.get('name')}", float(case.get("time") or 0)
 

@@ -1,8 +1,8 @@
-"""The pytest plug-in that runs each rule once where time matters, and every variant of it in CI.
+"""The pytest plug-in that runs each rule once, and every variant of it where that is asked for.
 
 Some rules are proven over a matrix: brokers by pools, faults by routes. The mark `variant` stands at those rows of a
-matrix whose rule another row proves, too. They are left out of `make test`, which says how many there were; CI runs
-all of them (CI=true), and so does `make test VARIANTS=all`. A test that is named with its row always runs.
+matrix whose rule another row proves, too. They are left out of `make test`, which says how many there were; `make test
+VARIANTS=all` runs all of them. A test that is named with its row always runs.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from tests.services import IN_CI
-
 _left_out = pytest.StashKey[int]()
 
 
@@ -20,8 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--variants",
         choices=("once", "all"),
-        default="all" if IN_CI else "once",
-        help="run each rule once, or all its variants, too (default: once; in CI all)",
+        default="once",
+        help="run each rule once, or all its variants, too (default: %(default)s)",
     )
 
 

@@ -12,6 +12,7 @@ from kato_tasks.domain.events import Event, check_events, parse_event
 from kato_tasks.domain.log_entry import Entry, entry_of
 from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.results import Appended
+from kato_tasks.engine.append import AppendResult
 from kato_tasks.errors import InvalidEvent
 from kato_tasks.telemetry.log_events import log_event
 
@@ -66,9 +67,14 @@ def append_entries(
     ``source`` and ``offsets`` are described at ``Mailbox.append``. Raises StoreUnavailable, StoreFull or StoreFailed.
     """
     posted = rt.mailbox.append(entries, source=source, offsets=offsets)
+    finish_append(rt, posted)
+    return [placed.appended for placed in posted.placed]
+
+
+def finish_append(rt: Runtime, posted: AppendResult) -> None:
+    """Wake the lanes of what was appended, and warn of node ids that share a lane's name. Raises StoreUnavailable."""
     warn_of_shared_names(posted.shared_names)
     rt.wake(posted.wake)
-    return [placed.appended for placed in posted.placed]
 
 
 def warn_of_shared_names(lanes: frozenset[str]) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kato_tasks.api.append import read_event, warn_of_shared_names
-from kato_tasks.bootstrap.loops import loop_runtime
+from kato_tasks.bootstrap.loops import LoopRuntime, loop_runtime
 from kato_tasks.bootstrap.waking import waker
 from kato_tasks.domain.events import Event, check_events
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.results import Appended
+from kato_tasks.engine.append import AppendResult
 from kato_tasks.engine.wakeup_marks import setting_marks
 
 READ_AT_ONCE = 100
@@ -43,10 +44,15 @@ async def append_events_async(events: Iterable[Event | Mapping[str, Any]]) -> li
     if not entries:
         return []
     posted = await here.ask(here.protocol.append(entries))
-    warn_of_shared_names(posted.shared_names)
-    if shards := await here.ask(setting_marks(posted.wake, here.settings.shards)):
-        await waker().wake_from_loop(shards)
+    await finish_append(here, posted)
     return [placed.appended for placed in posted.placed]
 
 
-__all__ = ["append_events_async"]
+async def finish_append(here: LoopRuntime, posted: AppendResult) -> None:
+    """Wake the lanes of what was appended, and warn of node ids that share a lane's name."""
+    warn_of_shared_names(posted.shared_names)
+    if shards := await here.ask(setting_marks(posted.wake, here.settings.shards)):
+        await waker().wake_from_loop(shards)
+
+
+__all__ = ["append_events_async", "finish_append"]

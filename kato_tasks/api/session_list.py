@@ -39,7 +39,7 @@ class NoSuchSession(KatoTasksError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SessionFilter:
     """Which sessions to list: those in this state, of this node, whose ids begin with this prefix.
 
     A condition that is None or '' is not applied.
@@ -90,7 +90,7 @@ class _Kept:
 
 
 def list_sessions(
-    rt: Runtime, wanted: Wanted | None = None, *, sort: Sort = "id", after: str | None = None, limit: int = 100
+    rt: Runtime, only: SessionFilter | None = None, *, sort: Sort = "id", after: str | None = None, limit: int = 100
 ) -> Page:
     """Return the first ``limit`` sessions in the order ``sort``, or those that follow the session ``after`` (its id).
 
@@ -99,16 +99,16 @@ def list_sessions(
     session can be met twice, or missed. Raises NoSuchSession if the place of ``after`` is not known, and
     StoreUnavailable.
     """
-    wanted, sessions = wanted or Wanted(), rt.sessions
+    only, sessions = only or SessionFilter(), rt.sessions
     kept = _Kept(limit + 1)
     behind = _key_of_last(sessions, sort, after) if after is not None else None
-    for page in sessions.pages(_LOOKED_FOR.get(wanted.state, "all"), wanted.prefix, AT_ONCE):
+    for page in sessions.pages(_LOOKED_FOR.get(only.state, "all"), only.prefix, AT_ONCE):
         nodes = {
             session: node
             for session, node in page.items()
-            if session.startswith(wanted.prefix) and wanted.node in (None, node, node_id_of(session, node))
+            if session.startswith(only.prefix) and only.node in (None, node, node_id_of(session, node))
         }
-        _look(sessions, wanted.state, sort, behind, kept, nodes)
+        _look(sessions, only.state, sort, behind, kept, nodes)
     first = kept.first()
     read = _statuses(sessions, {session: row.node for session, row in first.items() if row.status is None})
     found = [row.status or read[session] for session, row in first.items()]

@@ -1,13 +1,12 @@
-"""Read how a session stands, and what happened in it."""
+"""Read how a session stands."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from kato_tasks.bootstrap import runtime
 from kato_tasks.domain.events import check_session_id
-from kato_tasks.domain.ids import node_id_of
 from kato_tasks.domain.results import BindingStatus, SessionStatus
 from kato_tasks.ports.sessions import Nodes, SessionRow, Sessions
 
@@ -65,6 +64,7 @@ def _status(row: SessionRow) -> SessionStatus:
         last_error=row.last_error,
         due_in_seconds=wait if wait is not None and wait > 0 else None,
         last_event_at=iso_time(row.last_event_ms) if row.last_event_ms is not None else None,
+        generation=row.generation,
     )
 
 
@@ -81,18 +81,3 @@ def _state(row: SessionRow) -> Literal["idle", "pending", "running", "waiting", 
     if row.due_in_seconds > 0:
         return "waiting"
     return "running" if row.leased else "pending"
-
-
-def session_events(session_id: str, *, after: int = 0, limit: int = 1_000) -> list[dict[str, Any]]:
-    """Return a session's history as standard events with their positions.
-
-    The history begins at the position after ``after``, and has at most ``limit`` events. It is empty if the session is
-    not known. Raises InvalidEvent if ``session_id`` cannot name a session, StoreUnavailable, and UnreadableRow if an
-    entry of the log is broken.
-    """
-    sessions = runtime().sessions
-    node = sessions.node_of(check_session_id(session_id))
-    if node is None:
-        return []
-    node_id = node_id_of(session_id, node)
-    return [entry.event(session_id, node_id) for entry in sessions.events(session_id, node, after, limit)]

@@ -15,13 +15,17 @@ from kato_tasks.adapters.redis.dead_letters import RedisDeadLetters
 from kato_tasks.adapters.redis.figures import RedisFigures
 from kato_tasks.adapters.redis.import_checkpoints import RedisImports
 from kato_tasks.adapters.redis.operations import Retention
+from kato_tasks.adapters.redis.replays import RedisReplays
 from kato_tasks.adapters.redis.sessions import RedisSessions
 from kato_tasks.adapters.redis.store import RedisStore, StoreRun, check_store, connect
+from kato_tasks.adapters.redis.traces import RedisTraces
 from kato_tasks.adapters.redis.verdicts import RedisVerdicts
+from kato_tasks.bootstrap.archive import LazyArchive
 from kato_tasks.bootstrap.outside import doubles
 from kato_tasks.bootstrap.waking import waker
 from kato_tasks.domain.ids import PARTITIONS, shard_of
 from kato_tasks.engine.append import Mailbox
+from kato_tasks.engine.archived_log import ArchivedLogStore
 from kato_tasks.engine.drain.config_check import ConfigCheck
 from kato_tasks.engine.drain.context import KatoSessionOptions
 from kato_tasks.engine.drain.retry import RetryPolicy
@@ -33,10 +37,13 @@ from kato_tasks.engine.running.room import Room
 from kato_tasks.engine.running.slices import DrainOptions
 from kato_tasks.engine.wakeup_marks import WakeupMarks
 from kato_tasks.errors import ConfigurationError
+from kato_tasks.ports.archive import Archive
 from kato_tasks.ports.dead_letters import DeadLetters
 from kato_tasks.ports.figures import Figures
+from kato_tasks.ports.forgetting import FindTraces
 from kato_tasks.ports.imports import Imports
 from kato_tasks.ports.lanes import Batch
+from kato_tasks.ports.replays import Replays
 from kato_tasks.ports.sessions import Sessions
 from kato_tasks.ports.store import Store
 from kato_tasks.settings import Settings, extras
@@ -66,9 +73,22 @@ class Runtime:
     dead_letters: DeadLetters
     figures: Figures
     imports: Imports
+    replays: Replays
+    traces: FindTraces
     kato: HttpKato | HttpxKato | AbsentKato
     drainer: Drainer
     check: ConfigCheck
+    opening: LazyArchive
+    """opens ``archive`` on first use, so that a process that does without never loads what it needs"""
+
+    @property
+    def archive(self) -> Archive | None:
+        """The archive that ``ARCHIVE_URL`` names, or None. Its tables were found fit when it was opened.
+
+        Raises ConfigurationError if the extra ``archive`` is not installed or the tables do not fit, and
+        ArchiveUnavailable if the database does not answer.
+        """
+        return self.opening.archive()
 
     def partitions_of(self, shard: int) -> list[int]:
         """List the partitions that a shard serves."""
@@ -86,6 +106,7 @@ class Runtime:
         """Give what is under way in the background a moment to end, then close the connections."""
         self.drainer.close(1.0)
         self.kato.close()
+        self.opening.close()
         self.redis.close()
 
 
@@ -95,7 +116,9 @@ def build(config: Settings) -> Runtime:
     outside = doubles()
     client = outside.store(run) if outside is not None else connect(config.store_url, run=run)
     check_store(client)
-    store = RedisStore(client, retention_of(config), run, full_share=config.store_full_share)
+    opening = LazyArchive(config.archive_url)
+    kept = RedisStore(client, retention_of(config), run, full_share=config.store_full_share)
+    store: Store = ArchivedLogStore(kept, opening.archive) if config.archive_url else kept
     terms = terms_of(config)
     check = ConfigCheck(RedisVerdicts(client), terms.kato.own_config(), terms.kato.config)
     breaker = CircuitBreaker(
@@ -112,10 +135,12 @@ def build(config: Settings) -> Runtime:
         store=store,
         mailbox=Mailbox(store),
         marks=WakeupMarks(store, config.shards),
-        sessions=RedisSessions(store),
+        sessions=RedisSessions(kept),
         dead_letters=RedisDeadLetters(client),
         figures=RedisFigures(client),
         imports=RedisImports(client),
+        replays=RedisReplays(client),
+        traces=RedisTraces(client),
         kato=kato,
         drainer=Drainer(
             store,
@@ -126,12 +151,14 @@ def build(config: Settings) -> Runtime:
             room=room,
         ),
         check=check,
+        opening=opening,
     )
 
 
 def retention_of(config: Settings) -> Retention:
     """Return how long the store keeps what it holds, as the settings say."""
     return Retention(
+        archiving="1" if config.archive_url else "",
         dedupe_ms=int(config.dedupe_days * 86_400_000),
         result_ms=config.result_seconds * 1000,
         prediction_ms=PREDICTION_TIMEOUTS * config.visibility_timeout_seconds * 1000,

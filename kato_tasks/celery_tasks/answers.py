@@ -11,7 +11,7 @@ from typing import Any
 from kato_tasks.domain.ids import default_node
 from kato_tasks.engine.drain.context import error_json, result_json
 from kato_tasks.errors import EventConflict, EventRefused, KatoTasksError, NotAppliedYet
-from kato_tasks.ports.waiting_tasks import PARKED_AT_MOST, Waits
+from kato_tasks.ports.waiting_tasks import MAX_WAITING_TASKS, SessionProgress
 
 Place = dict[str, Any]
 """Where a task's event is: ``lane``, ``position`` and ``event_id``, as its message carries them.
@@ -27,39 +27,43 @@ class Sought:
     """What was found for a task.
 
     ``answer`` is its answer as JSON, or None if the task waits at ``place``. ``late`` says that the answer stands in
-    for a result that has expired, so that the caller may have been told already. ``waits`` describes the state of the
-    session for which the task waits.
+    for a result that has expired, so that the caller may have been told already. ``progress`` says how the
+    session stands for which the task waits.
     """
 
     answer: str | None
     place: Place
     late: bool = False
-    waits: Waits | None = None
+    progress: SessionProgress | None = None
 
 
-def describe_waiting(session: str, place: Place, waits: Waits) -> dict[str, Any]:
+def describe_waiting(session: str, place: Place, progress: SessionProgress) -> dict[str, Any]:
     """Return what ``AsyncResult.info`` and Flower show of a task in the state WAITING.
 
     It has ``session_id`` and ``position``; ``waits_for``, a sentence that says what the task waits for; and ``since``,
     the time in ISO 8601, in UTC.
     """
     position = int(place["position"] or 0)
-    meta = {"session_id": session, "position": position, "waits_for": _waits_for(session, place, position, waits)}
-    return meta | {"since": _iso(waits.now_ms)}
+    meta = {"session_id": session, "position": position, "waits_for": _waits_for(session, place, position, progress)}
+    return meta | {"since": _iso(progress.now_ms)}
 
 
-def _waits_for(session: str, place: Place, position: int, waits: Waits) -> str:
+def _waits_for(session: str, place: Place, position: int, progress: SessionProgress) -> str:
     if place.get("due"):
         return f"It is kept until {_iso(int(place['due']))} and takes its place in session {session!r} then."
-    if waits.parked:
+    if progress.parked:
         return f"Session {session!r} is parked and waits for a person: see kato-tasks sessions show."
-    ahead = position - waits.cursor - 1
+    ahead = position - progress.cursor - 1
     first = (
         f"{ahead} earlier event{'' if ahead == 1 else 's'} of session {session!r} come{'s' if ahead == 1 else ''} first"
     )
-    if waits.error:
-        again = f" Session {session!r} is tried again at {_iso(waits.due_ms)}." if waits.due_ms > waits.now_ms else ""
-        return f"{waits.error.rstrip('.')}.{again}{f' Before it, {first}.' if ahead > 0 else ''}"
+    if progress.error:
+        again = (
+            f" Session {session!r} is tried again at {_iso(progress.due_ms)}."
+            if progress.due_ms > progress.now_ms
+            else ""
+        )
+        return f"{progress.error.rstrip('.')}.{again}{f' Before it, {first}.' if ahead > 0 else ''}"
     if ahead > 0:
         return f"{first}."
     return f"Its node is at work: session {session!r} is next in its turn."
@@ -117,7 +121,7 @@ def too_many_waiting_answer(event_id: str) -> str:
     """Return the answer for a task that cannot wait, since too many tasks wait for its event already."""
     return error_json(
         "NotAppliedYet",
-        f"{PARKED_AT_MOST} tasks wait for event {event_id!r} already; it is in the log and is applied in its turn",
+        f"{MAX_WAITING_TASKS} tasks wait for event {event_id!r} already; it is in the log and is applied in its turn",
     )
 
 

@@ -33,7 +33,7 @@ from kato_tasks.celery_tasks.answers import (
 from kato_tasks.celery_tasks.call_times import expires_ms
 from kato_tasks.celery_tasks.placing import append_one
 from kato_tasks.celery_tasks.sending import Sending
-from kato_tasks.celery_tasks.task_log import GoesBack, Told, Waits, waits_where
+from kato_tasks.celery_tasks.task_log import GoesBack, LeftWaiting, Told, waits_where
 from kato_tasks.celery_tasks.waiting import (
     PASSING,
     answer_being_delivered,
@@ -73,10 +73,10 @@ class LaneTask(Sending):
     def perform(self, call: Mapping[str, Any]) -> Any:
         """Carry out the task's body, and return its event's result as plain JSON.
 
-        ``call`` holds the task's arguments by name. Raises Waits (an Ignore) when the request was left to wait in its
-        lane, Told (an Ignore) when the task has its end already, and the task's own error when its event has failed. A
-        store that is away does not fail the task, and neither does a broker that cannot take its next step: GoesBack
-        (a Reject) is raised, and the message goes back to its queue.
+        ``call`` holds the task's arguments by name. Raises LeftWaiting (an Ignore) when the request was left to wait in
+        its lane, Told (an Ignore) when the task has its end already, and the task's own error when its event has
+        failed. A store that is away does not fail the task, and neither does a broker that cannot take its next step:
+        GoesBack (a Reject) is raised, and the message goes back to its queue.
         """
         try:
             return self._perform(call)
@@ -113,8 +113,8 @@ class LaneTask(Sending):
             time.sleep(0.02)
         if sought.answer is None:
             why = ""
-            if sought.waits is not None:
-                meta = describe_waiting(str(call["session_id"]), sought.place, sought.waits)
+            if sought.progress is not None:
+                meta = describe_waiting(str(call["session_id"]), sought.place, sought.progress)
                 why = meta["waits_for"]
                 show_waiting(self, task_id, meta)
             sought = self.seek(rt, call, sought.place, task_id=task_id, stored=request_to_keep(self, call))
@@ -122,7 +122,7 @@ class LaneTask(Sending):
             if not room:
                 rt.wake([partition_of(str(sought.place["lane"]))])
             where = waits_where(str(call["session_id"]), sought.place, self.event_type)
-            raise Waits(f"{where}: {why}" if why else where)
+            raise LeftWaiting(f"{where}: {why}" if why else where)
         told = (str(sought.place["lane"]), str(call["session_id"]), str(sought.place["event_id"]))
         if direct:
             rt.drainer.note_delivered(*told)
@@ -198,7 +198,7 @@ class LaneTask(Sending):
             if found.full:
                 return Sought(too_many_waiting_answer(event_id), place)
             if not found.unknown:
-                return Sought(None, place, waits=found.waits)
+                return Sought(None, place, progress=found.progress)
             again = self.placed(rt, call, event_id, expires_ms(self.request.expires))
             if kind == "p" and again.get("known"):
                 return Sought(expired_predict_answer(), place, late=True)

@@ -28,6 +28,7 @@ from kato_tasks.celery_tasks.arguments import as_json, by_name, is_complete, ref
 from kato_tasks.celery_tasks.call_times import due_ms_of, expires_ms
 from kato_tasks.celery_tasks.calling.addressing import address
 from kato_tasks.celery_tasks.calling.async_calls import AsyncCalls
+from kato_tasks.celery_tasks.calling.awaiting import without_subscription
 from kato_tasks.celery_tasks.calling.on_commit import OnCommit
 from kato_tasks.celery_tasks.calling.publishing import CANNOT_BE_SENT
 from kato_tasks.celery_tasks.home_task import HomeTask
@@ -168,7 +169,8 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
 
         The latter is usually OperationalError, but kombu also lets other errors of a dead connection through.
         """
-        return super().apply_async((), call, **message)
+        with without_subscription(self.app):
+            return super().apply_async((), call, **message)
 
     def kept(self, call: Mapping[str, Any], message: Mapping[str, Any], why: Exception) -> KeepUnpublished:
         """Return the request with which the store keeps a task that could not be published, and log ``why``."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from kato_tasks.bootstrap import Runtime, runtime
+from kato_tasks.celery_tasks.archiving import send_archiving
 from kato_tasks.celery_tasks.postponed import publish_kept_messages
 from kato_tasks.celery_tasks.waiting import PASSING, complete
 from kato_tasks.celery_tasks.wakeups import send_overtaking_wakeup, waiting_messages
@@ -44,8 +45,8 @@ def complete_orphaned_tasks(rt: Runtime, partitions: Sequence[int]) -> int:
         if isinstance(found, Exception):
             log_event(log, logging.ERROR, "partition.unread", partition=partition, error=found)
             continue
-        for parked in found:
-            complete(rt, [(rt.sessions.lane_of(parked.session), parked)])
+        for tasks in found:
+            complete(rt, [(rt.sessions.lane_of(tasks.session), tasks)])
             done += 1
     return done
 
@@ -66,7 +67,7 @@ def keep_alive(rt: Runtime) -> int:
 
 
 def resend_overdue_wakeups(rt: Runtime, overdue: Iterable[int]) -> None:
-    """See that the shards with overdue lanes get a wake-up. Raises StoreUnavailable.
+    """See that the shards get a wake-up in which something is overdue. Raises StoreUnavailable.
 
     A wake-up that is no longer in its queue is forgotten, so that another can be sent. One that waits behind a backlog
     is overtaken by another, through the control queue.
@@ -114,13 +115,16 @@ def sweep(rt: Runtime) -> int:
     """Do one round over all partitions, and return how many of them had something due."""
     ahead = furthest_ms(rt)
     rows = rt.figures.sweep(overdue_ms=OVERDUE_MS, owed_ms=OWED_AFTER_MS, unseen_ms=LOOK_MS, ahead_ms=ahead)
-    due = [row.partition for row in rows if row.lanes_due or row.owed or row.scheduled_due or row.waiting_unseen]
+    late = [row.partition for row in rows if row.lanes_overdue or row.owed or row.scheduled_due or row.waiting_unseen]
+    due = [*late, *(row.partition for row in rows if row.lanes_due)]
     due += bring_back(rt, [row.partition for row in rows if row.lanes_too_far_ahead], ahead)
-    resend_overdue_wakeups(rt, {shard_of(row.partition, rt.settings.shards) for row in rows if row.lanes_overdue})
+    # A worker that was killed may have taken the wake-up along, and its mark would stand for a minute.
+    resend_overdue_wakeups(rt, {shard_of(partition, rt.settings.shards) for partition in late})
     rt.wake(due)
     if unpublished := [row.partition for row in rows if row.unpublished]:
         publish_kept_messages(rt, unpublished)
-    return len(due)
+    send_archiving(rt, {shard_of(row.partition, rt.settings.shards) for row in rows if row.lanes_unarchived})
+    return len(set(due))
 
 
 _round = threading.Lock()

@@ -15,7 +15,7 @@ from celery.exceptions import Ignore, Reject
 CELERYS_LOGGER = "celery.app.trace"
 
 
-class Waits(Ignore):
+class LeftWaiting(Ignore):
     """The task waits in its lane. The worker that applies its event completes it."""
 
     def __repr__(self) -> str:

@@ -10,11 +10,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from celery import Celery, _state
 
+from kato_tasks.api.replays.calls import prepare_replay
 from kato_tasks.bootstrap import runtime
-from kato_tasks.celery_tasks import postponed, sweeping
+from kato_tasks.celery_tasks import archiving, postponed, replaying, sweeping
 from kato_tasks.celery_tasks.app.home import home_app
 from kato_tasks.celery_tasks.app.own_app import app
 from kato_tasks.celery_tasks.app.queueing import OURS
+from kato_tasks.celery_tasks.archiving import ARCHIVE, PRUNE
 from kato_tasks.celery_tasks.home_task import HomeTask
 from kato_tasks.celery_tasks.lane_task import LaneTask
 from kato_tasks.celery_tasks.typed_task import PredictTask, TypedTask
@@ -22,6 +24,7 @@ from kato_tasks.celery_tasks.waiting import finish_slice
 from kato_tasks.celery_tasks.wakeups import DRAIN, DRAIN_OVERDUE
 from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.predictions import in_one_form
+from kato_tasks.domain.replays import ReplayMode, ReplayRequest, time_ms
 from kato_tasks.domain.results_json import AppliedJson, LearnedJson, ObservedJson
 from kato_tasks.errors import ConfigurationError, StoreUnavailable
 from kato_tasks.telemetry.log_events import log_event
@@ -243,6 +246,73 @@ def _drained(shards: list[int], *, clear_marks: bool) -> int:
     return done.lanes
 
 
+@_task(base=HomeTask, name=ARCHIVE, ignore_result=True, send_events=False)
+def archive(shard: int) -> int:
+    """Move what a shard has applied to the archive for one slice, and return the number of events."""
+    return archiving.archive_shard(runtime(), shard)
+
+
+@_task(base=HomeTask, name=PRUNE, ignore_result=True, send_events=False)
+def prune_archive() -> int:
+    """Erase from the archive what its retention says, for one slice, and return the number of events."""
+    return archiving.prune(runtime())
+
+
+@_task(base=HomeTask, bind=True, name="kato_tasks.replay")
+def replay(
+    self: HomeTask,
+    mode: str,
+    *,
+    session_id: str | None = None,
+    node_id: str | None = None,
+    flagged: bool = False,
+    position: int | None = None,
+    time: str | None = None,
+) -> Json:
+    """Start a replay, and end with it: its result is the replay's status once it is done, failed or cancelled.
+
+    Args:
+        mode: ``stm``, ``rebuild`` or ``as_of``; see ``kato_tasks.start_replay``, which has the same parameters.
+        session_id: The session that modes ``stm`` and ``as_of`` are about.
+        node_id: The node that mode ``rebuild`` is about; by default all nodes.
+        flagged: With mode ``rebuild``, only the nodes whose patterns are in doubt or lost.
+        position: With mode ``as_of``, the last event of the session that is replayed.
+        time: With mode ``as_of``, text in ISO 8601: events with a later timestamp are left out.
+
+    Returns:
+        The status as plain JSON: ``id``, ``mode``, ``state``, ``events_done``, ``events_total``, ``differences`` and
+        ``sessions``, which names the session to ask after mode ``as_of``.
+
+    Raises, from ``get`` and ``aget`` of its result:
+        InvalidEvent: What was asked for does not exist or does not go together; ``field`` names it.
+        ReplayBusy: Another replay of one of these nodes has not ended.
+        StoreUnavailable, ArchiveUnavailable: A server cannot be reached.
+        ConfigurationError: A setting cannot work.
+    """
+    until = time_ms("time", time) if time else None
+    request = ReplayRequest(cast("ReplayMode", mode), session_id, node_id, flagged, position, until)
+    record = prepare_replay(runtime(), request, replaying.replay_id_of(str(self.request.id)))
+    return cast("Json", self.replace(replaying.chord_of(record.id, record.parts)))
+
+
+@_task(base=HomeTask, bind=True, name=replaying.PART, max_retries=None)
+def replay_part(self: HomeTask, replay_id: str, part: int) -> Json:
+    """Work on one part of a replay, in slices; see ``replaying.run_part``."""
+    return replaying.run_part(self, replay_id, part)
+
+
+@_task(base=HomeTask, bind=True, name=replaying.FINISH, max_retries=None)
+def replay_finish(self: HomeTask, parts: list[Json], replay_id: str) -> Json:  # noqa: ARG001  a chord's body gets them
+    """Verify a replay and switch to its generation once all parts are done, in slices; return its status."""
+    return replaying.run_finish(self, replay_id)
+
+
+@_task(base=HomeTask, bind=True, name=replaying.CLEAN, ignore_result=True, max_retries=None)
+def replay_clean(self: HomeTask, replay_id: str, nodes: bool) -> None:
+    """Erase what a replay left, in slices."""
+    replaying.run_clean(self, replay_id, nodes)
+
+
 @_task(base=HomeTask, name="kato_tasks.sweep", ignore_result=True, send_events=False)
 def sweep() -> int:
     """Do one round of the sweep, as beat asks, and return how many partitions had something due.
@@ -258,7 +328,7 @@ def keep_alive() -> int:
     return sweeping.keep_alive(runtime())
 
 
-PUBLIC = ("process_observation_async", "observe", "predict", "learn", "clear_stm")
+PUBLIC = ("process_observation_async", "observe", "predict", "learn", "clear_stm", "replay")
 
 
 def all_tasks() -> list[HomeTask]:

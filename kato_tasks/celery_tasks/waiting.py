@@ -68,22 +68,22 @@ def dump_waiting_request(stored: Mapping[str, Any], place: Place) -> str:
 
 def finish_slice(rt: Runtime, done: SliceResult) -> None:
     """Complete the waiting tasks whose results a slice has brought, and wake the lanes that are due now or soon."""
-    complete(rt, ((done.lane_of[parked.session], parked) for parked in done.completed))
+    complete(rt, ((done.lane_of[tasks.session], tasks) for tasks in done.completed))
     if done.due_lanes:
         rt.wake({partition_of(lane) for lane in done.due_lanes})
     if done.due_soon:
         wake_soon(rt, {partition_of(lane): due_ms for lane, due_ms in done.due_soon.items()})
 
 
-def complete(rt: Runtime, parked: Iterable[tuple[str, WaitingTask]]) -> None:
+def complete(rt: Runtime, completed: Iterable[tuple[str, WaitingTask]]) -> None:
     """Finish waiting tasks with Celery's own tracer: state, result, links, chains, chords.
 
-    ``parked`` has pairs of a lane and the tasks that wait in it for one event. A task's waiting request is dropped
+    ``completed`` has pairs of a lane and the tasks that wait in it for one event. A task's waiting request is dropped
     only after the task is finished, so if the worker dies in between, the repetition is harmless. While the store, the
     broker or the result backend is away, the tasks go on waiting, and the sweep completes them.
     """
     broker_away = False
-    for lane, waiting in parked:
+    for lane, waiting in completed:
         for task_id, text in waiting.requests.items():
             try:
                 stored = json.loads(text)
@@ -93,10 +93,10 @@ def complete(rt: Runtime, parked: Iterable[tuple[str, WaitingTask]]) -> None:
                 if answer is None:
                     continue
                 finish(task_id, stored, answer)
-                parked_in = (stored["request"].get("kato") or {}).get("lane") or lane
+                waits_in = (stored["request"].get("kato") or {}).get("lane") or lane
                 raise_errors(
                     execute_with_retry(
-                        rt.store, [DropWaitingTask(parked_in, waiting.session, waiting.event_id, task_id)]
+                        rt.store, [DropWaitingTask(waits_in, waiting.session, waiting.event_id, task_id)]
                     )
                 )
             except PASSING as exc:

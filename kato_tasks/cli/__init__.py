@@ -19,11 +19,13 @@ kato = LazyGroup(
         "import": "kato_tasks.cli.importing:import_file",
         "sessions": "kato_tasks.cli.sessions:sessions",
         "dead-letters": "kato_tasks.cli.dead_letters:dead_letters",
+        "replay": "kato_tasks.cli.replays:replay",
         "acknowledge": "kato_tasks.cli.acknowledging:acknowledge",
         "status": "kato_tasks.cli.status:status",
         "wait": "kato_tasks.cli.status:wait",
         "health": "kato_tasks.cli.health:health",
         "config": "kato_tasks.cli.config:config",
+        "db": "kato_tasks.cli.archive_tables:db",
         "up": "kato_tasks.cli.stack:up",
         "demo": "kato_tasks.cli.stack:demo",
     },
@@ -31,11 +33,13 @@ kato = LazyGroup(
         "Run everything on this machine": ("up", "demo"),
         "Bring events in": ("import",),
         "Look": ("status", "wait", "config", "health"),
-        "Look, and mend": ("sessions", "dead-letters", "acknowledge"),
+        "Look, and mend": ("sessions", "dead-letters", "replay", "acknowledge"),
+        "Set up": ("db",),
     },
-    help="Events to KATO: once, in session order, whatever dies. Settings: KATO_TASKS_* (see `config`).",
-    epilog="Data goes to stdout, talk to stderr; --json where a script reads. Exit codes: 0 well; 1 bad input, not "
-    "healthy, or not done in time; 2 wrong options, or a store or setting that cannot be used; 130 stopped by Ctrl-C.",
+    help="Apply events to KATO once and in session order, whatever dies. Settings are KATO_TASKS_* (see `config`).",
+    epilog="Data goes to stdout, and messages go to stderr. Scripts should use --json. The exit code is 0 if all is "
+    "well; 1 if the input is bad, something is not healthy, or it was not done in time; 2 if the options are wrong, or "
+    "a store or setting cannot be used; and 130 if Ctrl-C stopped the command.",
 )
 click.version_option(__version__, "-V", "--version", prog_name="kato-tasks", message="%(prog)s %(version)s")(kato)
 

@@ -1,4 +1,4 @@
-"""``python -m kato_tasks.cli``: the same as ``kato-tasks``."""
+"""Run ``kato-tasks`` as ``python -m kato_tasks.cli``."""
 
 from kato_tasks.cli import main
 

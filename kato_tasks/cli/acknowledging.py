@@ -1,4 +1,4 @@
-"""``kato-tasks acknowledge``."""
+"""Provide ``kato-tasks acknowledge``, with which a person accepts what cannot be mended."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ def _who() -> str:
 
 @click.command("acknowledge")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Everything that is not acknowledged yet.")
-@click.option("--note", default="", help="Why; shown by status.")
-@click.option("--by", default="", help="Who (default: you, at this machine).")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@click.option("--all", "everything", is_flag=True, help="Acknowledge everything that is not acknowledged yet.")
+@click.option("--note", default="", help="Say why. Status shows this text.")
+@click.option("--by", default="", help="Say who acknowledges it (default: you, at this machine).")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def acknowledge(ids: tuple[str, ...], everything: bool, note: str, by: str, as_json: bool) -> None:
     """Say that you know of something that cannot be mended, so that status is healthy again.
 
-    Without ID or --all: list what can be acknowledged, and what is. It stays to be seen in status, and is a reason
-    again as soon as it happens again: KATO loses a node's patterns once more, another learn's outcome is unknown, the
-    store is configured otherwise, beat came back and is gone again.
+    Without ID or --all, this lists what can be acknowledged and what already is. Status goes on showing what is
+    acknowledged. It becomes a reason again as soon as it happens again: when KATO loses a node's patterns once more,
+    when another learn's outcome is unknown, when the store is configured in another way, or when beat came back and is
+    gone again.
     """
     from kato_tasks.api.status import acknowledged as known
     from kato_tasks.api.status.reading import acknowledgeable

@@ -1,4 +1,4 @@
-"""``kato-tasks config``."""
+"""Provide ``kato-tasks config``, which prints the settings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from kato_tasks.cli.output import show_json, show_table
 
 
 @click.command("config")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
 def config(as_json: bool) -> None:
-    """Print the effective settings and where each comes from, secrets hidden.
+    """Print the effective settings and where each one comes from. Secrets are hidden.
 
-    Each is an environment variable KATO_TASKS_<NAME>, or a line of .env in this directory.
+    Each setting is an environment variable KATO_TASKS_<NAME>, or a line of .env in this directory.
     """
     from kato_tasks.celery_tasks.app.home import addresses, installed
     from kato_tasks.settings import Settings, settings

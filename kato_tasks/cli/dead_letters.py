@@ -1,4 +1,4 @@
-"""``kato-tasks dead-letters``."""
+"""Provide ``kato-tasks dead-letters``, which shows, redrives and discards dead letters."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 
 @click.group("dead-letters", cls=Group)
 def dead_letters() -> None:
-    """What is not going to be applied, and why. ID is a letter's id, or its event_id."""
+    """Look at what is not going to be applied, and redrive or discard it. ID is a dead letter's id, or its event_id."""
 
 
 @dead_letters.command("list")
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Letters at most."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Print at most N dead letters.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the dead letters as JSON.")
 def list_(limit: int, as_json: bool) -> None:
-    """Print dead letters."""
+    """Print dead letters, and why each of them is not going to be applied."""
     from kato_tasks.api import dead_letters as letters
     from kato_tasks.bootstrap import runtime
 
@@ -59,7 +64,7 @@ def list_(limit: int, as_json: bool) -> None:
 @dead_letters.command("show")
 @click.argument("id_", metavar="ID")
 def show(id_: str) -> None:
-    """Print one dead letter, as JSON: the event, the reason, KATO's last answer."""
+    """Print one dead letter as JSON: the event, the reason, and KATO's last answer."""
     from kato_tasks.api import dead_letters as letters
     from kato_tasks.bootstrap import runtime
 
@@ -68,13 +73,13 @@ def show(id_: str) -> None:
 
 @dead_letters.command("redrive")
 @click.argument("id_", metavar="ID", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every dead letter there is now.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--all", "everything", is_flag=True, help="Redrive every dead letter that there is now.")
+@click.option("--json", "as_json", is_flag=True, help="Print what became of each dead letter as JSON.")
 def redrive(id_: str | None, everything: bool, as_json: bool) -> None:
     """Give a dead letter another chance.
 
-    If its session is parked at this event, the session goes on at it: its own place. If the session has
-    gone on, the event is appended again at the end, as <event_id>~redriven-<n>.
+    If its session is parked at this event, the session goes on with it, so the event keeps its own place. If the
+    session has gone on without it, the event is appended again at the end, as <event_id>~redriven-<n>.
     """
     from kato_tasks.api import dead_letters as letters
     from kato_tasks.bootstrap import runtime
@@ -116,7 +121,7 @@ def _sentence(one: Redriven) -> str:
 @dead_letters.command("discard")
 @click.argument("id_", metavar="ID")
 def discard(id_: str) -> None:
-    """Forget a dead letter; its JSON is printed once more."""
+    """Forget a dead letter, and print it as JSON for the last time."""
     from kato_tasks.api import dead_letters as letters
     from kato_tasks.bootstrap import runtime
 

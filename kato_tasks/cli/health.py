@@ -1,4 +1,4 @@
-"""Provide `kato-tasks health`, with which a container, systemd or Kubernetes checks a process."""
+"""Provide ``kato-tasks health``, with which a container, systemd or Kubernetes checks a process."""
 
 from __future__ import annotations
 
@@ -12,22 +12,31 @@ from kato_tasks.cli.output import talk
 
 @click.group(cls=Group)
 def health() -> None:
-    """Does a process do its work? Exit code 0, or 1 and a sentence: for health checks."""
+    """Say whether a process does its work, for health checks.
+
+    The exit code is 0 if it does. Otherwise it is 1, and a sentence says what is wrong.
+    """
 
 
 @health.command()
-@click.option("--within", type=float, default=5.0, metavar="SECONDS", help="How long to watch (default 5).")
+@click.option("--within", type=float, default=5.0, metavar="SECONDS", help="Watch for at most this long (default: 5).")
 def worker(within: float) -> None:
-    """Are messages that wait taken? A worker can answer pings and yet have stopped taking them."""
+    """Check whether a worker takes the messages that wait. One that has stopped taking them may still answer pings."""
     from kato_tasks.celery_tasks.worker.liveness import worker_problem
 
     _end(worker_problem(within))
 
 
 @health.command()
-@click.option("--within", type=float, default=30.0, metavar="SECONDS", help="At most how long ago (default 30).")
+@click.option(
+    "--within",
+    type=float,
+    default=30.0,
+    metavar="SECONDS",
+    help="Accept tasks that were sent at most this long ago (default: 30).",
+)
 def beat(within: float) -> None:
-    """Has beat sent its tasks lately? One that hangs still runs."""
+    """Check whether beat has sent its tasks lately. A beat that hangs is still a running process."""
     from kato_tasks.celery_tasks.worker.liveness import beat_problem
 
     _end(beat_problem(within))

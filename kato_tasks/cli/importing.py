@@ -1,4 +1,4 @@
-"""``kato-tasks import``."""
+"""Provide ``kato-tasks import``, which appends a file's events."""
 
 from __future__ import annotations
 
@@ -42,44 +42,63 @@ TALK_SECONDS = 5.0
 @click.argument("file")
 @section(
     "What the rows hold",
-    click.option("--session", metavar="COLUMN", help="The column that holds the session id."),
-    click.option("--node", metavar="NODE_ID", help="One node for every row, by its id. Default: the session's own."),
-    click.option("--node-column", metavar="COLUMN", help="The column that holds the node_id."),
-    click.option("--strings", metavar="A,B", default="", help="Columns whose cells become strings; empty ones do not."),
-    click.option("--prefix", is_flag=True, help="Write a string as column:value."),
-    click.option("--emotive", "emotives", metavar="NAME=COLUMN", multiple=True, help="An emotive. May be repeated."),
-    click.option("--timestamp", metavar="COLUMN", help="The column that holds the time (ISO 8601)."),
-    click.option("--metadata", metavar="A,B", default="", help="Columns that go into the observation's metadata."),
+    click.option("--session", metavar="COLUMN", help="Take the session id from this column."),
+    click.option("--node", metavar="NODE_ID", help="Use this node for every row (default: the session's own)."),
+    click.option("--node-column", metavar="COLUMN", help="Take the node_id from this column."),
+    click.option(
+        "--strings", metavar="A,B", default="", help="Make strings of these columns' cells that are not empty."
+    ),
+    click.option("--prefix", is_flag=True, help="Write each string as column:value."),
+    click.option(
+        "--emotive",
+        "emotives",
+        metavar="NAME=COLUMN",
+        multiple=True,
+        help="Take the emotive NAME from this column. May be repeated.",
+    ),
+    click.option("--timestamp", metavar="COLUMN", help="Take the time (ISO 8601) from this column."),
+    click.option("--metadata", metavar="A,B", default="", help="Put these columns into the observation's metadata."),
 )
 @section(
     "By what rows are known again",
-    click.option("--event-id", metavar="COLUMN", help="The column that holds each row's id, unique in its session."),
-    click.option("--source", metavar="NAME", help="The source's name. Default: the path of FILE, without .gz."),
+    click.option("--event-id", metavar="COLUMN", help="Take each row's id, unique in its session, from this column."),
+    click.option("--source", metavar="NAME", help="Name the source (default: the path of FILE, without .gz)."),
     click.option(
         "--changed",
         type=click.Choice(["add", "skip"]),
-        help="What to do with rows that are not as they were imported: append them as other events, or pass over them.",
+        help="Append rows that are not as they were imported as other events (add), or pass over them (skip).",
     ),
 )
 @section(
     "How FILE is read",
-    click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="Default: by the file's name."),
-    click.option("--delimiter", help="Of a CSV: one of , ; | or tab. Default: found out from the header."),
-    click.option("--last-line", is_flag=True, help="FILE is complete: take its last line, though it has no line end."),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["csv", "jsonl"]),
+        help="Read FILE in this format (default: that of its name).",
+    ),
+    click.option("--delimiter", help="Split cells at this: , ; | or tab (default: found out from the header)."),
+    click.option(
+        "--last-line", is_flag=True, help="Take the last line even without a line end, because FILE is complete."
+    ),
 )
 @section(
     "What else is done",
-    click.option("--learn", is_flag=True, help="Learn at each session's end, which is the file's end."),
-    click.option("--rejects", type=click.Path(path_type=Path), help="Default: FILE.rejects.jsonl"),
-    click.option("--strict", is_flag=True, help="Exit with 1 instead of 3 when rows were rejected."),
-    click.option("--json", "as_json", is_flag=True, help="The summary as JSON."),
+    click.option("--learn", is_flag=True, help="Learn each session when the file ends."),
+    click.option(
+        "--rejects",
+        type=click.Path(path_type=Path),
+        help="Write rejected rows to this file (default: FILE.rejects.jsonl).",
+    ),
+    click.option("--strict", is_flag=True, help="Exit with 1 instead of 3 if rows were rejected."),
+    click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
 )
 def import_file(as_json: bool, strict: bool, rejects: Path | None, **words: Any) -> None:
     """Import FILE (- for standard input): a CSV with a header, or JSON lines.
 
-    JSON lines are standard KATO events, or flat objects when columns are mapped as for a CSV. Rows are appended in
-    the file's order, each once: the same command again adds what is new in FILE, wherever it stands, and an import
-    that was stopped is taken up by the same command.
+    JSON lines are standard KATO events, or flat objects if columns are mapped as for a CSV. Rows are appended in the
+    file's order, each of them once. Run the same command again to add what is new in FILE, wherever it stands, or
+    to go on with an import that was stopped.
 
     \b
     kato-tasks import log.csv --session case --strings activity --learn
@@ -88,19 +107,20 @@ def import_file(as_json: bool, strict: bool, rejects: Path | None, **words: Any)
         --session who --strings what
     kato-tasks import log.csv.rejects.jsonl
 
-    A row is known by its id (--event-id, or the event_id of a JSON line); else by its source and by its session,
-    time, strings, vectors and emotives. Where rows that were imported are gone from FILE or differ, nothing is
-    appended, and a sentence says what differs and which option decides.
+    A row is known by its id (--event-id, or the event_id of a JSON line). A row without an id is known by its source
+    and by its session, time, strings, vectors and emotives. If rows that were imported are gone from FILE or differ
+    now, nothing is appended, and a sentence says what differs and which option decides.
 
-    Rows that are not valid events go to the rejects file. Correct the text in its "raw" and import it: the file says
-    itself how its rows are mapped and from which source they come. A last line without a line end may be half of
-    one that is being written: it is left for the next import, and so are the learns, unless --last-line says that
-    FILE is complete.
+    Rows that are not valid events go to the rejects file. Correct the text in its "raw" and import that file: it says
+    itself how its rows are mapped and from which source they come.
+
+    A last line without a line end may be half of one that is being written. It is left for the next import, and so are
+    the learns, unless --last-line says that FILE is complete.
 
     \b
     Exit codes: 0  every row is in the log
                 1  FILE or the mapping cannot be read, or no row is an event
-                2  not begun or stopped, for instance because an option has to decide
+                2  the import did not begin or stopped, perhaps because an option must decide
                 3  some rows were rejected, the others are in the log
               130  stopped by Ctrl-C
     """  # noqa: D301 - click wants the character itself

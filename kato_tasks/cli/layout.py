@@ -13,16 +13,17 @@ Line = list[tuple[str, bool]]
 GAP = 2
 INDENT = 2
 LEAST_PROSE = 24
-"""Columns that the last one of a table has at least to be folded in its place."""
+"""The width that a table's last column must have left to be folded in its place."""
 
 
 def table_lines(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int], width: int | None
 ) -> list[Line]:
-    """Rows under column names; ``right``: columns aligned to the right. ``width`` None: as wide as it comes.
+    """Return rows under column names. The columns in ``right`` are aligned to the right.
 
-    What is wider than the terminal has its last column folded, where that is text; what does not fit even so is
-    stacked: each row's first cell, and the others below it, each with its column's name.
+    A ``width`` of None sets no limit. In a table that is wider than ``width``, the last column is folded if it is text.
+    A table that still does not fit is stacked: each row's first cell comes first, and the others below it, each with
+    its column's name.
     """
     widths = [max(map(cells, column)) for column in zip(columns, *rows, strict=True)]
     last = len(columns) - 1

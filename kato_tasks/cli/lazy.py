@@ -1,4 +1,4 @@
-"""A click group whose commands are loaded when they are used, and whose errors are one sentence."""
+"""Provide a click group whose commands are loaded when they are used, and whose errors are one sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from kato_tasks.domain.visible import visible
-from kato_tasks.errors import ConfigurationError, InvalidEvent, KatoTasksError, StoreUnavailable
+from kato_tasks.errors import (
+    ArchiveUnavailable,
+    BrokerUnavailable,
+    ConfigurationError,
+    InvalidEvent,
+    KatoTasksError,
+    StoreUnavailable,
+)
 
 BAD_INPUT = 1
 UNUSABLE = 2
@@ -18,7 +25,7 @@ INTERRUPTED = 130
 
 
 class Failure(click.ClickException):
-    """A command that ends with one sentence on stderr and this exit code."""
+    """Raised to end the command with one sentence on stderr and this exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -129,16 +136,16 @@ class LazyGroup(Group):
 
 
 def _visible(exc: click.ClickException) -> click.ClickException:
-    """The same error, its sentence with control characters written out."""
+    """Return the same error. Its sentence has control characters written out."""
     exc.message = visible(exc.message)  # type: ignore[misc]  # click never changes it itself
     return exc
 
 
 def failure(exc: KatoTasksError) -> Failure:
-    """An error of ours as what the person at the terminal reads, and its exit code."""
+    """Return an error of ours as the sentence that the person at the terminal reads, with its exit code."""
     if isinstance(exc, StoreUnavailable):
         return Failure(store_sentence(exc), UNUSABLE)
-    if isinstance(exc, ConfigurationError):
+    if isinstance(exc, (ConfigurationError, ArchiveUnavailable, BrokerUnavailable)):
         return Failure(str(exc), UNUSABLE)
     if isinstance(exc, InvalidEvent):
         return Failure(str(exc), BAD_INPUT)
@@ -146,7 +153,7 @@ def failure(exc: KatoTasksError) -> Failure:
 
 
 def store_sentence(exc: StoreUnavailable) -> str:
-    """What to do when the store does not answer."""
+    """Return a sentence that says what to do when the store does not answer."""
     from kato_tasks.settings import hide_secrets, settings
 
     said = str(exc).rstrip(".")

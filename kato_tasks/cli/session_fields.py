@@ -25,6 +25,7 @@ def fields_of(status: SessionStatus) -> Fields:
         ("session", visible_id(status.session_id)),
         ("node", visible_id(status.node_id)),
         ("lane", visible_id(status.lane)),
+        *([("generation", visible_id(status.generation))] if status.generation else []),
         ("state", status.state),
         ("head", f"{status.head:,}"),
         ("cursor", f"{status.cursor:,}, {count(left, 'event') + ' to apply' if left > 0 else 'all is applied'}"),

@@ -1,4 +1,4 @@
-"""``kato-tasks sessions``."""
+"""Provide ``kato-tasks sessions``, which shows sessions, parks, resumes and forgets them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kato_tasks.cli.forgetting import forget
 from kato_tasks.cli.lazy import BAD_INPUT, Failure, Group
 from kato_tasks.cli.output import ago, count, moment, short_id, show_fields, show_json, show_table, talk
 from kato_tasks.cli.session_fields import fields_of, ms_of, why
@@ -27,44 +28,47 @@ SHOWN_SCHEDULED = 100
 
 @click.group("sessions", cls=Group)
 def sessions() -> None:
-    r"""Look at sessions, park and resume them.
+    r"""Look at sessions, park them, resume them and forget them.
 
-    SESSION_ID is the application's own. One that holds control characters can be typed as it is shown, with \n, \x1b
-    and the like written out.
+    SESSION_ID is the application's own id. An id that holds control characters can be typed as it is shown, with \n,
+    \x1b and the like written out.
     """
 
 
 @sessions.command("list")
-@click.option("--state", type=click.Choice(STATES), help="Only sessions in this state.")
-@click.option("--node", metavar="NODE", help="Only sessions of this node.")
-@click.option("--prefix", metavar="TEXT", default="", help="Only sessions whose id begins with TEXT.")
+@click.option("--state", type=click.Choice(STATES), help="Print only sessions in this state.")
+@click.option("--node", metavar="NODE", help="Print only sessions of this node.")
+@click.option("--prefix", metavar="TEXT", default="", help="Print only sessions whose id begins with TEXT.")
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
     default="id",
     show_default=True,
-    help="By id; by node and id; by backlog, largest first; by the last event's time, newest first.",
+    help="Sort by id; by node and id; by backlog, the largest first; or by the last event's time, the newest first.",
 )
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Sessions at most."
+    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Print at most N sessions."
 )
-@click.option("--after", metavar="SESSION_ID", help="Go on behind this session, the last one of the page before.")
-@click.option("--json", "as_json", is_flag=True, help="All fields of each, as `show --json` has them.")
+@click.option("--after", metavar="SESSION_ID", help="Go on after this session, the last one of the page before.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print all fields of each session as JSON, as `show --json` does."
+)
 def list_(
     state: str | None, node: str | None, prefix: str, sort: Sort, limit: int, after: str | None, as_json: bool
 ) -> None:
-    """Print sessions, a page at a time, sorted.
+    """Print sessions in order, a page at a time.
 
-    Every session is looked at, whatever the limit, since the store keeps no order over all of them: some seconds for
-    a million by id or node, a minute or so by backlog or time. --state pending, running, waiting and parked look at
-    those with something to do alone. Pages by backlog or time are as of the moment each is read.
+    Every session is looked at, whatever the limit is, because the store keeps no order over all of them. For a million
+    sessions this takes some seconds by id or node, and a minute or so by backlog or time. --state pending, running,
+    waiting and parked look only at sessions with something to do. A page by backlog or time shows how things were at
+    the moment when it was read.
     """
-    from kato_tasks.api.session_list import Wanted, list_sessions
+    from kato_tasks.api.session_list import SessionFilter, list_sessions
     from kato_tasks.bootstrap import runtime
 
     rt = runtime()
     behind = None if after is None else as_meant(after)
-    page = list_sessions(rt, Wanted(state, node, prefix), sort=sort, after=behind, limit=limit)
+    page = list_sessions(rt, SessionFilter(state, node, prefix), sort=sort, after=behind, limit=limit)
     if as_json:
         show_json([status.model_dump(mode="json") for status in page.sessions])
     elif page.sessions:
@@ -109,9 +113,9 @@ def _none(state: str | None, node: str | None, prefix: str, after: str | None) -
 
 @sessions.command("show")
 @click.argument("session_id")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with its scheduled events.")
+@click.option("--json", "as_json", is_flag=True, help="Print the session as JSON, with its scheduled events.")
 def show(session_id: str, as_json: bool) -> None:
-    """Print one session: its node, how far it is applied, what serves it at KATO, what is scheduled for it."""
+    """Print one session: its node, how far it is applied, what serves it at KATO, and what is scheduled for it."""
     from kato_tasks.api.scheduled import scheduled_events
     from kato_tasks.bootstrap import runtime
 
@@ -133,13 +137,14 @@ def show(session_id: str, as_json: bool) -> None:
 @sessions.command("scheduled")
 @click.argument("session_id", required=False)
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Events at most."
+    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Print at most N events."
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with ids and times in full.")
+@click.option("--json", "as_json", is_flag=True, help="Print the events as JSON, with ids and times in full.")
 def scheduled(session_id: str | None, limit: int, as_json: bool) -> None:
     """Print events that wait for their time (countdown, eta), the next one first.
 
-    They have no position yet: each is appended when it is due. Nothing takes one back, a revoke of its task neither.
+    They have no position yet, because each is appended when it is due. A scheduled event cannot be taken back, not even
+    by revoking its task.
     """
     from kato_tasks.api.scheduled import scheduled_events
     from kato_tasks.bootstrap import runtime
@@ -187,12 +192,44 @@ def _as_json(one: Scheduled) -> dict[str, str | None]:
     }
 
 
+@sessions.command("events")
+@click.argument("session_id")
+@click.option(
+    "--after",
+    metavar="POSITION",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Begin at the position after this one.",
+)
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Print at most N events."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print each event as one line of JSON, which `import` reads again."
+)
+def events(session_id: str, after: int, limit: int, as_json: bool) -> None:
+    """Print what happened in a session, in its order, from the store and from the archive."""
+    from kato_tasks.api.history import history
+    from kato_tasks.cli.session_events import show_events
+
+    session = as_meant(session_id)
+    found = history(session, after, limit + 1)
+    last = show_events(islice(found, limit), as_json)
+    if last is None:
+        talk(f"session {session!r} has no events" + (f" after position {after}" if after else ""))
+    elif next(found, None) is not None:
+        more = f"--limit {limit} --after {last}"
+        talk(f"there are more; go on with: kato-tasks sessions events {shell_word(session)} {more}")
+
+
 @sessions.command("park")
 @click.argument("session_id")
-@click.option("--reason", default="parked by hand", show_default=True, help="Why, for the person who finds it parked.")
-@click.option("--json", "as_json", is_flag=True, help="The session as it stands then, as `show --json` has it.")
+@click.option(
+    "--reason", default="parked by hand", show_default=True, help="Say why, for the person who finds it parked."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the session as it then is, as `show --json` does.")
 def park(session_id: str, reason: str, as_json: bool) -> None:
-    """Stop applying a session; what is under way is finished. Its new events are kept."""
+    """Stop applying a session's events. What is under way is finished, and new events are kept."""
     from kato_tasks.api import parking
     from kato_tasks.bootstrap import runtime
 
@@ -206,7 +243,7 @@ def park(session_id: str, reason: str, as_json: bool) -> None:
 
 @sessions.command("resume")
 @click.argument("session_id")
-@click.option("--json", "as_json", is_flag=True, help="The session as it stands then, as `show --json` has it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the session as it then is, as `show --json` does.")
 def resume(session_id: str, as_json: bool) -> None:
     """Let a parked session go on at its head event, with new attempts."""
     from kato_tasks.api import parking
@@ -238,3 +275,6 @@ def known(session_id: str) -> SessionStatus:
     if status is None:
         raise Failure(f"session {session_id!r} is not known; kato-tasks sessions list shows those that are", BAD_INPUT)
     return status
+
+
+sessions.add_command(forget)

@@ -1,4 +1,4 @@
-"""Provide `kato-tasks up` and `kato-tasks demo`, which run everything on this machine with nothing but Python."""
+"""Provide ``kato-tasks up`` and ``kato-tasks demo``, which run everything on this machine with nothing but Python."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from kato_tasks.cli.lazy import BAD_INPUT, Failure
 from kato_tasks.cli.output import put, show_json
 from kato_tasks.cli.screen import Screen
 from kato_tasks.domain.visible import shell_word
+from kato_tasks.embedded.stack.archive import VARIABLE
 from kato_tasks.embedded.stack.parts import NoRedis, redis_program
 from kato_tasks.embedded.stack.stack import Stack, StackFailed
 from kato_tasks.errors import ConfigurationError
@@ -63,6 +64,7 @@ def running_stack(
     concurrency: int = 2,
     loglevel: str = "INFO",
     settings: Mapping[str, str] | None = None,
+    archive_url: str | None = None,
 ) -> Iterator[Stack]:
     """Yield a stack that is ready, and stop it afterwards. A part that fails ends the command with exit code 1."""
     stack = Stack(
@@ -72,6 +74,7 @@ def running_stack(
         concurrency=concurrency,
         loglevel=loglevel,
         settings=settings,
+        archive_url=archive_url,
         on_ready=screen.add,
         on_line=screen.line,
     )
@@ -114,12 +117,22 @@ def _require_parts(command: str) -> None:
         raise ConfigurationError(extras.sentence(command, missing, "embedded"))
 
 
-def _port_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+_concurrency_option = click.option(
+    "-c",
+    "--concurrency",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    help="Start this many worker processes.",
+)
+
+
+def _port_option(name: str, part: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         f"--{name}-port",
         type=click.IntRange(1, 65535),
         metavar="PORT",
-        help="Its port (default: that of the last start with this --data, else any free one).",
+        help=f"Let {part} listen on this port (default: that of the last start with this --data, else any free one).",
     )
 
 
@@ -127,15 +140,17 @@ def _port_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep event log, KATO's sessions and patterns, logs and ports here for the next start "
-    "(default: a directory that goes at the end).",
+    help="Keep the event log, KATO's sessions and patterns, logs and ports in this directory for the next start "
+    "(default: keep nothing).",
 )
-@_port_option("redis")
-@_port_option("kato")
-@_port_option("flower")
-@click.option("-c", "--concurrency", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
-@click.option("-q", "--quiet", is_flag=True, help="Of the parts' logs show only warnings and errors.")
-@click.option("--json", "as_json", is_flag=True, help="When ready, one JSON line on stdout: addresses, settings, pids.")
+@_port_option("redis", "Redis")
+@_port_option("kato", "KATO")
+@_port_option("flower", "Flower")
+@_concurrency_option
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors of the parts' logs.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON line when all is ready: addresses, settings, pids."
+)
 def up(
     data: Path | None,
     redis_port: int | None,
@@ -147,10 +162,14 @@ def up(
 ) -> None:
     """Run the embedded stack: Redis, an embedded KATO, a worker, beat and Flower.
 
-    Runs until Ctrl-C. A part that dies is started again. With --data everything is kept for the next start, the
-    ports too; DIR/env.sh says to other shells where the stack is.
+    The stack runs until Ctrl-C. A part that dies is started again. With --data everything is kept for the next start,
+    the ports too, and env.sh in that directory tells other shells where the stack is.
+
+    History goes to an archive: a SQLite file in that directory, or the database that KATO_TASKS_ARCHIVE_URL names
+    (empty: none).
     """
     _require_parts("kato-tasks up")
+    archive_url = _archive_of_the_user()
     screen = Screen(quiet=quiet)
     wanted = {"redis": redis_port, "kato": kato_port, "flower": flower_port}
     ports = {name: port for name, port in wanted.items() if port is not None}
@@ -158,7 +177,9 @@ def up(
     try:
         with (
             stopping_by_signal(),
-            running_stack(screen, data=data, ports=ports, tended=True, concurrency=concurrency) as stack,
+            running_stack(
+                screen, data=data, ports=ports, tended=True, concurrency=concurrency, archive_url=archive_url
+            ) as stack,
         ):
             ready = True
             _tell(screen, stack, as_json=as_json)
@@ -172,20 +193,33 @@ def up(
             sys.exit(128 + (exc.number if isinstance(exc, Stopped) else signal.SIGINT))
 
 
+def _archive_of_the_user() -> str | None:
+    """Return what KATO_TASKS_ARCHIVE_URL says in the environment or in .env, or None if it is set in neither."""
+    from kato_tasks.settings import Settings
+    from kato_tasks.settings.sources import read_settings
+
+    return read_settings(Settings.model_fields).texts.get("archive_url")
+
+
 def _tell(screen: Screen, stack: Stack, *, as_json: bool) -> None:
     screen.say()
-    for name, where in {**stack.urls, "logs": str(stack.data / "logs")}.items():
+    for name, where in stack.urls.items():
         screen.field(name, where or f"running, pid {stack.pids[name]}")
+    screen.field("archive", stack.archive or "none, Redis keeps everything")
+    screen.field("logs", str(stack.data / "logs"))
     screen.say()
     if as_json:
         parts = {name: {"url": url, "pid": stack.pids[name]} for name, url in stack.urls.items()}
-        show_json({"parts": parts, "environment": stack.environment, "data": str(stack.data)}, indent=None)
+        told = {"parts": parts, "archive": stack.archive, "environment": stack.environment, "data": str(stack.data)}
+        show_json(told, indent=None)
     else:
         sourced = f", or with   . {shell_word(str(stack.env_file))}" if stack.env_file else ""
         screen.say(f"  Use it from another shell{sourced}:")
         screen.say()
         for name, value in stack.environment.items():
             put(f"export {name}={shell_word(value)}")
+        if VARIABLE not in stack.environment:
+            screen.say(f"  The archive is yours: that shell needs your {VARIABLE}, too.")
         screen.say()
     sys.stdout.flush()
     screen.say("  Ctrl-C stops everything.")
@@ -196,14 +230,15 @@ def _tell(screen: Screen, stack: Stack, *, as_json: bool) -> None:
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="A help-desk log to learn and predict: CSV with the columns timestamp, case_id, activity (and resource).",
+    help="Learn and predict this help-desk log: a CSV with the columns timestamp, case_id, activity (and resource).",
 )
-@click.option("-c", "--concurrency", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
-@click.option("--json", "as_json", is_flag=True, help="The figures as JSON on stdout; tables go to stderr.")
+@_concurrency_option
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON on stdout. Tables then go to stderr.")
 def demo(data: Path | None, concurrency: int, as_json: bool) -> None:
     """Start the embedded stack, put events through it, print what KATO predicts, and stop everything.
 
-    Without --data the events are made up: visits of three web shops.
+    Without --data, the events are made up: they are visits to three web shops. At the end the log is replayed: the
+    nodes are rebuilt, compared and switched to, and KATO is asked what it expected at an earlier moment.
     """
     _require_parts("kato-tasks demo")
     screen = Screen(quiet=True, data_on_stdout=as_json)

@@ -1,4 +1,4 @@
-"""``kato-tasks status`` and ``kato-tasks wait``."""
+"""Provide ``kato-tasks status`` and ``kato-tasks wait``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.2
 SHOWN = 5
 HELP = """Say how everything stands, and what to do about what is wrong.
 
-Exit code 0: healthy, 1: degraded, 2: the store does not answer.
+The exit code is 0 if all is healthy, 1 if something is degraded, and 2 if the store does not answer.
 
 \b
 backlog         events that are accepted and not applied yet
@@ -29,19 +29,20 @@ failing         sessions whose tries fail; they go on by themselves
 scheduled       events with a countdown or eta that is not over
 unpublished     task messages kept until the broker takes them
 fenced          KATO sessions given up after an unknown outcome
-rebuilt         short-term memories sent again to a new session
-reordered       rebuilt ones whose vectors have another order
-leftovers       KATO sessions not in use, until they expire
+rebuilt         short-term memories sent again to a new KATO session
+reordered       rebuilt ones with an event whose symbols changed places
+leftovers       KATO sessions that are not in use and will expire
 learns unknown  learns whose outcome could not be found out
-worker, beat    who is running, and the age of the last sign
-acknowledged    known by a person, so no reason any more
+to be rebuilt   nodes whose patterns KATO lost, or that are in doubt
+worker, beat    what is running, and how old its last sign is
+acknowledged    what a person knows of, so that it is no reason any more
 """
 
 
 @click.command("status", help=HELP)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for machines.")
 def status(as_json: bool) -> None:
-    """See ``HELP``."""
+    """Print the status, as ``HELP`` says, which is what ``--help`` shows."""
     from kato_tasks.api.status import read_status
     from kato_tasks.bootstrap import runtime
 
@@ -101,6 +102,11 @@ def _show(found: Status) -> None:
         )
         if found.failing_sessions > SHOWN:
             talk(f"and {found.failing_sessions - SHOWN:,} more: kato-tasks sessions list --state waiting")
+    for node in found.flagged[:SHOWN]:
+        why = "KATO lost its patterns" if node.why == "lost" else "its patterns are in doubt"
+        talk(f"to be rebuilt: the node {node.lane!r}, {why}: {node.mend}")
+    if len(found.flagged) > SHOWN:
+        talk("and more nodes to be rebuilt: kato-tasks status --json")
     for reason in found.reasons:
         talk(f"degraded: {reason}")
     for item in found.acknowledged:
@@ -138,14 +144,16 @@ def _brief(text: str) -> str:
 
 
 @click.command("wait")
-@click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Give up after this many seconds."
+)
 @click.option("--scheduled", is_flag=True, help="Wait for scheduled events (countdown, eta) too.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing while waiting.")
 def wait(timeout: float, scheduled: bool, quiet: bool) -> None:
-    """Return when nothing is pending; exit code 1 when something still is after the timeout.
+    """Return when nothing is pending. The exit code is 1 if something still is after the timeout.
 
-    What waits for a person (parked sessions) cannot be waited for: then it ends at once, with 1. Events that are
-    scheduled for later are not waited for, unless --scheduled is given; how many there are is said.
+    If only parked sessions are left, which wait for a person, the command ends at once with exit code 1. It does not
+    wait for events that are scheduled for later unless --scheduled is given, but says how many there are.
     """
     from kato_tasks.api.status import read_counts
     from kato_tasks.bootstrap import runtime

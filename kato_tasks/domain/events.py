@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from kato_tasks.domain import upcasters
 from kato_tasks.domain.ids import check_event_id, check_node_id, check_text_id
 from kato_tasks.domain.keys import Warn, known_event
 from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Misplaced, Observation, check_json_value
 from kato_tasks.domain.plain import plain
-from kato_tasks.domain.upcasters import SCHEMA_VERSION, upcast
 from kato_tasks.domain.wording import invalid, kind_of, not_text
 from kato_tasks.errors import InvalidEvent
 
@@ -28,19 +28,29 @@ class Event(BaseModel):
     """An immutable fact in a session's history, in the form of the standard KATO event.
 
     A ``timestamp`` without an offset is read as UTC (the guide's producers send ``utcnow().isoformat()``). ``event_id``
-    may be absent: the append gives one.
+    may be absent: the append gives one. ``data`` is what an event means to the application (``append_event``): plain
+    JSON that is kept with the event and never sent to KATO.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     event_type: EventType = "observation"
-    session_id: str
-    node_id: str | None = None
-    timestamp: datetime | None = None
-    observation: Observation | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    event_id: str | None = None
-    schema_version: int = SCHEMA_VERSION
+    session_id: str = Field(description="the application's own name for the session")
+    node_id: str | None = Field(
+        default=None, description="whose patterns the session shares; by default a node of its own"
+    )
+    timestamp: datetime | None = Field(default=None, description="when it happened; by default the time of the append")
+    observation: Observation | None = Field(
+        default=None, description="what is observed; a learn and a clear_stm have none"
+    )
+    metadata: dict[str, Any] = Field(default_factory=dict, description="kept with the event; KATO does not see it")
+    data: dict[str, Any] | None = Field(
+        default=None, description="what an event-sourced application keeps with the event; KATO does not see it"
+    )
+    event_id: str | None = Field(default=None, description="the same id in the same session is the same event")
+    schema_version: int = Field(
+        default_factory=lambda: upcasters.SCHEMA_VERSION, description="which form the event has; absent is 1"
+    )
 
     @field_validator("session_id", mode="before")
     @classmethod
@@ -77,6 +87,20 @@ class Event(BaseModel):
     def _metadata_is_json(cls, value: Any) -> Any:
         if value is None:
             return {}
+        check_json_value(value)
+        return value
+
+    @field_validator("schema_version", mode="before")
+    @classmethod
+    def _schema_version_is_the_current_one(cls, value: Any) -> int:
+        # parse_event has lifted every mapping by now; a model that is built by hand has the form of today.
+        if value != upcasters.SCHEMA_VERSION or isinstance(value, bool):
+            raise ValueError(f"must be {upcasters.SCHEMA_VERSION} in a model, not {value!r}; leave it out")
+        return upcasters.SCHEMA_VERSION
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_is_json(cls, value: Any) -> Any:
         check_json_value(value)
         return value
 
@@ -123,7 +147,7 @@ def parse_event(raw: Mapping[str, Any] | Event, limits: Limits = DEFAULT_LIMITS,
         return raw
     if not isinstance(raw, Mapping):
         raise InvalidEvent("event", f"must be an object with the standard event's fields, not {kind_of(raw)}")
-    known = known_event(upcast(raw), limits.unknown_keys, warn)
+    known = known_event(upcasters.upcast(raw), limits.unknown_keys, warn)
     try:
         return Event.model_validate(known, context=limits)
     except ValidationError:

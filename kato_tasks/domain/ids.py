@@ -133,4 +133,6 @@ def belongs(session_id: str, node_id: str | None, node: str) -> bool:
 
 def pick_instance(lane: str, urls: tuple[str, ...]) -> str:
     """Return the KATO instance of a lane, by rendezvous hashing: it stays the same when others come and go."""
+    if len(urls) == 1:
+        return urls[0]
     return max(urls, key=lambda url: zlib.crc32(f"{url}\n{lane}".encode()))

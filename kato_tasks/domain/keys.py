@@ -12,10 +12,20 @@ Warn = Callable[[str, str], None]
 """Called for a key that is not known, with its place and what is wrong with it."""
 OBSERVATION_KEYS = frozenset({"strings", "vectors", "emotives", "metadata"})
 EVENT_KEYS = frozenset(
-    {"event_type", "session_id", "node_id", "timestamp", "observation", "metadata", "event_id", "schema_version"}
+    {
+        "event_type",
+        "session_id",
+        "node_id",
+        "timestamp",
+        "observation",
+        "metadata",
+        "data",
+        "event_id",
+        "schema_version",
+    }
 )
-SHOWN_EVENT_KEYS = EVENT_KEYS | {"position"}
-"""``position`` is in every event that ``session_events`` shows. Only the log gives positions, so it is left out."""
+SHOWN_EVENT_KEYS = EVENT_KEYS | {"position", "lane_order"}
+"""Events of a history also show their places. Only the store gives places, so these keys are left out."""
 _IN_THE_OBSERVATION = {
     key: f'it belongs into the observation: "observation": {{"{key}": …}}' for key in OBSERVATION_KEYS - {"metadata"}
 }
@@ -31,7 +41,7 @@ def known_event(raw: dict[str, Any], unknown: UnknownKeys, warn: Warn | None = N
         return raw  # nearly every event of an import: nothing more is looked at
     odd = unknown_among(raw, SHOWN_EVENT_KEYS)
     _judge(odd, (), EVENT_KEYS, _IN_THE_OBSERVATION, unknown, warn)
-    if odd or "position" in raw:
+    if not raw.keys() <= EVENT_KEYS:
         raw = {key: value for key, value in raw.items() if key in EVENT_KEYS}
     if isinstance(seen, Mapping):
         kept = known_observation(seen, unknown, warn)

@@ -6,7 +6,8 @@ An entry has four lines of UTF-8 (JSON escapes line breaks, and an event_id has 
                             (1) or not (0), in the log the ms of its append, and of an observation what is in it:
                             v a vector (KATO names it), s strings alone, e neither (it adds nothing to the STM)
     7f9c…                   event_id
-    {"v":1,"ts":…,"meta":…} what KATO does not see
+    {"v":1,"ts":…,"meta":…} what KATO does not see: the schema version with which it was appended, timestamp, and
+                            metadata and data if there are any
     {"strings":[…],…}       what KATO is sent, ready to be put into observe-sequence (observations only)
 
 So a drain joins observations into a call without parsing them, and Lua tells kinds apart by the first byte. What is in
@@ -17,6 +18,7 @@ letter, and are parsed.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -26,6 +28,7 @@ from kato_tasks.domain.events import Event, body_digest
 from kato_tasks.domain.ids import check_event_id
 from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.observations import DEFAULT_LIMITS, Limits, Observation, with_unique_id
+from kato_tasks.domain.upcasters import upcast
 from kato_tasks.errors import InvalidEvent, UnreadableRow
 
 Kind = Literal["o", "l", "c", "p"]
@@ -61,6 +64,8 @@ def entry_of(event: Event, *, event_id: str, wanted: bool = False, limits: Limit
     head: dict[str, Any] = {"v": event.schema_version, "ts": when.isoformat().replace("+00:00", "Z")}
     if event.metadata:
         head["meta"] = event.metadata
+    if event.data is not None:
+        head["data"] = event.data
     kind = KINDS[event.event_type]
     text = "\n".join((f"{kind}{int(wanted)}{_content(event.observation)}", event_id, dumps(head), body))
     size = len(text.encode()) if not text.isascii() else len(text)
@@ -132,7 +137,23 @@ class Logged:
         return self.content in ("v", "s")
 
     def event(self, session_id: str, node_id: str | None = None) -> dict[str, Any]:
-        """Return the entry as a standard KATO event (plain JSON)."""
+        """Return the entry as a standard KATO event (plain JSON) of the current schema version.
+
+        History, sinks and exports all show entries by this. Raises UnreadableRow for a version that a later kato_tasks
+        wrote.
+        """
+        try:
+            return upcast(self.as_appended(session_id, node_id))
+        except InvalidEvent as exc:
+            where = f"the entry at position {self.position} of session {session_id!r}"
+            raise UnreadableRow(f"{where} cannot be shown: its {exc.field} {exc.reason}") from None
+
+    def as_appended(self, session_id: str, node_id: str | None = None) -> dict[str, Any]:
+        """Return the entry as a standard KATO event (plain JSON) of the schema version with which it was appended.
+
+        ``data`` is there if the event was given any. This never fails for a version. What KATO sees is the same in
+        all versions.
+        """
         head = json.loads(self.head)
         event: dict[str, Any] = {
             "event_type": TYPES[self.kind],
@@ -146,7 +167,20 @@ class Logged:
         }
         if self.kind == "o":
             event["observation"] = {k: v for k, v in json.loads(self.body).items() if k != "unique_id"}
+        if "data" in head:
+            event["data"] = head["data"]
         return event
+
+
+def have_vectors(entries: Sequence[Logged]) -> bool:
+    """Return whether KATO itself names something in any of these observations."""
+    return "v" in [e.content for e in entries]
+
+
+def count_events(entries: Sequence[Logged]) -> int:
+    """Return how many events these observations add to the STM."""
+    contents = [e.content for e in entries]
+    return contents.count("s") + contents.count("v")
 
 
 @lru_cache(maxsize=256)

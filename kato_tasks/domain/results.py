@@ -168,3 +168,5 @@ class SessionStatus(BaseModel):
     due_in_seconds: float | None = None
     last_event_at: str | None = None
     """when its newest event was appended, in ISO 8601 and UTC; None before its first"""
+    generation: str = ""
+    """the node that KATO is told for all sessions of the lane, if a replay switched it to one"""

@@ -1,6 +1,6 @@
 """Provide an embedded stack: everything that a machine with nothing but Python needs to run this project.
 
-`create_app(**options)` is the embedded KATO as an ASGI application; `serve_in_thread(**options)` serves
+``create_app(**options)`` is the embedded KATO as an ASGI application; ``serve_in_thread(**options)`` serves
 one and yields its base URL.
 """
 

@@ -1,4 +1,4 @@
-"""Serve the embedded KATO: `python -m kato_tasks.embedded`."""
+"""Serve the embedded KATO: ``python -m kato_tasks.embedded``."""
 
 from __future__ import annotations
 

@@ -41,6 +41,8 @@ class AppendedEntry:
     """its event_id is known with another body, so it became a dead letter"""
     too_many: bool = False
     """it was not accepted, because too many predicts of its session wait already"""
+    stands_at: int | None = None
+    """it was not accepted, because its session stands at this position and not at the expected one"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,15 @@ class AppendProtocol:
 
     It remembers the nodes of the sessions that it saw last. These never change, unless the store is restored to an
     earlier state: then they are read, and written down, again, so that no two processes append one session to two
-    lanes. ``current_run`` returns which run of the store is asked now.
+    lanes. A session that was forgotten since is noticed when its next event is appended, and begins anew.
+    ``current_run`` returns which run of the store is asked now.
     """
 
     def __init__(self, current_run: Callable[[], str]) -> None:
         self._current_run = current_run
         self._run = ""
         self._nodes: OrderedDict[str, str] = OrderedDict()
+        self._logged: set[str] = set()
         self._lock = Lock()
 
     def nodes(self, entries: Sequence[Entry]) -> StoreProtocol[list[str]]:
@@ -77,10 +81,16 @@ class AppendProtocol:
         return self._on_one_run(lambda run: self._knows(session_id, run))
 
     def append(
-        self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()
+        self,
+        entries: Sequence[Entry],
+        *,
+        source: str = "",
+        offsets: Sequence[int] = (),
+        expected: int | None = None,
     ) -> StoreProtocol[AppendResult]:
         """See ``Mailbox.append``."""
-        return self._on_one_run(lambda run: self._append(entries, source, offsets, run))
+        at = -1 if expected is None else expected
+        return self._on_one_run(lambda run: self._append(entries, source, offsets, at, run))
 
     def _on_one_run(self, ask: Callable[[str], StoreProtocol[T]]) -> StoreProtocol[T]:
         """Ask all of it of one run of the store. It is asked again from its beginning where another run answers.
@@ -92,6 +102,7 @@ class AppendProtocol:
             with self._lock:
                 if run != self._run:
                     self._nodes.clear()
+                    self._logged.clear()
                     self._run = run
             with contextlib.suppress(StoreWentBack):
                 return (yield from ask(run))
@@ -100,6 +111,10 @@ class AppendProtocol:
     def _bind_nodes(self, entries: Sequence[Entry], run: str) -> StoreProtocol[list[str]]:
         with self._lock:
             known = {e.session_id: self._nodes.get(e.session_id) for e in entries}
+        for e in entries:
+            node = known[e.session_id]
+            if node is not None and not belongs(e.session_id, e.node_id, node):
+                known[e.session_id] = None  # The session may have been forgotten, and belong to another node now.
         wanted: dict[str, str] = {}
         for entry in entries:
             if known[entry.session_id] is None and (entry.session_id not in wanted or entry.node_id):
@@ -148,10 +163,16 @@ class AppendProtocol:
             if run == self._run:
                 self._nodes.update(nodes)
             while len(self._nodes) > KNOWN_NODES:
-                self._nodes.popitem(last=False)
+                self._logged.discard(self._nodes.popitem(last=False)[0])
+
+    def _forget(self, sessions: set[str]) -> None:
+        with self._lock:
+            for session in sessions:
+                self._nodes.pop(session, None)
+            self._logged -= sessions
 
     def _append(
-        self, entries: Sequence[Entry], source: str, offsets: Sequence[int], run: str
+        self, entries: Sequence[Entry], source: str, offsets: Sequence[int], expected: int, run: str
     ) -> StoreProtocol[AppendResult]:
         nodes = yield from self._bind_nodes(entries, run)
         groups: dict[int, list[int]] = defaultdict(list)
@@ -162,27 +183,44 @@ class AppendProtocol:
             groups[partition_of(lane)].append(index)
             if len(lanes) % BREATH_ENTRIES == 0:
                 yield BREATH
+        # The script needs the node only of a session that has no log yet.
+        told = ["" if entry.session_id in self._logged else node for entry, node in zip(entries, nodes, strict=True)]
         placed: list[AppendedEntry | None] = [None] * len(entries)
         wake, shared, conflicts = set(), set(), []
         # The partitions go side by side, and each chunk of one is sent when the chunk before it is in the log. In one
         # pipeline each would succeed or fail by itself, and later events of a session could overtake earlier ones.
-        for calls in _make_rounds(groups, lanes, nodes, entries, offsets, source, run):
+        for calls in _make_rounds(groups, lanes, told, entries, offsets, source, expected, run):
             answers = yield [call for _, call in calls]
             raise_errors(answers)
+            gone: list[int] = []
             for (part, call), batch in zip(calls, answers, strict=True):
                 if batch.wake:
                     wake.add(call.partition)
                 for i, status in zip(part, batch.statuses, strict=True):
                     if status.status == "e":
                         raise StoreFailed(f"what the store holds of session {entries[i].session_id!r} is broken")
+                    if status.status == "g":
+                        gone.append(i)
+                        continue
                     placed[i] = _describe(entries[i], lanes[i], status.status, status.position)
                     if status.status == "a":
                         shared.add(lanes[i])
                     if status.status == "c":
                         conflicts.append(_make_dead_letter(entries[i], lanes[i], nodes[i], status.position))
                 yield BREATH
+            if gone:
+                self._forget({entries[i].session_id for i in gone})
+                some = [offsets[i] for i in gone] if source else ()
+                anew = yield from self._append([entries[i] for i in gone], source, some, expected, run)
+                wake |= anew.wake
+                shared |= anew.shared_names
+                for i, its in zip(gone, anew.placed, strict=True):
+                    placed[i] = its
         if conflicts:
             raise_errors((yield conflicts))
+        with self._lock:
+            if run == self._run:
+                self._logged |= {entry.session_id for entry in entries if entry.session_id in self._nodes}
         return AppendResult(tuple(p for p in placed if p is not None), frozenset(wake), frozenset(shared))
 
 
@@ -205,16 +243,26 @@ class Mailbox:
         """Return whether a session exists. To ask makes none. Raises StoreUnavailable."""
         return carry_out(self._store, self.protocol.knows(session_id))
 
-    def append(self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = ()) -> AppendResult:
+    def append(
+        self,
+        entries: Sequence[Entry],
+        *,
+        source: str = "",
+        offsets: Sequence[int] = (),
+        expected: int | None = None,
+    ) -> AppendResult:
         """Give each entry its position, once. When this returns, the store has them all.
 
         With ``source``, a name, and one rising offset for each entry, the last offset is remembered as a high-water
-        mark instead of single ids. An entry whose id is known with another body becomes a dead letter.
+        mark instead of single ids. An entry whose id is known with another body becomes a dead letter. With
+        ``expected``, a new entry is appended only if its session stands at that position, which is checked in the same
+        step.
 
         Raises NodeConflict before anything is appended; StoreUnavailable and StoreFailed, with which of each session's
         entries those before some point may be in the store, and none after it.
         """
-        return carry_out(self._store, self.protocol.append(entries, source=source, offsets=offsets))
+        asks = self.protocol.append(entries, source=source, offsets=offsets, expected=expected)
+        return carry_out(self._store, asks)
 
 
 def _make_rounds(
@@ -224,6 +272,7 @@ def _make_rounds(
     entries: Sequence[Entry],
     offsets: Sequence[int],
     source: str,
+    expected: int,
     run: str,
 ) -> Iterator[list[tuple[list[int], Append]]]:
     """Yield the appends of each round, each with the indices of its entries."""
@@ -233,7 +282,7 @@ def _make_rounds(
         for partition, members in groups.items():
             if part := members[start : start + CHUNK]:
                 rows = [(lanes[i], nodes[i], entries[i], offsets[i] if source else 0) for i in part]
-                calls.append((part, Append(partition, rows, source, run)))
+                calls.append((part, Append(partition, rows, source, run, expected)))
         yield calls
 
 
@@ -258,6 +307,13 @@ def _describe(entry: Entry, lane: str, status: str, position: int) -> AppendedEn
             Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
             lane,
             too_many=True,
+        )
+    if status == "x":
+        error = f"session {entry.session_id!r} stands at position {position}, and not at the expected one"
+        return AppendedEntry(
+            Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
+            lane,
+            stands_at=position,
         )
     appended = Appended(
         event_id=entry.event_id,

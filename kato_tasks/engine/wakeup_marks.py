@@ -14,6 +14,8 @@ WAKE_SECONDS = 60
 """How long a wake-up may wait in its queue, and how long its mark stands. The sweep notices a lost one earlier."""
 OVERDUE_SECONDS = 1
 """How long the mark of a wake-up that overtakes a queue stands."""
+ARCHIVING_SECONDS = 60
+"""How long the mark of an archiving task stands, after which another is sent: the one before it was lost."""
 
 
 class WakeupMarks:
@@ -34,6 +36,14 @@ class WakeupMarks:
     def clear(self, shard: int) -> None:
         """Record that a wake-up of the shard starts, or counts as lost, so that the next append sends another."""
         raise_errors(self._store.execute([ClearMark("wake-up", shard)]))
+
+    def set_archiving(self, shards: Iterable[int]) -> list[int]:
+        """Mark these shards as having an archiving task on its way, and return those that had none."""
+        return carry_out(self._store, _marked("archiving", sorted(shards), ARCHIVING_SECONDS))
+
+    def clear_archiving(self, shard: int) -> None:
+        """Record that the shard's archiving task has ended, so that the next sweep may send another."""
+        raise_errors(self._store.execute([ClearMark("archiving", shard)]))
 
     def take_sweep(self, seconds: float) -> bool:
         """Take the turn to sweep, so that no other worker can take it for ``seconds``.

@@ -130,7 +130,7 @@ def content_in_log(sessions: Sessions, session: str, event_id: str) -> str | Non
         return None
     for entry in entries:
         if entry.event_id == event_id:
-            seen = entry.event(session).get("observation", {})
+            seen = entry.as_appended(session).get("observation", {})
             shown = {name: seen[name] for name in ("strings", "emotives", "vectors") if seen.get(name)}
             return json.dumps(shown, ensure_ascii=False)[:SHOWN_CHARS]
     return None

@@ -45,6 +45,8 @@ class PartitionFigures:
     learns_unknown: int
     ltm_lost: int
     """lanes whose patterns KATO lost, where the loss is not acknowledged"""
+    rebuild_wanted: int
+    """lanes whose patterns are in doubt, because the outcome of a learn could not be found out"""
     unreadable_lanes: int
 
     @property
@@ -69,6 +71,8 @@ class SweepFigures:
     waiting_unseen: int
     """events for which tasks wait, and which were not looked at lately"""
     unpublished: int
+    lanes_unarchived: int
+    """lanes that have applied events which are not archived yet; 0 without an archive"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,8 @@ class WholeFigures:
     """What is kept about the whole system, apart from the partitions' figures.
 
     ``acknowledged`` holds, by its id, what a person acknowledged about the whole system (JSON). ``lost_lanes`` lists a
-    few of the lanes whose patterns KATO lost. ``losses_acknowledged`` is, by partition, how many more such losses a
-    person has acknowledged.
+    few of the lanes whose patterns KATO lost, and ``doubtful_lanes`` a few of those whose patterns are in doubt.
+    ``losses_acknowledged`` is, by partition, how many more such losses a person has acknowledged.
     """
 
     now_ms: int
@@ -121,6 +125,7 @@ class WholeFigures:
     beats: Sequence[LifeSign]
     acknowledged: Mapping[str, str]
     lost_lanes: Sequence[str]
+    doubtful_lanes: Sequence[str]
     losses_acknowledged: Mapping[int, int]
 
 
@@ -177,10 +182,11 @@ class Figures(Protocol):
         """
         ...
 
-    def whole(self, lost: Sequence[int], most: int) -> WholeFigures:
+    def whole(self, lost: Sequence[int], most: int, doubtful: Sequence[int] = ()) -> WholeFigures:
         """Return what is kept about the whole system. This takes one round trip.
 
-        Up to ``most`` lanes are named for each partition in ``lost``.
+        Up to ``most`` lanes are named for each partition in ``lost``, whose patterns KATO lost, and in ``doubtful``,
+        whose patterns are in doubt.
         """
         ...
 
@@ -193,6 +199,10 @@ class Figures(Protocol):
 
     def lost_lanes(self) -> LostLanes:
         """Return every lane whose patterns KATO lost. This takes one round trip."""
+        ...
+
+    def doubtful_lanes(self) -> frozenset[str]:
+        """Return every lane whose patterns are in doubt, and which was not rebuilt since. This takes one round trip."""
         ...
 
     def last_sign_ms(self, of: SignOf) -> int | None:

@@ -38,15 +38,15 @@ class KatoRequest(Effect[KatoReply]):
     path: str
     route: str
     body: bytes | None = None
-    still: Callable[[], bool] | None = field(default=None, compare=False)
+    may_send: Callable[[], bool] | None = field(default=None, compare=False)
     """called right before the first byte is written; if it returns False, the request ends with LeaseLost, unsent"""
     timeout_seconds: float | None = None
     """how long the answer may take; None stands for the time that the transport allows for every call"""
     most_bytes: int = REPLY_BYTES
     """how many bytes the answer may have; a larger one counts as OutcomeUnknown"""
 
-    def guarded(self, still: Callable[[], bool]) -> KatoRequest:
-        """Return the same request, to be sent only if ``still`` returns True then.
+    def sent_only_if(self, may_send: Callable[[], bool]) -> KatoRequest:
+        """Return the same request, to be sent only if ``may_send`` returns True then.
 
         ``dataclasses.replace`` would take four times as long.
         """
@@ -56,7 +56,7 @@ class KatoRequest(Effect[KatoReply]):
             self.path,
             self.route,
             self.body,
-            still,
+            may_send,
             self.timeout_seconds,
             self.most_bytes,
         )
@@ -75,8 +75,9 @@ class KatoCalls(Protocol):
         """Wait until calls end, and return these: the tag of each, with its reply or its error.
 
         At least one call is returned, unless no call is under way, ``timeout`` (in seconds) passes, or ``wake`` is
-        called. An error is KatoUnavailable (the request was never sent), OutcomeUnknown, LeaseLost (``still`` returned
-        False), or ConfigurationError (the instance's address or certificate cannot work, and nothing was sent).
+        called. An error is KatoUnavailable (the request was never sent), OutcomeUnknown, LeaseLost (``may_send``
+        returned False), or ConfigurationError (the instance's address or certificate cannot work, and nothing was
+        sent).
         """
         ...
 

@@ -52,11 +52,23 @@ class Work:
     """the run of the store in which another session took over its KATO session, if it has had none since"""
     unreadable: str = ""
     """why nothing of this can be used: the session is parked with that reason"""
+    generation: str = ""
+    """the node that KATO is told for all sessions of the lane, if a replay switched it to one (ports/generations.py)"""
 
     @property
     def node_id(self) -> str:
-        """The node as callers know it; ``node`` is what KATO is told."""
+        """The node as callers know it."""
         return node_id_of(self.session, self.node)
+
+    @property
+    def kato_node(self) -> str:
+        """The node that KATO is told."""
+        return self.generation or self.node
+
+    @property
+    def bound_elsewhere(self) -> bool:
+        """Whether its KATO session is on the node of another generation, and must not be used any more."""
+        return self.binding is not None and self.binding.node != self.kato_node
 
 
 @dataclass(frozen=True, slots=True)

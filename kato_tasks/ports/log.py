@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kato_tasks.domain.log_entry import Entry, Logged
 from kato_tasks.ports.effects import Effect
 
-AppendLetter = Literal["n", "a", "d", "m", "c", "w", "e"]
+AppendLetter = Literal["n", "a", "d", "m", "c", "w", "x", "e", "g"]
 
 
-@dataclass(frozen=True, slots=True)
-class AppendStatus:
+class AppendStatus(NamedTuple):
     """What became of one entry: a letter, and its place in the log (0 where it has none).
 
     ``n``: appended. ``a``: appended, and another node id has the same name in KATO. ``d``: known before, with the same
     body. ``m``: at or below its source's mark. ``c``: known before, with another body. ``w``: not appended, because too
-    many predicts of its session wait. ``e``: not appended, because its session's rows are broken.
+    many predicts of its session wait. ``x``: not appended, because its session stands at another position (which
+    ``position`` is) than was expected. ``e``: not appended, because its session's rows are broken. ``g``: not
+    appended, because its session is gone: its node has to be written down again.
     """
 
     status: AppendLetter
@@ -40,15 +41,18 @@ class Append(Effect[AppendedBatch]):
     Each entry comes with its lane, its node and its offset in the source (0 without one). ``source`` and the offsets
     keep a high-water mark, below which nothing is appended again. ``run`` is the run of the store that the nodes were
     read from: another run answers StoreWentBack ('' allows any). Operations of one ``execute`` may fail one by one,
-    so an operation that must come after an append waits for its answer.
+    so an operation that must come after an append waits for its answer. ``expected``, unless it is -1, is the position
+    at which the session of each new entry must stand.
     """
 
     partition: int
     entries: Sequence[tuple[str, str, Entry, int]]
-    """lane, node, entry, offset in the source (0 without one)"""
+    """lane, node ('': the caller has appended to the session before), entry, offset in the source (0 without one)"""
     source: str = ""
     run: str = ""
     """the run of the store that the nodes were read from: another one answers StoreWentBack (empty: any will do)"""
+    expected: int = -1
+    """the position at which a session must stand for a new entry to be appended (-1: any)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,28 @@ class LastEvent(Effect[int | None]):
 
     lane: str
     session: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedRun:
+    """Events of one session that were applied together: ``first`` to ``last``, the first at ``order`` in its lane."""
+
+    order: int
+    session: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneOrder(Effect[list[AppliedRun]]):
+    """Read what was applied in a lane after a place in its order, up to ``limit`` runs.
+
+    The first run may begin before that place.
+    """
+
+    lane: str
+    after: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)

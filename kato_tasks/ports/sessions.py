@@ -30,7 +30,8 @@ class SessionRow:
     this session cannot be read. ``parked`` says why it waits for a person. ``reordered`` counts the events with vectors
     that KATO holds in another order than it made them in. ``due_in_seconds`` is below 0 for a session that is overdue,
     and None for one that has nothing to do; ``leased`` says whether a worker holds its lane. ``last_event_ms`` is when
-    its last event was appended, in milliseconds since 1970; None where that is not known.
+    its last event was appended, in milliseconds since 1970; None where that is not known. ``generation`` is the node
+    that KATO is told for the whole lane, if a replay switched it to one; otherwise it is ''.
     """
 
     session: str
@@ -45,6 +46,7 @@ class SessionRow:
     due_in_seconds: float | None = None
     leased: bool = False
     last_event_ms: int | None = None
+    generation: str = ""
 
     @property
     def node_id(self) -> str:
@@ -67,6 +69,15 @@ class KeptForLater:
 
     due_ms: int
     payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaneEvent:
+    """An event that was applied: its place in its lane's order, its session and its entry."""
+
+    order: int
+    session: str
+    entry: Logged
 
 
 class Sessions(Protocol):
@@ -116,9 +127,29 @@ class Sessions(Protocol):
 
     @abstractmethod
     def events(self, session: str, node: str, after: int = 0, limit: int = 1_000) -> list[Logged]:
-        """Return up to ``limit`` entries of a session's log, beginning at the position after ``after``.
+        """Return the entries of a session's log at the ``limit`` positions after ``after``.
 
+        Those that are in the archive only are left out, so the first entry that is returned may have a later position.
         Raises UnreadableRow if an entry is broken.
+        """
+
+    @abstractmethod
+    def heads(self, nodes: Nodes) -> list[int]:
+        """Return the position of each session's last event, in the order of ``nodes``; 0 for one without events.
+
+        This takes one round trip. Raises UnreadableRow if a head is no number.
+        """
+
+    @abstractmethod
+    def lane_head(self, lane: str) -> int:
+        """Return how many events were applied in a lane: the last place in its order. This takes one round trip."""
+
+    @abstractmethod
+    def lane_events(self, lane: str, after: int = 0, limit: int = 1_000) -> list[LaneEvent]:
+        """Return up to ``limit`` events that were applied in a lane after a place in its order, in that order.
+
+        An event whose entry the store holds no more ends the list. This takes two round trips. Raises UnreadableRow if
+        an entry is broken.
         """
 
     @abstractmethod

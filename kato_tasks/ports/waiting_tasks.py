@@ -8,14 +8,15 @@ from typing import Literal
 from kato_tasks.ports.effects import Effect
 from kato_tasks.ports.lanes import Batch, WaitingTask, Work
 
-PARKED_AT_MOST = 100
+MAX_WAITING_TASKS = 100
 """How many tasks may wait for one event."""
-MarkOf = Literal["wake-up", "overtaking", "sweep"]
-"""What a mark says: a wake-up of the shard is outstanding; so is one that overtakes its queue; a sweep had its turn."""
+MarkOf = Literal["wake-up", "overtaking", "sweep", "archiving"]
+"""What a mark says: a wake-up of the shard is outstanding; so is one that overtakes its queue; a sweep had its turn;
+a task that archives what the shard applied is on its way or running."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class SessionProgress:
     """How the session of a waiting task's event stands.
 
     ``cursor`` is how far the session was applied, and ``error`` what its last try met ('' for nothing). ``parked``
@@ -37,7 +38,7 @@ class Found:
     ``result``: the event's result (JSON). ``work``: its lane was free, and the caller holds it now. ``applied``: the
     event is in KATO and its result has expired; ``node`` is its session's. ``dead``: it is a dead letter (JSON, '' if
     that was discarded). ``unknown``: the store has no such event. ``full``: so many tasks wait for this event that no
-    other may. ``waits``: it would wait, and was only looked for.
+    other may. ``progress``: it would wait, and was only looked for.
     """
 
     result: str | None = None
@@ -47,7 +48,7 @@ class Found:
     dead: str | None = None
     unknown: bool = False
     full: bool = False
-    waits: Waits | None = None
+    progress: SessionProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class TakeOrWait(Effect[Found]):
     lease_ms: int
     batch: Batch
     kind: str = ""
-    parked_at_most: int = PARKED_AT_MOST
+    max_waiting: int = MAX_WAITING_TASKS
 
 
 @dataclass(frozen=True, slots=True)

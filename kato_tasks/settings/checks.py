@@ -96,6 +96,24 @@ def check_store(url: str) -> str:
     return url
 
 
+def check_archive(url: str) -> str:
+    """Return the address if it is of a PostgreSQL or SQLite database, or empty (no archive); raises ValueError."""
+    example = "postgresql://user:password@host/database or sqlite:////absolute/path"
+    if not url:
+        return url
+    scheme = _scheme(url, example)
+    path = urlsplit(url).path
+    if scheme == "sqlite":
+        # Each process would take a relative path from the directory in which it was started.
+        if not path.startswith("//") or not path.strip("/"):
+            raise ValueError(f"{hide_secrets(url)!r} names no file by its whole path; write sqlite:////absolute/path")
+    elif scheme not in ("postgresql", "postgresql+psycopg"):
+        raise ValueError(f"{hide_secrets(url)!r} is no database that works here; write {example}")
+    elif not path.strip("/"):
+        raise ValueError(f"{hide_secrets(url)!r} names no database; write {example}")
+    return url
+
+
 def _scheme(url: str, example: str) -> str:
     try:
         parts = urlsplit(url.strip())

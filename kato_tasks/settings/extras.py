@@ -17,13 +17,18 @@ BROUGHT_BY = {
     "flower": {"flower": "Flower"},
     "cli": {"rich": "rich"},
     "http": {"httptools": "httptools", "uvicorn": "uvicorn"},
+    "archive": {"sqlalchemy": "SQLAlchemy", "psycopg": "psycopg", "alembic": "alembic"},
 }
 """For each extra the modules that cannot be done without, and the name under which each is known.
 
 Without ``hiredis`` the answers of Redis are read more slowly, and without ``uvloop`` the embedded KATO is slower.
 Everything works all the same, so they are not asked for here.
 """
-BROUGHT_BY["embedded"] = BROUGHT_BY["worker"] | BROUGHT_BY["flower"] | BROUGHT_BY["cli"] | BROUGHT_BY["http"]
+BROUGHT_BY["embedded"] = {
+    module: package
+    for extra in ("worker", "flower", "cli", "http", "archive")
+    for module, package in BROUGHT_BY[extra].items()
+}
 
 
 @cache

@@ -23,6 +23,7 @@ from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.session_config import breach
 from kato_tasks.errors import ConfigurationError
 from kato_tasks.settings.checks import (
+    check_archive,
     check_backend,
     check_broker,
     check_instances,
@@ -56,7 +57,17 @@ class Settings(BaseModel):
     store_url: str = Field(
         "redis://127.0.0.1:6379/2", description="the Redis that holds the event log, lanes and leases"
     )
-    archive_url: str = Field("", description="empty: the archive comes with a later release; Redis keeps everything")
+    archive_url: str = Field(
+        "",
+        description="the database that keeps history for good, postgresql://user@host/database or sqlite:////path; "
+        "empty: none, Redis keeps everything",
+    )
+    archive_keep_days: float = Field(
+        0.0, ge=0, description="how long the archive keeps an event after it was applied (0: for ever)"
+    )
+    archive_keep_events: int = Field(
+        0, ge=0, description="how many of a session's events the archive keeps, the newest (0: all)"
+    )
     kato_urls: tuple[str, ...] = Field(
         ("http://127.0.0.1:8000",),
         description="addresses of KATO's instances, separated by commas; all must use the same Redis, ClickHouse "
@@ -130,6 +141,13 @@ class Settings(BaseModel):
     lanes_per_wakeup: int = Field(64, ge=1, le=1_000, description="most lanes that one wake-up drains at the same time")
     sweep_seconds: float = Field(1.0, gt=0, description="how often the workers look for lost wake-ups")
 
+    replay_slice_seconds: float = Field(
+        2.0, gt=0, le=30, description="how long a replay's task works before live events have their turn"
+    )
+    replay_events_per_second: int = Field(
+        0, ge=0, description="how many events all replays together copy per second at most (0: as many as they can)"
+    )
+
     max_retries: int = Field(8, ge=0, le=100, description="further attempts of an event after the first one fails")
     max_rebuilds: int = Field(
         50,
@@ -195,20 +213,12 @@ class Settings(BaseModel):
     _broker = field_validator("broker_url")(check_broker)
     _backend = field_validator("result_backend")(check_backend)
     _store = field_validator("store_url")(check_store)
+    _archive = field_validator("archive_url")(check_archive)
     _instances = field_validator("kato_urls")(check_instances)
     _files = field_validator("kato_token_file", "kato_headers_file", "kato_ca_file", "kato_client_cert_file")(
         check_readable
     )
     _config = field_validator("kato_session_config", mode="before")(read_session_config)
-
-    @field_validator("archive_url")
-    @classmethod
-    def _no_archive_yet(cls, url: str) -> str:
-        if url:
-            raise ValueError(
-                "the archive comes with a later release, and nothing would be written to it; leave it empty"
-            )
-        return url
 
     @field_validator("kato_urls", mode="before")
     @classmethod

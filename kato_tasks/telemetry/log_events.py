@@ -16,7 +16,7 @@
 | lease.renewal_failed | leases could not be renewed in this round | lanes, error |
 | store.volatile | the store keeps nothing over a restart of Redis, or may lose the last writes | meaning |
 | store.unavailable | Redis did not answer | error, lane |
-| background.failed | the background driver met an unexpected error; the sweep takes up what it left | |
+| background.failed | the background driver met an unexpected error; the sweep takes up what it left | error |
 | background.left | a process ended before KATO answered; the next worker that leases those lanes reconciles | lanes |
 | kato.misdirected | something that is not KATO answers at its address; once per process | url, status, mend |
 | kato.found | KATO answers there again | url, lasted |
@@ -28,11 +28,12 @@
 | session_config.taken | KATO accepts the session config now | url |
 | session_config.unasked | whether KATO accepts the session config could not be found out in this round | error |
 | verdict.unshared | KATO's verdict on the session config could not be written to the store | url, error |
-| breaker.opened / breaker.closed | calls to a KATO instance are held back / are sent again | url, reason |
+| breaker.opened | calls to a KATO instance are held back | url, reason |
+| breaker.closed | calls to it are sent again | url |
 | breaker.unshared | the breaker's state could not be written to the store | url, error |
 | broker.messages_left | the broker's connection was lost; the visibility timeout brings these back | messages, error |
 | wakeup.unsent | the broker is away; the sweep sends it later | shard, error |
-| drain.postponed | the store is away; the sweep sends another wake-up | shard, error |
+| drain.postponed | the store is away; the sweep sends another wake-up | shards, error |
 | task.kept | a message could not be published and was kept | id, error |
 | task.requeued | the store is away; the message went back to its queue | id, error |
 | task.waiting_unseen, task.event_unsent | only Flower or the result backend was not told | id, error |
@@ -42,7 +43,7 @@
 | task.next_refused | the next step of a task's chain cannot be sent at all; the task itself is completed | id, error |
 | results.unseen | results are awaited and their backend does not answer; it is asked again | error |
 | key.unknown | a source sends an unknown key, which is left out; once per key | key, meaning |
-| node.shared | several node ids have the same name in KATO | lane |
+| node.shared | several node ids have the same name in KATO | lane, meaning |
 | host.setting | a setting of a host's app that our tasks need to be different | meaning |
 | own_queue.unserved | a worker knows an application's tasks and does not serve their queue | queue, tasks, meaning |
 | step.elsewhere | the next step of a canvas is on an app with another broker | task, meaning |
@@ -50,6 +51,17 @@
 | flower.queues_unknown | the broker did not tell Flower's broker page what waits in its queues | error |
 | flower.backlog_unknown | the store did not tell Flower's broker page what waits in the log | error |
 | flower.unknown | Flower has changed inside; its pages are shown as Flower has them | error, meaning |
+| session.forgotten | a session was erased at a person's word; its id is not written down | events, archived |
+| archive.postponed | the archive or the store is away; events stay in the store until then | shard, error |
+| archive.unpruned | the archive, the store or the broker is away; beat has it pruned in an hour | error |
+| archive.pruned | events were erased from the archive, as ARCHIVE_KEEP_DAYS and ARCHIVE_KEEP_EVENTS say | events |
+| archive.conflict | the archive has another event there; the session is parked | session, position, event |
+| archive.log_incomplete | a log lacks what was applied, which is not archived then | session, lane |
+| replay.postponed | a replay's task goes on later, since something that it needs is away | replay, task, error |
+| replay.failed | a replay's task met an error that waiting does not mend; the replay ended | replay, task, error |
+| replay.differs | what KATO holds of a replayed lane is not what its history makes | replay, lane, reason |
+| replay.node_emptied | a node that no lane uses any more was emptied at KATO | replay, lane, node |
+| subscription.interrupted | the store or archive does not answer a subscription, which tries again | after, error |
 | sweep.queue_unseen | whether a shard's wake-up still waits in its queue could not be found out | shard, error |
 | sweep.failed | a round of the sweep ended with an error | error |
 """

@@ -144,7 +144,7 @@ class CallsInProcess:
 
     def begin(self, request: KatoRequest, tag: Any) -> None:
         """See ``ports.KatoCalls.begin``."""
-        if request.still is not None and not request.still():
+        if request.may_send is not None and not request.may_send():
             self._done.append((tag, None, LeaseLost("the lease can have run out, so nothing was sent")))
             return
         deadline = time.monotonic() + (request.timeout_seconds or self._kato.timeout_seconds)

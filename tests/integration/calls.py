@@ -10,6 +10,7 @@ from typing import Any
 
 import redis
 
+from kato_tasks.celery_app import app
 from kato_tasks.testing.services import KatoServer, RedisServer
 from tests.integration.system import Json, System
 
@@ -39,3 +40,16 @@ def noted(system: System, key: str) -> list[Any]:
     """What the application's own tasks wrote down under this key."""
     with redis.Redis.from_url(system.store.url.removesuffix("/0") + "/3") as client:
         return [json.loads(row) for row in client.lrange(key, 0, -1)]
+
+
+@contextlib.contextmanager
+def closing_what_celery_opened() -> Iterator[None]:
+    """Put this around what a thread of a test does that waits for results with `get`, and that ends before the test.
+
+    Celery has a result backend for each thread that asks it. Its sockets would stay open until the cycle collector
+    comes, in some later test, and a socket that it takes before its owner is a ResourceWarning there.
+    """
+    try:
+        yield
+    finally:
+        app.backend.client.connection_pool.disconnect()

@@ -44,6 +44,14 @@ def test_the_plain_calls_need_neither_celery_nor_a_kato_client() -> None:
     assert {"celery", "kombu", "amqp", "httpx"} & loaded_after(f"{plain}\n{rooms}") == set()
 
 
+def test_a_runtime_that_has_an_archive_loads_nothing_of_it_until_it_is_used() -> None:
+    opening = "from kato_tasks.bootstrap import runtime\nfrom kato_tasks.bootstrap.archive import LazyArchive"
+    unused = (
+        f"{opening}\nLazyArchive('sqlite:////nowhere/history.db').close()\nassert LazyArchive('').archive() is None"
+    )
+    assert {"sqlalchemy", "psycopg", "alembic"} & loaded_after(unused) == set()
+
+
 def test_the_pytest_plug_in_costs_nothing_until_a_test_asks_for_a_fixture() -> None:
     """pytest loads it in every run, also of applications that never use it."""
     found = loaded_after("import pytest; import kato_tasks.testing.plugin")

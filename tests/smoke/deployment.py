@@ -107,7 +107,8 @@ class Worker(CeleryWorkerContainer):
 
     @classmethod
     def initial_env(cls, celery_worker_cluster_config: Json, initial: Json | None = None) -> Json:
-        deployed: Json = composed("worker")["environment"]
+        # These deployments have no database: Redis keeps everything.
+        deployed: Json = composed("worker")["environment"] | {"KATO_TASKS_ARCHIVE_URL": ""}
         return deployed | settings_from(celery_worker_cluster_config, "urls") | (initial or {})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
@@ -21,14 +21,20 @@ from kato_tasks import (
     TypedResult,
     TypedSignature,
     aget,
+    append_event,
+    append_event_async,
     append_events,
     append_events_async,
     clear_stm,
+    events_by_node,
+    events_by_time,
+    history,
     learn,
     observe,
     predict,
     process_observation_async,
     session_status,
+    subscribe,
 )
 
 seen: Mapping[str, Any] = {"strings": ["home"]}
@@ -101,6 +107,7 @@ async def an_event_loop_goes_on() -> None:
     assert_type(await aget(await predict.adelay("s")), PredictedJson)
     assert_type(await (await learn.aapply_async(("s",), countdown=1)).aget(), LearnedJson)
     assert_type(await (await predict.adelay("s", raw=True)).aget(), RawPredictedJson)
+    assert_type(await append_event_async("order-7", "paid", {"total": 3}, expected_position=1), Appended)
     assert_type(await append_events_async([{"session_id": "s", "observation": seen}]), list[Appended])
 
 
@@ -110,3 +117,13 @@ def the_plain_calls_have_types() -> None:
     assert_type(status, SessionStatus | None)
     if status is not None:
         assert_type(status.binding, BindingStatus | None)
+
+
+def the_event_store_has_types() -> None:
+    assert_type(append_event("order-7", "paid", {"total": 3}, expected_position=1, metadata={"by": "ann"}), Appended)
+    assert_type(append_event("order-7", "shipped", timestamp=datetime.now(UTC)).position, int | None)
+    assert_type(history("order-7", after=3, limit=10), Iterator[dict[str, Any]])
+    assert_type(events_by_node("shop", after=3), Iterator[dict[str, Any]])
+    assert_type(events_by_time("2026-01-01", datetime.now(UTC), node_id="shop"), Iterator[dict[str, Any]])
+    assert_type(subscribe("order-7", after=3, poll_seconds=0.1), Iterator[dict[str, Any]])
+    assert_type(subscribe(node_id="shop"), Iterator[dict[str, Any]])

@@ -5,7 +5,7 @@ Checked by mypy and pyright, and never run.
 
 from __future__ import annotations
 
-from kato_tasks import learn, observe, predict, session_status
+from kato_tasks import append_event, history, learn, observe, predict, session_status
 
 seen = {"strings": ["home"]}
 
@@ -15,6 +15,9 @@ def arguments_of_a_wrong_type() -> None:
     observe.delay("s", "home")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     observe.delay("s", seen, timestamp=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     predict.delay("s", raw="yes")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    append_event("s", {"a": 1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    append_event("s", "paid", expected_position="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    history("s", after="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     session_status(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -182,7 +182,7 @@ def test_a_host_knows_our_public_tasks_on_our_own_app_so_that_its_workers_send_t
         ours = [{n: t for n, t in app.tasks.items() if "kato" in n} for app in (early, late)]
         print(json.dumps([{name: task._get_app().main for name, task in known.items()} for known in ours]))
     """
-    public = ("clear_stm", "learn", "observe", "predict", "process_observation_async")
+    public = ("clear_stm", "learn", "observe", "predict", "process_observation_async", "replay")
     expected = {f"kato_tasks.{name}": "kato_tasks" for name in public}
     assert told(program) == [expected, expected]
 
@@ -380,6 +380,7 @@ def test_beat_sends_our_entries_beside_the_hosts_also_when_it_sets_its_own_later
         "mine": "host.mail",
         "kato-sweep": "kato_tasks.sweep",
         "kato-keep-alive": "kato_tasks.keep_alive",
+        "kato-prune-archive": "kato_tasks.prune_archive",
     }
 
 

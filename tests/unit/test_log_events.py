@@ -12,9 +12,12 @@ PACKAGE = Path(__file__).resolve().parents[2] / "kato_tasks"
 NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 
 
-def logged_names() -> set[str]:
-    """What stands as the name in a call of the form ``f(log, logging.LEVEL, "noun.verbed", …)``."""
-    found = set()
+def logged() -> dict[str, set[str]]:
+    """The names in calls of the form ``f(log, logging.LEVEL, "noun.verbed", …)``, each with its fields.
+
+    A traceback is the field ``error`` of a JSON line.
+    """
+    found: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and len(call.args) >= 3):
@@ -22,12 +25,15 @@ def logged_names() -> set[str]:
             if not ast.unparse(call.args[0]).endswith("log"):
                 continue
             texts = [one.value for one in ast.walk(call.args[2]) if isinstance(one, ast.Constant)]
-            found |= {text for text in texts if isinstance(text, str) and NAME.fullmatch(text)}
+            fields = {"error" if one.arg == "exc_info" else str(one.arg) for one in call.keywords}
+            for name in (text for text in texts if isinstance(text, str)):
+                assert NAME.fullmatch(name), f"{path.name}: {name} is not of the form noun.verbed"
+                found[name] = found.get(name, set()) | fields
     return found
 
 
 def test_every_log_event_is_in_the_table_and_the_table_has_no_other() -> None:
-    rows = re.findall(r"^\| (.*?) \|", log_events.__doc__ or "", re.MULTILINE)
-    listed = {name for row in rows for name in NAME.findall(row)}
-    assert logged_names() == listed
+    rows = re.findall(r"^\| (.*?) \|.*\|(.*?)\|$", log_events.__doc__ or "", re.MULTILINE)
+    listed = {name: set(re.findall("[a-z_]+", row[1])) - {"or"} for row in rows for name in NAME.findall(row[0])}
+    assert logged() == listed
     assert len(listed) > 40

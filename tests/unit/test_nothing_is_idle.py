@@ -69,9 +69,7 @@ def test_each_setting_is_read_outside_the_settings_or_says_that_it_cannot_be_set
         file = name.endswith("_file") and f'"{name}"' in CODE[SETTINGS / "checks.py"]
         if not (direct or behind or file):
             idle.append(name)
-    assert idle == ["archive_url", "unknown_settings"], idle
-    with pytest.raises(Exception, match="KATO_TASKS_ARCHIVE_URL: the archive comes with a later release"):
-        Settings(archive_url="postgresql://nowhere/x")
+    assert idle == ["unknown_settings"], idle
 
 
 def test_each_setting_says_what_it_is_for() -> None:

@@ -130,7 +130,21 @@ def test_a_setting_given_in_code_by_another_name_is_refused() -> None:
         ("STORE_URL", "redis+socket:///x", "write unix:///path/to/redis.sock"),
         ("STORE_URL", f"redis://:{SECRET}@h:6379/events", "names no database of Redis: those are numbers"),
         ("STORE_URL", "amqp://x", "KATO_TASKS_STORE_URL: 'amqp://x' is not the address of a Redis"),
-        ("ARCHIVE_URL", "postgresql://nowhere/x", "KATO_TASKS_ARCHIVE_URL: the archive comes with a later release"),
+        (
+            "ARCHIVE_URL",
+            f"mysql://u:{SECRET}@h/x",
+            "ARCHIVE_URL: 'mysql://u:***@h/x' is no database that works here",
+        ),
+        (
+            "ARCHIVE_URL",
+            f"postgresql://u:{SECRET}@h",
+            "names no database; write postgresql://user:password@host/database",
+        ),
+        ("ARCHIVE_URL", f"postgresql://u:{SECRET}/x@h/d", "is no address"),
+        ("ARCHIVE_URL", "postgresql+asyncpg://h/x", "is no database that works here"),
+        ("ARCHIVE_URL", "sqlite:///archive.db", "names no file by its whole path; write sqlite:////absolute/path"),
+        ("ARCHIVE_URL", "sqlite://", "names no file by its whole path"),
+        ("ARCHIVE_URL", "archive.db", "write postgresql://user:password@host/database or sqlite:////absolute/path"),
         (
             "RENEW_SECONDS",
             "3",
@@ -164,6 +178,9 @@ def test_a_value_that_cannot_work_is_one_sentence(
         ("RESULT_BACKEND", ""),
         ("STORE_URL", "unix:///run/redis.sock"),
         ("ARCHIVE_URL", ""),
+        ("ARCHIVE_URL", "postgresql://u:p@h:5433/d?sslmode=require"),
+        ("ARCHIVE_URL", "postgresql+psycopg://h/d"),
+        ("ARCHIVE_URL", "sqlite:////var/lib/kato/archive.sqlite"),
     ],
 )
 def test_an_address_that_can_work_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

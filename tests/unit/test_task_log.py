@@ -13,7 +13,7 @@ from celery.app.trace import TraceInfo
 from celery.exceptions import Ignore
 
 from kato_tasks.celery_tasks.lane_task import LaneTask
-from kato_tasks.celery_tasks.task_log import CELERYS_LOGGER, GoesBack, OurTasksLines, Told, Waits, waits_where
+from kato_tasks.celery_tasks.task_log import CELERYS_LOGGER, GoesBack, LeftWaiting, OurTasksLines, Told, waits_where
 
 
 class Lines(logging.Handler):
@@ -54,7 +54,7 @@ def logged(error: Exception, filters: bool = True) -> list[str]:
 
 
 def test_a_waiting_task_is_logged_as_waiting_and_not_as_ignored() -> None:
-    waits = Waits(waits_where("ann \x1b[31m", {"position": 7}, "observation"))
+    waits = LeftWaiting(waits_where("ann \x1b[31m", {"position": 7}, "observation"))
     assert logged(waits) == ["Task any.task[id] waits at position 7 of session 'ann \\x1b[31m'"]
     assert "ignored" in logged(waits, filters=False)[0]
 
@@ -79,7 +79,7 @@ def test_other_tasks_lines_stay_as_celery_writes_them() -> None:
     assert logged(Ignore()) == ["Task any.task[id] ignored"]
 
 
-@pytest.mark.parametrize("error", [Waits("here"), Told(), GoesBack("why", requeue=True)])
+@pytest.mark.parametrize("error", [LeftWaiting("here"), Told(), GoesBack("why", requeue=True)])
 def test_they_pass_from_a_pool_process_to_its_parent(error: Any) -> None:
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
     assert type(again) is type(error)

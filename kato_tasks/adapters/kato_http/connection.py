@@ -79,7 +79,7 @@ class Connection:
         self._sent = False
         self._answer: Answer | None = None
         self._parser: Any = None
-        self._still: Callable[[], bool] | None = None
+        self._may_send: Callable[[], bool] | None = None
         self._route = ""
         self.idle_since = 0.0
         self.deadline = 0.0
@@ -179,7 +179,7 @@ class Connection:
         """Start a call on the connection; ``proceed`` sends it."""
         self._out = memoryview(self.origin.request(request))
         self._sent = False
-        self._still = request.still
+        self._may_send = request.may_send
         self._route = request.route
         answer = self._answer = Answer(request.most_bytes)
         self._parser = answer.parser = httptools.HttpResponseParser(answer)
@@ -191,7 +191,7 @@ class Connection:
         self._state = state
         if self._answer is not None:
             self._answer.parser = None
-        self._answer = self._parser = self._still = None
+        self._answer = self._parser = self._may_send = None
         self._out = memoryview(b"")
 
     def stale(self) -> bool:
@@ -249,7 +249,7 @@ class Connection:
             sock.do_handshake()
             self._state = "sending"
         if self._state == "sending":
-            if not self._sent and self._still is not None and not self._still():
+            if not self._sent and self._may_send is not None and not self._may_send():
                 raise LeaseLost("the lease ran out before the call to KATO was sent")
             while self._out:
                 try:

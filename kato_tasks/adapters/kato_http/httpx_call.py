@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from importlib.util import find_spec
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import httpx
 
 from kato_tasks.adapters.kato_http import answer
-from kato_tasks.adapters.kato_http import pool as fast
-from kato_tasks.adapters.kato_http.access import Access
-from kato_tasks.domain.instance import Instance
+from kato_tasks.adapters.kato_http.httpx_instances import Instances
 from kato_tasks.errors import ConfigurationError, KatoTasksError, KatoUnavailable, LeaseLost, OutcomeUnknown
 from kato_tasks.ports.kato import KatoReply, KatoRequest
 
 Tag = TypeVar("Tag")
-HTTP_2 = find_spec("h2") is not None
 SENDING = frozenset({"http11.send_request_headers.started", "http2.send_request_headers.started"})
 """Trace events right before the first byte of a request (or of a CONNECT to a proxy, which is not our request)."""
 CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
@@ -34,59 +28,6 @@ SLACK_SECONDS = 0.25
 
 class _TooLate(Exception):
     """The caller has given up, and was told that nothing was sent."""
-
-
-class Instances:
-    """Holds an httpx client for each instance, with its own connections, headers and certificates. Thread-safe."""
-
-    def __init__(self, access: Access, connections: int) -> None:
-        self._access = access
-        self._connections = connections
-        self._lock = threading.Lock()
-        self._clients: dict[str, tuple[Instance, httpx.Client]] = {}
-        # These log each request at INFO, and each answer's headers, which may hold a gateway's secrets, at DEBUG.
-        for name in ("httpx", "httpcore"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-
-    def client(self, url: str) -> tuple[Instance, httpx.Client]:
-        """Return the instance at this address and its client.
-
-        Raises ConfigurationError when the address or a certificate cannot work.
-        """
-        with self._lock:
-            found = self._clients.get(url)
-            if found is None:
-                found = self._clients[url] = self._opened(url)
-            return found
-
-    def _opened(self, url: str) -> tuple[Instance, httpx.Client]:
-        try:
-            instance = Instance.parse(url)
-        except ValueError as exc:
-            raise ConfigurationError(f"KATO_TASKS_KATO_URLS: {exc}") from None
-        headers = {"accept": "application/json", "accept-encoding": "identity", **self._access.headers_for(instance)}
-        limits = httpx.Limits(
-            max_connections=self._connections,
-            max_keepalive_connections=self._connections,
-            keepalive_expiry=fast.KEEPALIVE_SECONDS,
-        )
-        # Loading the system's authorities takes a tenth of a second, so it is not done without TLS.
-        tls = self._access.tls() if instance.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # no call may depend on the one before it
-        try:
-            client = httpx.Client(headers=headers, verify=tls, http2=HTTP_2, limits=limits, cookies=jar)
-        except (ValueError, ImportError, httpx.InvalidURL) as exc:
-            raise ConfigurationError(
-                f"KATO_TASKS_KATO_TRANSPORT=httpx: {exc}; look at the proxies of the environment"
-            ) from exc
-        return instance, client
-
-    def close(self) -> None:
-        """Close every client."""
-        with self._lock:
-            for _, client in self._clients.values():
-                client.close()
-            self._clients.clear()
 
 
 class Call(Generic[Tag]):
@@ -143,9 +84,9 @@ class Call(Generic[Tag]):
         reply: KatoReply | None = None
         error: KatoTasksError | None = None
         try:
-            instance, client = instances.client(self.request.url)
-            self._name = instance.name
-            reply = self._answered(client)
+            with instances.client(self.request.url) as (instance, client):
+                self._name = instance.name
+                reply = self._answered(client)
         except KatoTasksError as exc:
             error = exc
         except Exception as exc:
@@ -201,8 +142,6 @@ class Call(Generic[Tag]):
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
         if event in SENDING and info["request"].method != b"CONNECT":
-            if event.startswith("http2"):
-                self._stream = None  # it carries other calls too
             self._may_send()
         elif event in CONNECTED:
             self._stream = info["return_value"]
@@ -214,7 +153,7 @@ class Call(Generic[Tag]):
         with self._lock:
             if self._over:
                 raise _TooLate
-            if self.request.still is not None and not self.request.still():
+            if self.request.may_send is not None and not self.request.may_send():
                 raise LeaseLost("the lease ran out before the call to KATO was sent")
             self._sent = True  # from here on the outcome is unknown
             self.deadline = time.monotonic() + self._answer_seconds + SLACK_SECONDS

@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from kato_tasks.adapters.kato_http import pool as fast
 from kato_tasks.adapters.kato_http.access import Access
-from kato_tasks.adapters.kato_http.httpx_call import Call, Instances
+from kato_tasks.adapters.kato_http.httpx_call import Call
+from kato_tasks.adapters.kato_http.httpx_instances import Instances
 from kato_tasks.adapters.kato_http.pool import Ended, no_connection
 from kato_tasks.domain.instance import instance_name
 from kato_tasks.errors import KatoUnavailable

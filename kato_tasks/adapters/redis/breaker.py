@@ -1,4 +1,4 @@
-"""The breaker's shared state: a few keys per KATO instance, all of which expire."""
+"""Keep the breaker's shared state: a few keys per KATO instance, all of which expire."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ SAID_MS = 30_000
 
 
 class RedisBreakerState:
-    """See ``engine.breaker.BreakerState``. A store that does not answer leaves every breaker closed."""
+    """Keeps what ``engine.running.breaker.BreakerState`` describes.
+
+    If the store does not answer, every breaker is closed.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
     def look(self, url: str) -> tuple[str | None, bool]:
+        """Return the last failure and whether there is trouble; (None, False) if the store does not answer."""
         try:
             why, trouble = self._redis.mget(f"kt:{{breaker}}:open:{url}", f"kt:{{breaker}}:trouble:{url}")
         except redis.RedisError:
@@ -29,18 +33,21 @@ class RedisBreakerState:
         return None if why is None else str(why), trouble is not None
 
     def open(self, url: str, seconds: float, why: str) -> None:
+        """Open the circuit for ``seconds``. If the store cannot keep that, only a warning is logged."""
         try:
             self._redis.set(f"kt:{{breaker}}:open:{url}", why or "1", px=int(seconds * 1000))
         except redis.RedisError as exc:
             log_event(log, logging.WARNING, "breaker.unshared", url=url, error=exc)
 
     def close(self, url: str) -> None:
+        """Close the circuit. If the store cannot keep that, only a warning is logged."""
         try:
             self._redis.delete(f"kt:{{breaker}}:open:{url}")
         except redis.RedisError as exc:
             log_event(log, logging.WARNING, "breaker.unshared", url=url, error=exc)
 
     def may_probe(self, url: str, interval_seconds: float) -> bool:
+        """Return True for one caller per interval; False for every caller if the store does not answer."""
         try:
             key = f"kt:{{breaker}}:probe:{url}"
             return bool(self._redis.set(key, "1", nx=True, px=int(interval_seconds * 1000)))
@@ -48,6 +55,11 @@ class RedisBreakerState:
             return False
 
     def trouble_goes_on(self, url: str, for_seconds: float, *, told: bool = False) -> bool:
+        """Record trouble that has lasted for ``for_seconds``, and return whether the caller is to log it.
+
+        Trouble is logged once, and at most once in ``SAID_MS`` if it comes and goes. If the store does not answer,
+        the caller logs nothing.
+        """
         trouble = f"kt:{{breaker}}:trouble:{url}"
         try:
             self._redis.set(trouble, f"{self._now_ms() - int(for_seconds * 1000)} 0", nx=True, px=TROUBLE_MS)
@@ -63,6 +75,10 @@ class RedisBreakerState:
         return not told
 
     def trouble_ended(self, url: str) -> float | None:
+        """Return, to one caller only, how many seconds the trouble lasted.
+
+        The result is None for every other caller, for trouble that was not logged, and if the store does not answer.
+        """
         try:
             found = str(self._redis.getdel(f"kt:{{breaker}}:trouble:{url}") or "")
             since, _, said = found.partition(" ")

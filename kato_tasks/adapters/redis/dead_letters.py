@@ -33,7 +33,7 @@ def _row(kept_as: str, text: str) -> DeadLetterRow:
     kept = BuriedEvent.load(text)
     event, refusal = kept.event, kept.refusal
     if event is None:
-        standard = Logged.parse(0, kept.raw).event(kept.session_id, kept.node_id)
+        standard = Logged.parse(0, kept.raw).as_appended(kept.session_id, kept.node_id)
         event = {name: value for name, value in standard.items() if name != "position"}
     return DeadLetterRow(
         kept_as=kept_as,

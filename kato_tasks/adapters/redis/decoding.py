@@ -1,26 +1,28 @@
-"""What Redis answers, as the values of ``ports``. Each decoder is given the operation and the raw answer."""
+"""Turn what Redis answers into the values of ``ports``. Each decoder gets the operation and the raw answer."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import BINDING_FIELDS
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Logged
-from kato_tasks.errors import LeaseLost, UnreadableRow
+from kato_tasks.errors import LeaseLost, LogArchived, UnreadableRow
 from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 
 NOT_LENT = -2
+NOT_HELD = -2
+SWITCHED: dict[int, ports.Switched] = {1: "done", -1: "other", -2: "open"}
 
 
 def plainly(kind: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return the answer as it is, as a `bool`, an `int` or a `list`."""
+    """Return a decoder that makes the answer a ``kind``: a ``bool``, an ``int`` or a ``list``."""
     return lambda _op, raw: kind(raw)
 
 
@@ -37,16 +39,61 @@ def as_it_is(_op: Any, raw: Any) -> Any:
 
 
 def appended(_op: ports.Append, raw: Any) -> ports.AppendedBatch:
+    """Return what became of each entry. ``raw`` is the wake-up's flag, then a letter and a position for each entry."""
     statuses = tuple(ports.AppendStatus(s, int(p)) for s, p in zip(raw[1::2], raw[2::2], strict=True))
     return ports.AppendedBatch(bool(raw[0]), statuses)
 
 
 def last_event(_op: ports.LastEvent, raw: Any) -> int | None:
+    """Return when a session's last event was appended (ms), or None if that is not known, which ``raw`` says by -1."""
     return int(raw) if int(raw) >= 0 else None
 
 
+def applied_runs(_op: ports.LaneOrder, raw: Any) -> list[ports.AppliedRun]:
+    """Return the rows of a lane's order, which commit.lua wrote. Raises ValueError for a row that is broken."""
+    runs = []
+    for row in raw:
+        numbers, session = row.split("\n", 1)
+        order, first, last, _ms = map(int, numbers.removesuffix(" d").split(" "))
+        runs.append(ports.AppliedRun(order, session, first, last))
+    return runs
+
+
 def log_entries(op: ports.ReadLog, raw: Any) -> list[Logged]:
-    return [Logged.parse(op.first + i, text) for i, text in enumerate(raw)]
+    """Return the entries of a log with their positions. Raises LogArchived where the first are only in the archive.
+
+    ``raw`` is the position up to which the log was trimmed, and the entries. Raises UnreadableRow.
+    """
+    trimmed, texts = int(raw[0]), raw[1]
+    first = max(op.first, trimmed + 1)
+    entries = [Logged.parse(first + i, text) for i, text in enumerate(texts)]
+    if trimmed >= op.first and op.last >= op.first:
+        raise LogArchived(op.session, min(trimmed, op.last), entries)
+    return entries
+
+
+# ---------------------------------------------------------------------------------------------- archiving
+
+
+def unarchived_lanes(_op: ports.ReadUnarchived, raw: Any) -> list[ports.UnarchivedLane]:
+    """Return the commits of lanes that are not archived, with the events that they applied."""
+    return [_unarchived_lane(lane, commits) for lane, commits in raw]
+
+
+def _unarchived_lane(lane: str, commits: Sequence[Any]) -> ports.UnarchivedLane:
+    missing: set[str] = set()
+    events = tuple(unarchived_events(lane, commits, missing))
+    return ports.UnarchivedLane(lane, commits[0][0], len(commits), events, frozenset(missing))
+
+
+def unarchived_events(lane: str, commits: Sequence[Any], missing: set[str]) -> Iterator[ports.ArchivedEvent]:
+    """Yield the events of commits as scripts return them, and name in ``missing`` sessions whose log lacks some."""
+    for seq, first, last, ms, dead, session, node, entries in commits:
+        if node and len(entries) != int(last) - int(first) + 1:
+            missing.add(session)
+            continue
+        for i, entry in enumerate(entries):
+            yield ports.ArchivedEvent(session, int(first) + i, node, lane, int(seq) + i, int(ms), entry, dead[i] == "1")
 
 
 # -------------------------------------------------------------------------------------------------- lanes
@@ -80,6 +127,7 @@ def readable_work(
     till: int,
     before: int,
     gave_up: str,
+    gen: str,
 ) -> ports.Work:
     """Read what ``piece`` in _lib.lua returns. The parameters have its names and order, which a test compares."""
     bound: Binding | None = None
@@ -112,6 +160,7 @@ def readable_work(
         predict_until_ms=till,
         predict_tries=before,
         gave_up_in=gave_up,
+        generation=gen,
         unreadable=unreadable,
     )
 
@@ -138,6 +187,7 @@ def unreadable_work(lane: str, session: str, now: int, why: str) -> ports.Work:
 
 
 def leased(_op: ports.AcquireLanes, raw: Any) -> list[ports.Work]:
+    """Return the first piece of work of each lane. A lane that cannot be read is logged and left out."""
     return [work for work in map(_leased_lane, raw) if work is not None]
 
 
@@ -157,13 +207,32 @@ def written(_op: Any, raw: int) -> None:
 
 
 def intent_written(op: ports.WriteIntent, raw: int) -> bool:
+    """Return False if the lender does not give up its KATO session, and otherwise True. Raises LeaseLost."""
     if raw == NOT_LENT:
         return False
     written(op, raw)
     return True
 
 
+def given_back(_op: ports.GiveLaneBack, raw: int) -> int | None:
+    """Return when the lane is due (ms; -1: it has nothing to do), or None if the caller did not hold it."""
+    return None if raw == NOT_HELD else int(raw)
+
+
+def switched(_op: ports.SwitchGeneration, raw: int) -> ports.Switched:
+    """Return what became of a switch. Raises LeaseLost."""
+    if raw == 0:
+        raise LeaseLost("the lane's lease passed to another worker")
+    return SWITCHED[raw]
+
+
+def generation(_op: ports.GenerationOf, raw: str | None) -> str:
+    """Return a lane's generation, which is '' as long as none was switched to."""
+    return raw or ""
+
+
 def proceeded(op: ports.Commit | ports.Defer | ports.Park, raw: Any) -> ports.NextWork:
+    """Return the lane's next piece of work, and the waiting tasks that a commit completed. Raises LeaseLost."""
     written(op, raw[0])
     waiters = raw[3] if len(raw) > 3 else ()
     return ports.NextWork(
@@ -174,17 +243,20 @@ def proceeded(op: ports.Commit | ports.Defer | ports.Park, raw: Any) -> ports.Ne
 
 
 def binding_and_intent(_op: ports.ReadSession, raw: Sequence[str | None]) -> tuple[Binding | None, Intent | None]:
+    """Return a session's binding and its open intent, each of which Redis keeps in parts. Raises UnreadableRow."""
     texts = [text or "" for text in raw]
     split = len(BINDING_FIELDS)
     return Binding.load("".join(texts[:split])), Intent.load("".join(texts[split:]))
 
 
 def symbols(_op: ports.ReadSymbols, raw: Any) -> dict[int, list[str] | None]:
+    """Return the symbols by position. ``raw`` is a dict, or a flat list of positions and their symbols."""
     rows = raw if isinstance(raw, dict) else _pairs(raw)
     return {int(position): json.loads(text) for position, text in rows.items()}
 
 
 def learned(_op: ports.LearnedLately, raw: str | None) -> tuple[int, int] | None:
+    """Return a pattern's frequency and when it was learned (ms), or None if that was not lately."""
     if raw is None:
         return None
     frequency, when = raw.split(" ")
@@ -192,6 +264,7 @@ def learned(_op: ports.LearnedLately, raw: str | None) -> tuple[int, int] | None
 
 
 def certain(_op: ports.CertainFrequency, raw: str | None) -> tuple[int, int, str] | None:
+    """Return a pattern's frequency, when it was learned (ms) and the store's run then; None if this is unknown."""
     if raw is None:
         return None
     frequency, when, run = raw.split(" ", 2)
@@ -202,6 +275,7 @@ def certain(_op: ports.CertainFrequency, raw: str | None) -> tuple[int, int, str
 
 
 def claimed(_op: ports.TakeOrWait, raw: Any) -> ports.Found:
+    """Return what a task found. The first item of ``raw`` names the case; a task that waits now found nothing."""
     if raw[0] == "result":
         return ports.Found(result=raw[1])
     if raw[0] == "work":
@@ -212,11 +286,12 @@ def claimed(_op: ports.TakeOrWait, raw: Any) -> ports.Found:
         return ports.Found(dead=raw[1])
     if raw[0] == "busy":
         _, cursor, error, parked, now_ms, due_ms = raw
-        return ports.Found(waits=ports.Waits(cursor, error, bool(parked), now_ms, due_ms))
+        return ports.Found(progress=ports.SessionProgress(cursor, error, bool(parked), now_ms, due_ms))
     return ports.Found(unknown=raw[0] == "unknown", full=raw[0] == "full")
 
 
 def owed(_op: ports.OrphanedTasks, raw: Any) -> list[ports.WaitingTask]:
+    """Return the waiting tasks that nothing completed, with their requests by task id."""
     return [ports.WaitingTask(row[0], row[1], row[2], _pairs(row[3])) for row in raw]
 
 

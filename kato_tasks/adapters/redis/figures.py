@@ -24,8 +24,8 @@ from kato_tasks.ports.figures import (
 from kato_tasks.ports.operating import SignOf
 
 _COUNTED = ("appended", "applied", "fenced", "rebuilt", "reordered", "leftovers", "learns_unknown", "moved")
-_WIDTH = 10
-_SWEEP_WIDTH = 7
+_WIDTH = 11
+_SWEEP_WIDTH = 8
 
 
 class RedisFigures:
@@ -58,6 +58,7 @@ class RedisFigures:
             pipe.zcard(f"{p}later")
             pipe.llen(f"{p}outbox")
             pipe.scard(f"{p}ltm_lost")
+            pipe.scard(f"{p}wanted")
             pipe.scard(f"{p}unreadable")
             pipe.hmget(f"{p}stats", _COUNTED)
         time, *answers = answers_of(pipe)
@@ -78,6 +79,7 @@ class RedisFigures:
             pipe.zcount(f"{p}later", "-inf", now)
             pipe.zcount(f"{p}waiting", "-inf", now - unseen_ms)
             pipe.llen(f"{p}outbox")
+            pipe.scard(f"{p}unarchived")
         counts = answers_of(pipe)
         return [
             SweepFigures(partition, *counts[partition * _SWEEP_WIDTH : (partition + 1) * _SWEEP_WIDTH])
@@ -118,7 +120,7 @@ class RedisFigures:
                 found[place] = str(error or "")
         return found
 
-    def whole(self, lost: Sequence[int], most: int) -> WholeFigures:
+    def whole(self, lost: Sequence[int], most: int, doubtful: Sequence[int] = ()) -> WholeFigures:
         """See ``Figures.whole``."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
@@ -128,16 +130,20 @@ class RedisFigures:
         pipe.hgetall(ACKNOWLEDGED)
         for partition in lost:
             pipe.srandmember(f"{prefix(partition)}ltm_lost", most)
+        for partition in doubtful:
+            pipe.srandmember(f"{prefix(partition)}wanted", most)
         for partition in range(PARTITIONS):
             pipe.hlen(f"{prefix(partition)}ltm_known")
         time, workers, workers_seen, beats, beats_seen, rows, *rest = answers_of(pipe)
-        sizes = {partition: int(size) for partition, size in enumerate(rest[len(lost) :]) if size}
+        named, known = rest[: len(lost) + len(doubtful)], rest[len(lost) + len(doubtful) :]
+        sizes = {partition: int(size) for partition, size in enumerate(known) if size}
         return WholeFigures(
             now_ms=ms_of(time),
             workers=_signs(workers, workers_seen),
             beats=_signs(beats, beats_seen),
             acknowledged=rows,
-            lost_lanes=sorted(str(lane) for lanes in rest[: len(lost)] for lane in lanes),
+            lost_lanes=sorted(str(lane) for lanes in named[: len(lost)] for lane in lanes),
+            doubtful_lanes=sorted(str(lane) for lanes in named[len(lost) :] for lane in lanes),
             losses_acknowledged=sizes,
         )
 
@@ -159,6 +165,13 @@ class RedisFigures:
         known = {str(lane): str(said) for rows in answers[1::2] for lane, said in rows.items() if lane not in lost}
         return LostLanes(lost, known)
 
+    def doubtful_lanes(self) -> frozenset[str]:
+        """See ``Figures.doubtful_lanes``."""
+        pipe = self._redis.pipeline(transaction=False)
+        for partition in range(PARTITIONS):
+            pipe.smembers(f"{prefix(partition)}wanted")
+        return frozenset(str(lane) for lanes in answers_of(pipe) for lane in lanes)
+
     def last_sign_ms(self, of: SignOf) -> int | None:
         """See ``Figures.last_sign_ms``."""
         with redis_errors():
@@ -167,7 +180,7 @@ class RedisFigures:
 
 
 def _partition(partition: int, row: Sequence[Any], now_ms: int) -> PartitionFigures:
-    oldest, unapplied, ready, dead, parked, later, outbox, lost, unreadable, stats = row
+    oldest, unapplied, ready, dead, parked, later, outbox, lost, wanted, unreadable, stats = row
     appended, applied, fenced, rebuilt, reordered, leftovers, unknown, moved = (int(value or 0) for value in stats)
     return PartitionFigures(
         partition=partition,
@@ -187,6 +200,7 @@ def _partition(partition: int, row: Sequence[Any], now_ms: int) -> PartitionFigu
         leftovers=leftovers,
         learns_unknown=unknown,
         ltm_lost=lost,
+        rebuild_wanted=wanted,
         unreadable_lanes=unreadable,
     )
 

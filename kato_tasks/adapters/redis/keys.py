@@ -20,6 +20,9 @@ IMPORTS = "kt:{import}:"
 """What the keys begin with in which imports are remembered (``import_checkpoints.py``)."""
 
 
+_MARKS: dict[MarkOf, str] = {"wake-up": "wake", "overtaking": "overdue", "archiving": "archiving"}
+
+
 def text_in(state: Mapping[str, str], fields: tuple[str, ...]) -> str:
     """Return the text that lies in these fields of a session's hash; it is empty when they are missing."""
     return "".join(state.get(field, "") for field in fields)
@@ -39,4 +42,9 @@ def mark(of: MarkOf, shard: int) -> str:
     """Return the key of a mark; see ``MarkOf``."""
     if of == "sweep":
         return "kt:{sweep}:turn"
-    return f"kt:{{w{shard:03d}}}:{'wake' if of == 'wake-up' else 'overdue'}"
+    return f"kt:{{w{shard:03d}}}:{_MARKS[of]}"
+
+
+def literal(text: str) -> str:
+    """Return a text for MATCH in which all characters stand for themselves."""
+    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)

@@ -12,7 +12,7 @@ class Retention:
     """How long ids of events, marks of sources and results are kept (ms), and how many predicts of a session wait.
 
     ``result_ms`` and ``prediction_ms`` hold until a caller is told the result; ``told_ms`` holds afterwards, for a
-    result of up to ``told_bytes``.
+    result of up to ``told_bytes``. ``archiving`` is "1" if there is an archive, for which commits note their lanes.
     """
 
     dedupe_ms: int = DEDUPE_WINDOW_MS
@@ -22,3 +22,4 @@ class Retention:
     told_ms: int = 90 * 1000
     told_bytes: int = 1_000
     predicts: int = 100
+    archiving: str = ""

@@ -8,15 +8,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from kato_tasks.adapters.redis.answers import all_answered, answers_of, chunks, ms_of, redis_errors
-from kato_tasks.adapters.redis.keys import BINDING_FIELDS, prefix, prefix_of_node, text_in
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from kato_tasks.adapters.redis.answers import all_answered, answers_of, chunks, ms_of, no_answer, redis_errors
+from kato_tasks.adapters.redis.keys import BINDING_FIELDS, literal, prefix, prefix_of_node, text_in
 from kato_tasks.adapters.redis.store import RedisStore
 from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_of
 from kato_tasks.domain.kato_session import Binding
 from kato_tasks.domain.log_entry import Logged
-from kato_tasks.errors import UnreadableRow
-from kato_tasks.ports.log import LastEvent
-from kato_tasks.ports.sessions import KeptForLater, Nodes, SessionRow, Sessions, Which
+from kato_tasks.errors import LogArchived, UnreadableRow
+from kato_tasks.ports.log import LaneOrder, LastEvent, ReadLog
+from kato_tasks.ports.sessions import KeptForLater, LaneEvent, Nodes, SessionRow, Sessions, Which
 
 SCAN_COUNT = 500
 """How many elements Redis looks at in one answer of a scan, so that it is never held up."""
@@ -65,7 +67,7 @@ class RedisSessions(Sessions):
 
     def _candidates(self, which: Which, begin: str, at_most: int) -> Iterator[tuple[str, str | None]]:
         """Return the sessions that are meant, some with their nodes."""
-        match = f"{_literal(begin)}*" if begin else None
+        match = f"{literal(begin)}*" if begin else None
         for partition in range(PARTITIONS):
             p = prefix(partition)
             if which == "parked":
@@ -101,11 +103,12 @@ class RedisSessions(Sessions):
             pipe.hgetall(f"{p}s:{session}")
             pipe.zscore(f"{p}pend:{lane}", session)
             pipe.exists(f"{p}lease:{lane}")
+            pipe.hget(f"{p}lane:{lane}", "gen")
         time, *rows = answers_of(pipe, raise_on_error=False)
         last = self.last_event_times(nodes)
         now_ms = ms_of(time)
         return [
-            _row(session, node, *rows[3 * i : 3 * i + 3], last_ms=last[i], now_ms=now_ms)
+            _row(session, node, *rows[4 * i : 4 * i + 4], last_ms=last[i], now_ms=now_ms)
             for i, (session, node) in enumerate(nodes.items())
         ]
 
@@ -122,9 +125,54 @@ class RedisSessions(Sessions):
 
     def events(self, session: str, node: str, after: int = 0, limit: int = 1_000) -> list[Logged]:
         """See ``Sessions.events``."""
+        (found,) = self._store.execute([ReadLog(lane_of(node), session, after + 1, after + limit)])
+        if isinstance(found, LogArchived):
+            return list(found.entries)
+        if isinstance(found, Exception):
+            raise found
+        return list(found)
+
+    def heads(self, nodes: Nodes) -> list[int]:
+        """See ``Sessions.heads``."""
+        if not nodes:
+            return []
+        pipe = self._redis.pipeline(transaction=False)
+        for session, node in nodes.items():
+            pipe.hget(f"{prefix_of_node(node)}s:{session}", "head")
+        heads = answers_of(pipe, raise_on_error=False)
+        return [_head(session, head) for session, head in zip(nodes, heads, strict=True)]
+
+    def lane_head(self, lane: str) -> int:
+        """See ``Sessions.lane_head``."""
         with redis_errors():
-            rows = self._redis.lrange(f"{prefix_of_node(node)}log:{session}", after, after + limit - 1)
-        return [Logged.parse(after + 1 + i, str(text)) for i, text in enumerate(rows)]
+            return _number(cast(str | None, self._redis.hget(f"{prefix(partition_of(lane))}lane:{lane}", "seq")))
+
+    def lane_events(self, lane: str, after: int = 0, limit: int = 1_000) -> list[LaneEvent]:
+        """See ``Sessions.lane_events``."""
+        (runs,) = all_answered(self._store.execute([LaneOrder(lane, after, limit)]))
+        asked, left = [], limit
+        for run in runs:
+            begun = max(0, after + 1 - run.order)
+            taken = min(run.last - run.first + 1 - begun, left)
+            if taken > 0:
+                asked.append(
+                    (run.order + begun, ReadLog(lane, run.session, run.first + begun, run.first + begun + taken - 1))
+                )
+                left -= taken
+        found: list[LaneEvent] = []
+        logs = self._store.execute([read for _, read in asked])
+        for (order, read), entries in zip(asked, logs, strict=True):
+            if isinstance(entries, LogArchived):
+                return found  # it was archived meanwhile
+            if isinstance(entries, Exception):
+                raise entries
+            for at, entry in enumerate(entries):
+                if entry.position != read.first + at:
+                    return found
+                found.append(LaneEvent(order + at, read.session, entry))
+            if len(entries) < read.last - read.first + 1:
+                return found
+        return found
 
     def parked(self) -> list[str]:
         """See ``Sessions.parked``."""
@@ -173,6 +221,7 @@ def _row(
     state: Mapping[str, str] | Exception,
     due: float | Exception | None,
     leased: int | Exception,
+    generation: str | Exception | None,
     *,
     last_ms: int | None,
     now_ms: int,
@@ -198,7 +247,17 @@ def _row(
         due_in_seconds=(float(due) - now_ms) / 1000 if due is not None else None,
         leased=leased == 1,
         last_event_ms=last_ms,
+        generation=generation if isinstance(generation, str) else "",
     )
+
+
+def _head(session: str, head: Any) -> int:
+    """Return a session's head as Redis answered it. Raises StoreUnavailable or UnreadableRow."""
+    if isinstance(head, RedisConnectionError):
+        raise no_answer(head) from head
+    if isinstance(head, Exception) or not str(head or 0).isdigit():
+        raise UnreadableRow(f"the row of session {session!r} cannot be read ({head})")
+    return int(head or 0)
 
 
 def _number(text: str | None) -> int:
@@ -217,11 +276,6 @@ def _parked(text: str) -> dict[str, Any]:
 def _backlog(row: Any) -> int:
     numbers = [int(text or 0) for text in row if str(text or 0).isdigit()] if isinstance(row, list) else []
     return numbers[0] - numbers[1] if len(numbers) == 2 else 0
-
-
-def _literal(text: str) -> str:
-    """Return a text for MATCH in which all characters stand for themselves."""
-    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
 
 
 __all__ = ["RedisSessions"]

@@ -40,7 +40,7 @@ from kato_tasks.ports.store import GROWING
 
 
 class StoreRun:
-    """Which run of the server the process last connected to: ``run_id`` changes with every restart or failover.
+    """Knows which run of the server the process last connected to: ``run_id`` changes with every restart or failover.
 
     A store that came back may have gone back in time (a power cut, a lagging replica), so what it says of KATO
     is checked against KATO once per run. Every new connection asks, because a pooled one is replaced silently.
@@ -50,6 +50,7 @@ class StoreRun:
         self.run_id = ""
 
     def on_connect(self, connection: Any) -> None:
+        """Set up a new connection of a client with threads, and note the server's run."""
         connection.on_connect()
         connection.send_command("INFO", "server")
         self.note(connection, connection.read_response())
@@ -61,6 +62,7 @@ class StoreRun:
         self.note(connection, await connection.read_response())
 
     def note(self, connection: Any, info: Any) -> None:
+        """Take the server's run from its answer to ``INFO server``, for this object and for the connection."""
         text = info.decode() if isinstance(info, bytes) else str(info)
         found = re.search(r"^run_id:(\w+)", text, re.MULTILINE)
         self.run_id = connection.kato_run = found.group(1)[:12] if found else ""
@@ -92,6 +94,7 @@ def connect(url: str, *, timeout: float = 5.0, run: StoreRun | None = None) -> r
 
 
 def not_an_address(exc: ValueError) -> ConfigurationError:
+    """Return the error for a STORE_URL that redis-py refused with ``exc``."""
     return ConfigurationError(f"STORE_URL is not the address of a Redis ({exc}); write redis://host:port/db")
 
 

@@ -36,6 +36,8 @@ class Counts(BaseModel):
     learns_unknown: int = 0
     ltm_lost: int = 0
     """nodes whose patterns KATO lost, where no person has acknowledged the loss"""
+    rebuild_wanted: int = 0
+    """nodes whose patterns are in doubt, and which were not rebuilt since"""
     unreadable_lanes: int = 0
     """lanes whose own rows in the store cannot be read, so that their sessions stand still"""
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from kato_tasks.api.status import acknowledged as known
 from kato_tasks.api.status.acknowledged import Item
 from kato_tasks.api.status.counts import Counts, ShardStatus, summed
@@ -17,6 +19,18 @@ from kato_tasks.domain.ids import queue_of, shard_of
 from kato_tasks.ports.figures import PartitionFigures
 
 NAMED = 3
+REBUILD = "kato-tasks replay start --mode rebuild --flagged"
+"""The command that builds all flagged nodes anew."""
+
+
+class FlaggedNode(BaseModel):
+    """A node that is flagged for a rebuild: ``lane`` is its name as KATO writes it, ``mend`` the command to give."""
+
+    model_config = ConfigDict(frozen=True)
+
+    lane: str
+    why: Literal["lost", "in doubt"]
+    mend: str = REBUILD
 
 
 class Status(Counts):
@@ -24,7 +38,8 @@ class Status(Counts):
 
     ``shards`` lists the shards where a figure asks for attention. ``acknowledged`` lists what a person knows already,
     and what is therefore no reason. ``failing`` lists a few of the sessions whose tries fail, which
-    ``failing_sessions`` counts.
+    ``failing_sessions`` counts. ``flagged`` lists a few of the nodes that are to be rebuilt, which ``ltm_lost`` and
+    ``rebuild_wanted`` count.
     """
 
     health: Literal["healthy", "degraded"]
@@ -35,6 +50,7 @@ class Status(Counts):
     beat: BeatStatus | None
     failing_sessions: int
     failing: list[Failing]
+    flagged: list[FlaggedNode]
     unpublished_seconds: float | None
     """how long the oldest message that could not be published has been waiting"""
     kato: list[Reached]
@@ -64,6 +80,7 @@ class _Kept:
     presence: Presence
     rows: Mapping[str, str]
     lost_names: list[str]
+    doubtful_names: list[str]
     lost_known: list[Item]
     lost_known_count: int
 
@@ -97,6 +114,7 @@ def read_status(rt: Runtime) -> Status:
         beat=kept.presence.beat,
         failing_sessions=waiting.failing_count,
         failing=list(waiting.failing[:SHOWN]),
+        flagged=_flagged(kept)[:SHOWN],
         unpublished_seconds=waiting.unpublished_seconds,
         kato=services.kato,
         broker=services.broker,
@@ -113,14 +131,25 @@ def acknowledgeable(rt: Runtime) -> list[Item]:
 
 
 def _read_kept(rt: Runtime, partitions: Sequence[PartitionFigures]) -> _Kept:
-    whole = rt.figures.whole([part.partition for part in partitions if part.ltm_lost], NAMED)
+    lost = [part.partition for part in partitions if part.ltm_lost]
+    doubtful = [part.partition for part in partitions if part.rebuild_wanted]
+    whole = rt.figures.whole(lost, SHOWN, doubtful)
     return _Kept(
         presence=presence_of(whole, rt.settings.shards),
         rows=whole.acknowledged,
         lost_names=list(whole.lost_lanes),
+        doubtful_names=list(whole.doubtful_lanes),
         lost_known=_lost_known(rt, list(whole.losses_acknowledged)),
         lost_known_count=sum(whole.losses_acknowledged.values()),
     )
+
+
+def _flagged(kept: _Kept) -> list[FlaggedNode]:
+    doubtful = (lane for lane in kept.doubtful_names if lane not in kept.lost_names)
+    return [
+        *(FlaggedNode(lane=lane, why="lost") for lane in kept.lost_names),
+        *(FlaggedNode(lane=lane, why="in doubt") for lane in doubtful),
+    ]
 
 
 def _lost_known(rt: Runtime, partitions: Sequence[int]) -> list[Item]:
@@ -148,6 +177,7 @@ def _has_something_to_say(shard: ShardStatus) -> bool:
             shard.scheduled,
             shard.unpublished,
             shard.ltm_lost,
+            shard.rebuild_wanted,
             shard.unreadable_lanes,
         )
     )
@@ -214,7 +244,8 @@ def _say_what_is_for_a_person(found: _Found, total: Counts, kept: _Kept) -> None
         names = ", ".join(map(repr, kept.lost_names[:NAMED])) + (", …" if total.ltm_lost > NAMED else "")
         found.reasons.append(
             f"KATO lost the patterns of {total.ltm_lost} node(s) ({names}): restore KATO's "
-            "stores from their backup, or say that you know: kato-tasks acknowledge"
+            f"stores from their backup, or rebuild them from the history: {REBUILD}, or say that you know: "
+            "kato-tasks acknowledge"
         )
     if total.unreadable_lanes:
         found.reasons.append(

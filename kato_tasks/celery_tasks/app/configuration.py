@@ -104,4 +104,5 @@ def beat_schedule() -> dict[str, Any]:
     return {
         "kato-sweep": {"task": "kato_tasks.sweep", "schedule": 5.0, "options": options},
         "kato-keep-alive": {"task": "kato_tasks.keep_alive", "schedule": 30.0, "options": options},
+        "kato-prune-archive": {"task": "kato_tasks.prune_archive", "schedule": 3600.0, "options": options},
     }

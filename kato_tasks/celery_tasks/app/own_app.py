@@ -37,6 +37,7 @@ class OwnApp(Celery):
     # These attributes are Celery's own, which have no types.
     configured: bool
     _pool: Any
+    _backend: Any
     _local: Any
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -63,7 +64,7 @@ class OwnApp(Celery):
         super().finalize(auto)
 
     def close(self) -> None:
-        """Close this app's connections to the broker, and the process's connections to the store and to KATO.
+        """Close this app's connections to the broker and to the results, and the process's to the store and to KATO.
 
         This also forgets the settings that ``make_app`` was given. The app can be used again: it then reads those of
         the environment, or takes those of the next ``make_app``. ``with make_app(settings):`` closes it at its end.
@@ -73,7 +74,7 @@ class OwnApp(Celery):
         use(None)
 
     def forget_configuration(self) -> None:
-        """Close the connections to the broker, and read the settings again at the next use."""
+        """Close the connections to the broker and this thread's to the results; read the settings at the next use."""
         pool, self._pool = self._pool, None
         if pool is not None:
             with contextlib.suppress(KombuError, RedisError, OSError):  # a broker that is away
@@ -81,6 +82,11 @@ class OwnApp(Celery):
             # kombu has one pool per process and broker, and has just emptied it. Unless it is set up again, the next
             # use hangs.
             pool.setup()
+        # Celery's Redis backend is part of a cycle: its connections would stay open until the collector comes. A result
+        # that still has this backend opens them again if it is asked.
+        client = vars(self._backend).get("client") if self._backend is not None else None
+        if client is not None and hasattr(client, "connection_pool"):  # one of a backend in memory has none
+            client.connection_pool.disconnect()
         self._backend_cache = None
         self._local = type(self._local)()
         for made in ("amqp", "control", "events", "timezone"):

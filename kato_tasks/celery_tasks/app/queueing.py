@@ -97,15 +97,20 @@ def _exists(channel: Any, name: str) -> bool:
 
 
 class LaneRouter(Router):
-    """Routes our tasks to the queue that they name, or else to ``kato.control``, whatever the app's routes say."""
+    """Routes our tasks to the queue that they name, whatever the app's routes say.
+
+    Without one those of replays go to ``kato.replay``, and all others to ``kato.control``.
+    """
 
     def route(self, options: Any, name: str, args: Any = (), kwargs: Any = None, task_type: Any = None) -> Any:
         if name.startswith(OURS):
             rest = {key: value for key, value in options.items() if key not in _DESTINATION}
-            return Router.expand_destination(self, {**rest, "queue": options.get("queue") or CONTROL_QUEUE})
+            usual = REPLAY_QUEUE if name.startswith(_REPLAYS) else CONTROL_QUEUE
+            return Router.expand_destination(self, {**rest, "queue": options.get("queue") or usual})
         return super().route(options, name, args, kwargs, task_type)
 
 
+_REPLAYS = f"{OURS}replay"
 _DESTINATION = frozenset({"queue", "exchange", "exchange_type", "routing_key"})
 
 

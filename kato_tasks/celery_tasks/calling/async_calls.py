@@ -13,7 +13,6 @@ from kato_tasks.celery_tasks.calling.awaiting import (
     AwaitableEagerResult,
     AwaitableResult,
     awaitable,
-    without_subscription,
 )
 from kato_tasks.celery_tasks.calling.publishing import CANNOT_BE_SENT, publisher
 from kato_tasks.engine.store_retry import raise_errors
@@ -88,8 +87,7 @@ async def _publish(task: Any, here: LoopRuntime, call: dict[str, Any], message: 
 
 def _publishing(task: Any, call: dict[str, Any], message: dict[str, Any]) -> Callable[[], None]:
     def publish() -> None:
-        with without_subscription(task.app):
-            task.publish(call, message)
+        task.publish(call, message)
 
     return publish
 

@@ -164,20 +164,27 @@ async def _polled(result: Any) -> Any:
 def without_subscription(app: Any) -> Iterator[None]:
     """Publish without Celery's own subscription to the result.
 
-    Celery's Redis backend subscribes to the result of each task that is sent, on a connection of the sending thread
-    that is never read here, and unsubscribes when the thread's result object goes: two useless commands.
+    Celery's Redis backend subscribes to the result of each task that is sent, on a connection of the sending thread,
+    and unsubscribes when the result object goes. An event loop never reads that connection, a thread only if it calls
+    ``get``, which subscribes by itself before it looks for the result. Once a thread has ended, its connection stays
+    open until the cycle collector finds it, and while the result backend is away each such call waits for it.
     """
     from celery.backends.redis import RedisBackend
 
     backend = app.backend
-    if not isinstance(backend, RedisBackend) or backend.thread_safe:
+    # A thread-safe backend has one connection for the process. A call inside another (from Celery's signals) finds that
+    # this is done already.
+    if not isinstance(backend, RedisBackend) or backend.thread_safe or "on_task_call" in vars(backend):
         yield
         return
     backend.on_task_call = lambda producer, task_id: {}
+    # Groups and chords subscribe once more, to learn when all of their results are there.
+    backend.add_pending_result = lambda result, weak=False, start_drainer=True: result
     try:
         yield
     finally:
         del backend.on_task_call
+        del backend.add_pending_result
 
 
 __all__ = ["AwaitableEagerResult", "AwaitableResult", "aget", "awaitable", "without_subscription"]

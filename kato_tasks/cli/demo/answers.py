@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -15,6 +16,8 @@ from kato_tasks.embedded.stack.stack import Stack, StackFailed
 
 ANSWER_SECONDS = 300.0
 FLOWER_SECONDS = 15.0
+SHOWN = 2
+"""How many ways to go on the demos show."""
 
 
 class Watched(Protocol):
@@ -40,6 +43,18 @@ def answer_of(stack: Watched, result: AsyncResult[Any]) -> dict[str, Any]:
             raise StackFailed(f"task {result.id} failed: {exc!r}", "worker") from exc
         else:
             return answer
+
+
+def best_ways(predictions: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the first ways in which the predictions go on, in words, each with the best prediction of it.
+
+    Several patterns may go on in the same way.
+    """
+    ways: dict[str, dict[str, Any]] = {}
+    for prediction in predictions:
+        if prediction["future"]:
+            ways.setdefault(" → ".join(one for event in prediction["future"] for one in event), prediction)
+    return list(ways.items())[:SHOWN]
 
 
 def patterns_of(stack: Stack, node: str) -> dict[str, Any]:

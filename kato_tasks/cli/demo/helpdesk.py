@@ -18,6 +18,7 @@ from kato_tasks.celery_tasks.tasks import predict
 from kato_tasks.cli.demo.answers import Watched, answer_of, patterns_of
 from kato_tasks.cli.demo.applied import until_applied
 from kato_tasks.cli.demo.helpdesk_data import (
+    SEEN,
     SERVER,
     SESSION_CONFIG,
     Followers,
@@ -26,7 +27,9 @@ from kato_tasks.cli.demo.helpdesk_data import (
     questions,
     split,
     step_event,
+    worth_a_look,
 )
+from kato_tasks.cli.demo.replaying import Moment, look_back, rebuild
 from kato_tasks.cli.screen import Screen
 from kato_tasks.embedded.stack.stack import Stack
 
@@ -35,6 +38,8 @@ APPENDED_AT_ONCE = 5_000
 ASKED_AT_ONCE = 400
 """The number of questions that are open at a time. It is limited so that answers never pile up."""
 TOP = 3
+REBUILT_AT_MOST = 3_000
+"""With more events than this the node is not rebuilt at the end, because that takes minutes."""
 
 
 @dataclass(slots=True)
@@ -85,6 +90,18 @@ def helpdesk_demo(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[s
     figures |= asked
     figures |= {"accuracy": kato.shares(), "baseline": baseline.shares()}
     figures |= {"kato_session_config": SESSION_CONFIG, "kato_environment": SERVER}
+    screen.say()
+    figures["replay"] = None
+    if steps <= REBUILT_AT_MOST:
+        figures["replay"] = rebuild(stack, screen, {NODE: learned[0].case_id})
+    else:
+        screen.say(
+            f"  replay      of {steps:,} events takes as long as learning them, so only the beginning is replayed"
+        )
+    case, *activities = worth_a_look(learned)
+    seen = min(SEEN, len(activities) - 1)
+    moment = Moment(case, NODE, tuple(activities[:seen]), tuple(activities[seen:]))
+    figures["as_of"] = look_back(stack, screen, moment, "ticket")
     return figures | {"machine": {"cpus": os.cpu_count(), "python": platform.python_version()}}
 
 

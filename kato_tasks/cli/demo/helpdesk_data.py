@@ -19,6 +19,10 @@ SESSION_CONFIG = {"recall_threshold": 0.3, "max_predictions": 20}
 setting alone. Both were chosen on the tickets that are learned (their second half, in five parts, each predicted from
 what came before it), never on those that are predicted."""
 SERVER = {"RANK_SORT_ALGO": "frequency"}
+SEEN = 3
+"""After how many events of a ticket the demo looks back at what KATO expected."""
+REPLAYED_AT_MOST = 1_000
+"""About how many events are replayed for that."""
 FEWEST = 5
 """The fewest tickets that can be split."""
 
@@ -165,3 +169,19 @@ def questions(ticket: Ticket) -> Iterator[tuple[int, str]]:
     activities = ticket.activities
     for seen in range(2, len(activities)):
         yield seen, activities[seen]
+
+
+def worth_a_look(learned: list[Ticket]) -> list[str]:
+    """Return the case id and the activities of a ticket to look back at, which went on after its first ``SEEN`` events.
+
+    It is from the middle of the history, or near the beginning of a long one: all that came before is replayed.
+    """
+    order = sorted((step.when, step.row) for ticket in learned for step in ticket.steps)
+    latest = order[min(len(order) // 2, REPLAYED_AT_MOST)]
+    fit = [ticket for ticket in learned if len(ticket.steps) > SEEN + 1 and _moment(ticket, SEEN) <= latest]
+    ticket = max(fit, key=lambda one: _moment(one, SEEN)) if fit else max(learned, key=lambda one: len(one.steps))
+    return [ticket.case_id, *ticket.activities]
+
+
+def _moment(ticket: Ticket, seen: int) -> tuple[datetime, int]:
+    return ticket.steps[seen - 1].when, ticket.steps[seen - 1].row

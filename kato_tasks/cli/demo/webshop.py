@@ -1,4 +1,4 @@
-"""Run the demo on made-up data: import, learn, ask KATO what comes next, and look at Flower."""
+"""Run the demo on made-up data: import, learn, ask KATO what comes next, look at Flower, replay all of it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from rich.table import Table
 
 from kato_tasks.api.append import append_events
 from kato_tasks.celery_tasks.tasks import predict, process_observation_async
-from kato_tasks.cli.demo.answers import answer_of, listed_by_flower, patterns_of
+from kato_tasks.cli.demo.answers import answer_of, best_ways, listed_by_flower, patterns_of
 from kato_tasks.cli.demo.applied import until_applied
+from kato_tasks.cli.demo.replaying import Moment, look_back, rebuild
 from kato_tasks.cli.demo.webshop_data import SHOPS, TODAY, Visit, events, visits
 from kato_tasks.cli.screen import Screen
-from kato_tasks.embedded.stack.stack import Stack
+from kato_tasks.embedded.stack.stack import Stack, StackFailed
 
-SHOWN = 2
+SEEN = 3
+"""How many pages of a visit the demo looks back at."""
 
 
 def sample_demo(stack: Stack, screen: Screen) -> dict[str, Any]:
@@ -42,6 +44,13 @@ def sample_demo(stack: Stack, screen: Screen) -> dict[str, Any]:
     ids = [task.id for _, result in asked for task in (result, result.parent)]
     listed = listed_by_flower(stack, ids)
     screen.say(f"  flower      {stack.urls['flower']} lists all {listed} tasks of these chains as SUCCESS")
+    screen.say()
+    replay = rebuild(stack, screen, {visit.node_id: visit.session_id for visit in made})
+    again = [(visit, answer_of(stack, predict.delay(visit.session_id))) for visit in TODAY]
+    if [_told(answer) for _, answer in again] != [_told(answer) for _, answer in answers]:
+        raise StackFailed("KATO predicts something else after the replay", "kato")
+    screen.say(f"  asked       again: the new generation predicts the same for all {len(again)} guests")
+    looked_back = look_back(stack, screen, _in_the_middle(made), "visit")
     return {
         "visits": len(made),
         "events": len(rows),
@@ -50,7 +59,22 @@ def sample_demo(stack: Stack, screen: Screen) -> dict[str, Any]:
         "events_per_second": round(len(rows) / applied),
         "predictions": answered,
         "tasks_in_flower": listed,
+        "replay": replay,
+        "as_of": looked_back,
     }
+
+
+def _told(answer: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return what is equal when the same is asked again. KATO leaves the order of equal predictions to chance."""
+    named = ("name", "frequency", "similarity", "past", "present", "missing", "extras", "future")
+    return sorted(tuple(prediction[name] for name in named) for prediction in answer["predictions"])
+
+
+def _in_the_middle(made: list[Visit]) -> Moment:
+    """Return a visit from the middle of the history that had a choice: its first pages, and those that came."""
+    middle = made[len(made) // 2 :]
+    visit = next(visit for visit in middle if len(visit.pages) > SEEN + 1)
+    return Moment(visit.session_id, visit.node_id, visit.pages[:SEEN], visit.pages[SEEN:])
 
 
 def _ask(visit: Visit) -> AsyncResult[Any]:
@@ -71,12 +95,7 @@ def _shown(answers: list[tuple[Visit, dict[str, Any]]]) -> tuple[Table, list[dic
         table.add_column(name, header_style="bold", justify="right", no_wrap=True, min_width=len(name))
     rows = []
     for visit, answer in answers:
-        # Several patterns may go on in the same way, so only the best of each way is shown.
-        ways: dict[str, dict[str, Any]] = {}
-        for prediction in answer["predictions"]:
-            if prediction["future"]:
-                ways.setdefault(" → ".join(page for event in prediction["future"] for page in event), prediction)
-        best = list(ways.items())[:SHOWN]
+        best = best_ways(answer["predictions"])
         table.add_section()
         table.add_row(f"{visit.session_id}, {visit.node_id}: {' → '.join(visit.pages)} …")
         for future, prediction in best:

@@ -33,7 +33,7 @@ _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class Answer(NamedTuple):
-    """Holds one HTTP answer. `close` closes the connection after it; `hang_up` closes it without an answer."""
+    """Holds one HTTP answer. ``close`` closes the connection after it; ``hang_up`` closes it without an answer."""
 
     status: int
     body: bytes
@@ -48,7 +48,7 @@ class ServerError(Exception):
 
 
 class BadRequest(Exception):
-    """Raised for an answer 400 whose `detail` is the argument."""
+    """Raised for an answer 400 whose ``detail`` is the argument."""
 
 
 class Invalid(Exception):
@@ -56,7 +56,7 @@ class Invalid(Exception):
 
 
 def text_of(value: Any) -> str:
-    """Return `value` as compact JSON text. A number that JSON cannot express becomes null."""
+    """Return ``value`` as compact JSON text. A number that JSON cannot express becomes null."""
     try:
         return _encode(value)
     except ValueError:
@@ -72,17 +72,17 @@ def _finite(value: Any) -> Any:
 
 
 def has_utf8(text: str) -> bool:
-    """Return whether `text` can be sent or stored. Half of a surrogate pair, which JSON can name, cannot."""
+    """Return whether ``text`` can be sent or stored. Half of a surrogate pair, which JSON can name, cannot."""
     return text.isascii() or not _HALF_A_PAIR.search(text)
 
 
 def ok(value: Any) -> Answer:
-    """Return 200 with `value` as JSON. Raises UnicodeEncodeError for a lone surrogate, which cannot be encoded."""
+    """Return 200 with ``value`` as JSON. Raises UnicodeEncodeError for a lone surrogate, which cannot be encoded."""
     return Answer(200, text_of(value).encode())
 
 
 def bad_request(detail: Any) -> Answer:
-    """Return 400 with `detail`."""
+    """Return 400 with ``detail``."""
     return Answer(400, _encode({"detail": detail}).encode())
 
 
@@ -129,5 +129,5 @@ def not_allowed(*allowed: str) -> Answer:
 
 
 def redirect(path: str) -> Answer:
-    """Return the answer for a path with one slash too many, which redirects to `path`."""
+    """Return the answer for a path with one slash too many, which redirects to ``path``."""
     return Answer(307, b"", b"", headers=((b"location", quote_path(path).encode()),))

@@ -20,7 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 CALL = "kato.call"
-"""The key under which the server's protocol leaves the `Call` in the scope, once the whole request is there."""
+"""The key under which the server's protocol leaves the ``Call`` in the scope, once the whole request is there."""
 
 _LENGTHS = [str(number).encode() for number in range(4096)]
 
@@ -149,5 +149,5 @@ async def _write(send: Send, answer: Answer) -> None:
 
 
 def create_app(**options: Any) -> App:
-    """Return a new embedded KATO. The keywords are the fields of `Options`."""
+    """Return a new embedded KATO. The keywords are the fields of ``Options``."""
     return App(Options(**options))

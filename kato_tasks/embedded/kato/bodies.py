@@ -1,7 +1,8 @@
-"""Request bodies: what KATO accepts, and the 422 it answers otherwise.
+"""Read request bodies as KATO does, and say what is wrong with those that it answers with 422.
 
-KATO reads its bodies with pydantic, whose rules (a `"yes"` that is true, a `1.0` that is whole) and sentences are
-its own. So a body of exactly the right form is read here at once, and every other one by the same models there.
+KATO reads its bodies with pydantic, which has rules (``"yes"`` is true, ``1.0`` is a whole number) and sentences of its
+own. A body of exactly the right form is therefore read here, which is faster, and every other one by pydantic with the
+same models.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Observation(NamedTuple):
 
 
 class Sequence(NamedTuple):
-    """The body of an observe-sequence."""
+    """Holds the body of an observe-sequence."""
 
     observations: list[Observation]
     learn_after_each: bool
@@ -40,7 +41,7 @@ class Sequence(NamedTuple):
 
 
 class NewSession(NamedTuple):
-    """The body of a session's creation."""
+    """Holds the body of a session's creation."""
 
     node_id: str
     ttl_seconds: int | None
@@ -87,13 +88,13 @@ _WHOLE = TypeAdapter(int)
 
 
 def read_observation(body: bytes, content_type: bytes) -> Observation:
-    """Read the body of an observe. A client's `unique_id` is ignored, as KATO ignores it."""
+    """Read the body of an observe. A client's ``unique_id`` is ignored, as KATO ignores it."""
     value = _json(body, content_type)
     return _plain(value, named=False) or _checked(_SINGLE, value).read()
 
 
 def read_sequence(body: bytes, content_type: bytes) -> Sequence:
-    """The body of an observe-sequence."""
+    """Read the body of an observe-sequence."""
     value = _json(body, content_type)
     if type(value) is dict and type(given := value.get("observations")) is list:
         each = value.get("learn_after_each", False)
@@ -126,18 +127,18 @@ def read_new_session(body: bytes, content_type: bytes) -> NewSession:
 
 
 def read_config(body: bytes, content_type: bytes) -> Any:
-    """Return the changes in a configuration's update: whatever is under `config`, or else the whole body."""
+    """Return the changes in a configuration's update: whatever is under ``config``, or else the whole body."""
     value = _checked(_OBJECT, _json(body, content_type))
     return value.get("config", value)
 
 
 def read_whole(text: str, *location: str) -> int:
-    """Return a whole number from a query. Raises `Invalid` if `text` is not a whole number."""
+    """Return a whole number from a query. Raises ``Invalid`` if ``text`` is not a whole number."""
     return _checked(_WHOLE, text, location)
 
 
 def _plain(item: Any, *, named: bool) -> Observation | None:
-    """Return `item` as an observation, or None if it isn't plainly one, so that pydantic must look at it."""
+    """Return ``item`` as an observation, or None if it isn't plainly one, so that pydantic must look at it."""
     if type(item) is not dict:
         return None
     strings = item.get("strings", _ABSENT)
@@ -178,7 +179,7 @@ def _all_floats(values: Iterable[Any]) -> bool:
 
 
 def _json(body: bytes, content_type: bytes) -> Any:
-    """What `body` holds; as its own text where its content type isn't JSON's, which no model takes."""
+    """Return what ``body`` holds. A body whose content type is not JSON is returned itself; no model takes it."""
     if not body:
         raise Invalid([{"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}])
     if content_type != b"application/json" and content_type and not _is_json(content_type):

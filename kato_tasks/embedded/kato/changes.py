@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Changes:
-    """Collected while calls are carried out, and written down before their answers are sent.
+    """Collects what calls change while they are carried out. It is written down before their answers are sent.
 
     A KATO that keeps nothing has none of these (None in their place), and collects nothing.
     """

@@ -1,4 +1,4 @@
-"""The command line of the embedded KATO."""
+"""Provide the command line of the embedded KATO."""
 
 from __future__ import annotations
 
@@ -21,16 +21,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kato_tasks.embedded", description="Serve the embedded KATO until SIGTERM or Ctrl-C."
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="port, 0 for any (default %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="listen on this address (default: %(default)s)")
     parser.add_argument(
-        "--latency-ms", type=float, default=0.0, help="service time of every call (default %(default)g)"
+        "--port", type=int, default=8000, help="listen on this port; 0 takes any free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--latency-ms",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="make every call take this much longer (default: %(default)g)",
     )
     parser.add_argument(
         "--visible-after-ms",
         type=float,
         default=50.0,
-        help="how late a new pattern is seen (default %(default)g)",
+        metavar="MS",
+        help="show a new pattern only after this time (default: %(default)g)",
     )
     parser.add_argument(
         "--journal",
@@ -39,28 +46,28 @@ def _parser() -> argparse.ArgumentParser:
         const=JOURNAL_DEFAULT,
         default=0,
         metavar="N",
-        help=f"keep the newest N observation ids per node (default without N: {JOURNAL_DEFAULT})",
+        help=f"keep the newest N observation ids of each node; N is {JOURNAL_DEFAULT} if left out (default: keep none)",
     )
     parser.add_argument(
         "--history",
         type=int,
         default=1000,
         metavar="N",
-        help="keep the newest N observation ids per session (default %(default)s)",
+        help="keep the newest N observation ids of each session (default: %(default)s)",
     )
     parser.add_argument(
         "--rank-sort-algo",
         default=os.environ.get("RANK_SORT_ALGO", "potential"),
         metavar="FIELD",
-        help="the field that predictions are ranked by (default: RANK_SORT_ALGO of the environment, else potential)",
+        help="rank predictions by this field (default: RANK_SORT_ALGO of the environment, or else potential)",
     )
     parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="keep sessions and patterns in DIR, for the next start (default: in memory only)",
+        help="keep sessions and patterns in DIR for the next start (default: keep them in memory only)",
     )
-    parser.add_argument("--access-log", action="store_true", help="log each request on stderr")
+    parser.add_argument("--access-log", action="store_true", help="log each request to stderr")
     return parser
 
 
@@ -70,7 +77,7 @@ def _say(line: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; answers the exit code: 0, or 2 for what cannot work."""
+    """Serve until told to stop. Returns the exit code: 0, or 2 if the server cannot start."""
     arguments = _parser().parse_args(argv)
     try:
         app = create_app(
@@ -96,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"the embedded KATO needs {exc.name}, which is not installed: pip install 'kato-tasks[http]'\n"
         )
         return 2
-    # uvicorn stops on these, then raises them again for the handler before it, of which there is none.
+    # uvicorn stops on these signals, and then raises them again for the handler from before. It must do nothing.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     # Sessions and patterns are long-lived and hold no cycles worth a frequent search.

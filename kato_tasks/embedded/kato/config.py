@@ -1,8 +1,8 @@
-"""A session's configuration: KATO's keys and defaults, and what it checks at a creation and at a change.
+"""Check a session's configuration as KATO does, at a creation and at a change, and say which keys and defaults it has.
 
-The two checks differ. A creation compares and lets Python say what compares: `true` is 1 and `7.0` is 7, and
-anything that fails drops the whole configuration without a word. A change looks at the types too, says what is
-wrong, and never looks at the filters.
+The two checks differ. A creation only compares values, by Python's rules: ``true`` is 1, and ``7.0`` is 7. One value
+that fails drops the whole configuration silently. A change checks types too, says what is wrong, and never looks at the
+filters.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ DEFAULTS: dict[str, Any] = {
     "enable_filter_metrics": True,
 }
 IN_FORCE: dict[str, Any] = {**DEFAULTS, "fuzzy_token_threshold": 0.0, "affinity_emotive": None}
-"""Every key that a session keeps, with what holds where it says nothing; the last two are shown only where it does."""
+"""Every key that a session keeps, and the value that holds if the session sets none.
+
+The last two keys are shown only if the session sets them."""
 
 Fits = Callable[[Any], bool]
 
@@ -88,7 +90,7 @@ _AT_CREATION: dict[str, Fits] = {
     "fuzzy_token_threshold": _from_to(0.0, 1.0),
     "indexer_type": _in(_INDEXERS),
     "rank_sort_algo": _in(RANKINGS),
-    # Whatever can be gone through, a text by its characters and an object by its keys.
+    # KATO iterates over whatever can be iterated: over the characters of a text, and over the keys of an object.
     "filter_pipeline": lambda value: all(map(_in(FILTERS), value)),
     "length_min_ratio": _from_to(0.0, 1.0),
     "length_max_ratio": _not_below(1.0),
@@ -104,7 +106,7 @@ _AT_CREATION: dict[str, Fits] = {
 
 
 def at_creation(given: dict[str, Any]) -> dict[str, Any]:
-    """What a new session keeps of `given`: nothing at all where one value is out of its range."""
+    """Return what a new session keeps of ``given``. One value that is out of its range makes this nothing at all."""
     kept = {key: value for key, value in given.items() if key in IN_FORCE and value is not None}
     try:
         if not all(_AT_CREATION[key](value) for key, value in kept.items() if key in _AT_CREATION):
@@ -142,7 +144,7 @@ _AT_CHANGE: dict[str, tuple[Fits, str]] = {
     "max_predictions": _whole(1, 10000),
     "indexer_type": _one_of(_INDEXERS),
     "stm_mode": (lambda value: isinstance(value, str), "Must be a string"),
-    # No key of a session, and looked at all the same.
+    # This is no key of a session, but KATO checks it all the same.
     "sort": (_boolean, _TRUE_OR_FALSE),
     "process_predictions": (_boolean, _TRUE_OR_FALSE),
     "use_token_matching": (_boolean, _TRUE_OR_FALSE),
@@ -151,14 +153,17 @@ _AT_CHANGE: dict[str, tuple[Fits, str]] = {
 
 
 def refusals(changes: Any) -> dict[str, str]:
-    """What is wrong in `changes`, by key; a null is wrong. Unknown keys and the filters are not looked at."""
+    """Return what is wrong in ``changes``, by key. A null is wrong. Unknown keys and the filters are not checked.
+
+    Raises ``ServerError`` if ``changes`` is not an object.
+    """
     if type(changes) is not dict:
         raise ServerError("KATO asks anything for its items")
     return {key: message for key, (fits, message) in _AT_CHANGE.items() if key in changes and not fits(changes[key])}
 
 
 def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`config` with `changes`, which `refusals` found nothing wrong in; a null goes back to the default."""
+    """Return ``config`` with ``changes``, in which ``refusals`` found nothing wrong. A null restores the default."""
     changes = dict(changes)
     if "use_token_matching" in changes:
         changes.setdefault("sort_symbols", changes["use_token_matching"])
@@ -168,7 +173,7 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def shown(config: dict[str, Any]) -> dict[str, Any]:
-    """A session's configuration as KATO tells it: its own values, else the defaults."""
+    """Return a session's configuration as KATO shows it: the session's own values, and defaults for the rest."""
     if None in config.values():
         config = {key: value for key, value in config.items() if value is not None}
     return DEFAULTS | config

@@ -1,4 +1,4 @@
-"""The routes beside KATO's own, under `/_embedded/`: what happened here, and faults on demand."""
+"""Answer the routes beside KATO's own, under ``/_embedded/``: they tell what happened, and make faults on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREFIX = "/_embedded/"
 
 
 class State:
-    """Everything one embedded KATO holds."""
+    """Holds everything that one embedded KATO knows."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -32,7 +32,7 @@ class State:
         self.requests: dict[str, int] = {}
 
     def reset(self) -> None:
-        """As if just started: no session, no pattern, no rule, all counts 0."""
+        """Make it as if it had just started: with no session, no pattern and no rule, and all counts at 0."""
         self.kato.sessions.lose_all()
         self.kato = Kato(self.options, self._changes)
         self.faults = Faults()
@@ -40,19 +40,22 @@ class State:
         self.requests = {}
 
     def keep(self) -> bool:
-        """Write down what has changed, if a directory keeps it; False where that failed, and then answer nothing."""
+        """Write down what has changed, if a directory keeps it.
+
+        Returns False if that failed. The caller must then answer with an error instead of the result.
+        """
         if self._keeper is None or self._changes is None:
             return True
         return not self._changes or self._keeper.keep(self.kato, self._changes)
 
     def close(self) -> None:
-        """Nothing more is kept; the directory is free for another."""
+        """Stop keeping anything, and free the directory for another KATO."""
         if self._keeper is not None:
             self._keeper.close()
             self._keeper = None
 
     def stats(self) -> dict[str, Any]:
-        """What `GET /_embedded/stats` says."""
+        """Return what ``GET /_embedded/stats`` answers."""
         return {
             "overlaps": self.traffic.overlaps,
             "overlapped": list(self.traffic.overlapped),
@@ -71,7 +74,7 @@ class State:
 
 
 def answer(state: State, request: Request) -> Answer:
-    """One call under `PREFIX`."""
+    """Answer one request whose path begins with ``PREFIX``."""
     asked = parse_qs(request.query.decode("latin-1"), encoding="utf-8")
     given = {name: values[0] for name, values in asked.items()}
     name, _, rest = request.path.removeprefix(PREFIX).partition("/")
@@ -107,7 +110,7 @@ def _session(state: State, session_id: str) -> Answer:
         "alive": session.alive,
         "expires": session.ends,
     }
-    # ASCII, so that a lone surrogate can be read back too.
+    # The answer is ASCII, so that a lone surrogate can be read back too.
     return Answer(200, json.dumps(shown).encode())
 
 

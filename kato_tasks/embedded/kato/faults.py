@@ -58,7 +58,7 @@ class Rule:
     seen: dict[str, int] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
-        """Return this rule as `GET /_embedded/faults` lists it."""
+        """Return this rule as ``GET /_embedded/faults`` lists it."""
         names = ("kind", "route", "node", "rate", "count", "seconds", "fired")
         return {name: getattr(self, name) for name in names}
 
@@ -72,7 +72,7 @@ class Faults:
         self.counts: dict[str, int] = {}
 
     def set(self, body: Any, routes: frozenset[str]) -> None:
-        """Replace the rules in force by those of `body`. Raises ValueError, which says what is wrong."""
+        """Replace the rules in force by those of ``body``. Raises ValueError, which says what is wrong."""
         if not isinstance(body, dict):
             raise ValueError("the body must be an object")
         given = body.get("rules")
@@ -89,9 +89,9 @@ class Faults:
         self.rules = []
 
     def choose(self, route: str, node: str) -> Rule | None:
-        """Return the rule that fires for the next call of `route` on the sanitised `node`, or None.
+        """Return the rule that fires for the next call of ``route`` on the sanitised ``node``, or None.
 
-        An empty `node` stands for a call that is on no node.
+        An empty ``node`` stands for a call that is on no node.
 
         The same seed and the same sequence of calls on a node give the same faults, however the calls of
         different nodes are interleaved.

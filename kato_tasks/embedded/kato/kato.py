@@ -1,4 +1,4 @@
-"""What the routes work on: sessions, and the processing that changes them."""
+"""Hold what the routes work on: the sessions, and the processing that changes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kato_tasks.embedded.kato.sessions import Sessions
 
 
 class Request(NamedTuple):
-    """Holds one whole HTTP request. `path` is percent-decoded."""
+    """Holds one whole HTTP request. ``path`` is percent-decoded."""
 
     method: str
     path: str
@@ -22,13 +22,13 @@ class Request(NamedTuple):
     content_type: bytes = b"application/json"
 
     def asked(self, name: str) -> str | None:
-        """Return the last value of `name` in the query, or None."""
+        """Return the last value of ``name`` in the query, or None."""
         values = parse_qs(self.query.decode("latin-1"), keep_blank_values=True, encoding="utf-8").get(name)
         return values[-1] if values else None
 
 
 class Kato:
-    """Represents one KATO without its HTTP. It notes in `changes`, if given, what must be written down."""
+    """Represents one KATO without its HTTP. It notes in ``changes``, if given, what must be written down."""
 
     def __init__(self, options: Options, changes: Changes | None = None) -> None:
         self.started = time.time()

@@ -1,7 +1,7 @@
 """Write down what changed, so that a KATO that is killed and started again is what it was.
 
-A session's observations are written piece by piece, so that one more costs the same however many there are; now and
-then, and when it was cleared, it is written whole.
+A session's observations are written piece by piece, so that one more costs the same however many there are. They are
+written whole from time to time, and after the session was cleared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PIECES = 64
 """After this many pieces, a session's observations are written again as one."""
 
 Lists = tuple[list[Any], list[Any], list[Any]]
-"""A session's STM, emotives and metadata."""
+"""The STM, the emotives and the metadata of a session."""
 Known = dict[str, Sequence[float]]
 
 
@@ -48,7 +48,7 @@ class Keeper:
         self._ill = ""
 
     def begin(self, sessions: Iterable[tuple[Session, int, int]], kato: Kato) -> None:
-        """Take what was read from the file, each session with its number and pieces, as what stands there."""
+        """Take as written down what was read from the file: each session with its number and its number of pieces."""
         for session, number, pieces in sessions:
             self._sessions[session] = Written(number, _lists(session), pieces)
             self._next = max(self._next, number + 1)
@@ -58,7 +58,7 @@ class Keeper:
                 self._vectors[node] = found.kept
 
     def keep(self, kato: Kato, changes: Changes) -> bool:
-        """Write down `changes`. Returns False, and says why on stderr, if that cannot be done now.
+        """Write down ``changes``. Returns False, and says why on stderr, if that cannot be done now.
 
         Then the next call writes everything.
         """
@@ -77,6 +77,7 @@ class Keeper:
         return True
 
     def close(self) -> None:
+        """Close the file, and free its directory for another KATO."""
         self._file.close()
 
     def _say(self, what: str) -> None:
@@ -147,13 +148,13 @@ def _note_all(kato: Kato, changes: Changes) -> None:
 
 
 def _lists(session: Session) -> Lists:
-    # What was perceived last tells of emotives that the session itself cut off.
+    # The last percept also has the emotives that the session itself has cut off.
     emotives = session.percept.emotives if session.percept is not None else session.emotives
     return session.stm, emotives, session.said
 
 
 def _added(old: list[Any], new: list[Any]) -> list[Any] | None:
-    """Return what was added at the end of `old`, whose beginning may be gone; None if it is another list.
+    """Return what was added at the end of ``old``, whose beginning may be gone; None if it is another list.
 
     An observation's parts are objects of their own, which a session never changes.
     """
@@ -177,7 +178,7 @@ def _state(session: Session) -> list[Any]:
         session.config,
         session.predictions,
         None if session.percept is None else tuple(session.percept.last),
-        # How much of what was written still counts, from the end.
+        # These are the numbers of written items that still count, from the end.
         [len(stm), len(emotives), len(said), len(session.emotives)],
     ]
 
@@ -191,7 +192,7 @@ def _node(node: Node, rows: list[Change]) -> None:
         rows.append(("forget patterns", name))
         changed.update(patterns.names())
     symbols: dict[str, None] = {}
-    # In the order in which they were learned.
+    # The patterns are written in the order in which they were learned.
     for each in [each for each in patterns.names() if each in changed] if len(changed) > 1 else changed:
         pattern = patterns.find(each)
         if pattern is not None:
@@ -199,7 +200,7 @@ def _node(node: Node, rows: list[Change]) -> None:
         rows.append(("pattern", name, each, patterns.counts.get(each), *_pattern(pattern)))
     statistics = patterns.statistics
     for symbol in symbols:
-        # A pattern that came back after clear-all was counted before it.
+        # A pattern that came back after clear-all was counted before that, so its symbols may have no counts.
         if symbol in statistics.occurrences:
             felt = statistics.affinities.get(symbol)
             members, occurrences = statistics.members.get(symbol, 0), statistics.occurrences[symbol]

@@ -1,8 +1,10 @@
-"""The directory in which a KATO keeps its state: a SQLite file, and a journal of what is not in it yet.
+"""Keep a KATO's state in a directory: in a SQLite file, and in a journal of what is not in that file yet.
 
-A call adds one record to the journal, which costs it a few microseconds; now and then they go into the tables, all in
-one transaction. Each change says what a row is from now on, so that carrying it out again changes nothing: a process
-that is killed in between carries out its journal once more. One process at a time, and never files of somebody else's.
+A call adds one record to the journal, which costs it a few microseconds. From time to time the records go into the
+tables, all in one transaction. Each change says what a row is from now on, so carrying it out again changes nothing. If
+a process is killed in between, the next one therefore carries out the whole journal once more.
+
+Only one process at a time uses a directory, and files that another program made are never written.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ CREATE TABLE vectors (number INTEGER PRIMARY KEY, node TEXT NOT NULL, learned IN
 """
 
 Change = tuple[Any, ...]
-"""What it does (a key of `_STATEMENTS`), and its values: whole numbers, None, and what the tables hold as JSON."""
+"""What the change does (a key of ``_STATEMENTS``), then its values: whole numbers, None, and what the tables hold as
+JSON."""
 
 _PATTERN = """
 INSERT INTO patterns (node, name, count, events, emotives, metadata, fixed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -63,25 +66,29 @@ _STATEMENTS: dict[str, tuple[str, ...]] = {
 }
 
 _KEYS = {"session": 2, "pattern": 3, "symbol": 3, "patterns": 2}
-"""Of these the newest is all that counts; how much of it names the row."""
+"""The kinds of change of which only the newest of a row counts, and how many items of a change name the row."""
 
 SYNCHRONOUS = "NORMAL"
-"""Only SQLite's checkpoints wait for the disk: a killed process loses nothing by it, and a power cut costs what was
-written last and not the file."""
+"""With this, only SQLite's checkpoints wait for the disk. A killed process loses nothing by it. A power cut costs what
+was written last, but not the file."""
 CHANGES = 3_000
-"""So many wait in the journal at most, and"""
+"""When so many changes wait in the journal, they go into the tables."""
 JOURNAL_BYTES = 4_000_000
+"""When the journal has so many bytes, its changes go into the tables."""
 
 dump = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-"""ASCII, so that half of a surrogate pair is kept, too."""
+"""Returns ASCII, so that half of a surrogate pair is kept too."""
 
 
 class Unusable(Exception):
-    """A directory that cannot be used. The argument is one sentence; what is there was left as it is."""
+    """Raised when a directory cannot be used. The argument is one sentence. What is there was left as it is."""
 
 
 class KeptFile:
-    """Opened, locked, and up to date; see `accept`. Raises Unusable."""
+    """Holds the open and locked files of a directory. ``connection`` reads the tables, brought up to date.
+
+    After reading, ``accept`` must be called before anything is written. Raises Unusable.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / NAME
@@ -170,7 +177,7 @@ class KeptFile:
             raise self.damaged(exc) from None
 
     def damaged(self, what: object, path: Path | None = None) -> Unusable:
-        """What to raise where its content cannot be what this program wrote."""
+        """Return the error to raise when the content cannot be what this program wrote."""
         return Unusable(
             f"{path or self.path} is damaged ({what}) and was left as it is; put a copy of the directory in its place, "
             "or move it away to start without sessions and patterns"
@@ -179,16 +186,16 @@ class KeptFile:
     # ------------------------------------------------------------------- write
 
     def write(self, changes: list[Change]) -> None:
-        """Write these down as one: all are there after a crash, or none. Raises OSError, and none is."""
+        """Write down these changes as one, so that a crash keeps all or none. Raises OSError, and then none is kept."""
         self._journal.add(changes)
         self._wait(changes)
         if len(self._waiting) >= CHANGES or self._journal.size >= JOURNAL_BYTES:
-            # The journal has them: a disk that is full now costs nothing but room.
+            # The journal has them already. If the disk is full now, they only stay in the journal for longer.
             with contextlib.suppress(sqlite3.Error, OSError):
                 self.settle()
 
     def _wait(self, changes: Iterable[Change]) -> None:
-        """Keep them for the tables, but those that later ones make needless."""
+        """Keep the changes for the tables, except those that later ones make needless."""
         waiting, places = self._waiting, self._places
         for change in changes:
             what = change[0]
@@ -208,7 +215,7 @@ class KeptFile:
             waiting.append(change)
 
     def settle(self) -> None:
-        """Put into the tables what waits in the journal. Raises sqlite3.Error and OSError; then it goes on waiting."""
+        """Put what waits in the journal into the tables. Raises sqlite3.Error and OSError, and then it waits on."""
         if not self._waiting:
             return
         db = self.connection
@@ -223,7 +230,7 @@ class KeptFile:
         self._forget_waiting()
 
     def accept(self) -> None:
-        """What was read makes sense: from now on the files are written. Raises sqlite3.Error and OSError."""
+        """Accept what was read as sound: from now on the files are written. Raises sqlite3.Error and OSError."""
         self.connection.execute("COMMIT")
         self._accepted = True
         self._forget_waiting()
@@ -241,6 +248,10 @@ class KeptFile:
         self._observed.clear()
 
     def close(self) -> None:
+        """Close the files and free the directory for another process.
+
+        What waits goes into the tables if that can be done; otherwise it stays in the journal for the next start.
+        """
         if self._accepted:
             with contextlib.suppress(sqlite3.Error, OSError):
                 self.settle()

@@ -1,7 +1,7 @@
 """Keep a file to which records are added at its end, each with a checksum.
 
-A process that is killed while it writes leaves half of its last record, whose call was never answered: it is left out.
-What is damaged anywhere else is told, as its call was answered.
+A process that is killed while it writes leaves half of its last record. That call was never answered, so the record is
+left out. Damage anywhere else is reported, because those calls were answered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _LENGTH = Struct("<I")
 _BEFORE = Struct("<III")
 """The length of what follows, the checksum of that number, and the checksum of what follows."""
 FORMAT = 4
-"""Of marshal: each Python since 3.4 reads it. JSON would take several times as long, a fifth of a short call."""
+"""The format of ``marshal`` that each Python since 3.4 reads. JSON would take several times as long: a fifth of a short
+call."""
 
 
 class Damaged(Exception):
@@ -26,7 +27,7 @@ class Damaged(Exception):
 
 
 class Journal:
-    """Opens the file to add records. `found` holds the records that are in it. Raises Damaged and OSError."""
+    """Opens the file to add records. ``found`` holds the records that are in it. Raises Damaged and OSError."""
 
     def __init__(self, path: Path) -> None:
         self.found, self.size = _records(path)
@@ -60,6 +61,7 @@ class Journal:
         self.size = len(HEAD)
 
     def close(self) -> None:
+        """Close the file. Its records stay for the next start."""
         os.close(self._file)
 
 
@@ -77,7 +79,7 @@ def _records(path: Path) -> tuple[list[Any], int]:
         start = at + _BEFORE.size
         if not length or crc32(_LENGTH.pack(length)) != of_length:
             if not any(content[at:]):
-                break  # what a file system makes of the end when power is cut
+                break  # A power cut can make a file system leave zeros at the end.
             raise Damaged(f"no record begins at byte {at}")
         if start + length > len(content):
             break
@@ -86,6 +88,6 @@ def _records(path: Path) -> tuple[list[Any], int]:
             if start + length == len(content):
                 break
             raise Damaged(f"the record at byte {at} has another checksum")
-        found.append(marshal.loads(body))  # noqa: S302  what stands here was written here: both checksums say so
+        found.append(marshal.loads(body))  # noqa: S302  both checksums say that it was written here
         at = start + length
     return found, at

@@ -23,7 +23,7 @@ def create(kato: Kato, request: Request) -> Answer:
 def exists(kato: Kato, session_id: str) -> Answer:
     """Answer whether a session lives. The answer is always 200, and the session's expiry stays as it is.
 
-    KATO meets a session as expired when its store still keeps it, as it does after a read that moves no expiry.
+    KATO reports a session as expired while its store still keeps it, as it does after a read that moves no expiry.
     """
     session = kato.sessions.peek_live(session_id)
     now = time.time()
@@ -53,7 +53,7 @@ def read_configuration(_kato: Kato, session: Session, _request: Request) -> Answ
 
 
 def configure(kato: Kato, session: Session, request: Request) -> Answer:
-    """Change the session's configuration. Raises `BadRequest` if KATO refuses a value."""
+    """Change the session's configuration. Raises ``BadRequest`` if KATO refuses a value."""
     changes = read_config(request.body, request.content_type)
     refused = configuration.refusals(changes)
     if refused:
@@ -65,7 +65,7 @@ def configure(kato: Kato, session: Session, request: Request) -> Answer:
 
 
 def extend(kato: Kato, session: Session, request: Request) -> Answer:
-    """Extend the session by `ttl_seconds` of the query, or by an hour."""
+    """Extend the session by ``ttl_seconds`` of the query, or by an hour."""
     text = request.asked("ttl_seconds")
     seconds = 3600 if text is None else read_whole(text, "query", "ttl_seconds")
     if seconds <= 0:

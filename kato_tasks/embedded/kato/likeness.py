@@ -49,7 +49,10 @@ class State:
         return (1.0 - (total - 2 * text.common(other)) / total) * 100.0 / 100.0 if total else 1.0
 
     def nearly(self, pattern: Pattern) -> tuple[list[str], list[dict[str, Any]]] | None:
-        """With a fuzzy threshold: the symbols that have a near one in the pattern, and those not met exactly."""
+        """Return the symbols that have a near one in the pattern, and more about those that are not met exactly.
+
+        Without a fuzzy threshold this is None.
+        """
         if self.fuzzy <= 0.0:
             return None
         matches: list[str] = []
@@ -68,7 +71,7 @@ class State:
 
 
 class Match:
-    """Says how one pattern fits. Figures that depend on the other predictions are filled in by `weighing`."""
+    """Says how one pattern fits. Figures that depend on the other predictions are filled in by ``weighing``."""
 
     __slots__ = (
         "after",
@@ -103,7 +106,7 @@ class Match:
         blocks = matching_blocks(symbols, state.sought)
         first = after = 0
         if not blocks:
-            # Only a recall threshold of 0 lets it in: all of it is present, and nothing matches.
+            # Only a recall threshold of 0 lets this match in: the whole pattern is present, and nothing matches.
             matches: list[str] = []
             after = len(events)
         else:
@@ -119,7 +122,7 @@ class Match:
         if near is not None:
             matches, self.anomalies = near
             extras = state.size - len(matches)
-        # An event of the past that has the first match too counts as present, wherever the match itself is.
+        # The last event of the past counts as present if it has the first match too, wherever the match itself is.
         if first and matches and matches[0] in events[first - 1]:
             first -= 1
         self.first, self.after, self.matches = first, after, matches
@@ -137,6 +140,7 @@ class Match:
 
     @property
     def present(self) -> list[Event]:
+        """Return the pattern's events that count as present: those from the first match to the last one."""
         return self.pattern.events[self.first : self.after]
 
     def extras(self, state: State) -> list[Event]:
@@ -145,7 +149,7 @@ class Match:
         return [[symbol for symbol in event if symbol not in shown] for event in state.events]
 
     def weigh(self, weights: Mapping[str, float], state: State) -> None:
-        """Add the figures by weight, and rank by them."""
+        """Add the figures in which each symbol counts by its weight. The match is then ranked by these."""
 
         def sum_of(symbols: Sequence[str]) -> float:
             return sum(weights.get(symbol, 0.0) for symbol in symbols)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 Block = tuple[int, int, int]
-"""Where it starts in the pattern, where in the state, and how long it is."""
+"""Where the block starts in the pattern, where it starts in the state, and how long it is."""
 
 _NOWHERE: tuple[int, ...] = ()
 
@@ -44,14 +44,15 @@ class Sought:
 
 
 def matching_blocks(pattern: Sequence[str], sought: Sought) -> list[Block]:
-    """The longest common run of both, then the same on its left and right; in order, neighbours joined.
+    """Return the matching blocks in order: the longest common run, and what matches on its left and right likewise.
 
-    Ties go to the run that starts first in the pattern, then in what is sought.
+    Of runs that are equally long, the one that starts first in the pattern is taken, and of these the one that starts
+    first in what is sought. Neighbouring blocks are joined.
     """
     state = sought.symbols
     length = len(state)
     if pattern[:length] == state:
-        # The usual case, a state that begins a pattern: no run can be longer or start earlier.
+        # This is the usual case: the state begins the pattern, so no run can be longer or start earlier.
         return [(0, 0, length)]
     places = sought.places()
     found: list[Block] = []

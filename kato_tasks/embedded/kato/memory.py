@@ -56,7 +56,7 @@ def stm(_kato: Kato, session: Session, _request: Request) -> Answer:
 
 
 def learn(kato: Kato, session: Session, _request: Request) -> Answer:
-    """Learn the short-term memory as a pattern. Raises `BadRequest` if it is empty."""
+    """Learn the short-term memory as a pattern. Raises ``BadRequest`` if it is empty."""
     if not session.stm:
         raise BadRequest("Cannot learn from empty STM")
     name = kato.brain.learn(session)
@@ -73,7 +73,7 @@ def learn(kato: Kato, session: Session, _request: Request) -> Answer:
 
 
 def finalize_training(kato: Kato, session: Session, _request: Request) -> Answer:
-    """Compute the figures of all the node's patterns. Raises `ServerError` if ClickHouse is down."""
+    """Compute the figures of all the node's patterns. Raises ``ServerError`` if ClickHouse is down."""
     _refuse_quoted_node(session)
     if not kato.brain.clickhouse_up:
         raise ServerError("ClickHouse is down")
@@ -159,7 +159,7 @@ def pattern(kato: Kato, name: str, request: Request) -> Answer:
     node = kato.sessions.node(key)
     kato.brain.vectors.of(key)
     shown: dict[str, Any] = {"status": "error", "message": f"Pattern {name} not found"}
-    # A quote breaks the query, and KATO takes that for a query without a row.
+    # A quote breaks the query, and KATO treats that as a query that found no row.
     if node is not None and kato.brain.clickhouse_up and "'" not in key:
         kato.brain.show(node)
         pattern = node.patterns.visible.get(name if name.startswith("PTRN|") else f"PTRN|{name}")

@@ -1,4 +1,4 @@
-"""What observing, learning and predicting do to a session and its node."""
+"""Carry out what observing, learning and predicting do to a session and its node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kato_tasks.embedded.kato.answers import ServerError, has_utf8
 from kato_tasks.embedded.kato.bodies import Observation, Sequence
 from kato_tasks.embedded.kato.changes import Changes
 from kato_tasks.embedded.kato.patterns import Event
-from kato_tasks.embedded.kato.predicting import Memo, Predicted, Wanted
+from kato_tasks.embedded.kato.predicting import Memo, Predicted, PredictionOptions
 from kato_tasks.embedded.kato.sessions import Node, Percept, Session
 from kato_tasks.embedded.kato.vectors import NodeVectors, Vectors
 
@@ -20,7 +20,7 @@ LONGEST_STRING = 1_000_000
 
 
 class Brain:
-    """KATO's processing; it counts what it did."""
+    """Represents KATO's processing. It counts the observations, learns and predictions that it carried out."""
 
     def __init__(self, visible_after: float, ranking: str, changes: Changes | None = None) -> None:
         self.changes = changes
@@ -28,22 +28,26 @@ class Brain:
         self.ranking = ranking
         self.clickhouse_up = True
         self.saving = True
-        """False is KATO's silent failure: all is computed and answered, and the session stays as it was."""
+        """False means KATO's silent failure: everything is computed and answered, but the session stays as it was."""
         self.memo = Memo()
         self.vectors = Vectors(None if changes is None else changes.vectors)
         self.observes = self.learns = self.predictions = 0
 
     def observe(self, session: Session, observation: Observation) -> Observed:
-        """Apply one observation; raises `ServerError` with the session as it was."""
+        """Apply one observation, and return what it did. Raises ``ServerError``; the session then stays as it was."""
         results, _, _ = self._apply(session, Sequence([observation], False, False, False), "obs-")
         length, now, unique_id, learned = results[0]
         return min(length, STM_LIMIT), now, unique_id, learned
 
     def sequence(self, session: Session, sequence: Sequence) -> tuple[list[Observed], list[str], str | None]:
-        """Apply a whole sequence: what each did, the patterns learned, and the one learned at the end.
+        """Apply a whole sequence.
 
-        The session is saved once, at the end; patterns learned on the way stay learned if it fails. Only then is
-        its STM cut to the newest 1000 events: until there it grows, and is counted, beyond them.
+        Returns what each observation did, the names of all learned patterns, and the name of the pattern that was
+        learned at the end (or None).
+
+        The session is saved once, at the end. If the sequence fails, patterns that were learned on the way stay
+        learned. The STM is cut to its newest 1000 events only when it is saved. Until then it grows beyond them, and
+        the lengths that are returned say so.
         """
         return self._apply(session, sequence, "seq-obs-")
 
@@ -61,8 +65,10 @@ class Brain:
             grown = draft.observe(observation)
             draft.predictions = "[]"
             if predicting and (observation.strings or observation.vectors):
-                # KATO looks at nothing of the session's configuration here.
-                draft.predictions = self._predict(session.node, draft.stm, Wanted(ranking=self.ranking)).predictions
+                # KATO ignores the session's configuration here.
+                draft.predictions = self._predict(
+                    session.node, draft.stm, PredictionOptions(ranking=self.ranking)
+                ).predictions
             auto = None
             if limit and grown and len(draft.stm) >= limit:
                 auto = self._learn_by_itself(session, draft, limit)
@@ -74,7 +80,7 @@ class Brain:
             results.append((len(draft.stm), draft.time, unique_id, auto))
         final = None
         if sequence.learn_at_end and draft.stm and results:
-            # The one learn whose failure KATO keeps to itself: the pattern may be counted, and the STM stays.
+            # This is the one learn whose failure KATO does not report: the pattern may be counted, and the STM stays.
             with suppress(ServerError):
                 final = self._learn_draft(session, draft)
                 learned.append(final)
@@ -93,7 +99,7 @@ class Brain:
         if session.setting("stm_mode") == "ROLLING" and len(draft.stm) > 1:
             if not isinstance(limit, int):
                 raise ServerError("the window would be cut at a place that is no whole number")
-            # With a limit of 1 the window is of 0 events, and KATO's slice from -0 keeps them all.
+            # With a limit of 1 the window should have 0 events, but KATO's slice from -0 keeps them all.
             kept = draft.stm[-(limit - 1) :]
         # Patterns learned this way store no emotives.
         name = self._learn(session, draft.stm, [], [])
@@ -101,7 +107,10 @@ class Brain:
         return name or None
 
     def learn(self, session: Session) -> str:
-        """Learn the STM, which is then empty. Emotives and metadata stay: they leak into the next pattern."""
+        """Learn the STM, which is empty afterwards, and return the pattern's name.
+
+        Emotives and metadata stay, so they leak into the next pattern.
+        """
         name = self._learn(session, session.stm, session.emotives, session.said)
         if self.saving:
             session.stm = []
@@ -109,7 +118,7 @@ class Brain:
         return name
 
     def forget(self, node: Node) -> None:
-        """Drop all that the node learned, but what is on its way."""
+        """Forget everything that the node learned, except what is still on its way."""
         node.patterns.clear()
         self.vectors.of(node.key).forget_unlearned()
         if self.changes is not None:
@@ -117,31 +126,31 @@ class Brain:
             self.changes.vectors.add(node.key)
 
     def clear(self, session: Session) -> None:
-        """Empty the STM and all that goes with it; time starts again at 0."""
+        """Empty the STM and everything that goes with it. The session's time starts again at 0."""
         if self.saving:
             session.clear()
             session.saved(time.time())
 
     def predict(self, session: Session) -> Predicted:
-        """What the node's patterns say of the session's STM."""
+        """Return what the node's patterns say of the session's STM. Raises ``ServerError`` if KATO would fail."""
         self.predictions += 1
         self.vectors.of(session.node.key)
-        wanted = Wanted.of(session.setting, session.setting("recall_threshold"), self.ranking)
-        return self._predict(session.node, session.stm, wanted)
+        options = PredictionOptions.of(session.setting, session.setting("recall_threshold"), self.ranking)
+        return self._predict(session.node, session.stm, options)
 
     def note_patterns(self, node: Node) -> None:
-        """All patterns of the node have another state than the one that is written down."""
+        """Note that all patterns of the node differ from what is written down."""
         if self.changes is not None and node.patterns.changed is not None:
             self.changes.nodes.add(node)
             node.patterns.changed.update(node.patterns.names())
 
     def show(self, node: Node, *, everything: bool = False) -> None:
-        """Make new patterns of `node` visible that are due, or all of them."""
+        """Make the new patterns of ``node`` visible that are due, or with ``everything`` all of them."""
         node.patterns.show(float("inf") if everything else time.monotonic())
 
-    def _predict(self, node: Node, stm: list[Event], wanted: Wanted) -> Predicted:
+    def _predict(self, node: Node, stm: list[Event], options: PredictionOptions) -> Predicted:
         if not stm:
-            # KATO answers the futures that somebody's last prediction on the node left behind.
+            # KATO answers with the futures that the last prediction on the node left behind, of whichever session.
             return Predicted("[]", node.futures, 0)
         quoted = "'" in node.key
         if len(stm) == 1 and len(stm[0]) == 1:
@@ -151,12 +160,12 @@ class Brain:
             if not has_utf8(symbol):
                 raise ServerError("the symbol goes into SQL, and half of a surrogate pair cannot be sent")
         elif quoted:
-            # Here KATO takes the failed query for one without a row.
+            # Here KATO treats the failed query as one that found no row.
             return Predicted("[]", "[]", 0)
         if not self.clickhouse_up:
             raise ServerError("ClickHouse is down")
         self.show(node)
-        predicted = self.memo.predict(node.key, node.patterns, stm, wanted)
+        predicted = self.memo.predict(node.key, node.patterns, stm, options)
         if predicted.futures is None:
             return predicted._replace(futures=node.futures)
         node.futures = predicted.futures
@@ -171,7 +180,7 @@ class Brain:
     ) -> str:
         self.vectors.of(session.node.key).learn()
         if self.changes is not None:
-            # Now: a learn that fails may have counted.
+            # This is noted before the learn, because a learn that fails may have counted.
             self.changes.nodes.add(session.node)
             self.changes.vectors.add(session.node.key)
         patterns = session.node.patterns
@@ -189,7 +198,7 @@ class Brain:
 
 
 class _Draft:
-    """A session's state while observations are applied to it: saved whole at the end, or not at all."""
+    """Holds a session's state while observations are applied to it. It is saved whole at the end, or not at all."""
 
     __slots__ = ("_last", "_session", "_vectors", "emotives", "predictions", "said", "stm", "time")
 
@@ -204,8 +213,8 @@ class _Draft:
         self.predictions = session.predictions
 
     def observe(self, observation: Observation) -> bool:
-        """Take one observation in; answers whether it made an event."""
-        # A vector is there for the node's next learn even if this call fails later.
+        """Take in one observation, and return whether it made an event."""
+        # The node's next learn takes up the vectors even if this call fails later.
         seen = self._vectors.observe(observation.vectors) if observation.vectors else []
         event = seen + _strings(observation.strings)
         self._last = observation
@@ -231,7 +240,7 @@ class _Draft:
 
 
 Observed = tuple[int, int, str, str | None]
-"""STM length, time, unique id, and the pattern that was learned by itself."""
+"""The STM's length, the session's time, the unique id, and the pattern that KATO learned by itself (or None)."""
 
 
 def _strings(strings: list[str]) -> Event:

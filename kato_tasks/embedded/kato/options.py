@@ -1,4 +1,4 @@
-"""How one embedded KATO behaves."""
+"""Hold the options that say how one embedded KATO behaves."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ RANKINGS = (
     "bayesian_likelihood",
     "tfidf_score",
 )
-"""Fields of a prediction that every prediction has a number in, so that a server can rank by them."""
+"""The fields by which a server can rank predictions, because every prediction has a number in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Settings of one embedded KATO. Times are seconds."""
+    """Holds the options of one embedded KATO. Times are in seconds. Raises ValueError for a value that cannot work."""
 
     latency: float = 0.0
-    """Service time added to every call of KATO's API."""
+    """The service time that is added to every call of KATO's API."""
     visible_after: float = 0.05
-    """How late a new pattern is seen by predictions and pattern reads (KATO: 0.05 to 0.2)."""
+    """The time after which predictions and pattern reads see a new pattern (0.05 to 0.2 with KATO)."""
     journal: int = 0
-    """Newest observations kept per node, over all its sessions, in the order applied; 0 keeps none."""
+    """How many of a node's newest observations are kept, over all its sessions and in the order of their application.
+
+    0 keeps none."""
     history: int = 1000
-    """Newest observation ids kept per session."""
+    """How many of a session's newest observation ids are kept."""
     data: Path | None = None
-    """The directory that keeps sessions and patterns for the next start; None keeps them in memory only."""
+    """The directory that keeps sessions and patterns for the next start. None keeps them in memory only."""
     rank_sort_algo: str = "potential"
-    """The field by which predictions are ranked: KATO's `RANK_SORT_ALGO`. What a session asks for is ignored."""
+    """The field by which predictions are ranked: KATO's ``RANK_SORT_ALGO``. What a session asks for is ignored."""
 
     def __post_init__(self) -> None:
         for name in ("latency", "visible_after", "journal", "history"):

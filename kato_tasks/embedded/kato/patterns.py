@@ -1,4 +1,4 @@
-"""A node's long-term memory: patterns, their frequencies, and when a new one is seen."""
+"""Keep a node's long-term memory: its patterns, how often each was learned, and when a new one becomes visible."""
 
 from __future__ import annotations
 
@@ -15,27 +15,32 @@ from kato_tasks.embedded.kato.statistics import Statistics, means
 Event = list[str]
 
 PERSISTENCE = 5
-"""Emotives kept with a pattern: KATO goes by its server's setting, and ignores the session's `persistence`."""
+"""The number of observations whose emotives are kept with a pattern.
+
+KATO takes it from its server's setting, and ignores the session's ``persistence``."""
 
 
 def pattern_name(stm: Sequence[Event]) -> str:
-    """KATO's name of what `stm` holds: the SHA-1 of Python's own text of it."""
+    """Return the name that KATO gives to what ``stm`` holds: the SHA-1 of Python's own text of the list."""
     return "PTRN|" + hashlib.sha1(str(list(stm)).encode(), usedforsecurity=False).hexdigest()
 
 
 Spread = tuple[float, float, float]
-"""Three entropies: of the symbols among each other, the same in all symbols of the node, and by their probability."""
+"""Three entropies of a pattern's symbols.
+
+The first is that of the symbols' shares, in bits. The second is the same with the number of all symbols of the node as
+the logarithm's base. The third uses that base too, but the symbols' own probabilities instead of their shares."""
 
 
 class Fixed(NamedTuple):
-    """What finalize-training computes of a pattern once and for all."""
+    """Holds the figures that finalize-training computes of a pattern, and that stay as they are from then on."""
 
     spread: Spread
     shares: dict[str, float]
 
 
 class Pattern:
-    """One learned pattern, with what matching it needs computed once."""
+    """Represents one learned pattern. What matching needs of it is computed once."""
 
     __slots__ = (
         "emotives",
@@ -56,7 +61,7 @@ class Pattern:
         self.symbols: list[str] = [symbol for event in events for symbol in event]
         self.event_of: list[int] = [index for index, event in enumerate(events) for _ in event]
         self.starts: list[int] = [0, *accumulate(map(len, events))]
-        """How many symbols stand before each event, and in all."""
+        """The number of symbols before each event, and last the number of all symbols."""
         self.event_texts: list[str] = [text_of(event) for event in events]
         self.text = "[" + ",".join(self.event_texts) + "]"
         self.emotives: list[dict[str, float]] = []
@@ -64,11 +69,14 @@ class Pattern:
         self.fixed: Fixed | None = None
 
     def felt(self) -> dict[str, float]:
-        """The mean of each emotive over the observations that are kept."""
+        """Return the mean of each emotive over the observations that are kept."""
         return means(self.emotives)
 
     def remember(self, emotives: list[dict[str, float]], metadata: list[dict[str, Any]], keep: int) -> None:
-        """Add one learning's emotives (the newest `keep` stay) and metadata (as text, no value twice)."""
+        """Add one learning's emotives and metadata.
+
+        Only the newest ``keep`` observations' emotives stay. Metadata is kept as text, each value once.
+        """
         self.emotives = [*self.emotives, *emotives][-keep:]
         for said in metadata:
             for name, value in said.items():
@@ -76,7 +84,7 @@ class Pattern:
 
 
 class Patterns:
-    """All patterns of one node. A pattern is counted at once and becomes visible `visible_after` later."""
+    """Holds all patterns of one node. A pattern is counted when it is learned, and becomes visible only later."""
 
     __slots__ = (
         "_keep",
@@ -94,9 +102,9 @@ class Patterns:
     def __init__(self, *, keep: int = PERSISTENCE, watched: bool = False) -> None:
         self._keep = keep
         self.changed: set[str] | None = set() if watched else None
-        """Names of the patterns that changed since they were written down; None if they are not written down."""
+        """The names of the patterns that changed since they were written down, or None if nothing is written down."""
         self.cleared = False
-        """Whether all of before were forgotten since then."""
+        """Whether all earlier patterns have been forgotten since then."""
         self.counts: dict[str, int] = {}
         self.visible: dict[str, Pattern] = {}
         self.by_symbol: dict[str, list[Pattern]] = {}
@@ -117,11 +125,15 @@ class Patterns:
         visible_at: float,
         stored: bool,
     ) -> str:
-        """Learn `stm`, one more of its frequency; answers its name, or `""` for a single symbol.
+        """Learn ``stm``, so that its pattern's frequency grows by one, and return the pattern's name.
 
-        `stored` False is a ClickHouse that is down. KATO counts before it writes the row, so a learn that
-        raises `ServerError` has counted, and a known pattern needs no row: it is learned all the same.
-        A symbol with half of a surrogate pair fails before anything is counted.
+        A new pattern becomes visible at ``visible_at`` (seconds of ``time.monotonic``). An STM of fewer than two
+        symbols is not learned, and ``""`` is returned.
+
+        ``stored`` is False while ClickHouse is down. KATO counts before it writes the row, so a learn that then raises
+        ``ServerError`` has counted. A known pattern needs no row, so it is learned all the same. ``ServerError`` is
+        also raised for a symbol with half of a surrogate pair, before anything is counted, and for emotives whose mean
+        is not finite, after everything is stored.
         """
         symbols = [symbol for event in stm for symbol in event]
         if len(symbols) < 2:
@@ -145,17 +157,20 @@ class Patterns:
         self.version += 1
         if emotives or metadata:
             pattern.remember(emotives, metadata, self._keep)
-            # KATO adds the means to its symbols' affinities last of all: by then everything else is stored.
+            # KATO adds the means to its symbols' affinities last, when everything else is stored already.
             if not all(map(math.isfinite, means(emotives).values())):
                 raise ServerError("an emotive is not finite")
         return name
 
     def find(self, name: str) -> Pattern | None:
-        """The pattern of that name, visible or on its way."""
+        """Return the pattern of that name, visible or still on its way, or None."""
         return self.visible.get(name) or next((p for _, p in self._late if p.name == name), None)
 
     def recall(self, name: str, count: int | None, pattern: Pattern | None) -> None:
-        """Take in what was written down of a pattern; what was on its way is there by now."""
+        """Take in what was written down of a pattern. A pattern that was on its way then is visible now.
+
+        ``count`` is None if the pattern had no count, and ``pattern`` is None if only its count was known.
+        """
         if count is not None:
             self.counts[name] = count
         if pattern is not None:
@@ -163,14 +178,14 @@ class Patterns:
             self.show(0.0)
 
     def names(self) -> list[str]:
-        """Of all that are counted, visible or on their way."""
+        """Return the names of all patterns that are counted, visible or on their way."""
         return list({**self.visible, **{pattern.name: None for _, pattern in self._late}, **self.counts})
 
     def show(self, now: float) -> None:
-        """Make visible what is due at `now`."""
+        """Make the patterns visible that are due at ``now`` (seconds of ``time.monotonic``)."""
         while self._late and self._late[0][0] <= now:
             pattern = self._late.popleft()[1]
-            # A learn that came back after clear-all has lost its count.
+            # A pattern that comes back after clear-all has lost its count.
             self.counts.setdefault(pattern.name, 1)
             self.visible[pattern.name] = pattern
             for symbol in dict.fromkeys(pattern.symbols):
@@ -179,7 +194,7 @@ class Patterns:
             self.version += 1
 
     def clear(self) -> None:
-        """Forget everything but what is still on its way: KATO's late inserts come back after clear-all."""
+        """Forget everything except what is still on its way, because KATO's late inserts come back after clear-all."""
         self.counts.clear()
         self.visible.clear()
         self.by_symbol.clear()
@@ -189,4 +204,5 @@ class Patterns:
         self.cleared = True
 
     def frequency(self, pattern: Pattern) -> int:
+        """Return how often the pattern was learned; 0 if the node has no count of it."""
         return self.counts.get(pattern.name, 0)

@@ -1,6 +1,6 @@
 """Predict: find which patterns an STM resembles, what they say comes next, and how well they fit.
 
-Forms, fields and figures are those of KATO 3.10.1, whatever the questions; the order of equals is our own.
+The forms, fields and figures are those of KATO 3.10.1, whatever is asked. Only the order of equals is our own.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from kato_tasks.embedded.kato.weighing import Ensemble, unbroken
 from kato_tasks.embedded.kato.writing import Writer
 
 WEIGHED_AT_MOST = 3
-"""Times `max_predictions`: beyond that KATO leaves out what fits worst before it compares the rest."""
+"""KATO compares at most this many times ``max_predictions`` matches. Before that it leaves out those that fit worst."""
 
 
-class Wanted(NamedTuple):
-    """What a session's configuration, and the server for the ranking, say about predictions; else KATO's defaults."""
+class PredictionOptions(NamedTuple):
+    """Holds what a session's configuration says about predictions, and the field by which the server ranks them.
+
+    The defaults are KATO's.
+    """
 
     recall_threshold: float = 0.1
     max_predictions: int = 100
@@ -34,12 +37,18 @@ class Wanted(NamedTuple):
     fuzzy_token_threshold: float = 0.0
     affinity_emotive: object = None
     passes: bool | None = True
-    """False: a filter that KATO does not know lets no pattern through; None: it fails at the filters. Those that it
-    knows are not applied here."""
+    """Whether the filters let patterns through.
+
+    If this is False, a filter that KATO does not know lets no pattern through. If it is None, KATO fails at the
+    filters. Filters that KATO knows are not applied here."""
 
     @classmethod
-    def of(cls, setting: Callable[[str], Any], threshold: float, ranking: str) -> Wanted:
-        """What a session has set, of whatever type: KATO keeps nearly all that it is told later."""
+    def of(cls, setting: Callable[[str], Any], threshold: float, ranking: str) -> PredictionOptions:
+        """Return what a session has set.
+
+        Values can be of any type, because KATO keeps nearly everything that a later change of the configuration says.
+        Raises ``ServerError`` for an emotive that KATO cannot look up.
+        """
         fuzzy, emotive = setting("fuzzy_token_threshold"), setting("affinity_emotive")
         if isinstance(emotive, (list, dict)) and emotive:
             raise ServerError("an emotive that cannot be looked up")
@@ -48,7 +57,7 @@ class Wanted(NamedTuple):
             setting("max_predictions"),
             ranking,
             bool(setting("use_token_matching")),
-            # Compared with a number it fails, pattern by pattern, so that nothing is near enough.
+            # KATO fails to compare other types with a number, pattern by pattern, so nothing is near enough.
             (fuzzy or 0.0) if isinstance(fuzzy, (int, float, type(None))) else inf,
             emotive or None,
             _passes(setting("filter_pipeline")),
@@ -56,7 +65,10 @@ class Wanted(NamedTuple):
 
 
 def _passes(filters: object) -> bool | None:
-    """Whether all filters are known; a config that is changed later takes any value."""
+    """Return whether all filters are known, or None if KATO cannot look them up.
+
+    A configuration that is changed later accepts any value.
+    """
     if not filters:
         return True
     if not isinstance(filters, (str, list, dict)) or any(isinstance(name, (list, dict)) for name in filters):
@@ -65,9 +77,9 @@ def _passes(filters: object) -> bool | None:
 
 
 class Predicted(NamedTuple):
-    """Return predictions and future potentials as JSON text, and how many predictions there are.
+    """Holds predictions and future potentials as JSON text, and the number of predictions.
 
-    `futures` None: KATO does not look for any, and what it looked for last is shown again.
+    ``futures`` is None if KATO does not look for any. What it found the last time is then shown again.
     """
 
     predictions: str
@@ -78,35 +90,35 @@ class Predicted(NamedTuple):
 NOTHING = Predicted("[]", "[]", 0)
 
 
-def predict(patterns: Patterns, stm: list[Event], wanted: Wanted) -> Predicted:
-    """Return what the visible `patterns` say of `stm`: the best first, at most `max_predictions`.
+def predict(patterns: Patterns, stm: list[Event], options: PredictionOptions) -> Predicted:
+    """Return what the visible ``patterns`` say of ``stm``: the best first, at most ``max_predictions``.
 
     An STM of one symbol is answered in another form, and only by patterns that start with it.
     """
     symbols = [symbol for event in stm for symbol in event]
     if len(symbols) == 1:
-        found = predict_single(patterns, symbols[0], wanted.max_predictions, wanted.affinity_emotive)
+        found = predict_single(patterns, symbols[0], options.max_predictions, options.affinity_emotive)
         return Predicted("[" + ",".join(found) + "]", None, len(found))
-    if wanted.passes is None:
+    if options.passes is None:
         raise ServerError("filters that cannot be looked up")
-    if not wanted.passes:
+    if not options.passes:
         return NOTHING
-    state = State(stm, by_character=not wanted.token_matching, fuzzy=wanted.fuzzy_token_threshold)
-    matches = _matches(patterns, state, wanted)
+    state = State(stm, by_character=not options.token_matching, fuzzy=options.fuzzy_token_threshold)
+    matches = _matches(patterns, state, options)
     if not matches:
         return NOTHING
     ensemble = Ensemble(matches, state, patterns.statistics)
-    best = sorted(matches, key=_ranking(wanted.ranking, ensemble), reverse=True)[: wanted.max_predictions]
+    best = sorted(matches, key=_ranking(options.ranking, ensemble), reverse=True)[: options.max_predictions]
     writer = Writer(state, ensemble)
     predictions = ",".join(map(writer.prediction, best))
     return Predicted(f"[{predictions}]", writer.futures(), len(best))
 
 
-def _matches(patterns: Patterns, state: State, wanted: Wanted) -> list[Match]:
-    threshold = wanted.recall_threshold
+def _matches(patterns: Patterns, state: State, options: PredictionOptions) -> list[Match]:
+    threshold = options.recall_threshold
     matches: list[Match] = []
-    if wanted.fuzzy_token_threshold > 1.0 or (not wanted.token_matching and threshold <= 0):
-        # Measured: compared character by character, nothing passes a threshold of 0.
+    if options.fuzzy_token_threshold > 1.0 or (not options.token_matching and threshold <= 0):
+        # It was measured that nothing passes a threshold of 0 when texts are compared character by character.
         return matches
     for pattern in _candidates(patterns, state, threshold):
         similarity = state.similarity(pattern)
@@ -114,12 +126,12 @@ def _matches(patterns: Patterns, state: State, wanted: Wanted) -> list[Match]:
             match = Match(pattern, patterns.frequency(pattern) or 1, state, similarity)
             if match.fragmentation >= 0 or threshold <= 0:
                 matches.append(match)
-    emotive = wanted.affinity_emotive
+    emotive = options.affinity_emotive
     if emotive:
         weights = patterns.statistics.weights(set(state.symbols), emotive)
         for match in matches:
             match.weigh(weights, state)
-    most = wanted.max_predictions * WEIGHED_AT_MOST
+    most = options.max_predictions * WEIGHED_AT_MOST
     if len(matches) > most:
         for match in matches:
             gained = unbroken(match.fragmentation)
@@ -129,7 +141,7 @@ def _matches(patterns: Patterns, state: State, wanted: Wanted) -> list[Match]:
 
 
 def _candidates(patterns: Patterns, state: State, threshold: float) -> Iterable[Pattern]:
-    """Every pattern that can be similar enough: with a threshold, one that has a symbol of the STM."""
+    """Return every pattern that can be similar enough. With a threshold above 0 it must have a symbol of the STM."""
     if threshold <= 0:
         return patterns.visible.values()
     found: dict[str, Pattern] = {}
@@ -140,7 +152,7 @@ def _candidates(patterns: Patterns, state: State, threshold: float) -> Iterable[
 
 
 def _ranking(name: str, ensemble: Ensemble) -> Callable[[Match], float]:
-    """The value of the field that the server ranks by."""
+    """Return a function that gives a match's value of the field by which the server ranks."""
     match name:
         case "bayesian_posterior":
             return ensemble.posterior
@@ -157,22 +169,25 @@ def _ranking(name: str, ensemble: Ensemble) -> Callable[[Match], float]:
 
 
 class Memo:
-    """Predictions already computed for the same patterns, STM and wishes; bounded by size, oldest out."""
+    """Remembers predictions for the same patterns, STM and options.
+
+    Its size is limited, in bytes. What was not used for the longest time is forgotten first.
+    """
 
     def __init__(self, limit: int = 32 * 1024 * 1024) -> None:
         self._limit = limit
         self._size = 0
         self._known: OrderedDict[tuple[object, ...], tuple[Predicted, int]] = OrderedDict()
 
-    def predict(self, node_key: str, patterns: Patterns, stm: list[Event], wanted: Wanted) -> Predicted:
-        """As `predict`, computed once while the node's patterns stay as they are."""
-        key = (node_key, patterns.version, wanted, tuple(map(tuple, stm)))
+    def predict(self, node_key: str, patterns: Patterns, stm: list[Event], options: PredictionOptions) -> Predicted:
+        """Return what ``predict`` returns. It is computed once as long as the node's patterns stay as they are."""
+        key = (node_key, patterns.version, options, tuple(map(tuple, stm)))
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
             return known[0]
-        predicted = predict(patterns, stm, wanted)
-        # Roughly, in bytes: the texts, and the STM in the key.
+        predicted = predict(patterns, stm, options)
+        # This is roughly the size in bytes of the texts, and of the STM in the key.
         weight = 500 + len(predicted.predictions) + len(predicted.futures or "") + 100 * len(stm)
         self._known[key] = predicted, weight
         self._size += weight

@@ -1,4 +1,4 @@
-"""Reads back what was written down: a KATO as it was before its process ended."""
+"""Read back what was written down, so that a KATO is as it was before its process ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from kato_tasks.embedded.kato.sessions import Percept, Session
 
 
 def recall(directory: Path, kato: Kato) -> Keeper:
-    """Fill `kato`, which is new, with what `directory` holds, and keep it there. Raises Unusable."""
+    """Fill ``kato``, which must be new, with what ``directory`` holds.
+
+    Returns the keeper that writes down its changes there from now on. Raises Unusable.
+    """
     file = KeptFile(directory)
     try:
         try:
@@ -33,7 +36,7 @@ def recall(directory: Path, kato: Kato) -> Keeper:
         file.close()
         raise
     if kato.sessions.changes is not None:
-        # Read back is not changed; what expired meanwhile is only met from here on.
+        # Nothing of what was read back counts as changed. What expired meanwhile is dropped below, which is a change.
         kato.sessions.changes.clear()
     for node in kato.sessions.nodes():
         if not node.sessions and not node.patterns:

@@ -33,7 +33,7 @@ class Route(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Holds a request that has a route. `carry_out` may be called later, and looks up its session only then."""
+    """Holds a request that has a route. ``carry_out`` may be called later, and looks up its session only then."""
 
     name: str
     changes: bool
@@ -78,7 +78,7 @@ NAMES = frozenset(route.name for route in _ON_SESSION.values()) | {"create", "ex
 
 
 def find(request: Request) -> Found | Answer:
-    """Return the route of `request`, or KATO's answer to a request without a route."""
+    """Return the route of ``request``, or KATO's answer to a request without a route."""
     parts = request.path.split("/")
     if parts[1] == "sessions":
         return _session_route(request, parts)

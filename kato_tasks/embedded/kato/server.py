@@ -21,7 +21,7 @@ KEEP_ALIVE_SECONDS = 5
 
 
 def _protocol(app: App) -> type[asyncio.Protocol]:
-    """Uvicorn's HTTP protocol, which also says when a whole request is there and when a client goes.
+    """Return uvicorn's HTTP protocol, extended to say when a whole request is there and when a client leaves.
 
     The application itself runs too late to see that two requests came in together.
     """
@@ -54,7 +54,7 @@ def _protocol(app: App) -> type[asyncio.Protocol]:
             _arrive(traffic, self.scope, self.transport)
 
         def eof_received(self) -> None:
-            # The loss of the connection is only told in the loop's next round.
+            # The loop tells of the connection's loss only in its next round.
             _leave(traffic, self.scope)
             super().eof_received()
 
@@ -81,7 +81,7 @@ def _leave(traffic: Traffic, scope: Any) -> None:
 def listen(host: str, port: int) -> socket.socket:
     """Return a bound socket. Port 0 takes any free port. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off: it costs 40 ms a call otherwise.
+    # asyncio turns Nagle's algorithm off only if the protocol is named. Otherwise it costs 40 ms a call.
     server = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -99,9 +99,9 @@ def base_url(bound: socket.socket) -> str:
 
 
 def make_server(app: App, *, access_log: bool = False, ready: Callable[[], None]) -> uvicorn.Server:
-    """Return a uvicorn server for `app` that calls `ready` when it accepts connections.
+    """Return a uvicorn server for ``app`` that calls ``ready`` when it accepts connections.
 
-    Raises ImportError when uvicorn is not installed (extra `http`).
+    Raises ImportError when uvicorn is not installed (extra ``http``).
     """
     import uvicorn
 
@@ -132,7 +132,7 @@ def make_server(app: App, *, access_log: bool = False, ready: Callable[[], None]
 
 @contextmanager
 def serve_in_thread(host: str = "127.0.0.1", port: int = 0, **options: Any) -> Iterator[str]:
-    """Serve an embedded KATO in a thread and yield its base URL; the keywords are those of `create_app`."""
+    """Serve an embedded KATO in a thread, and yield its base URL. The keywords are those of ``create_app``."""
     bound = listen(host, port)
     started = threading.Event()
     app = create_app(**options)

@@ -10,7 +10,7 @@ from kato_tasks.embedded.kato.answers import Answer, ok
 from kato_tasks.embedded.kato.kato import Kato
 
 VERSION = "3.10.1"
-"""The version of KATO whose behaviour this is."""
+"""The version of KATO that is imitated here."""
 _DESCRIPTION = "Knowledge Abstraction for Traceable Outcomes with Multi-User Support"
 
 

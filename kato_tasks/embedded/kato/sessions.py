@@ -136,7 +136,7 @@ class Session:
         return configuration.IN_FORCE[key] if value is None else value
 
     def saved(self, now: float) -> None:
-        """Slide the expiry by the session's own TTL, as a write does. This undoes an `extend` by another TTL."""
+        """Slide the expiry by the session's own TTL, as a write does. This undoes an ``extend`` by another TTL."""
         self.expires = self.kept_until = now + self.ttl
         self.note()
 
@@ -164,7 +164,11 @@ class Session:
 
 
 class Sessions:
-    """All sessions and nodes. What expired is dropped when met, what the store would forget by a sweep at creations."""
+    """Holds all sessions and nodes.
+
+    A session that has expired is dropped when a call asks for it. Sessions that the store would have forgotten by now
+    are dropped by a sweep, of which each creation makes a part.
+    """
 
     def __init__(self, *, journal: int, history: int, changes: Changes | None = None) -> None:
         self.changes = changes
@@ -180,7 +184,7 @@ class Sessions:
     def create(
         self, node_id: str, ttl_seconds: int | None, config: dict[str, Any] | None, metadata: dict[str, Any]
     ) -> Session:
-        """Return a new session. Raises `ServerError` for a TTL that is negative or that no date can express."""
+        """Return a new session. Raises ``ServerError`` for a TTL that is negative or that no date can express."""
         ttl = ttl_seconds or DEFAULT_TTL
         if ttl < 0:
             raise ServerError("a negative TTL")
@@ -189,7 +193,7 @@ class Sessions:
         except OverflowError as exc:
             raise ServerError("a TTL beyond all dates") from exc
         given = config or {}
-        # One value out of range drops them all, and says nothing.
+        # One value that is out of its range silently drops them all.
         kept = configuration.at_creation(given)
         session = self.begin(node_id, ttl=ttl, config=kept, metadata=metadata)
         self.enter(session)
@@ -199,7 +203,7 @@ class Sessions:
         return session
 
     def begin(self, node_id: str, *, ttl: int, config: dict[str, Any], metadata: dict[str, Any]) -> Session:
-        """Return a new session that `find` does not find yet; see `enter`."""
+        """Return a new session that ``find`` does not find yet; see ``enter``."""
         node = self.made_node(sanitised(node_id))
         return Session(
             node, node_id, ttl=ttl, config=config, metadata=metadata, history=self._history, changes=self.changes
@@ -221,7 +225,7 @@ class Sessions:
     def find(self, session_id: str) -> Session | None:
         """Return the live session of that id, or None. An expired session is dropped here.
 
-        The store keeps it for the session's own TTL from now on: an `extend` by more than that is undone.
+        The store keeps it for the session's own TTL from now on: an ``extend`` by more than that is undone.
         """
         session = self._live.get(session_id)
         if session is None:
@@ -277,9 +281,8 @@ class Sessions:
         self._sweep.clear()
         if self.changes is not None:
             self.changes.lose_all()
-        journals = {
-            key: node for key, node in self._nodes.items() if node.journal
-        }  # a journal is the test's, not KATO's
+        # A journal belongs to the test, not to KATO.
+        journals = {key: node for key, node in self._nodes.items() if node.journal}
         for node in journals.values():
             node.patterns = Patterns(watched=self.changes is not None)
             node.sessions = 0
@@ -309,7 +312,7 @@ class Sessions:
             session = self._live.get(self._sweep.popleft())
             if session is None:
                 continue
-            # One that has expired and is kept on is told as expired once it is asked for.
+            # A session that has expired but is still kept is reported as expired when a call asks for it.
             if session.kept_until <= now:
                 self.drop(session)
             else:

@@ -1,6 +1,6 @@
-"""Predictions of an STM of one symbol: KATO answers these in symbols instead of events, and by other rules.
+"""Predict for an STM of one symbol, which KATO answers in symbols instead of events, and by other rules.
 
-Only patterns that start with the symbol answer, whatever the recall threshold, and always ranked by potential.
+Only patterns that start with the symbol answer, whatever the recall threshold is. They are always ranked by potential.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ def predict_single(patterns: Patterns, symbol: str, most: int, affinity_emotive:
     found = []
     candidates = patterns.by_first.get(symbol, [])
     if not candidates:
-        return []  # even where `most` is no whole number, with which KATO fails at what it found
+        return []  # KATO fails at a `most` that is no whole number only once it has found something.
     weights = None
     if affinity_emotive:
         symbols = {symbol}.union(*(pattern.symbols for pattern in candidates))

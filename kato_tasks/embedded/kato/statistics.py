@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 class Statistics:
-    """Counts of one node, from the moment of the learn: patterns themselves are seen only later."""
+    """Holds the counts of one node. They count from the moment of the learn; the patterns become visible only later."""
 
     __slots__ = ("affinities", "members", "occurrences", "patterns")
 
@@ -16,14 +16,14 @@ class Statistics:
         self.patterns = 0
         """The number of patterns ever learned, each counted once."""
         self.members: dict[str, int] = {}
-        """In how many of them a symbol is."""
+        """For each symbol, the number of these patterns that have it."""
         self.occurrences: dict[str, int] = {}
-        """How often a symbol was learned, in all learns together."""
+        """For each symbol, how often it was learned in all learns together."""
         self.affinities: dict[str, dict[object, float]] = {}
-        """By symbol, the sums of what was felt when it was learned."""
+        """For each symbol, the sums of the emotives with which it was learned."""
 
     def learn(self, symbols: Sequence[str], emotives: Iterable[Mapping[str, float]], *, new: bool) -> None:
-        """Count one learn of a pattern. `new` says that it is the pattern's first."""
+        """Count one learn of a pattern. ``new`` says that it is the pattern's first."""
         counts = Counter(symbols)
         occurrences = self.occurrences
         for symbol, number in counts.items():
@@ -38,7 +38,7 @@ class Statistics:
             for symbol in counts:
                 sums = self.affinities.setdefault(symbol, {})
                 for name, value in felt.items():
-                    if math.isfinite(value):  # KATO's store refuses the others
+                    if math.isfinite(value):  # KATO's store refuses other values.
                         sums[name] = sums.get(name, 0.0) + value
 
     def probability(self, symbol: str) -> float:

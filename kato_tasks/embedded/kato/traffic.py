@@ -2,7 +2,7 @@
 
 A call is in flight from the arrival of its whole request until its answer is written. Two calls overlap
 when the second arrives while the first one's caller still waits, both on live sessions of one node.
-A call whose client has gone is no overlap: it lands late, and is counted as that.
+A call whose client has gone does not overlap with another. It lands late, and is counted as such.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ SAME_MOMENT = 0.05
 class Connection(Protocol):
     """Describes what a call needs of its connection."""
 
-    def abort(self) -> None: ...
+    def abort(self) -> None:
+        """Close the connection at once. What was not sent yet is dropped."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connection after everything that was written is sent."""
 
 
 class Call:
@@ -59,7 +61,7 @@ class Traffic:
         self.max_in_flight = self.in_flight
 
     def arrive(self, path: str, connection: Connection | None) -> Call:
-        """Note that a whole request for `path` has arrived, and return its call."""
+        """Note that a whole request for ``path`` has arrived, and return its call."""
         session = None
         if path.startswith("/sessions/"):
             end = path.find("/", 10)
@@ -81,14 +83,14 @@ class Traffic:
         return call
 
     def leave(self, call: Call) -> None:
-        """Note that the client of `call` has closed its connection, or was cut off."""
+        """Note that the client of ``call`` has closed its connection, or was cut off."""
         if call.done or call.gone_at is not None:
             return
         call.gone_at = time.monotonic()
         self._settle(call)
 
     def finish(self, call: Call) -> None:
-        """Note that the answer of `call` is about to be written, or that its client is gone."""
+        """Note that the answer of ``call`` is about to be written, or that its client is gone."""
         if call.done:
             return
         call.done = True

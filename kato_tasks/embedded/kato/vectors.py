@@ -1,15 +1,17 @@
-"""A node's vectors: their symbols, and which learned ones an event's vector brings with it.
+"""Give vectors their symbols, and find the learned vectors that an event's vectors bring with them.
 
-Measured on KATO 3.10.1, whose vector store (Qdrant) was a stand-in that compares with every vector; a real one searches
-approximately, so for many vectors its nearest may be others.
+This was measured on KATO 3.10.1. Its vector store (Qdrant) was replaced by one that compares with every vector. A real
+Qdrant searches approximately, so among many vectors it may find others as the nearest.
 
-- The vectors of one event are added up (arrays of one number go with any) and the sum has one symbol: the SHA-1 of
-  numpy's text of it, which shows eight digits behind the point, and of more than 1000 numbers the first and last three.
-- The three learned vectors nearest to the sum, however far away they are, put their symbols into the event, too.
-- A vector counts as learned from the next learn on, whichever session of the node observed it, and learns.
-- The first learned vector fixes the size; others are not learned and bring nothing with them.
-- clear-stm and DELETE leave all that as it is, clear-all drops what is not learned yet. Only a node whose process
-  served 100 others since loses it all.
+- KATO adds up the vectors of one event. An array of one number can be added to an array of any size.
+- The sum has one symbol: the SHA-1 of numpy's text of it. That text shows eight digits after the decimal point, and
+  only the first three and the last three of more than 1000 numbers.
+- The three learned vectors that are nearest to the sum put their symbols into the event too, however far away they are.
+- A vector counts as learned from the next learn on. It does not matter which session of the node observed it, or which
+  one learns.
+- The first learned vector fixes the size. Vectors of another size are not learned, and bring no others with them.
+- clear-stm and DELETE leave all of this as it is. clear-all drops what is not learned yet. A node loses everything only
+  when its process has served 100 other nodes since.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ DIGITS = 8
 
 
 class NodeVectors:
-    """What one node knows of vectors."""
+    """Holds what one node knows of vectors."""
 
     __slots__ = ("_learned", "_size", "_waiting")
 
@@ -42,7 +44,7 @@ class NodeVectors:
         self._size: int | None = None
 
     def observe(self, vectors: Sequence[Vector]) -> list[str]:
-        """The symbols of an event with these vectors, sorted. Raises `ServerError` for sizes that cannot be added."""
+        """Return the sorted symbols of an event with these vectors. Raises ``ServerError`` if they have no sum."""
         total = reduce(added, vectors)
         name = vector_symbol(total)
         near = self._nearest(total) if self._learned and len(total) == self._size else []
@@ -50,7 +52,7 @@ class NodeVectors:
         return sorted({name, *near})
 
     def learn(self) -> None:
-        """What was observed since the last learn is found from now on."""
+        """Count what was observed since the last learn as learned, so that it is found from now on."""
         for name, vector in self._waiting.items():
             if self._size is None:
                 self._size = len(vector)
@@ -58,20 +60,20 @@ class NodeVectors:
                 try:
                     self._learned[name] = unpack(f"{len(vector)}f", pack(f"{len(vector)}f", *vector))
                 except OverflowError:
-                    continue  # beyond what the store holds
+                    continue  # The store cannot hold a number that is so large.
         self._waiting.clear()
 
     def forget_unlearned(self) -> None:
-        """What clear-all does: what was observed since the last learn is never found."""
+        """Drop what was observed since the last learn, as clear-all does, so that it is never found."""
         self._waiting.clear()
 
     @property
     def kept(self) -> tuple[dict[str, Sequence[float]], dict[str, Sequence[float]], int | None]:
-        """What was learned, what waits for it, and the size of what is learned."""
+        """Return what is learned, what waits for the next learn, and the size of learned vectors (None if unknown)."""
         return dict(self._learned), dict(self._waiting), self._size
 
     def recall(self, learned: dict[str, Vector], waiting: dict[str, Vector], size: int | None) -> None:
-        """Take in what `kept` told."""
+        """Take in what ``kept`` returned."""
         self._learned = {name: tuple(vector) for name, vector in learned.items()}
         self._waiting, self._size = waiting, size
 
@@ -81,14 +83,14 @@ class NodeVectors:
 
 
 class Vectors:
-    """The vectors of all nodes; a node that was not used while 100 others were is forgotten."""
+    """Holds the vectors of all nodes. A node is forgotten when 100 others were used after it."""
 
     def __init__(self, changed: set[str] | None = None) -> None:
         self._nodes: OrderedDict[str, NodeVectors] = OrderedDict()
         self._changed = changed
 
     def of(self, node: str) -> NodeVectors:
-        """A node's vectors; KATO counts every call that needs the node as use of it."""
+        """Return a node's vectors. KATO counts every call that needs the node as a use of it."""
         found = self._nodes.get(node)
         if found is None:
             found = self._nodes[node] = NodeVectors()
@@ -101,19 +103,20 @@ class Vectors:
         return found
 
     def peek(self, node: str) -> NodeVectors | None:
-        """A node's vectors, without using them; None where there are none."""
+        """Return a node's vectors without counting that as a use, or None if it has none."""
         return self._nodes.get(node)
 
     def nodes(self) -> list[str]:
-        """The nodes that are known, the one that was not used for longest first."""
+        """Return the names of the known nodes. The one whose last use is the longest ago comes first."""
         return list(self._nodes)
 
     def clear(self) -> None:
+        """Forget every node's vectors, learned or not."""
         self._nodes.clear()
 
 
 def added(one: Vector, other: Vector) -> Vector:
-    """The sum of two vectors, of which one may have a single number."""
+    """Return the sum of two vectors, of which one may have a single number. Raises ``ServerError`` for other sizes."""
     if len(one) == len(other):
         return [a + b for a, b in zip(one, other, strict=True)]
     if len(other) == 1:
@@ -124,12 +127,12 @@ def added(one: Vector, other: Vector) -> Vector:
 
 
 def vector_symbol(vector: Vector) -> str:
-    """KATO's name of a vector."""
+    """Return the symbol that KATO gives to a vector."""
     return "VCTR|" + hashlib.sha1(numpy_text(vector).encode(), usedforsecurity=False).hexdigest()
 
 
 def numpy_text(vector: Vector) -> str:
-    """The text that numpy's arrays give themselves: ``[0.1  2.  ]``."""
+    """Return the text that numpy gives to an array of these numbers, such as ``[0.1  2.  ]``."""
     if not vector:
         return "[]"
     left_out = len(vector) > _SUMMED_UP_ABOVE
@@ -147,7 +150,7 @@ def numpy_text(vector: Vector) -> str:
 
 
 def _words(numbers: Sequence[float]) -> list[str]:
-    """Each number's text, the points under one another."""
+    """Return each number's text, padded so that the decimal points are under one another."""
     finite = [number for number in numbers if math.isfinite(number)]
     sizes = [abs(number) for number in finite if number]
     far = bool(sizes) and (max(sizes) >= 1e8 or min(sizes) < 1e-4 or max(sizes) / min(sizes) > 1000)
@@ -168,7 +171,7 @@ def _words(numbers: Sequence[float]) -> list[str]:
 
 
 def _positional(numbers: Sequence[float]) -> list[str]:
-    """The shortest text that says a number, or eight digits behind the point if that is less."""
+    """Return the shortest exact text of each number, rounded if it has more than eight digits after the point."""
     texts = [repr(number) for number in numbers]
     return [
         f"{number:.{DIGITS}f}".rstrip("0") if len(text.partition(".")[2]) > DIGITS else text.removesuffix("0")
@@ -177,7 +180,7 @@ def _positional(numbers: Sequence[float]) -> list[str]:
 
 
 def _scientific(numbers: Sequence[float]) -> list[str]:
-    """The same with powers of ten: as many digits for all as the one that needs most."""
+    """Return the same with powers of ten. All have as many digits as the number that needs the most."""
     digits = max(map(_digits_needed, numbers))
     texts = [f"{number:#.{digits}e}".split("e") for number in numbers]
     power = max(len(exponent) for _, exponent in texts)

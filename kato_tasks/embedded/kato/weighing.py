@@ -1,4 +1,4 @@
-"""Figures of a prediction that depend on the node's other patterns, and on what else is predicted with it."""
+"""Compute the figures of a prediction that depend on the node's other patterns and on the other predictions."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from kato_tasks.embedded.kato.patterns import Event, Fixed, Patterns, Spread
 from kato_tasks.embedded.kato.statistics import Statistics
 
 UNLIKELY = 1e-10
-"""What KATO takes for the probability of a symbol that it has none of."""
+"""The probability that KATO assumes for a symbol that has none."""
 
 
 class Figures(NamedTuple):
-    """What depends on the present events alone."""
+    """Holds the figures that depend on the present events alone."""
 
     entropy: float
     normalized_entropy: float
     global_normalized_entropy: float
     tfidf_score: float
     chance: float
-    """Of all these symbols coming together."""
+    """The chance that all these symbols come together."""
 
 
 class Future(NamedTuple):
-    """All predictions that end alike."""
+    """Describes one future, for all predictions that have it."""
 
     text: str
     weight: float
@@ -36,7 +36,7 @@ class Future(NamedTuple):
 
 
 class Ensemble:
-    """All that is predicted of one STM, in the light of what the node knows of its symbols."""
+    """Holds everything that is predicted of one STM, together with what the node knows of its symbols."""
 
     def __init__(self, matches: Sequence[Match], state: State, statistics: Statistics) -> None:
         self._statistics = statistics
@@ -64,7 +64,7 @@ class Ensemble:
             self._evidence += match.similarity * match.probability
 
     def _measure(self, state: State) -> dict[str, float]:
-        """The cosine distance of the STM from what is present, both weighted by how common each symbol is."""
+        """Return the cosine distance of the STM from each present. Symbols weigh as much as they are common."""
         probability = self._probability
         here = {
             symbol: probability[symbol] * number
@@ -96,25 +96,29 @@ class Ensemble:
         )
 
     def posterior(self, match: Match) -> float:
-        """How likely this pattern is, given the STM and the other predictions."""
+        """Return how likely this pattern is, given the STM and the other predictions."""
         return match.similarity * match.probability / self._evidence if self._evidence else 0.0
 
     def confluence(self, match: Match) -> float:
-        """How often the pattern is seen, less what chance would bring of it."""
+        """Return how often the pattern is seen, reduced by what chance alone would bring of it."""
         patterns = self._statistics.patterns
         return match.frequency / patterns * (1.0 - self.figures(match).chance) if patterns else 0.0
 
     def futures(self) -> list[Future]:
-        """What the predictions say comes next, the most supported first."""
+        """Return what the predictions say comes next. The most supported future comes first."""
         found = [Future(text, weight, int(number)) for text, (weight, number) in self._futures.items()]
         found.sort(key=attrgetter("weight"), reverse=True)
         return found
 
     def share(self, future: Future) -> float:
+        """Return a future's share of the weight of all futures, from 0 to 1."""
         return future.weight / self._all_futures if self._all_futures else 0.0
 
     def figures(self, match: Match) -> Figures:
-        """Those of the match's present events, once for all matches that have the same; else what training fixed."""
+        """Return the figures of the match's present events, which all matches with the same present share.
+
+        If finalize-training fixed the pattern's figures, these are returned instead, except for the chance.
+        """
         figures = self._figures.get(match.key)
         if figures is None:
             figures = self._figures[match.key] = self._figures_of(match)
@@ -135,7 +139,7 @@ class Ensemble:
         return Figures(*spread, self._tfidf(shares), chance)
 
     def _tfidf(self, shares: Mapping[str, float]) -> float:
-        """How telling these symbols are, by how few of the node's patterns have them."""
+        """Return how telling these symbols are. The fewer of the node's patterns have a symbol, the more it tells."""
         patterns = self._statistics.patterns
         if not patterns:
             return 0.0
@@ -155,7 +159,7 @@ def _counted(events: Sequence[Event]) -> dict[str, int]:
 
 
 def spread_of(shares: Mapping[str, float], symbols: int, probability: Mapping[str, float]) -> Spread:
-    """The entropies of `shares`: in bits, in all `symbols` that the node knows, and by their own probability."""
+    """Return the three entropies of ``shares``, see ``Spread``. The node knows ``symbols`` different symbols in all."""
     entropy = normalized = common = 0.0
     base = log(symbols) if symbols > 1 else 0.0
     for symbol, share in shares.items():
@@ -169,7 +173,10 @@ def spread_of(shares: Mapping[str, float], symbols: int, probability: Mapping[st
 
 
 def fix_figures(patterns: Patterns) -> int:
-    """What finalize-training does: figures of whole patterns, as the node's counts are now, for good; how many."""
+    """Fix the figures of all visible patterns for good, by the node's counts as they are now.
+
+    This is what finalize-training does. Returns the number of patterns.
+    """
     statistics = patterns.statistics
     for pattern in patterns.visible.values():
         counts = Counter(pattern.symbols)
@@ -181,5 +188,5 @@ def fix_figures(patterns: Patterns) -> int:
 
 
 def unbroken(fragmentation: float) -> float:
-    """What a prediction gains from matching in few runs; nothing where nothing matches."""
+    """Return what a prediction gains from matching in few runs. It gains nothing if nothing matches."""
     return 0.0 if fragmentation < 0 else 1.0 / (fragmentation + 1.0)

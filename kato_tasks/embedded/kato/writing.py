@@ -11,7 +11,7 @@ _NO_WEIGHTS = ',"weighted_similarity":null,"weighted_evidence":null,"weighted_co
 
 
 class Writer:
-    """Writes the predictions of one STM; what many of them have in common is made once."""
+    """Writes the predictions of one STM. What many of them have in common is made once."""
 
     def __init__(self, state: State, ensemble: Ensemble) -> None:
         self._state = state
@@ -27,7 +27,7 @@ class Writer:
             extras = self._extras[match.key] = text_of(match.extras(self._state))
         weighted = _NO_WEIGHTS if match.weighted is None else _weights(match)
         if match.pre_potential is not None:
-            # KATO leaves in by what it chose before it weighed, where there was something to choose.
+            # If KATO had to choose before it weighed, it leaves the figure by which it chose in its answer.
             weighted += f',"_pre_potential":{match.pre_potential!r}'
         probability, similarity = f"{match.probability!r}", f"{match.similarity!r}"
         return (

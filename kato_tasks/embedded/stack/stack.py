@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -20,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from kato_tasks.embedded.stack import pdeathsig
+from kato_tasks.embedded.stack import archive, pdeathsig
+from kato_tasks.embedded.stack.env_file import write_environment
 from kato_tasks.embedded.stack.logs import Follower, Level, last_lines
 from kato_tasks.embedded.stack.parts import NoRedis, Part, clients, servers, settings_of
 from kato_tasks.embedded.stack.ports import Ports, PortTaken
@@ -50,6 +50,7 @@ class Stack:
 
     ``data`` keeps event log, KATO's state and ports for the next start; None is a directory of its own that goes
     at the end. ``ports`` are those that some parts must have, ``settings`` are more environment variables for all.
+    ``archive_url`` names the database that keeps history: None is a SQLite file in that directory, empty is none.
     ``on_ready`` is called with the name of each part that is ready; ``on_line`` gets what parts write from then on.
     The caller watches the parts: it either ends all with the first that dies (``check``) or starts it again (``tend``);
     for that, ``tended``, KATO keeps its state in a temporary directory, too.
@@ -66,6 +67,7 @@ class Stack:
         concurrency: int = 2,
         loglevel: str = "INFO",
         settings: Mapping[str, str] | None = None,
+        archive_url: str | None = None,
         on_ready: Callable[[str], None] = lambda _: None,
         on_line: Callable[[str, Level, str], None] = lambda *_: None,
     ) -> None:
@@ -76,12 +78,15 @@ class Stack:
         self.data = Path()
         self.loss = ""
         """One sentence that says what a directory of an earlier version has lost; empty for any other directory."""
+        self.archive = ""
+        """The address of the archive, without a password; empty if there is none."""
         self.env_file: Path | None = None
         """The file that tells shells that source it where the stack is; None if nothing is kept."""
         self.ports: dict[str, int] = {}
         self._concurrency = concurrency
         self._loglevel = loglevel
         self._settings = dict(settings or {})
+        self._archive_url = archive_url
         self._on_ready = on_ready
         self._on_line = on_line
         self._lock: IO[str] | None = None
@@ -104,8 +109,12 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the settings with which another process uses this stack."""
-        return settings_of(self.ports) | self._settings
+        """Return the settings with which another process uses this stack.
+
+        An archive of the user's own is not among them: its address may hold a password, and its user knows it.
+        """
+        own = {archive.VARIABLE: archive.address_in(self.data)} if self._archive_url is None else {}
+        return settings_of(self.ports) | own | self._settings
 
     @property
     def urls(self) -> dict[str, str]:
@@ -150,16 +159,24 @@ class Stack:
                 self._end(self._running)
         ports.remember(self.ports)
         if self._keep:
-            self.env_file = _write_environment(self.data / "env.sh", self.environment)
+            self.env_file = write_environment(self.data / "env.sh", self.environment)
         self._follower = Follower([self.log_of(part.name) for part, _ in self._running], self._on_line)
         self._follower.start()
+
+    def _open_archive(self) -> None:
+        url = archive.address_in(self.data) if self._archive_url is None else self._archive_url
+        if url and not self.archive:
+            try:
+                self.archive = archive.prepare(url, self.environment)
+            except archive.ArchiveUnusable as exc:
+                raise StackFailed(str(exc)) from None
 
     def _start_parts(self) -> None:
         try:
             first = self._servers()
         except NoRedis as exc:
             raise StackFailed(str(exc)) from None
-        self._start_all(first)
+        self._start_all(first, meanwhile=self._open_archive)
         self._start_all(self._clients())
 
     def _servers(self) -> list[Part]:
@@ -185,12 +202,13 @@ class Stack:
         except OSError as exc:
             raise StackFailed(f"{self.data} cannot be used: {exc.strerror}; give another directory") from None
 
-    def _start_all(self, parts: Iterable[Part]) -> None:
-        """Start these parts together, and return when all of them are ready."""
+    def _start_all(self, parts: Iterable[Part], *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Start these parts together, do something else meanwhile, and return when all of them are ready."""
         waiting = []
         for part in parts:
             self._running.append((part, self._spawn(part)))
             waiting.append(part)
+        meanwhile()
         deadline = time.monotonic() + START_SECONDS
         while waiting:
             self.check()
@@ -297,15 +315,3 @@ class Stack:
                         os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         running.clear()
-
-
-ENVIRONMENT = "# Written by `kato-tasks up` at each start: where the stack of this directory is.\n"
-
-
-def _write_environment(path: Path, environment: Mapping[str, str]) -> Path | None:
-    """Write the environment to ``path``, unless a file that is not ours has that name."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if not path.exists() or path.read_text().startswith(ENVIRONMENT):
-            path.write_text(ENVIRONMENT + "".join(f"export {k}={shlex.quote(v)}\n" for k, v in environment.items()))
-            return path
-    return None

@@ -155,7 +155,7 @@ def bury(lane: LaneContext, work: Work, reason: str, answer: str) -> Program[Nex
     """Make the head event a dead letter and go on. It certainly is not in KATO."""
     entry = work.entries[0]
     refusal = refuse_head(work, reason, answer)
-    letter = BuriedEvent(work.session, work.node_id, work.lane, refusal, entry.event(work.session, work.node_id))
+    letter = BuriedEvent(work.session, work.node_id, work.lane, refusal, entry.as_appended(work.session, work.node_id))
     return (
         yield from perform(
             lane.commit(

@@ -117,6 +117,30 @@ def unbind_and_begin(lane: LaneContext, case: Case) -> Program[NextWork]:
     return (yield from handle(lane, Case(replace(work, gave_up_in=""))))
 
 
+def move_and_begin(lane: LaneContext, case: Case) -> Program[NextWork]:
+    """Go on, of which the first step that needs a KATO session builds one on the present node.
+
+    What a store that went back forgot was done on the present node. Learns that may be repeated there are counted.
+    """
+    if store_was_restored(case.work, lane.store_run()):
+        yield from recovery.count_possible_repeats(lane, case.work)
+        why = "the store went back, and its KATO session is on the node of another generation"
+        return (yield from fence_and_defer(lane, case.work, why, blame=False))
+    return (yield from begin(lane, case))
+
+
+def leave_other_generation(lane: LaneContext, case: Case) -> Program[NextWork]:
+    """Fence, and carry out the event on the present node, whatever became of its call on the node before.
+
+    A switch is refused while a call is open, so only a store that lost rows comes here. Committing what the other node
+    has would lose the event for the present one, which never got it.
+    """
+    if store_was_restored(case.work, lane.store_run()):
+        yield from recovery.count_possible_repeats(lane, case.work)
+    why = "the lane was switched to another generation of its node while a call was open"
+    return (yield from fence_and_defer(lane, case.work, why, blame=False))
+
+
 # ---------------------------------------------------------------------------------------------- an observe is open
 
 
@@ -277,6 +301,7 @@ HANDLERS: dict[State, dict[Situation, Handler | Impossible]] = {
         Situation.FOUND: begin,
         Situation.FOUND_AFTER_RESTORE: compare_and_begin,
         Situation.FOUND_WITHOUT_LENT_SESSION: unbind_and_begin,
+        Situation.FOUND_ON_ANOTHER_NODE: move_and_begin,
         Situation.CALL_UNKNOWN: leave_open,
         Situation.CALL_ANSWERED_BY_GATEWAY: leave_open,
         Situation.CALL_MISMATCH: fence_mismatch,
@@ -287,6 +312,7 @@ HANDLERS: dict[State, dict[Situation, Handler | Impossible]] = {
         Situation.FOUND: read_back_found,
         Situation.FOUND_AFTER_RESTORE: compare_and_read_back,
         Situation.FOUND_WITHOUT_LENT_SESSION: LENT_WITH_AN_INTENT,
+        Situation.FOUND_ON_ANOTHER_NODE: leave_other_generation,
         Situation.CALL_UNKNOWN: read_back_or_fence,
         Situation.CALL_ANSWERED_BY_GATEWAY: read_back_or_excuse,
         Situation.CALL_MISMATCH: read_back_or_fence_mismatch,
@@ -300,6 +326,7 @@ HANDLERS: dict[State, dict[Situation, Handler | Impossible]] = {
         Situation.FOUND: delete_and_settle,
         Situation.FOUND_AFTER_RESTORE: delete_and_settle,
         Situation.FOUND_WITHOUT_LENT_SESSION: LENT_WITH_AN_INTENT,
+        Situation.FOUND_ON_ANOTHER_NODE: leave_other_generation,
         **_all(CALL, delete_and_settle),
         **_all(RECONCILE, leave_open),
         # KATO reads the session before it learns, so a 404 says that nothing was learned.
@@ -311,6 +338,7 @@ HANDLERS: dict[State, dict[Situation, Handler | Impossible]] = {
             Situation.FOUND: handler,
             Situation.FOUND_AFTER_RESTORE: handler,
             Situation.FOUND_WITHOUT_LENT_SESSION: LENT_WITH_AN_INTENT,
+            Situation.FOUND_ON_ANOTHER_NODE: leave_other_generation,
             **_all(CALL, handler),
             **_all(RECONCILE, leave_open),
         }
@@ -320,6 +348,7 @@ HANDLERS: dict[State, dict[Situation, Handler | Impossible]] = {
         Situation.FOUND: finish_fence,
         Situation.FOUND_AFTER_RESTORE: finish_fence,
         Situation.FOUND_WITHOUT_LENT_SESSION: LENT_WITH_AN_INTENT,
+        Situation.FOUND_ON_ANOTHER_NODE: finish_fence,
         **_all(CALL, leave_open),
         **_all(RECONCILE, leave_open),
     },

@@ -245,6 +245,12 @@ def clear_stm(url: str, kato_session: str) -> Program[None]:
     yield from _call(request, lambda answer: _status(answer, "cleared"), changes=True)
 
 
+def clear_all(url: str, kato_session: str) -> Program[None]:
+    """Empty the session's node of all its patterns."""
+    request = KatoRequest(url, "POST", _session(kato_session, "/clear-all"), "clear-all", b"")
+    yield from _call(request, lambda answer: _status(answer, "cleared"), changes=True)
+
+
 def read_predictions(url: str, kato_session: str) -> Program[dict[str, Any]]:
     """Read KATO's predictions for the STM, as KATO answers them."""
 

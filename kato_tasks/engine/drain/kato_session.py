@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.kato_session import Binding, Intent
-from kato_tasks.domain.log_entry import Logged
+from kato_tasks.domain.log_entry import Logged, count_events
 from kato_tasks.domain.stm import STM_CAP, Rebuild, Stm, Symbols, applied, expected_stm, matches, rebuild_of
 from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.drain.context import LaneContext, new_call_id, send_together
@@ -65,14 +65,16 @@ def read_history(work: Work, *, whole: bool = False) -> Program[tuple[list[Logge
     while (
         last > work.stm_start and (events < STM_CAP or (whole and held < WHOLE_BYTES)) and work.cursor - last < FARTHEST
     ):
-        first = max(work.stm_start + 1, last - count + 1)
+        # No entry is asked for that an STM without old emotives does not need: the store may have trimmed it.
+        most = count if whole else min(count, STM_CAP - events)
+        first = max(work.stm_start + 1, last - most + 1)
         read = ReadLog(work.lane, work.session, first, last)
         if chunks:
             chunks.append((yield from perform(read)))
         else:
             entries, symbols = yield from send_together((read, ReadSymbols(work.lane, work.session)))
             chunks.append(entries)
-        events += sum(e.counts for e in chunks[-1])
+        events += count_events(chunks[-1])
         held += sum(size_of(e.body) for e in chunks[-1])
         last, count = first - 1, next_piece_size(chunks[-1], count)
     return [entry for chunk in reversed(chunks) for entry in chunk], symbols
@@ -88,7 +90,7 @@ def create_kato_session(lane: LaneContext, work: Work, url: str) -> Program[str]
     if work.create_lost:
         yield from perform(Count(work.lane, "leftovers"))
     try:
-        return (yield from kato_api.create_session(url, work.node, options.ttl_seconds, options.session_config()))
+        return (yield from kato_api.create_session(url, work.kato_node, options.ttl_seconds, options.session_config()))
     except KatoFailed:
         raise
     except OutcomeUnknown:
@@ -103,7 +105,7 @@ def make_binding(
     return Binding(
         url=url,
         kato_session=kato_session,
-        node=work.node,
+        node=work.kato_node,
         time=time,
         stm_length=stm_length,
         epoch=work.binding.epoch + 1 if work.binding else 1,
@@ -276,10 +278,11 @@ def bind(
 def ensure_bound(lane: LaneContext, work: Work) -> Program[tuple[Binding, bool]]:
     """Return the session's binding, and whether it is new: then it is not written yet, and the intent carries it.
 
-    A session that has an STM and no live KATO session is rebuilt and bound here. Raises what ``fence`` raises.
+    A session that has an STM and no live KATO session on its present node is rebuilt and bound here. Raises what
+    ``fence`` raises.
     """
     binding = work.binding
-    if binding is not None and work.now_ms < binding.expires_ms:
+    if binding is not None and work.now_ms < binding.expires_ms and not work.bound_elsewhere:
         return binding, False
     if binding is not None or (yield from has_stm(work)):
         rebound = yield from fence(lane, work)

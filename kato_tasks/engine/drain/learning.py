@@ -260,7 +260,11 @@ def clear(lane: LaneContext, work: Work) -> Program[NextWork]:
     intent = Intent(call=new_call_id(), kind="clear", first=entry.position, last=entry.position)
     if binding is not None:
         yield from perform(WriteIntent(lane.lease, work.session, work.cursor, intent))
-        binding = yield from clear_or_delete(binding)
+        if work.bound_elsewhere:
+            yield from kato_api.delete_session(binding.url, binding.kato_session)
+            binding = None  # the next one is made on the node as of now
+        else:
+            binding = yield from clear_or_delete(binding)
     done = _build_clear_commit(lane, work, intent, binding)
     proceeded = yield from perform(done)
     _remember(lane, work, known, done.binding)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from kato_tasks.domain.json_text import dumps
 from kato_tasks.domain.kato_session import Binding, Intent
-from kato_tasks.domain.log_entry import Logged
+from kato_tasks.domain.log_entry import Logged, count_events, have_vectors
 from kato_tasks.domain.results import Observed
 from kato_tasks.domain.stm import STM_CAP, expected_stm, matches
 from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.drain.context import LaneContext, new_call_id, result_json
 from kato_tasks.engine.drain.endings import bury, park, wait_unsent
-from kato_tasks.engine.drain.kato_session import Mismatch, ensure_bound, read_history
+from kato_tasks.engine.drain.kato_session import Mismatch, ensure_bound, fence, read_history
 from kato_tasks.engine.drain.known_sessions import KnownSession, whole_stm_of_one_call
 from kato_tasks.errors import KatoRejected, KatoUnavailable
 from kato_tasks.ports.effects import Program, perform
@@ -47,7 +47,8 @@ def observe(lane: LaneContext, work: Work) -> Program[NextWork]:
         binding, new = yield from ensure_bound(lane, work)
         intent = _make_intent(entries, binding)
         yield from perform(WriteIntent(lane.lease, work.session, work.cursor, intent, binding if new else None))
-        since_ms = work.now_ms if new else known.since_ms if known and known.fits(work, lane.store_run()) else -1
+        same = known is not None and binding == work.binding and known.fits(work, lane.store_run())
+        since_ms = work.now_ms if new else known.since_ms if known is not None and same else -1
         started = StartedCall(binding, intent, since_ms)
     binding, intent = started.binding, started.intent
     try:
@@ -65,7 +66,7 @@ def observe(lane: LaneContext, work: Work) -> Program[NextWork]:
             f"{after.time} and {counted} were due"
         )
     stm = None
-    if any(e.has_vectors for e in entries) or (lane.options.verify_last and entries[-1].position == work.head):
+    if have_vectors(entries) or (lane.options.verify_last and entries[-1].position == work.head):
         # KATO names vectors itself, so the names are read back. What was answered 200 and not saved has none: the names
         # of the event before it would be taken for them. And behind a session's last event nothing comes for a long
         # time that would notice a 200 that was not saved.
@@ -110,7 +111,7 @@ def expect_after_call(
     lane: LaneContext, work: Work, binding: Binding, entries: Sequence[Logged]
 ) -> tuple[int, Binding]:
     """Return how many STM events these observations make, and the binding once KATO has applied them."""
-    events = sum([e.counts for e in entries])
+    events = count_events(entries)
     return events, replace(
         binding,
         time=binding.time + len(entries),
@@ -144,7 +145,7 @@ def _build_commit(
     borrowed: bool = False,
 ) -> Commit:
     symbols: list[tuple[int, str]] = []
-    if any(e.has_vectors for e in entries):
+    if have_vectors(entries):
         assert stm is not None
         made = [e for e in entries if e.counts]
         named = stm[-len(made) :]
@@ -200,9 +201,15 @@ def halve_or_refuse(lane: LaneContext, work: Work, exc: KatoRejected) -> Program
 
 
 def keep_alive(lane: LaneContext, work: Work) -> Program[NextWork]:
-    """Write to a KATO session that would expire though its session is in use. There is nothing else to do for it."""
+    """Write to a KATO session that would expire though its session is in use. There is nothing else to do for it.
+
+    One on the node of another generation may expire: another is built when something comes. One that counts as expired
+    already was unbound by a replay of its STM, which is rebuilt now.
+    """
     binding = work.binding
-    if binding is not None:
+    if binding is not None and binding.expires_ms == 0:
+        binding = yield from fence(lane, work)
+    elif binding is not None and not work.bound_elsewhere:
         if binding.shared:
             # Of this write nothing is kept, so a process that knows the KATO session must not trust it any more.
             binding = replace(binding, shared=False)

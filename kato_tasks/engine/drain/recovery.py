@@ -203,7 +203,7 @@ def may_know_first_learn(
         stm, run = expected_stm(run, symbols), []
         name = "" if entry.kind != "l" or None in stm else pattern_name([event or [] for event in stm])
         if name:
-            return (yield from kato_api.read_frequency(url, work.node, name)) > 0
+            return (yield from kato_api.read_frequency(url, work.kato_node, name)) > 0
     return True
 
 

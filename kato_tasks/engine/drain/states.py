@@ -45,7 +45,7 @@ def state_of(intent: Intent | None) -> State:
 class Situation(Enum):
     """What a drain faces. The name of each member's value is what a person reads in a drawing or a test.
 
-    The first three are how a session is found at the beginning of a piece of work. The others are how a piece of work
+    The first four are how a session is found at the beginning of a piece of work. The others are how a piece of work
     failed: in a ``CALL_…`` situation the state was entered by this piece of work, so the call that failed is the one
     that the open intent announces, or a read before it. In a ``RECONCILE_…`` situation the intent was open when the
     piece began, so it is the reconciling that failed.
@@ -57,6 +57,9 @@ class Situation(Enum):
     """The session is handed out. The store may have forgotten what was done since the binding was last confirmed."""
     FOUND_WITHOUT_LENT_SESSION = "found after the store was restored, its KATO session lent away before"
     """The session has no KATO session to compare: another session took it over, in an earlier run of the store."""
+    FOUND_ON_ANOTHER_NODE = "found bound to another generation"
+    """The lane was switched to another generation of its node since the session's KATO session was made. Whatever was
+    sent there says nothing of the present node."""
     CALL_UNKNOWN = "call: outcome unknown"
     """A time-out, a lost connection or a 5xx: KATO may apply the call, now or later."""
     CALL_ANSWERED_BY_GATEWAY = "call: answered by a gateway"
@@ -90,6 +93,8 @@ def situation_of(work: Work, run: str, failure: KatoError | None = None, *, was_
     if failure is None:
         if work.intent is None and work.gave_up_in not in ("", run):
             return Situation.FOUND_WITHOUT_LENT_SESSION
+        if work.bound_elsewhere:
+            return Situation.FOUND_ON_ANOTHER_NODE
         return Situation.FOUND_AFTER_RESTORE if store_was_restored(work, run) else Situation.FOUND
     reconciling = was_open and work.intent is not None
     if isinstance(failure, KatoSessionGone):
@@ -115,22 +120,27 @@ TRANSITIONS: tuple[Transition, ...] = tuple(
         ("none", "observations are next", "observe"),
         ("none", "a learn is next", "learn"),
         ("none", "a clear is next", "clear"),
-        ("none", "KATO session expired, gone, or not what the log says", "fence"),
+        ("none", "KATO session expired, gone, of another generation, or not what the log says", "fence"),
         ("observe", "applied, refused, or never sent", "none"),
         ("observe", "a gateway answered, and KATO cannot be read", "observe"),
-        ("observe", "not known to be applied", "fence"),
+        ("observe", "not known to be applied, or of another generation", "fence"),
         ("learn", "learned and nothing to clear, or never sent", "none"),
         ("learn", "learned", "clear_after_learn"),
         ("learn", "outcome unknown: KATO session deleted", "settle"),
-        ("learn", "KATO session gone: nothing was learned", "fence"),
+        ("learn", "KATO session gone: nothing was learned; or of another generation", "fence"),
         ("settle", "frequency one higher, or not to be known: taken as learned", "none"),
         ("settle", "frequency unchanged, and the rebuilt STM has another name", "none"),
         ("settle", "frequency unchanged", "learn_again"),
+        ("settle", "of another generation", "fence"),
         ("learn_again", "answered", "verify"),
         ("learn_again", "outcome unknown: KATO session deleted", "settle"),
+        ("learn_again", "of another generation", "fence"),
         ("verify", "frequency read", "clear_after_learn"),
+        ("verify", "of another generation", "fence"),
         ("clear_after_learn", "cleared, or KATO session deleted", "none"),
+        ("clear_after_learn", "of another generation", "fence"),
         ("clear", "cleared, or KATO session deleted", "none"),
+        ("clear", "of another generation", "fence"),
         ("fence", "another KATO session is bound, or none", "none"),
     )
 )

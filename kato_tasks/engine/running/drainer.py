@@ -10,7 +10,7 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from kato_tasks.engine.drain.known_sessions import KnownSessions
 from kato_tasks.engine.running.background import Background
 from kato_tasks.engine.running.driver import Driver, Finished
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
+from kato_tasks.engine.running.partition_turns import PartitionTurns
 from kato_tasks.engine.running.room import Room
 from kato_tasks.engine.running.slices import DrainOptions, Later, SliceResult, summarise
 from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
@@ -163,7 +164,7 @@ class Drainer:
         before any lane is under way.
         """
         stop = time.monotonic() + self.options.slice_seconds
-        turns = _Turns(partitions)
+        turns = PartitionTurns(partitions)
         finished: list[Finished[DrainedLane]] = []
         begun = exhausted = False
 
@@ -194,13 +195,17 @@ class Drainer:
                 finished += self._drive(steps, more, stop, later)
         return summarise(finished, over=not exhausted)
 
-    def _lease(self, turns: _Turns, stop: float, lanes: int) -> list[tuple[str, Program[DrainedLane]]]:
+    def _lease(self, turns: PartitionTurns, stop: float, lanes: int) -> list[tuple[str, Program[DrainedLane]]]:
         """Lease at most so many lanes that are due; none only where no partition of the wake-up has any."""
         token = uuid.uuid4().hex
-        for partitions, share in turns.take_round(lanes):
+        for shares in turns.take_round(lanes):
             since = time.monotonic()
-            operations = [AcquireLanes(p, token, self.options.lease_ms, share, self.options.batch) for p in partitions]
-            works = _collect_work(partitions, execute_with_retry(self._store, operations))
+            operations = [
+                AcquireLanes(p, token, self.options.lease_ms, share, self.options.batch) for p, share in shares.items()
+            ]
+            answers = execute_with_retry(self._store, operations)
+            turns.note(shares, answers)
+            works = _collect_work(list(shares), answers)
             if works:
                 return [self._begin_drain(work, token, stop, since) for work in works]
         return []
@@ -246,7 +251,7 @@ class Drainer:
                     return cast(DrainedLane, stop.value)
                 error = None
                 if isinstance(effect, KatoRequest):
-                    effect = effect.guarded(may_send)
+                    effect = effect.sent_only_if(may_send)
                 since = time.monotonic()
                 try:
                     value = yield effect
@@ -275,25 +280,6 @@ class Drainer:
         if not driver.idle:
             self._background.take(driver, lambda ended: later(summarise(ended)))
         return finished
-
-
-class _Turns:
-    """The partitions of a wake-up, in the order in which they are asked for lanes."""
-
-    def __init__(self, partitions: Sequence[int]) -> None:
-        self._partitions = deque(partitions)
-
-    def take_round(self, lanes: int) -> Iterator[tuple[Sequence[int], int]]:
-        """Yield groups of partitions, each for one lease of ``lanes`` at most, with how many each of them may give.
-
-        Every partition comes up once.
-        """
-        left = len(self._partitions)
-        while left > 0:
-            group = [self._partitions[i] for i in range(min(lanes, left))]
-            self._partitions.rotate(-len(group))
-            left -= len(group)
-            yield group, max(1, lanes // len(group))
 
 
 def _collect_work(partitions: Sequence[int], answers: Sequence[Any]) -> list[Work]:

@@ -56,12 +56,13 @@ class Room:
         self._most = most
         self._connections = connections
         self._changed = threading.Condition()
+        self._waiting = 0
         self._instances: dict[str, _Instance] = {}
 
     def record_begin(self, url: str) -> None:
         """Count a call that begins at this instance."""
         with self._changed:
-            instance = self._instances.setdefault(url, _Instance())
+            instance = self._instance(url)
             if not instance.under_way:
                 instance.alive = self._clock()
             instance.under_way += 1
@@ -69,11 +70,18 @@ class Room:
     def record_end(self, url: str, calls: int = 1, *, answered: bool) -> None:
         """Count ``calls`` calls that ended at this instance: it ``answered`` them, or they were given up."""
         with self._changed:
-            instance = self._instances.setdefault(url, _Instance())
+            instance = self._instance(url)
             instance.under_way -= calls
             if answered:
                 instance.record_answer(self._clock())
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
+
+    def _instance(self, url: str) -> _Instance:
+        instance = self._instances.get(url)
+        if instance is None:
+            instance = self._instances[url] = _Instance()
+        return instance
 
     def is_answering(self, url: str) -> bool:
         """Return whether this instance has answered within ``LATELY_SECONDS``, or has no call to answer."""
@@ -103,7 +111,11 @@ class Room:
         """Wait for room until ``until`` (monotonic seconds), and return what ``lanes_to_lease`` returns then."""
         with self._changed:
             while not (lanes := self._count_lanes(most)) and (seconds := until - time.monotonic()) > 0:
-                self._changed.wait(seconds)
+                self._waiting += 1
+                try:
+                    self._changed.wait(seconds)
+                finally:
+                    self._waiting -= 1
             return lanes
 
     def _count_lanes(self, most: int) -> int:

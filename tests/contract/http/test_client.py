@@ -685,8 +685,8 @@ def test_a_call_whose_time_has_passed_is_not_sent(kato: Client) -> None:
     with serving(well) as server:
         kato.send(post(server.url))
         with pytest.raises(LeaseLost):
-            kato.send(replace(post(server.url), still=lambda: False))
-        assert kato.send(replace(post(server.url), still=lambda: True)).status == 200
+            kato.send(replace(post(server.url), may_send=lambda: False))
+        assert kato.send(replace(post(server.url), may_send=lambda: True)).status == 200
         assert len(server.requests) == 2
 
 

@@ -1,4 +1,4 @@
-"""HTTP/2 with the client on httpx, where the package h2 is installed: calls share a connection, outcomes stay exact."""
+"""HTTP/2 with the client on httpx, where h2 is installed: each call has a connection, and outcomes stay exact."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kato_tasks.adapters.kato_http import pool as fast
 from kato_tasks.adapters.kato_http.access import Access
 from kato_tasks.adapters.kato_http.httpx_pool import HttpxKato
 from kato_tasks.errors import LeaseLost, OutcomeUnknown
@@ -25,12 +26,16 @@ h2_connection = pytest.importorskip("h2.connection")
 h2_events = pytest.importorskip("h2.events")
 h2_config = pytest.importorskip("h2.config")
 
+CONNECTIONS = 16
 Behaviour = Callable[[Any, int, bytes], bool]
 """What to do with a whole request on a stream; False: close the connection."""
 
 
 class Http2Server:
-    """Answers with what ``behave`` says; ``requests`` are the paths, ``connections`` how many were accepted."""
+    """Answers with what ``behave`` says; ``requests`` are the paths, ``connections`` how many were accepted.
+
+    ``open`` is how many connections are open now, and ``most_streams`` how many requests one had at once at most.
+    """
 
     def __init__(self, files: tuple[Path, Path], behave: Behaviour) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -40,6 +45,9 @@ class Http2Server:
         self._listener = socket.create_server((LOOPBACK, 0), backlog=64)
         self.url = f"https://{LOOPBACK}:{self._listener.getsockname()[1]}"
         self.connections = 0
+        self.open = 0
+        self.most_streams = 0
+        self._lock = threading.Lock()
         self.requests: list[bytes] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -53,16 +61,24 @@ class Http2Server:
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, plain: socket.socket) -> None:
-        with contextlib.suppress(OSError), self._context.wrap_socket(plain, server_side=True) as sock:
+        with (
+            contextlib.suppress(OSError),
+            self._context.wrap_socket(plain, server_side=True) as sock,
+            contextlib.ExitStack() as stack,
+        ):
             conn = h2_connection.H2Connection(h2_config.H2Configuration(client_side=False))
             conn.initiate_connection()
             sock.sendall(conn.data_to_send())
             paths: dict[int, bytes] = {}
+            with self._lock:
+                self.open += 1
+            stack.callback(self._closed)
             while data := sock.recv(65_536):
                 for event in conn.receive_data(data):
                     if isinstance(event, h2_events.RequestReceived):
                         paths[event.stream_id] = dict(event.headers)[b":path"]
                         self.requests.append(paths[event.stream_id])
+                        self.most_streams = max(self.most_streams, conn.open_inbound_streams)
                     elif isinstance(event, h2_events.DataReceived):
                         conn.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                     elif isinstance(event, h2_events.StreamEnded) and not self._behave(
@@ -70,6 +86,10 @@ class Http2Server:
                     ):
                         return
                 sock.sendall(conn.data_to_send())
+
+    def _closed(self) -> None:
+        with self._lock:
+            self.open -= 1
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -92,7 +112,7 @@ def serve(certificate: tuple[Path, Path]) -> Iterator[Callable[[Behaviour], Http
 
 @pytest.fixture
 def kato(certificate: tuple[Path, Path]) -> Iterator[HttpxKato]:  # noqa: F811
-    kato = HttpxKato(timeout_seconds=5.0, access=Access(ca_file=str(certificate[0])))
+    kato = HttpxKato(connections=CONNECTIONS, timeout_seconds=5.0, access=Access(ca_file=str(certificate[0])))
     yield kato
     wait_until(lambda: kato.in_use == 0, 10)
     kato.close()
@@ -109,17 +129,52 @@ def post(url: str, path: str = "/sessions/s/learn") -> KatoRequest:
     return KatoRequest(url, "POST", path, "learn", b"{}")
 
 
-def test_calls_that_overlap_share_one_connection(kato: HttpxKato, serve: Callable[[Behaviour], Http2Server]) -> None:
+def test_calls_one_after_another_share_a_connection_and_those_that_overlap_have_each_their_own(
+    kato: HttpxKato, serve: Callable[[Behaviour], Http2Server]
+) -> None:
+    """Falls with one client for all threads: httpcore's HTTP/2 connection mixes up what several threads send on it."""
     server = serve(well)
-    assert kato.send(post(server.url)).status == 200
-    calls = kato.calls()
-    for i in range(40):
-        calls.begin(post(server.url, f"/sessions/{i}/learn"), i)
-    while len(calls):
-        assert all(error is None and reply and reply.body == b'{"ok":true}' for _, reply, error in calls.wait())
-    calls.close()
-    assert sorted(server.requests) == sorted([b"/sessions/s/learn", *(b"/sessions/%d/learn" % i for i in range(40))])
+    for _ in range(3):
+        assert kato.send(post(server.url)).status == 200
     assert server.connections == 1
+    calls = kato.calls()
+    for i in range(200):
+        calls.begin(post(server.url, f"/sessions/{i}/learn"), i)
+    answered = []
+    while len(calls):
+        for tag, reply, error in calls.wait():
+            assert (error, reply and reply.body) == (None, b'{"ok":true}')
+            answered.append(tag)
+    calls.close()
+    assert sorted(answered) == list(range(200))
+    assert sorted(server.requests) == sorted(
+        [b"/sessions/s/learn"] * 3 + [b"/sessions/%d/learn" % i for i in range(200)]
+    )
+    assert server.connections <= CONNECTIONS
+    assert server.most_streams == 1
+
+
+def test_a_connection_that_was_not_used_for_long_is_closed(
+    kato: HttpxKato, serve: Callable[[Behaviour], Http2Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = threading.Barrier(2)  # so the two calls overlap
+
+    def together(conn: Any, stream: int, path: bytes) -> bool:
+        if b"together" in path:
+            held.wait(10)
+        return well(conn, stream, path)
+
+    server = serve(together)
+    calls = kato.calls()
+    for i in range(2):
+        calls.begin(post(server.url, "/together"), i)
+    while len(calls):
+        assert all(error is None for _, _, error in calls.wait())
+    calls.close()
+    assert (server.connections, server.open) == (2, 2)
+    monkeypatch.setattr(fast, "KEEPALIVE_SECONDS", 0.0)
+    kato.send(post(server.url))
+    wait_until(lambda: server.open <= 1, 10, "the other is closed")
 
 
 def test_an_error_of_one_call_leaves_the_others_of_its_connection_alone(
@@ -159,7 +214,7 @@ def test_a_call_whose_time_has_passed_is_not_sent(kato: HttpxKato, serve: Callab
     server = serve(well)
     kato.send(post(server.url))
     with pytest.raises(LeaseLost):
-        kato.send(replace(post(server.url), still=lambda: False))
+        kato.send(replace(post(server.url), may_send=lambda: False))
     assert kato.send(post(server.url)).status == 200
     assert len(server.requests) == 2
 

@@ -64,6 +64,7 @@ NOT_ON_FAKEREDIS = {
     "test_a_lane_is_leased_and_emptied_in_a_full_store": "it has no maxmemory",
     "test_a_task_takes_its_lane_and_another_one_waits_in_a_full_store": "it has no maxmemory",
     "test_wake_ups_and_people_go_on_in_a_full_store": "it has no maxmemory",
+    "test_a_lane_is_switched_to_another_generation_in_a_full_store": "it has no maxmemory",
     "test_events_are_refused_above_the_share_and_drains_go_on": "it has no maxmemory",
     "test_the_figures_are_asked_for_once_a_second_and_not_once_an_append": "it does not count commands",
     "test_an_idle_session_stays_in_redis_compact_form": "it has no encodings",

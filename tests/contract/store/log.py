@@ -176,6 +176,15 @@ class Log:
             work = self.commit(self.held(node, token), work, answers=work.predict_id).work
         return out
 
+    def apply_learn(self, node: str) -> None:
+        """Apply the learn that is next; the STM begins after it."""
+        token = new_token()
+        work = self.taken(node, token)
+        (entry,) = work.entries
+        end = entry.position
+        held = self.held(node, token)
+        self.do(ports.Commit(held, work.session, "c", work.cursor, end, binding(node), stm_start=end, go_on=False))
+
     def state(self, node: str, session: str) -> Mapping[str, str]:
         """The session's hash as it is stored."""
         stored = self.redis.hgetall(f"{prefix(partition_of(lane_of(node)))}s:{session}")
@@ -193,7 +202,7 @@ class Log:
         out = []
         for row in rows:
             numbers, session = str(row).split("\n", 1)
-            seq, first, last, _ = map(int, numbers.split(" "))
+            seq, first, last, _ = map(int, numbers.removesuffix(" d").split(" "))
             out += [(seq + i, session, first + i) for i in range(last - first + 1)]
         return out
 

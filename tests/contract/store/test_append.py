@@ -175,6 +175,70 @@ def test_counters_count_new_events_alone(log: Log) -> None:
     assert log.redis.hget(f"{prefix(partition_of('n'))}stats", "appended") == "3"
 
 
+# ------------------------------------------------------------------------------- the expected position
+
+
+def append_at(log: Log, expected: int, *entries: Entry) -> list[tuple[str, int]]:
+    rows = [("n", "n", entry, 0) for entry in entries]
+    batch = log.do(ports.Append(partition_of("n"), rows, expected=expected))
+    assert batch.wake == any(status.status == "n" for status in batch.statuses), "only what is new needs a wake-up"
+    return [(status.status, status.position) for status in batch.statuses]
+
+
+def test_an_event_is_appended_only_where_its_session_stands_at_the_expected_position(log: Log) -> None:
+    """Falls when append.lua no longer compares `seen.head` with `expected`."""
+    assert append_at(log, 1, observation("a", "early")) == [("x", 0)]
+    assert log.redis.exists(f"{prefix(partition_of('n'))}s:a") == 0, "what is refused leaves no row"
+    assert append_at(log, 0, observation("a", "1")) == [("n", 1)]
+    assert append_at(log, 0, observation("a", "2")) == [("x", 1)]
+    assert append_at(log, 2, observation("a", "2")) == [("x", 1)]
+    assert append_at(log, 1, observation("a", "2")) == [("n", 2)]
+    assert log.events("n", "a") == ["1", "2"]
+
+
+def test_a_repeat_is_a_duplicate_at_its_position_whatever_position_is_expected(log: Log) -> None:
+    append_at(log, 0, observation("a", "1"))
+    log.append("n", *numbered("a", 2, 3))
+    assert append_at(log, 0, observation("a", "1")) == [("d", 1)]
+    assert append_at(log, 7, observation("a", "1")) == [("d", 1)]
+    assert append_at(log, 0, observation("a", "1", "other")) == [("c", 1)]
+
+
+def test_what_was_refused_for_its_position_may_come_again_with_the_right_one(log: Log) -> None:
+    log.append("n", *numbered("a", 1, 3))
+    assert append_at(log, 2, observation("a", "x")) == [("x", 3)]
+    assert append_at(log, 3, observation("a", "x")) == [("n", 4)]
+
+
+def test_a_predict_moves_no_position(log: Log) -> None:
+    log.append("n", *numbered("a", 1, 1), predict("a", "p"))
+    assert append_at(log, 1, observation("a", "x")) == [("n", 2)]
+
+
+def test_of_callers_that_expect_one_position_exactly_one_appends(log: Log) -> None:
+    def append(worker: int) -> list[int]:
+        won = []
+        for expected in range(30):
+            ((status, position),) = append_at(log, expected, observation("a", f"{worker}-{expected}"))
+            assert (status, position) == ("n", expected + 1) or (status == "x" and position > expected)
+            if status == "n":
+                won.append(position)
+        return won
+
+    with ThreadPoolExecutor(4) as pool:
+        won = list(pool.map(append, range(4)))
+    assert sorted(position for one in won for position in one) == list(range(1, 31))
+
+
+def test_the_mailbox_says_where_the_session_stands(log: Log) -> None:
+    mailbox = Mailbox(log.store)
+    mailbox.append(numbered("a", 1, 2))
+    (refused,) = mailbox.append([observation("a", "x")], expected=1).placed
+    assert (refused.stands_at, refused.appended.position, refused.conflict) == (2, None, False)
+    (taken,) = mailbox.append([observation("a", "x")], expected=2).placed
+    assert (taken.stands_at, taken.appended.position) == (None, 3)
+
+
 # ------------------------------------------------------------------------------- nodes for life
 
 

@@ -93,3 +93,17 @@ def test_so_many_patterns_are_kept_and_for_ten_minutes(log: Log) -> None:
     learns(log, "Q", 1)
     assert int(log.redis.hlen(CERTAIN)) == 2
     assert 0 < int(log.redis.pttl(CERTAIN)) <= 600_000
+
+
+def test_the_known_pattern_of_a_lane_is_one_that_it_learned_some_time_ago(log: Log) -> None:
+    """The newest one may not be visible at KATO yet, and then it would tell nothing of KATO's ClickHouse."""
+    lane = f"{prefix(partition_of('n'))}lane:n"
+    learns(log, "P", 1)
+    learns(log, "Q", 1)
+    assert log.do(ports.KnownPattern("n")) == "P"
+    log.redis.hincrby(lane, "kn", -600_001)
+    learns(log, "R", 1)
+    assert log.do(ports.KnownPattern("n")) == "R"
+    log.redis.hdel(lane, "kn")  # as a version before left it
+    learns(log, "S", 1)
+    assert log.do(ports.KnownPattern("n")) == "S"

@@ -91,6 +91,16 @@ def test_wake_ups_and_people_go_on_in_a_full_store(log: Log, fill: Fill) -> None
     assert log.do(ports.Resume(lane_of("n"), "a")) is True
 
 
+def test_a_lane_is_switched_to_another_generation_in_a_full_store(log: Log, fill: Fill) -> None:
+    log.append("n", *numbered("a", 1, 1))
+    fill()
+    assert log.do(ports.TakeLane(lane_of("n"), "t", 20_000)) is True
+    held = log.held("n", "t")
+    assert log.do(ports.OpenIntents(lane_of("n"))) == []
+    assert log.do(ports.SwitchGeneration(held, "n~2", "", "PTRN|x")) == "done"
+    assert log.do(ports.GiveLaneBack(held)) is not None
+
+
 def test_events_are_refused_above_the_share_and_drains_go_on(
     client: redis.Redis, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:

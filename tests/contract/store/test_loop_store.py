@@ -86,6 +86,17 @@ def test_an_operation_that_is_refused_takes_nobody_elses_answer_and_its_script_i
     assert answers[ENTRIES_AT_ONCE + 2 :] == [False] * ENTRIES_AT_ONCE
 
 
+def test_of_callers_on_one_loop_that_expect_one_position_exactly_one_appends(redis_url: str) -> None:
+    async def main() -> list[Any]:
+        async with Opened(redis_url) as here:
+            races = (here.ask(here.protocol.append([observation("a", f"e{i}")], expected=0)) for i in range(20))
+            return await asyncio.gather(*races)
+
+    placed = [posted.placed[0] for posted in run(main())]
+    assert sorted(one.stands_at or 0 for one in placed) == [0, *[1] * 19]
+    assert [one.appended.position for one in placed if one.stands_at is None] == [1]
+
+
 class LostAtTheAppend(LoopStore):
     """The store goes down and comes back empty right before the append is sent, and another process is quicker."""
 

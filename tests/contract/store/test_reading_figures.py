@@ -29,7 +29,7 @@ def sweep(pieces: Pieces, partition: int = N, **more: Any) -> SweepFigures:
 
 def test_an_empty_store_has_nothing_in_any_partition(pieces: Pieces) -> None:
     for one in pieces.figures.partitions():
-        assert one == PartitionFigures(one.partition, 0, 0, None, None, *[0] * 13)
+        assert one == PartitionFigures(one.partition, 0, 0, None, None, *[0] * 14)
 
 
 def test_what_is_appended_and_applied_is_counted_in_its_own_partition(pieces: Pieces) -> None:
@@ -73,7 +73,7 @@ def test_whether_the_store_keeps_what_it_has_is_said_in_a_sentence_or_not_at_all
 
 
 def test_the_sweep_sees_what_is_due_and_not_what_is_not(pieces: Pieces) -> None:
-    assert sweep(pieces) == SweepFigures(N, 0, 0, 0, 0, 0, 0, 0)
+    assert sweep(pieces) == SweepFigures(N, 0, 0, 0, 0, 0, 0, 0, 0)
     pieces.append("a", "x", node="n")
     pieces.log.do(ports.KeepScheduled(lane_of("n"), pieces.figures.now_ms() - 1, "[1]"))
     pieces.log.do(ports.KeepScheduled(lane_of("n"), pieces.figures.now_ms() + 60_000, "[2]"))
@@ -81,7 +81,7 @@ def test_the_sweep_sees_what_is_due_and_not_what_is_not(pieces: Pieces) -> None:
     one = sweep(pieces)
     assert (one.lanes_due, one.lanes_overdue, one.scheduled_due, one.unpublished) == (1, 0, 1, 1)
     assert sweep(pieces, overdue_ms=-1).lanes_overdue == 1
-    assert sweep(pieces, M) == SweepFigures(M, 0, 0, 0, 0, 0, 0, 0)
+    assert sweep(pieces, M) == SweepFigures(M, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_the_sweep_sees_lanes_whose_time_lies_too_far_ahead(pieces: Pieces) -> None:
@@ -179,3 +179,18 @@ def test_a_lost_lane_is_open_until_it_is_acknowledged(pieces: Pieces) -> None:
     assert list(whole.lost_lanes) == [lane_of("m")]
     assert dict(whole.losses_acknowledged) == {N: 1}
     assert pieces.figures.acknowledged_losses([N], 10) == {lane_of("n"): "known"}
+
+
+def test_a_lane_whose_patterns_are_in_doubt_is_named_until_it_is_rebuilt(pieces: Pieces) -> None:
+    """Falls when the flag is written to the lane alone, where nothing finds it."""
+    for node in ("n", "m"):
+        pieces.log.do(ports.FlagNodeForRebuild(lane_of(node)))
+        pieces.log.do(ports.FlagNodeForRebuild(lane_of(node)))
+    assert (figures(pieces).rebuild_wanted, figures(pieces, M).rebuild_wanted) == (1, 1)
+    assert pieces.figures.doubtful_lanes() == {lane_of("n"), lane_of("m")}
+    assert list(pieces.figures.whole([], 3, [M]).doubtful_lanes) == [lane_of("m")]
+    held = pieces.log.held("m", "t")
+    assert pieces.log.do(ports.TakeLane(lane_of("m"), "t", held.lease_ms))
+    assert pieces.log.do(ports.SwitchGeneration(held, "m~2", "")) == "done"
+    assert (figures(pieces).rebuild_wanted, figures(pieces, M).rebuild_wanted) == (1, 0)
+    assert pieces.figures.doubtful_lanes() == {lane_of("n")}

@@ -7,7 +7,9 @@ import json
 import pytest
 
 from kato_tasks import ports
-from kato_tasks.domain.ids import lane_of
+from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.domain.ids import lane_of, partition_of
+from kato_tasks.errors import StoreFailed, UnreadableRow
 from kato_tasks.ports.sessions import Which
 from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.log import binding, new_token
@@ -164,3 +166,81 @@ def test_when_the_last_event_came_moves_with_the_log(pieces: Pieces) -> None:
     (after,) = pieces.sessions.last_event_times({"a": "n"})
     assert after is not None
     assert after > before
+
+
+def test_a_session_is_shown_with_the_generation_of_its_lane(pieces: Pieces) -> None:
+    pieces.append("s", "x", node="n")
+    assert pieces.row("s").generation == ""
+    held = pieces.log.held("n", "t")
+    assert pieces.log.do(ports.TakeLane(lane_of("n"), "t", held.lease_ms))
+    assert pieces.log.do(ports.SwitchGeneration(held, "n~2", "")) == "done"
+    row = pieces.row("s")
+    assert (row.generation, row.node, row.lane) == ("n~2", "n", lane_of("n"))
+
+
+# ------------------------------------------------------------------------------- heads, and the order of a lane
+
+
+def test_heads_are_the_positions_of_the_last_events(pieces: Pieces) -> None:
+    pieces.append("a", "x", "y", node="n")
+    pieces.append("b", "x")
+    assert pieces.sessions.heads({"b": "b", "a": "n", "nowhere": "m"}) == [1, 2, 0]
+    assert pieces.sessions.heads({}) == []
+
+
+def test_a_head_that_is_no_number_is_unreadable(pieces: Pieces) -> None:
+    pieces.append("a", "x", node="n")
+    pieces.log.redis.hset(f"{prefix(partition_of('n'))}s:a", "head", "many")
+    with pytest.raises(UnreadableRow, match="session 'a'"):
+        pieces.sessions.heads({"a": "n"})
+    pieces.log.redis.set(f"{prefix(partition_of('n'))}s:b", "no hash")
+    with pytest.raises(UnreadableRow, match="session 'b'"):
+        pieces.sessions.heads({"b": "n"})
+
+
+def in_turn(pieces: Pieces, rounds: int) -> list[tuple[int, str, int, str]]:
+    """Apply events of three sessions of a lane, some of them several at once: place, session, position, id."""
+    counts = dict.fromkeys("abc", 0)
+    applied: list[tuple[str, int]] = []
+    for i in range(rounds):
+        session, many = "abc"[i % 3], 1 + i % 2
+        pieces.append(session, *["x"] * many, node="n", first=counts[session] + 1)
+        applied += [(session, counts[session] + at + 1) for at in range(many)]
+        counts[session] += many
+        pieces.log.drained("n")
+    return [(place, session, at, f"e{at}") for place, (session, at) in enumerate(applied, 1)]
+
+
+def test_a_lanes_events_come_in_the_order_in_which_they_were_applied_from_any_place(pieces: Pieces) -> None:
+    """Falls with the bisection in lane_order.lua, or with a run that is not cut at the place."""
+    expected = in_turn(pieces, 20)
+    pieces.append("d", "not applied", node="n")
+    assert pieces.sessions.lane_head("n") == len(expected)
+    for after in range(len(expected) + 2):
+        for limit in (1, 2, 7, 100):
+            found = pieces.sessions.lane_events("n", after, limit)
+            shown = [(one.order, one.session, one.entry.position, one.entry.event_id) for one in found]
+            assert shown == expected[after : after + limit]
+    assert pieces.sessions.lane_events("nobody") == []
+    assert pieces.sessions.lane_head("nobody") == 0
+
+
+def test_a_lanes_order_whose_beginning_was_given_up_begins_with_what_is_left(pieces: Pieces) -> None:
+    expected = in_turn(pieces, 10)
+    pieces.log.redis.ltrim(f"{prefix(partition_of('n'))}order:n", 4, -1)
+    found = pieces.sessions.lane_events("n", 1, 100)
+    assert [one.order for one in found] == [place for place, *_ in expected[6:]]
+
+
+def test_an_entry_that_is_gone_ends_a_lanes_events(pieces: Pieces) -> None:
+    in_turn(pieces, 6)
+    pieces.log.redis.ltrim(f"{prefix(partition_of('n'))}log:c", 0, 0)
+    shown = [(one.session, one.entry.position) for one in pieces.sessions.lane_events("n")]
+    assert shown == [("a", 1), ("b", 1), ("b", 2), ("c", 1), ("a", 2), ("a", 3), ("b", 3)]
+
+
+def test_a_lanes_order_that_is_broken_is_said(pieces: Pieces) -> None:
+    in_turn(pieces, 2)
+    pieces.log.redis.rpush(f"{prefix(partition_of('n'))}order:n", "broken")
+    with pytest.raises(StoreFailed):
+        pieces.sessions.lane_events("n")

@@ -11,6 +11,7 @@ import redis
 
 from kato_tasks import ports
 from kato_tasks.domain.ids import PARTITIONS, lane_of, partition_of
+from tests.contract.store.log import observation
 from tests.contract.store.pieces import Pieces
 
 NODES = {f"s{i}": f"n{i % 40}" for i in range(120)}
@@ -35,6 +36,11 @@ CALLS: dict[str, tuple[int, Callable[[Pieces], Any]]] = {
     "backlogs": (1, lambda p: p.sessions.backlogs(NODES)),
     "last_event_times": (1, lambda p: p.sessions.last_event_times(NODES)),
     "events": (1, lambda p: p.sessions.events("s1", "n1")),
+    "heads": (1, lambda p: p.sessions.heads(NODES)),
+    "lane_head": (1, lambda p: p.sessions.lane_head("n1")),
+    "lane_events": (2, lambda p: p.sessions.lane_events("n1")),
+    "append": (1, lambda p: p.mailbox.append([observation("s1", "again")])),
+    "append at a position": (1, lambda p: p.mailbox.append([observation("s1", "again")], expected=1)),
     "parked": (1, lambda p: p.sessions.parked()),
     "pages": (PARTITIONS, lambda p: list(p.sessions.pages())),
     "dead letters": (PARTITIONS, lambda p: list(p.dead_letters.rows())),
@@ -59,6 +65,8 @@ def test_a_call_takes_as_many_round_trips_as_it_says(
     for i in range(40):
         pieces.bury(f"n{i}", f"kept {i}", LETTER)
         pieces.log.do(ports.AcknowledgeLost(partition_of(lane_of(f"n{i}")), (lane_of(f"n{i}"),), "{}"))
+    pieces.append("applied", "x", node="n1")
+    assert pieces.log.drained("n1")
     expected, call = CALLS[name]
     sent = 0
     send: Callable[..., Any] = redis.connection.AbstractConnection.send_packed_command

@@ -34,6 +34,8 @@ def every_script(log: Log, session: str) -> None:
     log.claim(node, session, f"{session}-1", task_id="one", request="{}")
     log.do(ports.Renew(held))
     log.intent(held, work, "call")
+    log.do(ports.FlagNodeForRebuild(held.lane))
+    assert log.do(ports.OpenIntents(held.lane)) == [session]
     log.do(ports.Bind(held, session, 0, binding(), closes_call="call", events_at_most=5, ltm_lost=True))
     done = ports.Commit(
         held, session, "c", 0, 2, binding(), results=[(f"{session}-1", "{}")], symbols=[(1, "[]")], dead=[("d", "{}")]
@@ -52,6 +54,7 @@ def every_script(log: Log, session: str) -> None:
     assert log.do(ports.ParkByHand(node, session, "{}")) is True
     log.do(ports.ClockBack(partition_of(node), 1_000, 1_000))
     assert log.do(ports.LastEvent(node, session)) is not None
+    assert len(log.do(ports.LaneOrder(node, 1, 10))) == 2
     log.do(ports.KeepScheduled(node, 1, "[]"))
     log.do(ports.DropScheduled(partition_of(node), "[]"))
     log.do(ports.KeepAlive(partition_of(node), 10**13, 10**13, 10))
@@ -60,6 +63,23 @@ def every_script(log: Log, session: str) -> None:
     log.do(ports.NoteDelivery(node, session, f"{session}-2"))
     log.do(ports.GiveSign("worker", "w", "{}", 1_000))
     log.do(ports.AcknowledgeLost(partition_of(node), ("n{x}",), "{}"))
+    log.do(ports.ReadLane(node, 0, 10))
+    log.do(ports.UnbindSession(node, session))
+    log.do(ports.NoteUnarchived(partition_of(node), (node,)))
+    (lane,) = log.do(ports.ReadUnarchived(partition_of(node), 10, 100))
+    log.do(ports.ReadLog(node, session, 1, 2))
+    assert log.do(ports.DropArchived(node, lane.first_seq, lane.commits, [(session, 3)], 1_000))
+    assert log.do(ports.TakeLane(held.lane, "t2", held.lease_ms)) is True
+    taken = log.held(node, "t2")
+    assert log.do(ports.SwitchGeneration(taken, "m{x}", "", "PTRN|y")) == "done"
+    log.redis.hset(f"{prefix(partition_of(node))}s:{session}", "cur", 6)
+    log.redis.delete(f"{prefix(partition_of(node))}asks:{session}")
+    assert log.do(ports.ForgetCommits(taken, session, 1, 10)) == 0
+    log.do(ports.ForgetIds(node, session, [("0", "e")]))
+    assert log.do(ports.ForgetSession(taken, session, [("0", "e")], ["e"], ["l"])) == "done"
+    assert log.do(ports.GiveLaneBack(taken)) is not None
+    log.do(ports.OpenShadow(node, "0123456789ab", [session]))
+    log.do(ports.DropShadow(node, [session], "s", whole=True))
 
 
 @pytest.fixture

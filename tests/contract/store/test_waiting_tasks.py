@@ -51,10 +51,10 @@ def test_a_claim_that_finds_nothing_due_leaves_the_lane_free(log: Log) -> None:
     log.append("n", *numbered("ill", 1, 1))
     log.taken("n", "t")
     log.do(ports.Defer(log.held("n", "t"), "ill", 60_000, 1, 0, "why"))
-    waits = log.claim("n", "ill", "ill-1", token="u").waits
-    assert waits is not None
-    assert 59_000 < waits.due_ms - waits.now_ms <= 60_000
-    assert waits == ports.Waits(0, "why", False, waits.now_ms, waits.due_ms)
+    progress = log.claim("n", "ill", "ill-1", token="u").progress
+    assert progress is not None
+    assert 59_000 < progress.due_ms - progress.now_ms <= 60_000
+    assert progress == ports.SessionProgress(0, "why", False, progress.now_ms, progress.due_ms)
     assert not list(log.redis.scan_iter("*:lease:*"))
     assert log.lease("n", "v") is None
 
@@ -62,7 +62,7 @@ def test_a_claim_that_finds_nothing_due_leaves_the_lane_free(log: Log) -> None:
 def test_a_claim_without_a_task_parks_nothing(log: Log) -> None:
     log.append("n", *numbered("a", 1, 1))
     log.taken("n", "t")
-    assert log.claim("n", "a", "a-1", token="u").waits is not None
+    assert log.claim("n", "a", "a-1", token="u").progress is not None
     assert not list(log.redis.scan_iter("*:w:*"))
 
 
@@ -70,9 +70,9 @@ def test_a_claim_says_that_its_session_waits_for_a_person(log: Log) -> None:
     log.append("n", *numbered("a", 1, 3))
     log.commit(log.held("n", "t"), log.taken("n", "t"), to=1)
     log.do(ports.Park(log.held("n", "t"), "a", '{"reason": "why"}', go_on=False))
-    waits = log.claim("n", "a", "a-3", position=3).waits
-    assert waits is not None
-    assert (waits.cursor, waits.parked) == (1, True)
+    progress = log.claim("n", "a", "a-3", position=3).progress
+    assert progress is not None
+    assert (progress.cursor, progress.parked) == (1, True)
 
 
 def test_a_parked_task_comes_back_with_the_commit_of_its_event(log: Log) -> None:
@@ -204,7 +204,7 @@ def test_a_claim_beyond_the_logs_end_finds_no_event(log: Log) -> None:
 def test_an_event_of_a_long_log_is_found_at_its_position(log: Log) -> None:
     log.append("n", *numbered("a", 1, 300))
     for position in (1, 2, 150, 299, 300):
-        assert log.claim("n", "a", f"a-{position}", position=position).waits is not None
+        assert log.claim("n", "a", f"a-{position}", position=position).progress is not None
     log.drained("n")
     for position in (1, 2, 150, 299, 300):
         assert log.claim("n", "a", f"a-{position}", position=position).applied
@@ -288,7 +288,7 @@ def test_4200_requests_of_one_event_neither_fail_its_commit_nor_anothers(log: Lo
 def test_so_many_tasks_wait_for_one_event_and_the_next_is_told_so(log: Log) -> None:
     log.append("n", *numbered("a", 1, 1))
     log.taken("n", "t")
-    for task in range(ports.PARKED_AT_MOST):
+    for task in range(ports.MAX_WAITING_TASKS):
         assert log.claim("n", "a", "a-1", task_id=f"{task}") == ports.Found()
     assert log.claim("n", "a", "a-1", task_id="one more").full
     assert log.claim("n", "a", "a-1", task_id="7", request='{"again":1}') == ports.Found()

@@ -84,9 +84,10 @@ def test_help_is_in_an_order_that_says_what_each_is_for_and_names_the_exit_codes
     out = cli("--help").out
     order = re.findall(r"^  ([a-z-]+)  ", out[out.index("Run everything") :], re.MULTILINE)
     looking = ["status", "wait", "config", "health"]
-    assert order == ["up", "demo", "import", *looking, "sessions", "dead-letters", "acknowledge"]
+    assert order == ["up", "demo", "import", *looking, "sessions", "dead-letters", "replay", "acknowledge", "db"]
     told = " ".join(out.split())
-    assert "Exit codes: 0 well; 1 bad input, not healthy, or not done in time; 2 wrong options" in told
+    assert "The exit code is 0 if all is well; 1 if the input is bad, something is not healthy" in told
+    assert "2 if the options are wrong" in told
     assert "..." not in out[out.index("Run everything") :], "no description is cut"
     assert cli("-h").out == out
     sub = cli("sessions", "-h").out
@@ -94,8 +95,10 @@ def test_help_is_in_an_order_that_says_what_each_is_for_and_names_the_exit_codes
         "list",
         "show",
         "scheduled",
+        "events",
         "park",
         "resume",
+        "forget",
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from kato_tasks import session_status
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.api import parking
-from kato_tasks.api.session_list import AT_ONCE, Wanted, list_sessions
+from kato_tasks.api.session_list import AT_ONCE, SessionFilter, list_sessions
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.testing.waiting import wait_until
@@ -99,7 +99,7 @@ def test_a_page_of_very_many_sessions_takes_few_round_trips_and_keeps_a_page_in_
     assert page.more
     assert by_name < 400, "an HSCAN for each of 256 partitions, and one look at the page"
     assert [status.head for status in list_sessions(rt, sort="backlog", limit=3).sessions] == [5000, 4999, 4998]
-    assert len(list_sessions(rt, Wanted(prefix="s0499"), sort="backlog", limit=AT_ONCE * 30).sessions) == 10
+    assert len(list_sessions(rt, SessionFilter(prefix="s0499"), sort="backlog", limit=AT_ONCE * 30).sessions) == 10
 
 
 def test_when_the_last_event_came_is_shown_and_of_old_rows_what_there_is(cli: Cli, live: Runtime) -> None:

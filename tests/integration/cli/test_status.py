@@ -14,7 +14,8 @@ from kato_tasks.adapters.redis.keys import SIGNS, prefix
 from kato_tasks.api.signs import AboutWorker, beat_published, worker_ends, worker_lives
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import partition_of
-from kato_tasks.ports.lanes import Count
+from kato_tasks.ports.generations import GiveLaneBack, SwitchGeneration, TakeLane
+from kato_tasks.ports.lanes import Batch, Count, FlagNodeForRebuild, Lease
 from kato_tasks.ports.waiting_tasks import KeepUnpublished
 from tests.gateway import HTML, Gateway, Rule
 from tests.integration.cli.running import Cli, Json, append, drain, post
@@ -275,3 +276,25 @@ def test_a_message_is_kept_with_the_time_since_which_it_waits(live: Runtime, mon
 
 def _no_broker(*_: object, **__: object) -> None:
     raise OSError("no broker")
+
+
+def test_nodes_that_are_flagged_for_a_rebuild_are_listed_with_the_command_that_rebuilds_them(
+    cli: Cli, live: Runtime
+) -> None:
+    """Whether or not they degrade the status: a doubtful learn that was acknowledged is still to be mended."""
+    command = "kato-tasks replay start --mode rebuild --flagged"
+    assert (told(cli, code=0)["flagged"], told(cli, code=0)["rebuild_wanted"]) == ([], 0)
+    live.store.execute([FlagNodeForRebuild("shop"), FlagNodeForRebuild("desk")])
+    live.redis.sadd(f"{prefix(partition_of('desk'))}ltm_lost", "desk")
+    assert told(cli, code=1)["flagged"] == [
+        {"lane": "desk", "why": "lost", "mend": command},
+        {"lane": "shop", "why": "in doubt", "mend": command},
+    ]
+    assert cli("acknowledge", "--all").code == 0
+    assert told(cli, code=0)["rebuild_wanted"] == 2
+    said = cli("status").err
+    assert f"to be rebuilt: the node 'shop', its patterns are in doubt: {command}" in said
+    live.store.execute([TakeLane("shop", "t", 5_000)])
+    held = Lease("shop", "t", 5_000, Batch(1, 1))
+    live.store.execute([SwitchGeneration(held, "shop~2", ""), GiveLaneBack(held)])
+    assert [node["lane"] for node in told(cli, code=0)["flagged"]] == ["desk"]

@@ -5,9 +5,9 @@ from difflib import SequenceMatcher
 
 from kato_tasks.embedded.kato.matching import Sought, matching_blocks
 from kato_tasks.embedded.kato.patterns import Patterns
-from kato_tasks.embedded.kato.predicting import Memo, Wanted
+from kato_tasks.embedded.kato.predicting import Memo, PredictionOptions
 
-WANTED = Wanted(0.0, 100, "potential")
+WANTED = PredictionOptions(0.0, 100, "potential")
 
 
 def test_blocks_are_those_that_difflib_finds() -> None:

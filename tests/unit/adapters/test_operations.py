@@ -17,6 +17,11 @@ def test_every_operation_of_the_ports_is_carried_out() -> None:
     assert effects - NOT_OF_THE_STORE == set(operations.ENCODERS)
 
 
+def test_every_operation_has_a_name_in_the_ports() -> None:
+    made = {one.__name__ for one in ports.Effect.__subclasses__() if one.__module__.startswith(ports.__name__)}
+    assert made <= set(ports.__all__)
+
+
 def test_every_lua_file_is_a_script_that_is_named() -> None:
     folder = Path(str(operations.__file__)).parents[1] / "lua"
     assert {path.stem for path in folder.glob("*.lua")} - {"_lib"} == set(NAMES)

@@ -16,7 +16,19 @@ from kato_tasks.adapters.redis import decoding
 from kato_tasks.adapters.redis.calls import ScriptCall
 from kato_tasks.adapters.redis.cards import PREFIX, Card, Rows, SlotError, read_card
 from kato_tasks.adapters.redis.encoding import Each, Encode, compile_encoder, each
-from kato_tasks.adapters.redis.operations import Retention, appending, building, encode, lanes, looking, waiting_tasks
+from kato_tasks.adapters.redis.operations import (
+    Retention,
+    appending,
+    archiving,
+    building,
+    encode,
+    forgetting,
+    generations,
+    lanes,
+    looking,
+    replaying,
+    waiting_tasks,
+)
 from kato_tasks.adapters.redis.scripts import NAMES, script, source_of
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Entry
@@ -126,7 +138,7 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> list[Declared]:
         return compile_encoder(card, operation, retention, key, decode, sources)
 
     monkeypatch.setattr(building, "compile_encoder", note)
-    for table in (appending, lanes, waiting_tasks, looking):
+    for table in (appending, archiving, generations, lanes, waiting_tasks, looking, replaying, forgetting):
         runpy.run_path(str(table.__file__))
     return found
 
@@ -211,8 +223,16 @@ BINDING = Binding("http://kato", "k", "n", 1, 1, 1, 9, run="run")
 
 def test_an_appended_event_is_sent_by_its_names() -> None:
     entry = Entry("session", "node", "id", "o", True, "digest", "text")
-    single, rows = sent(ports.Append(5, [("lane", "node", entry, 3), ("other", "node", entry, 4)], source="file"))
-    assert single == {"dedupe_ms": 1, "source": "file", "source_mark_ms": 2, "partition": 5, "most_predicts": 6}
+    rows_of = [("lane", "node", entry, 3), ("other", "node", entry, 4)]
+    single, rows = sent(ports.Append(5, rows_of, source="file", expected=8))
+    assert single == {
+        "dedupe_ms": 1,
+        "source": "file",
+        "source_mark_ms": 2,
+        "partition": 5,
+        "most_predicts": 6,
+        "expected": 8,
+    }
     names = " ".join(slot.name for slot in script("append").card.rows[0].slots)
     assert names == "lane session node event_id digest kind entry offset"
     assert rows["events"] == [
@@ -262,6 +282,7 @@ def test_a_commit_is_sent_by_its_names() -> None:
         "parked_why": "why",
         "is_learn": 1,
         "borrowed": 1,
+        "archiving": "",
     }
     assert rows == {"results": [("e1", "r1"), ("e2", "r2")], "symbols": [(1, "[]")], "letters": [("d", "{}")]}
 

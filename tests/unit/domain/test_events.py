@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kato_tasks.domain import upcasters
 from kato_tasks.domain.events import Event, body_digest, parse_event
 from kato_tasks.domain.log_entry import KINDS, Entry, Logged, entry_of, predict_entry
 from kato_tasks.domain.observations import Limits, Observation
@@ -43,6 +42,22 @@ def nested(depth: int) -> Json:
     return value
 
 
+def test_data_is_kept_with_the_event_and_is_no_part_of_what_kato_sees_or_of_its_identity() -> None:
+    plainly, given = (entry_of(parse_event(good(**more)), event_id="e") for more in ({}, {"data": {"a": [1, None]}}))
+    assert given.digest == plainly.digest
+    assert given.text.split("\n")[3] == plainly.text.split("\n")[3]
+    assert Logged.parse(1, given.text).event("s")["data"] == {"a": [1, None]}
+    assert "data" not in Logged.parse(1, plainly.text).event("s")
+    empty = entry_of(parse_event(good(data={})), event_id="e")
+    assert Logged.parse(1, empty.text).event("s")["data"] == {}
+
+
+def test_an_event_as_a_history_shows_it_is_an_event_again() -> None:
+    shown = Logged.parse(7, entry_of(parse_event(good(data={"a": 1})), event_id="e").text).event("s", "s")
+    again = parse_event({**shown, "lane_order": 3})
+    assert (again.data, again.event_id) == ({"a": 1}, "e")
+
+
 REFUSED: list[tuple[str, Any, str, str]] = [
     # what it is, the event, the field named, words of the reason
     ("no object", 7, "event", "must be an object"),
@@ -52,6 +67,10 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("session empty", good(session_id=""), "session_id", "must not be empty"),
     ("session over-long", good(session_id="x" * 513), "session_id", "513 characters, at most 512"),
     ("session half a pair", good(session_id="a\ud800"), "session_id", "surrogate"),
+    ("data a list", good(data=[]), "data", "must be an object"),
+    ("data no JSON", good(data={"at": {1}}), "data.at", "JSON cannot carry"),
+    ("data not finite", good(data={"a": math.nan}), "data.a", "finite"),
+    ("data nested too deep", good(data=nested(23)), "data.a", "nested"),
     ("node a number", good(node_id=3), "node_id", "must be text"),
     ("node empty", good(node_id=""), "node_id", "must not be empty"),
     ("node with apostrophe", good(node_id="it's"), "node_id", "apostrophe"),
@@ -187,21 +206,6 @@ def test_what_kato_can_take_is_taken(raw: Json) -> None:
 def test_a_timestamp_without_offset_is_utc() -> None:
     """The guide's producers send `utcnow().isoformat()`."""
     assert parse_event(good(timestamp="2025-11-13T10:30:00")).timestamp == datetime(2025, 11, 13, 10, 30, tzinfo=UTC)
-
-
-def test_an_absent_schema_version_is_1_and_an_older_one_is_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse_event(good()).schema_version == 1
-    monkeypatch.setattr(upcasters, "SCHEMA_VERSION", 3)
-    steps = {
-        1: lambda old: old | {"observation": {"strings": old["observation"]["strings"], "emotives": {"joy": 1.0}}},
-        2: lambda old: old | {"metadata": {"lifted": True}},
-    }
-    monkeypatch.setattr(upcasters, "UPCASTERS", steps)
-    lifted = parse_event(good())
-    assert lifted.observation is not None
-    assert (lifted.schema_version, lifted.observation.emotives, lifted.metadata) == (3, {"joy": 1.0}, {"lifted": True})
-    with pytest.raises(InvalidEvent, match="is 4, and this kato_tasks knows versions up to 3"):
-        parse_event(good(schema_version=4))
 
 
 def test_an_event_cannot_be_changed() -> None:

@@ -54,7 +54,7 @@ FAILURES: tuple[KatoError | None, ...] = (
     Mismatch("other"),
     KatoSessionGone("404"),
 )
-BINDINGS: tuple[Binding | None, ...] = (None, bound_at(0), bound_at(0, run="earlier"))
+BINDINGS: tuple[Binding | None, ...] = (None, bound_at(0), bound_at(0, run="earlier"), bound_at(0, node="n~2"))
 
 
 def works() -> Iterator[Work]:
@@ -177,6 +177,13 @@ def settle(found: int) -> World:
     return rebuilt(open_learn("settle")).kato("predictions", OK).kato("pattern", frequency(found))
 
 
+def elsewhere(kind: IntentKind, *, again: bool = False) -> World:
+    """The lane was switched to another generation while a call was open."""
+    world = rebuilt(open_learn(kind, again=again).kato("delete", OK))
+    world.generation = "n~2"
+    return world
+
+
 SCENES: dict[str, Callable[[], World]] = {
     "none observe none": applied,
     "none observe fence none": not_applied,
@@ -190,6 +197,11 @@ SCENES: dict[str, Callable[[], World]] = {
     "settle none": lambda: settle(5).kato("delete", OK),
     "settle learn_again verify": lambda: settle(4).kato("learn", learned(NAME)),
     "learn_again settle": lambda: open_learn("learn", again=True).kato("delete", OK),
+    "settle fence none": lambda: elsewhere("settle"),
+    "learn_again fence none": lambda: elsewhere("learn", again=True),
+    "verify fence none": lambda: elsewhere("verify"),
+    "clear_after_learn fence none": lambda: elsewhere("clear_after_learn"),
+    "clear fence none": lambda: elsewhere("clear"),
     "verify clear_after_learn none": lambda: open_learn("verify").kato("pattern", frequency(5)).kato("clear-stm", OK),
 }
 """The states that one piece of work goes through, and the world in which it does."""

@@ -71,7 +71,7 @@ class Kato:
         return len(self._ended)
 
     def begin(self, request: KatoRequest, tag: Any) -> None:
-        if request.still is not None and not request.still():
+        if request.may_send is not None and not request.may_send():
             self._ended.append((tag, None, LeaseLost("too late")))
             return
         self.sent.append(request.route)

@@ -432,6 +432,17 @@ def test_a_refused_event_alone_becomes_a_dead_letter_with_its_reason_and_the_ses
     assert commit.symbols == [(1, "null")], "a rebuild must leave it out"
 
 
+def test_an_event_of_a_schema_version_from_the_future_is_sent_and_buried_as_any_other() -> None:
+    """An older worker beside newer producers. Falls where it lifts what it buries: the session would not go on."""
+    entry = logged(letters("a"))[0]
+    assert entry.head.startswith('{"v":1,')
+    entry.head = entry.head.replace('"v":1', '"v":99', 1)
+    world = World([entry], bound_at(0)).kato("observe-sequence", BAD)
+    world.turn()
+    ((_, letter),) = world.the(ports.Commit).dead
+    assert json.loads(letter)["event"]["schema_version"] == 99
+
+
 def test_a_refused_event_alone_parks_its_session_where_the_policy_says_so() -> None:
     world = World(logged(letters("a")), bound_at(0)).kato("observe-sequence", BAD)
     world.turn(context(on_rejected="park"))

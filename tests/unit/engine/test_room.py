@@ -34,6 +34,24 @@ def answer(room: Room, url: str, calls: int) -> None:
         room.record_end(url, answered=True)
 
 
+def test_a_call_that_is_given_up_in_the_middle_of_counting_another_is_counted_too() -> None:
+    """The collector may close a generator at any allocation, and that gives its call up in the same thread."""
+    given_up: list[str] = []
+
+    def clock() -> float:
+        if not given_up:
+            given_up.append(A)
+            room.record_end(A, answered=False)
+        return 1_000.0
+
+    room = Room(64, 16, clock)
+    counting = threading.Thread(target=begin, args=(room, A, 2), daemon=True)
+    counting.start()
+    counting.join(10)
+    assert not counting.is_alive(), "it waits for itself"
+    assert room.silence(A)[0] == 1
+
+
 def test_at_first_a_process_takes_as_many_lanes_as_it_may(clock: Clock) -> None:
     assert Room(64, 16, clock).lanes_to_lease(64) == 64
 

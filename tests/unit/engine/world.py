@@ -139,6 +139,8 @@ class World:
     parked: bool = False
     """whether the session whose learn is unsettled waits for a person"""
     known: str | None = None
+    generation: str = ""
+    """the node that KATO is told for the lane by now"""
     lends: bool = True
     """whether the store lets another session give up its KATO session"""
     trace: list[str] = field(default_factory=list)
@@ -185,6 +187,7 @@ class World:
             rebuilds=self.rebuilds,
             predict_until_ms=self.asked_until_ms,
             predict_tries=self.asked_before,
+            generation=self.generation,
         )
 
     def run(self, step: ports.Program[T]) -> T:

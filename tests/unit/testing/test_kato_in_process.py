@@ -72,7 +72,7 @@ def test_a_late_answer_and_a_broken_call_leave_the_outcome_unknown(kato: KatoInP
 
 def test_nothing_is_sent_once_the_lease_may_be_lost(kato: KatoInProcess) -> None:
     with pytest.raises(LeaseLost):
-        kato.send(create("n", still=lambda: False))
+        kato.send(create("n", may_send=lambda: False))
     assert kato.app.state.requests == {}
 
 

@@ -9,14 +9,20 @@
 --   ready            zset    lane -> ms at which it is due (while the lane is leased: when the lease ends)
 --   lease:<lane>     string  fencing token; expires
 --   lane:<lane>      hash    seq (how many events were applied in the lane), node (first node_id seen), known
---                            (a pattern that it learned), le (ms of the last learn of any of its sessions),
---                            ltm_lost and rebuild_wanted (its patterns are in doubt)
---   order:<lane>     list    "<first seq> <from> <to> <ms>\n<session>" for each commit
+--                            (a pattern that it learned), kn (ms since when that is known; it is replaced after
+--                            10 minutes), le (ms of the last learn of any of its sessions),
+--                            ltm_lost and rebuild_wanted (its patterns are in doubt), gen (the node that KATO is
+--                            told for all sessions of the lane; the field is missing while that is each session's own),
+--                            rp (the replay whose shadow lane this is)
+--   shadow:<lane>    set     sessions of a shadow lane
+--   order:<lane>     list    "<first seq> <from> <to> <ms>\n<session>" for each commit that is not archived; " d" behind
+--                            the ms says that these events are dead letters; no session: it was forgotten
+--   unarchived       set     lanes that have such commits, while there is an archive
 --   pend:<lane>      zset    session that has something to do -> ms at which it is due
 --   since            zset    session -> ms at which its oldest unapplied event was appended
 --   s:<session>      hash    the state of the session; its fields are listed below
 --   exp              zset    session that has an STM -> ms at which its KATO session expires
---   log:<session>    list    entries; position 1 comes first
+--   log:<session>    list    entries; the position after `tr` comes first
 --   asks:<session>   list    "<after>\n<event_id>" of each predict, in order
 --   until:<session>  hash    event_id of a predict -> ms after which its answer is no longer wanted
 --   vec:<session>    hash    position -> symbols that KATO holds for vectors (JSON); null marks a dead letter
@@ -37,6 +43,7 @@
 --   parked           set     sessions that wait for a person
 --   failing          zset    session whose last try failed (it has `err`) -> ms at which the first of its tries failed
 --   ltm_lost         set     lanes whose node's patterns KATO lost, until a person acknowledges the loss
+--   wanted           set     lanes whose node's patterns are in doubt, until the node is rebuilt
 --   ltm_known        hash    lane whose loss a person has acknowledged -> who did so, when and why (JSON)
 --   unreadable       set     lanes whose own rows could not be read when they were last leased
 --   stats            hash    appended applied fenced rebuilt reordered leftovers learns_unknown learns_in_doubt
@@ -48,6 +55,7 @@
 --   node             its node_id
 --   head             position of the last event in its log
 --   cur              cursor: position of the last event that was applied
+--   tr               positions up to this one are in the archive (or are copies of a replay), and no longer in its log
 --   mark             position of the last event before its STM
 --   b0 b1 b2 b3      the binding to its KATO session, in four pieces
 --   i0 i1 i2 i3      the open intent, in four pieces
@@ -193,11 +201,11 @@ end
 -- Return whether a learn or a clear is next; after that one call its KATO session is free for other sessions.
 local function requeue(lane, session, now)
   local s = P .. 's:' .. session
-  local state = call('HMGET', s, 'head', 'cur', 'pk')
+  local state = call('HMGET', s, 'head', 'cur', 'pk', 'tr')
   local head, cur = tonumber(state[1] or 0) or 0, tonumber(state[2] or 0) or 0
   local left, nearly = head > cur, false
   if left then
-    local entry = redis.pcall('LINDEX', P .. 'log:' .. session, cur)
+    local entry = redis.pcall('LINDEX', P .. 'log:' .. session, cur - (tonumber(state[4] or 0) or 0))
     local ms = type(entry) == 'string' and string.match(entry, '^%a%d(%d+)')
     if ms then call('ZADD', P .. 'since', ms, session) end
     nearly = ms and string.find(entry, '^[lc]')
@@ -219,12 +227,12 @@ end
 
 -- Return a session's next piece of work, or nil if nothing is left for it or it is parked. A piece of work is a run of
 -- entries after the cursor that may go in one call: observations up to the next entry of another kind, or that one.
-local function piece(lane, token, session, max_events, max_bytes, now)
+local function piece(lane, token, session, max_events, max_bytes, now, gen)
   local s = P .. 's:' .. session
   local h = call('HMGET', s, 'node', 'head', 'cur', 'mark', 'un', 'att', 'cr', 'pk', 'lm', 'ka', 'ft', 'le',
-    'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3', 'rf', 'gr')
-  local head, cur = tonumber(h[2] or 0), tonumber(h[3] or 0)
-  if not head or not cur then error('its head or its cursor is no number', 0) end
+    'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3', 'rf', 'gr', 'tr')
+  local head, cur, trimmed = tonumber(h[2] or 0), tonumber(h[3] or 0), tonumber(h[23] or 0)
+  if not head or not cur or not trimmed then error('its head or its cursor is no number', 0) end
   local room = math.min(max_events, tonumber(h[9] or max_events) or max_events)
   local ask = call('LINDEX', P .. 'asks:' .. session, 0)
   if h[8] or (head <= cur and not ask and not h[10]) then return nil end
@@ -239,7 +247,7 @@ local function piece(lane, token, session, max_events, max_bytes, now)
   local run
   while at < last and #entries < room and bytes < max_bytes do
     local stop = math.min(last, at + 64, cur + room)
-    local chunk = call('LRANGE', P .. 'log:' .. session, at, stop - 1)
+    local chunk = call('LRANGE', P .. 'log:' .. session, at - trimmed, stop - 1 - trimmed)
     if #chunk == 0 then break end
     local full = false
     for _, entry in ipairs(chunk) do
@@ -271,13 +279,14 @@ local function piece(lane, token, session, max_events, max_bytes, now)
   local first_failed = tonumber(h[11] or 0) or 0
   -- Python reads these values by the same names in the same order (`readable_work`); a test compares the two.
   return { lane, session, node, head, cur, mark, binding, intent, attempts, unsent, creating, asked, now, entries,
-    first_failed, learned, rebuilds, till, before, gave_up }
+    first_failed, learned, rebuilds, till, before, gave_up, gen }
 end
 
 -- Return the next piece of work of a lane that the caller has leased, or nil. For a session whose rows cannot be read,
 -- return { lane, session, now, why }, so that the caller parks the session.
 local function next_work(lane, token, prefer, max_events, max_bytes, now)
   local pend = P .. 'pend:' .. lane
+  local gen = call('HGET', P .. 'lane:' .. lane, 'gen') or ''
   for _ = 1, 1000 do
     local session
     if prefer then
@@ -287,7 +296,7 @@ local function next_work(lane, token, prefer, max_events, max_bytes, now)
     end
     if not session then session = call('ZRANGEBYSCORE', pend, '-inf', now, 'LIMIT', 0, 1)[1] end
     if not session then return nil end
-    local read, work = pcall(piece, lane, token, session, max_events, max_bytes, now)
+    local read, work = pcall(piece, lane, token, session, max_events, max_bytes, now, gen)
     if not read then
       local why = said(work)
       return { lane, session, now, why }
@@ -316,4 +325,47 @@ local function proceed(lane, token, mode, max_events, max_bytes, now, prefer)
   local released, due = read, nil
   if read then released, due = pcall(release, lane) end
   return { released and due or give_up(lane, now), false }
+end
+
+-- Return the sessions of a lane whose intent is open, as many as `most`. A session with an open intent is pending or
+-- parked, because only the commit of its call ends its turn. A pending one whose rows cannot be read counts as open.
+-- (A fence alone can be open without that, if its session had nothing to do and was parked and resumed; it is harmless,
+-- because it is finished on the node that KATO is told then.)
+local function open_intents(lane, most)
+  local found = {}
+  local function look(session, pending)
+    local h = redis.pcall('HMGET', P .. 's:' .. session, 'ic', 'lane')
+    if h.err then return pending end
+    return h[1] and h[2] == lane
+  end
+  for _, session in ipairs(call('ZRANGE', P .. 'pend:' .. lane, 0, -1)) do
+    if #found < most and look(session, true) then found[#found + 1] = session end
+  end
+  for _, session in ipairs(call('SMEMBERS', P .. 'parked')) do
+    if #found < most and look(session, false) then found[#found + 1] = session end
+  end
+  return found
+end
+
+-- Return what a commit of a lane's order applied after the place `after` there, and how many events that were. nil: it
+-- applied none after it. That is { seq, from, to, ms, dead, session, node, entries }: `seq` is the place of the event at
+-- position `from`, and `dead` a text with a 1 for each event that is a dead letter and a 0 for any other. Without a node
+-- the session was forgotten; without entries they are no longer in its log. `buried`: the partition has dead letters.
+local function applied_by(lane, commit, after, buried)
+  local seq, from, to, ms, flag, session = string.match(commit, '^(%d+) (%d+) (%d+) (%d+)( ?d?)\n(.*)$')
+  if not seq then error('a commit of lane ' .. lane .. ' is broken', 0) end
+  local skip = math.max(after + 1 - seq, 0)
+  local first = from + skip
+  if first > tonumber(to) then return nil end
+  local h = call('HMGET', P .. 's:' .. session, 'node', 'tr')
+  local entries, dead = {}, {}
+  local trimmed = tonumber(h[2] or 0)
+  if h[1] and first > trimmed then
+    entries = call('LRANGE', P .. 'log:' .. session, first - 1 - trimmed, to - 1 - trimmed)
+  end
+  for i = 1, #entries do
+    local letter = flag == ' d' or (buried and call('HEXISTS', P .. 'dead', session .. '\n' .. (first + i - 1)) == 1)
+    dead[i] = letter and '1' or '0'
+  end
+  return { seq + skip, first, to, ms, table.concat(dead), session, h[1] or '', entries }, to - first + 1
 end

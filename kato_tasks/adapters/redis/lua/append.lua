@@ -5,8 +5,9 @@
 --   source_mark_ms       how long the source's mark is kept
 --   partition: number    spreads the moments at which partitions change buckets
 --   most_predicts: number    how many predicts of a session may wait
+--   expected: number     position at which the session of a new event must stand; -1: any
 -- each of events:
---   lane, session, node, event_id, digest
+--   lane, session, node, event_id, digest   node '': the caller has appended to the session before
 --   kind                 as in the entry, which begins with it: p is a predict
 --   entry                as it is written to the log (domain/log_entry.py), without the ms of its append
 --   offset               in the source; 0 without one
@@ -14,7 +15,9 @@
 --   n: the event is new; d: it is a duplicate; m: it is at or below the source's mark; c: its id has another body;
 --   a: it is new, and another node_id shares the lane's name;
 --   w: it is not appended, because as many predicts of its session wait as may wait;
---   e: it is not appended, because its session's rows are broken.
+--   x: it is not appended, because its session stands at this position and not at the expected one;
+--   e: it is not appended, because its session's rows are broken;
+--   g: it is not appended, because its session is gone, and with it the node that the caller remembers.
 -- Runs again harmlessly: every event is then a duplicate at its own position.
 local now = now_ms()
 local window = tonumber(dedupe_ms)
@@ -48,6 +51,14 @@ local function known_at(field)
   end
 end
 
+-- A replay's shadow lane has no source but the replay itself, whose mark tells what was copied.
+local shadows = {}
+local function is_shadow(lane)
+  if source == '' then return false end
+  if shadows[lane] == nil then shadows[lane] = call('HEXISTS', P .. 'lane:' .. lane, 'rp') == 1 end
+  return shadows[lane]
+end
+
 local function is_list(key)
   local kind = call('TYPE', key).ok
   return kind == 'list' or kind == 'none'
@@ -72,7 +83,7 @@ for at = events_first, events_last, events_step do
   local kind, entry, offset = ARGV[at + events_kind], ARGV[at + events_entry], tonumber(ARGV[at + events_offset])
   local status, position = 'n', 0
   local field = event_id .. '\n' .. session
-  local known = (offset > mark or source == '') and known_at(field)
+  local known = (offset > mark or source == '') and not is_shadow(lane) and known_at(field)
   local seen = sessions[session]
   if source ~= '' and offset <= mark then
     status = 'm'
@@ -85,9 +96,18 @@ for at = events_first, events_last, events_step do
       seen = look(session) or false
       sessions[session] = seen
     end
-    if stopped or not seen or (kind == 'p' and not is_list(P .. 'asks:' .. session)) then
+    -- The source's mark must not pass an event that is not appended.
+    if stopped then
+      status = stopped
+    elseif not seen or (kind == 'p' and not is_list(P .. 'asks:' .. session)) then
       status = 'e'
-      stopped = source ~= '' -- The source's mark must not pass this event.
+      stopped = source ~= '' and status
+    elseif seen.new and node == '' then
+      status = 'g'
+      stopped = source ~= '' and status
+    elseif expected >= 0 and seen.head ~= expected then
+      status = 'x'
+      position = seen.head
     elseif kind == 'p' and call('LLEN', P .. 'asks:' .. session) >= most_predicts then
       status = 'w'
     else

@@ -15,6 +15,7 @@
 --   parked_why       why the session is parked at this commit (JSON), or ''
 --   is_learn         1: the call was a learn
 --   borrowed         1: the KATO session was another session's until the intent that this closes
+--   archiving        1: there is an archive, for which the lane is noted
 -- each of results:
 --   event_id, result      JSON
 -- each of symbols:
@@ -28,6 +29,15 @@ if not holds(lane, token, lease_ms, now) then return { 0 } end
 local s = P .. 's:' .. session
 local h = call('HMGET', s, 'cur', 'lc', 'ic', 'wt', 'head', 'node', 'err')
 local repeated = h[2] == call_id
+
+local function drop_before_stm(name)
+  local at = call('HMGET', P .. 's:' .. name, 'mark', 'tr')
+  local mark, trimmed = tonumber(at[1] or 0), tonumber(at[2] or 0)
+  if mark <= trimmed then return end
+  call('LTRIM', P .. 'log:' .. name, mark - trimmed, -1)
+  call('HSET', P .. 's:' .. name, 'tr', mark)
+end
+
 -- These events were under way when a task came to wait for them, so the caller made no results for them.
 local late = {}
 if h[4] and not repeated and cursor_to > cursor then
@@ -60,8 +70,15 @@ if not repeated then
   if cursor_to > cursor then
     call('HSET', s, 'at', now)
     local seq = call('HINCRBY', P .. 'lane:' .. lane, 'seq', cursor_to - cursor)
-    call('RPUSH', P .. 'order:' .. lane,
-      (seq - (cursor_to - cursor) + 1) .. ' ' .. (cursor + 1) .. ' ' .. cursor_to .. ' ' .. now .. '\n' .. session)
+    if call('HEXISTS', P .. 'lane:' .. lane, 'rp') == 1 then
+      -- What a replay copied is history elsewhere. Only a rebuild of the STM needs the copy.
+      drop_before_stm(session)
+    else
+      call('RPUSH', P .. 'order:' .. lane,
+        (seq - (cursor_to - cursor) + 1) .. ' ' .. (cursor + 1) .. ' ' .. cursor_to .. ' ' .. now
+          .. (letters_last >= letters_first and ' d' or '') .. '\n' .. session)
+      if archiving == '1' then call('SADD', P .. 'unarchived', lane) end
+    end
     call('HINCRBY', P .. 'stats', 'applied', cursor_to - cursor)
     call('HSET', P .. 'stats', 'moved', now)
     -- Another version, which keeps no account of learns, leaves the old number here. The account is then void.
@@ -90,7 +107,10 @@ if not repeated then
     call('SADD', P .. 'parked', session)
   end
   if pattern ~= '' then
-    call('HSET', P .. 'lane:' .. lane, 'known', pattern, 'le', now)
+    local l = P .. 'lane:' .. lane
+    call('HSET', l, 'le', now)
+    -- One that was learned some time ago is visible at KATO, where the newest one may not be yet.
+    if now - (tonumber(call('HGET', l, 'kn') or 0) or 0) > 600000 then call('HSET', l, 'known', pattern, 'kn', now) end
     local learned = P .. 'learned:' .. lane
     call('HSET', learned, pattern, frequency .. ' ' .. now)
     call('PEXPIRE', learned, 2000)

@@ -7,7 +7,7 @@
 --   token                 '': lease nothing
 --   lease_ms: number
 --   max_events: number, max_bytes: number    of a piece of work
---   most_parked: number    the most requests of one event that may wait
+--   max_waiting: number    the most requests of one event that may wait
 -- Returns { 'result', json } | { 'applied', node } (its result expired) | { 'dead', letter } | { 'unknown', '' }: the
 --   store has no such event | { 'work', work } | { 'parked' } | { 'full' } | { 'busy',
 --   cursor, what its session's last try met or '', 1 if it is parked, now, ms at which it is due } (without a task id).
@@ -36,7 +36,7 @@ if task_id == '' then
   return { 'busy', tonumber(stands[1] or 0) or 0, stands[2] or '', stands[3] and 1 or 0, now, due }
 end
 local w = P .. 'w:' .. key
-if call('HLEN', w) >= most_parked and call('HEXISTS', w, task_id) == 0 then return { 'full' } end
+if call('HLEN', w) >= max_waiting and call('HEXISTS', w, task_id) == 0 then return { 'full' } end
 call('HSET', w, task_id, request)
 call('ZADD', P .. 'waiting', now, key)
 if string.sub(found, 2, 2) == '0' then

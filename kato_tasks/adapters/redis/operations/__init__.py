@@ -6,15 +6,28 @@ from typing import Any
 
 from kato_tasks import ports
 from kato_tasks.adapters.redis.calls import Arg, Call, Command, ScriptCall
-from kato_tasks.adapters.redis.operations import appending, lanes, looking, waiting_tasks
+from kato_tasks.adapters.redis.operations import (
+    appending,
+    archiving,
+    forgetting,
+    generations,
+    lanes,
+    looking,
+    replaying,
+    waiting_tasks,
+)
 from kato_tasks.adapters.redis.operations.building import Encode
 from kato_tasks.adapters.redis.retention import DEDUPE_WINDOW_MS, Retention
 
 ENCODERS: dict[type, Encode] = {
     **appending.ENCODERS,
+    **archiving.ENCODERS,
+    **forgetting.ENCODERS,
     **lanes.ENCODERS,
+    **generations.ENCODERS,
     **waiting_tasks.ENCODERS,
     **looking.ENCODERS,
+    **replaying.ENCODERS,
 }
 
 

@@ -12,6 +12,7 @@ from kato_tasks.adapters.redis.decoding import (
     learned,
     leased,
     log_entries,
+    nothing,
     plainly,
     proceeded,
     symbols,
@@ -136,6 +137,7 @@ ENCODERS: dict[type, Encode] = {
         pattern=_pattern,
         frequency=_frequency,
         certain_run="certain",
+        archiving="keep.archiving",
         parked_why="park_reason",
         is_learn=_is_learn,
         borrowed=_borrowed,
@@ -146,9 +148,7 @@ ENCODERS: dict[type, Encode] = {
     ports.Defer: call_of(ports.Defer, "defer", of_lease, proceeded, **LEASE, **NEXT, error_text="error", mode=_mode),
     ports.Park: call_of(ports.Park, "park", of_lease, proceeded, **LEASE, **NEXT, mode=_mode),
     # What a drain looks up, and what it writes down beside its steps.
-    ports.ReadLog: command_of(
-        lambda op: ("LRANGE", f"{lane_prefix(op.lane)}log:{op.session}", op.first - 1, op.last - 1), log_entries
-    ),
+    ports.ReadLog: call_of(ports.ReadLog, "read_log", of_lane, log_entries),
     ports.ReadSession: command_of(
         lambda op: ("HMGET", f"{lane_prefix(op.lane)}s:{op.session}", *BINDING_FIELDS, *INTENT_FIELDS),
         binding_and_intent,
@@ -163,12 +163,7 @@ ENCODERS: dict[type, Encode] = {
         lambda op: ("HGET", f"{lane_prefix(op.lane)}unsettled:{op.lane}", op.pattern), as_it_is
     ),
     ports.KnownPattern: command_of(lambda op: ("HGET", f"{lane_prefix(op.lane)}lane:{op.lane}", "known"), as_it_is),
-    ports.FlagNodeForRebuild: write_of(
-        ports.FlagNodeForRebuild,
-        "HSET",
-        lambda op, keep: f"{lane_prefix(op.lane)}lane:{op.lane}",
-        lambda op, keep: ("rebuild_wanted", "1"),
-    ),
+    ports.FlagNodeForRebuild: call_of(ports.FlagNodeForRebuild, "flag_node", of_lane, nothing),
     ports.KeepDeadLetter: write_of(
         ports.KeepDeadLetter,
         "HSETNX",

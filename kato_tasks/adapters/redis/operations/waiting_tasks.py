@@ -29,7 +29,6 @@ ENCODERS: dict[type, Encode] = {
         claimed,
         max_events="batch.events",
         max_bytes="batch.bytes",
-        most_parked="parked_at_most",
     ),
     ports.DropWaitingTask: call_of(
         ports.DropWaitingTask, "drop_waiting_task", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"

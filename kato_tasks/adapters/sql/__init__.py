@@ -1,0 +1,1 @@
+"""The archive on PostgreSQL or SQLite, through SQLAlchemy Core; alembic makes its tables."""

@@ -1,0 +1,75 @@
+"""Say which patterns of KATO a session taught, before its history is erased."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kato_tasks.api.replays.asking import run_programs
+from kato_tasks.bootstrap import Runtime
+from kato_tasks.domain.forgotten import HeldPattern
+from kato_tasks.domain.ids import pick_instance
+from kato_tasks.engine.drain import kato_api
+from kato_tasks.engine.replay.history import LaneHistory
+from kato_tasks.engine.replay.holding import Taught, taught_by, taught_by_others
+from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
+from kato_tasks.ports.archive import ArchivedEvent
+from kato_tasks.ports.replays import ReadLaneState
+
+MOST_EVENTS = 1_000_000
+"""Of a node's history this many events are looked through, the newest."""
+MOST_PATTERNS = 1_000
+"""Of how many patterns KATO is asked for the frequency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a session taught by its ``events``, as far as they are left.
+
+    ``others`` are the patterns that other sessions of the node taught; None: the history was too long to know.
+    """
+
+    taught: Taught
+    events: int
+    others: frozenset[str] | None
+
+    def is_whole(self, cursor: int) -> bool:
+        """Return whether these were all events of a session of which so many were applied; 0: its log is gone."""
+        return cursor > 0 and self.events == cursor and self.taught.missing is None
+
+
+def held_patterns(rt: Runtime, session: str, lane: str) -> Held:
+    """Return what a session taught. Raises StoreUnavailable, ArchiveUnavailable and UnreadableRow."""
+    (state,) = raise_errors(execute_with_retry(rt.store, [ReadLaneState(lane)]))
+    applied: int = state[0]
+    begin = max(0, applied - MOST_EVENTS)
+    mine: list[ArchivedEvent] = []
+    events = LaneHistory(rt.store, rt.archive).events(lane, applied, begin)
+    others = taught_by_others(_apart(events, session, mine), session)
+    return Held(taught_by(mine), len(mine), frozenset(others) if begin == 0 else None)
+
+
+def _apart(events: Iterator[ArchivedEvent], session: str, mine: list[ArchivedEvent]) -> Iterator[ArchivedEvent]:
+    """Yield the events of the others, and put the session's own into ``mine``."""
+    for event in events:
+        if event.session == session:
+            mine.append(event)
+        else:
+            yield event
+
+
+def read_frequencies(rt: Runtime, lane: str, node: str, held: Held) -> tuple[HeldPattern, ...]:
+    """Return the patterns that a session taught, the most learned first, with KATO's frequency where KATO answers."""
+    url = pick_instance(lane, rt.drainer.options.kato.urls)
+    names = [name for name, _ in held.taught.patterns.most_common(MOST_PATTERNS)]
+    ended = run_programs(rt, [(name, kato_api.read_frequency(url, node, name)) for name in names])
+    counted = {one.key: one.value for one in ended if one.error is None}
+    return tuple(
+        HeldPattern(
+            name=name,
+            learns=held.taught.patterns[name],
+            frequency=counted.get(name),
+            only_here=name not in held.others if held.others is not None else None,
+        )
+        for name in names
+    )

@@ -1,0 +1,104 @@
+"""Read lanes' histories as one: what is archived, then what only the store holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
+from kato_tasks.ports.archive import Archive, ArchivedEvent, LanePlace
+from kato_tasks.ports.replays import LanePage, ReadLane
+from kato_tasks.ports.store import Store
+
+PAGE = 1_000
+"""About how many events are read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """A page of a lane: about ``limit`` events after a place in its order, none after the place ``last`` (0: all)."""
+
+    lane: str
+    after: int
+    limit: int = PAGE
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Some events of a lane in its order. All up to the place ``reached`` are read; ``applied`` were applied in all."""
+
+    events: tuple[ArchivedEvent, ...]
+    reached: int
+    applied: int
+
+
+class LaneHistory:
+    """Reads histories of lanes from a store and from the archive, if there is one."""
+
+    def __init__(self, store: Store, archive: Archive | None) -> None:
+        self._store = store
+        self._archive = archive
+
+    def pages(self, requests: Sequence[PageRequest]) -> list[HistoryPage]:
+        """Return a page for each request. A place without an event belongs to a session that was forgotten.
+
+        Raises StoreUnavailable, ArchiveUnavailable.
+        """
+        reads = [ReadLane(one.lane, one.after, one.limit) for one in requests]
+        kept: list[LanePage] = raise_errors(execute_with_retry(self._store, reads))
+        # What the store does not hold any more was archived before it was dropped.
+        dropped = [
+            one
+            for one, page in zip(requests, kept, strict=True)
+            if page.first_seq == 0 or page.first_seq > one.after + 1
+        ]
+        archived = dict(zip(dropped, self._archived(dropped), strict=True))
+        return [_page(one, page, archived.get(one, ())) for one, page in zip(requests, kept, strict=True)]
+
+    def page(self, lane: str, after: int, limit: int = PAGE, last: int = 0) -> HistoryPage:
+        """Return one page; see ``pages``."""
+        (found,) = self.pages([PageRequest(lane, after, limit, last)])
+        return found
+
+    def _archived(self, requests: Sequence[PageRequest]) -> list[tuple[ArchivedEvent, ...]]:
+        if self._archive is None or not requests:
+            return [() for _ in requests]
+        return self._archive.of_lanes([LanePlace(one.lane, one.after, one.limit) for one in requests])
+
+    def events(self, lane: str, last: int, after: int = 0) -> Iterator[ArchivedEvent]:
+        """Iterate over a lane's history after one place in its order and up to another one."""
+        while after < last:
+            page = self.page(lane, after, last=last)
+            yield from page.events
+            if page.reached <= after:
+                return
+            after = page.reached
+
+    def events_of(self, lasts: dict[str, int], at_once: int) -> Iterator[tuple[str, Sequence[ArchivedEvent]]]:
+        """Iterate over the whole histories of several lanes, each up to its place in ``lasts``.
+
+        Yields a lane and its next events, in turns; about ``at_once`` events of all lanes are read at a time.
+        """
+        places = {lane: 0 for lane, last in lasts.items() if last}
+        while places:
+            limit = max(1, at_once // len(places))
+            requests = [PageRequest(lane, after, limit, lasts[lane]) for lane, after in places.items()]
+            for one, page in zip(requests, self.pages(requests), strict=True):
+                yield one.lane, page.events
+                places[one.lane] = page.reached
+                if page.reached <= one.after or page.reached >= one.last:
+                    del places[one.lane]
+
+
+def _page(wanted: PageRequest, kept: LanePage, archived: tuple[ArchivedEvent, ...]) -> HistoryPage:
+    if archived:
+        return _bounded(archived, archived[-1].lane_order, kept.applied, wanted.last)
+    reached = kept.events[-1].lane_order if kept.events else kept.applied
+    return _bounded(kept.events, max(reached, wanted.after), kept.applied, wanted.last)
+
+
+def _bounded(events: tuple[ArchivedEvent, ...], reached: int, applied: int, last: int) -> HistoryPage:
+    if last and reached > last:
+        return HistoryPage(tuple(event for event in events if event.lane_order <= last), last, applied)
+    return HistoryPage(events, reached, applied)
