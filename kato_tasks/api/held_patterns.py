@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kato_tasks.api.replays.asking import run_programs
@@ -20,6 +21,9 @@ MOST_EVENTS = 1_000_000
 """Of a node's history this many events are looked through, the newest."""
 MOST_PATTERNS = 1_000
 """Of how many patterns KATO is asked for the frequency."""
+VISIBLE_SECONDS = 1.0
+"""KATO shows a new pattern late, at most by this (KATO_API.md: 200 ms; a busy server took longer)."""
+PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,12 @@ def read_frequencies(rt: Runtime, lane: str, node: str, held: Held) -> tuple[Hel
     """Return the patterns that a session taught, the most learned first, with KATO's frequency where KATO answers."""
     url = pick_instance(lane, rt.drainer.options.kato.urls)
     names = [name for name, _ in held.taught.patterns.most_common(MOST_PATTERNS)]
-    ended = run_programs(rt, [(name, kato_api.read_frequency(url, node, name)) for name in names])
-    counted = {one.key: one.value for one in ended if one.error is None}
+    counted = _frequencies(rt, url, node, names)
+    until = time.monotonic() + VISIBLE_SECONDS
+    # A pattern that was learned a moment ago is unknown to KATO for a while, as a lost one is for good.
+    while (unknown := [name for name, frequency in counted.items() if frequency == 0]) and time.monotonic() < until:
+        time.sleep(PAUSE_SECONDS)
+        counted |= _frequencies(rt, url, node, unknown)
     return tuple(
         HeldPattern(
             name=name,
@@ -73,3 +81,9 @@ def read_frequencies(rt: Runtime, lane: str, node: str, held: Held) -> tuple[Hel
         )
         for name in names
     )
+
+
+def _frequencies(rt: Runtime, url: str, node: str, names: Sequence[str]) -> dict[str, int | None]:
+    """Return KATO's frequencies by pattern; 0: KATO does not know the pattern; left out: KATO did not answer."""
+    ended = run_programs(rt, [(name, kato_api.read_frequency(url, node, name)) for name in names])
+    return {one.key: one.value for one in ended if one.error is None}

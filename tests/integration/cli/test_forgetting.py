@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.log_entry import entry_of
+from kato_tasks.testing.services import KatoServer
+from tests.integration.cli.conftest import commands_inside
 from tests.integration.cli.running import Cli, append, drain
+
+
+@pytest.fixture
+def slow_to_show(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """The pieces of a process whose KATO shows a new pattern 400 ms after it was learned."""
+    kato = KatoServer(tmp_path / "kato", "--visible-after-ms", "400")
+    kato.start()
+    cli.settings["KATO_URLS"] = kato.url
+    yield from commands_inside(cli, monkeypatch)
+    kato.stop()
 
 
 @pytest.fixture
 def taught(live: Runtime) -> Runtime:
     """A session with a learned pattern on its own node, and one that shares a node with another."""
+    return teach(live)
+
+
+def teach(live: Runtime) -> Runtime:
     for session, node in (("alone", "alone"), ("one", "shop"), ("other", "shop")):
         append(live, session, "a", "b", node_id=node)
         event = parse_event({"session_id": session, "event_type": "learn"})
@@ -34,6 +53,12 @@ def test_it_asks_first_and_says_what_was_erased_and_what_kato_holds(cli: Cli, ta
     assert pattern[1:] == ["1", "2", "yes"]
     assert "kato-tasks replay start --mode rebuild --node shop builds the node without them" in ran.err
     assert cli("sessions", "show", "one").code == 1
+
+
+def test_a_pattern_that_kato_does_not_show_yet_is_told_with_its_frequency(cli: Cli, slow_to_show: Runtime) -> None:
+    teach(slow_to_show)
+    told = cli("sessions", "forget", "one", "--yes", "--json").json
+    assert [(one["learns"], one["frequency"]) for one in told["patterns"]] == [(1, 2)]
 
 
 def test_json_says_everything(cli: Cli, taught: Runtime) -> None:
