@@ -28,7 +28,7 @@ def erase_copies(rt: Runtime, session: str, lane: str) -> None:
             for one in mine:
                 clean_lane(rt, replay, one, nodes=False)
         elif clean_replay(rt, replay.id, CLEANING_SECONDS, nodes=True):
-            rt.replays.forget(replay.id)
+            rt.replays.retire(replay.id, 0)
         else:
             raise SessionBusy(f"what replay {replay.id} left is still being erased; forget session {session!r} again")
 

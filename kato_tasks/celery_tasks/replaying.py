@@ -94,7 +94,7 @@ def run_finish(task: Any, replay_id: str) -> Json:
     """End a replay for one slice. Returns its status. Raises Retry while more is left."""
     _go_on(task, replay_id, lambda rt: finish_replay(rt, replay_id, rt.settings.replay_slice_seconds, _drain(rt)))
     status = replay_status(runtime(), replay_id)
-    if status.mode == "rebuild" and status.state == "done":
+    if status.mode != "as_of" and status.state == "done":
         CeleryReplayStarter().clean(replay_id, old_generations=False)
     return {
         "id": status.id,

@@ -250,7 +250,8 @@ def resume(id_: str, wait: bool, as_json: bool) -> None:
 def clean(id_: str, old_generations: bool, yes: bool, wait: bool) -> None:
     """Erase what a replay that has ended left: its sessions in the store and at KATO.
 
-    A worker does it. After a rebuild that was done this happens by itself, without --old-generations.
+    A worker does it. After a replay of mode stm or rebuild that was done this happens by itself, but without
+    --old-generations.
     """
     from kato_tasks.api.replays.calls import known_replay
     from kato_tasks.api.replays.cleaning import is_clean, nodes_to_empty

@@ -152,5 +152,5 @@ class Replays(Protocol):
         """
 
     @abstractmethod
-    def forget(self, replay_id: str) -> None:
-        """Erase the record of a replay."""
+    def retire(self, replay_id: str, seconds: int) -> None:
+        """Have the record of a replay erased by itself after so many seconds (0: now)."""

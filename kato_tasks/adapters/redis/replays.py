@@ -89,6 +89,8 @@ class RedisReplays(Replays):
         with redis_errors():
             ids: Any = self._redis.zrevrange(f"{REPLAYS}all", 0, -1)
             texts: Any = self._redis.mget([f"{REPLAYS}{one}" for one in ids]) if ids else []
+            if gone := [one for one, text in zip(ids, texts, strict=True) if text is None]:
+                self._redis.zrem(f"{REPLAYS}all", *gone)
         return [Replay.load(text) for text in texts if text is not None]
 
     def lanes(self, replay_id: str, part: int) -> dict[str, LaneReplay]:
@@ -178,15 +180,15 @@ class RedisReplays(Replays):
                     return 0.0
         return 1.0
 
-    def forget(self, replay_id: str) -> None:
-        """See ``Replays.forget``."""
+    def retire(self, replay_id: str, seconds: int) -> None:
+        """See ``Replays.retire``. What lists replays takes its id from the list later."""
         found = self.read(replay_id)
         if found is None:
             return
-        keys = [f"{REPLAYS}{replay_id}:{part}" for part in range(found.parts)]
-        with redis_errors():
-            self._redis.zrem(f"{REPLAYS}all", replay_id)
-            self._redis.delete(f"{REPLAYS}{replay_id}", *keys)
+        pipe = self._redis.pipeline(transaction=True)
+        for key in [f"{REPLAYS}{replay_id}", *(f"{REPLAYS}{replay_id}:{part}" for part in range(found.parts))]:
+            pipe.expire(key, seconds)
+        answers_of(pipe)
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -23,14 +23,17 @@ from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 SESSIONS_AT_ONCE = 500
+KEPT_SECONDS = 7 * 86_400
+"""So long a replay that left nothing is still listed."""
 
 
 def clean_replay(rt: Runtime, replay_id: str, seconds: float, *, nodes: bool) -> bool:
     """Erase what a replay left, for about ``seconds``. Returns whether nothing is left.
 
-    Shadow lanes go, and their KATO sessions. With ``nodes`` the patterns go, too, of nodes that no lane uses: those of
-    a replay that did not switch, of mode ``as_of``, and the generations that served before. Raises ReplayBusy if the
-    replay has not ended, UnknownReplay, StoreUnavailable and KatoError.
+    The record of a replay that left nothing is kept for another ``KEPT_SECONDS``, and others until they are
+    cleaned: it names the nodes. Shadow lanes go, and their KATO sessions. With ``nodes`` the patterns go, too, of
+    nodes that no lane uses: those of a replay that did not switch, of mode ``as_of``, and the generations that
+    served before. Raises ReplayBusy if the replay has not ended, UnknownReplay, StoreUnavailable and KatoError.
     """
     replay = known_replay(rt, replay_id)
     if replay.state not in ENDED:
@@ -45,6 +48,11 @@ def clean_replay(rt: Runtime, replay_id: str, seconds: float, *, nodes: bool) ->
             rt.replays.note_lanes(replay_id, part, [replace(lane, cleaned=cleaned)])
             if time.monotonic() >= stop:
                 return False
+    lanes = list(rt.replays.all_lanes(replay_id))
+    # One that can still be resumed has lanes of which nothing was erased.
+    over = replay.state == "done" or any(lane.cleaned for lane in lanes)
+    if over and all(is_clean(lane, nodes=True) for lane in lanes):
+        rt.replays.retire(replay_id, KEPT_SECONDS)
     return True
 
 

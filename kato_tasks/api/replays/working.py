@@ -51,6 +51,18 @@ class SliceDone:
     wait_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one round did: the lanes that it was about, and after how many seconds the next one is due.
+
+    ``moved`` is False where nothing could be done, since KATO or a drain takes its time.
+    """
+
+    changed: Sequence[LaneReplay]
+    wait_seconds: float = 0.0
+    moved: bool = True
+
+
 def work_on_part(rt: Runtime, replay_id: str, part: int, seconds: float, drain: Drain) -> SliceDone:
     """Work on a part for about ``seconds``. Doing this in two processes at once is harmless: one of them waits.
 
@@ -78,13 +90,13 @@ def _work(rt: Runtime, replay_id: str, part: int, stop: float, renew: Callable[[
         if not todo:
             return SliceDone(done=True)
         if replay.request.mode == "stm":
-            changed, wait = _rebuild_stms(rt, replay, todo, drain)
+            done = _rebuild_stms(rt, replay, todo, drain)
         else:
-            changed, wait = _advance(rt, replay, todo, drain)
-        rt.replays.note_lanes(replay_id, part, changed)
-        lanes |= {lane.lane: lane for lane in changed}
+            done = _advance(rt, replay, todo, drain)
+        rt.replays.note_lanes(replay_id, part, done.changed)
+        lanes |= {lane.lane: lane for lane in done.changed}
         # Where nothing moves, KATO takes its time. The worker's slot is not held for that.
-        pause, wait = (pause * 2, pause) if wait == PAUSE_SECONDS else (PAUSE_SECONDS, wait)
+        pause, wait = (PAUSE_SECONDS, done.wait_seconds) if done.moved else (pause * 2, pause)
         if 0 < wait <= LONG_PAUSE_SECONDS and time.monotonic() + wait < stop:
             time.sleep(min(wait, LONG_PAUSE_SECONDS))
         elif wait or time.monotonic() >= stop:
@@ -93,29 +105,30 @@ def _work(rt: Runtime, replay_id: str, part: int, stop: float, renew: Callable[[
             return SliceDone(done=False, wait_seconds=2.0)
 
 
-def _advance(rt: Runtime, replay: Replay, todo: Sequence[LaneReplay], drain: Drain) -> tuple[list[LaneReplay], float]:
-    """Do one round of these lanes. Return those that changed, and how many seconds to wait before the next round."""
-    changed, wait = _copy(rt, replay, [lane for lane in todo if not lane.complete_ms], drain)
+def _advance(rt: Runtime, replay: Replay, todo: Sequence[LaneReplay], drain: Drain) -> _Round:
+    """Do one round of these lanes: copy, have applied, and compare those whose events are all applied."""
+    copied = _copy(rt, replay, [lane for lane in todo if not lane.complete_ms], drain)
     now_ms = _now_ms()
-    complete = [lane for lane in todo if lane.complete_ms] + [lane for lane in changed if lane.complete_ms]
+    complete = [lane for lane in todo if lane.complete_ms] + [lane for lane in copied.changed if lane.complete_ms]
     due = [lane for lane in complete if not 0 <= now_ms - lane.complete_ms < VISIBLE_MS]
     if due:
         verified = {lane.lane: lane for lane in verify_lanes(rt, replay, due)}
-        return [lane for lane in changed if lane.lane not in verified] + list(verified.values()), 0.0
+        return _Round([lane for lane in copied.changed if lane.lane not in verified] + list(verified.values()))
     if complete and len(complete) == len(todo):
         # Nothing is left to copy, so what was applied last becomes visible at KATO meanwhile.
         wait = max(PAUSE_SECONDS, (min(lane.complete_ms for lane in complete) + VISIBLE_MS - now_ms) / 1000)
-    return changed, wait
+        return _Round(copied.changed, wait)
+    return copied
 
 
-def _copy(rt: Runtime, replay: Replay, lanes: Sequence[LaneReplay], drain: Drain) -> tuple[list[LaneReplay], float]:
-    """Copy some of these lanes' events and have them applied. Return the lanes that this was about, and the wait."""
+def _copy(rt: Runtime, replay: Replay, lanes: Sequence[LaneReplay], drain: Drain) -> _Round:
+    """Copy some of these lanes' events and have them applied."""
     limit = rt.settings.replay_events_per_second
     some, most = _some(lanes, min(EVENTS_AT_ONCE, max(limit, LEAST_AT_ONCE)) if limit else EVENTS_AT_ONCE)
     if not some:
-        return [], 0.0
+        return _Round([])
     if limit and (wait := rt.replays.take_share(most, limit)):
-        return [], max(wait, LONG_PAUSE_SECONDS)
+        return _Round([], max(wait, LONG_PAUSE_SECONDS))
     copied = copy_pages(rt, replay, some, most)
     if copied.events or any(lane.applied < lane.events for lane in copied.lanes):
         drain(shadow_partitions(copied.lanes))
@@ -126,8 +139,8 @@ def _copy(rt: Runtime, replay: Replay, lanes: Sequence[LaneReplay], drain: Drain
         for lane in changed
     ]
     if not moved and not any(lane.complete_ms for lane in changed):
-        return [_stuck(rt, lane) for lane in changed], PAUSE_SECONDS
-    return changed, 0.0
+        return _Round([_stuck(rt, lane) for lane in changed], moved=False)
+    return _Round(changed)
 
 
 def _some(lanes: Sequence[LaneReplay], most: int) -> tuple[list[LaneReplay], int]:
@@ -196,22 +209,20 @@ def _judged(replay: Replay, lane: LaneReplay, found: Verified) -> LaneReplay:
     return lane.failed("; ".join(found.differences)[: DIFFERENCES * 100])
 
 
-def _rebuild_stms(
-    rt: Runtime, replay: Replay, todo: Sequence[LaneReplay], drain: Drain
-) -> tuple[list[LaneReplay], float]:
+def _rebuild_stms(rt: Runtime, replay: Replay, todo: Sequence[LaneReplay], drain: Drain) -> _Round:
     """Have the STM of the request's session rebuilt in a fresh KATO session."""
     session = replay.request.session_id or ""
     (lane,) = todo
     if lane.state == "waiting":
         (unbound,) = raise_errors(execute_with_retry(rt.store, [UnbindSession(lane.lane, session)]))
         if not unbound:
-            return [lane], PAUSE_SECONDS
+            return _Round([lane], moved=False)
         lane = replace(lane, state="copying")
     rt.wake([partition_of(lane.lane)])
     drain([partition_of(lane.lane)])
     (row,) = rt.sessions.read({session: lane.node})
     if row.parked is not None:
-        return [lane.failed(f"session {session!r} is parked: {row.parked.get('reason')}")], 0.0
+        return _Round([lane.failed(f"session {session!r} is parked: {row.parked.get('reason')}")])
     if row.binding is not None and row.binding.expires_ms == 0:
-        return [lane], PAUSE_SECONDS
-    return [replace(lane, state="ready", applied=1, events=1)], 0.0
+        return _Round([lane], moved=False)
+    return _Round([replace(lane, state="ready", applied=1, events=1)])

@@ -11,13 +11,16 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from kato_tasks import append_events, predict
 from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.adapters.redis.replays import REPLAYS
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.ports.generations import GenerationOf
 from kato_tasks.ports.lanes import FlagNodeForRebuild
+from kato_tasks.testing.waiting import wait_until
 from tests.integration.cli.running import Cli, append, drain
 from tests.integration.cli.terminal import on_terminal
 from tests.integration.cli.test_bad_input import one_sentence
@@ -43,6 +46,12 @@ FIELDS = {
     "created_at",
     "ended_at",
 }
+
+
+def expiry(rt: Runtime, replay_id: str) -> int:
+    """After how many seconds the record of a replay ends; -1: it does not."""
+    with redis.Redis.from_url(rt.settings.store_url) as client:
+        return int(client.ttl(f"{REPLAYS}{replay_id}"))
 
 
 @contextmanager
@@ -188,6 +197,7 @@ def test_as_of_names_a_session_that_commands_and_tasks_can_ask_and_clean_erases_
     assert "is a replay's own session; name the one that it stands for" in said
     cleaned = cli("replay", "clean", id_, "--old-generations", "--yes", "--wait")
     assert (cleaned.code, cleaned.err) == (0, f"nothing is left of replay {id_}\n")
+    wait_until(lambda: expiry(live, id_) > 0, 10, "the record of a replay that left nothing ends by itself")
     left = {key for key in kept(live) if shadow in key and ":r:" not in key}
     assert left == set(), "nothing of it is in the store but what a task was just answered"
 
@@ -203,7 +213,7 @@ def test_as_of_a_time_leaves_out_what_is_later(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("history", "worker")
-def test_a_sessions_short_term_memory_is_rebuilt_in_a_fresh_kato_session(cli: Cli) -> None:
+def test_a_sessions_short_term_memory_is_rebuilt_in_a_fresh_kato_session(cli: Cli, live: Runtime) -> None:
     before = cli("sessions", "show", "lone", "--json").json["binding"]
     ran = cli("replay", "start", "--mode", "stm", "--session", "lone", "--watch")
     assert ran.code == 0, ran.err
@@ -211,6 +221,8 @@ def test_a_sessions_short_term_memory_is_rebuilt_in_a_fresh_kato_session(cli: Cl
     after = cli("sessions", "show", "lone", "--json").json["binding"]
     assert after["kato_session_id"] != before["kato_session_id"]
     assert after["stm_length"] == before["stm_length"] == 1
+    (listed,) = cli("replay", "list", "--json").json
+    wait_until(lambda: expiry(live, listed["id"]) > 0, 10, "it left nothing, so its record ends by itself")
 
 
 @pytest.mark.usefixtures("history")
@@ -260,7 +272,9 @@ def test_the_generation_that_served_before_is_erased_when_a_person_agrees(cli: C
     assert "nothing was erased" in cli("replay", "clean", id_, "--old-generations", stdin=b"").err
     assert cli("replay", "clean", id_, "--wait").err == f"nothing is left of replay {id_} but its patterns at KATO\n"
     assert patterns(cli, "shop") == 1
+    assert expiry(live, id_) == -1, "the record names the node that is left"
     assert cli("replay", "clean", id_, "--old-generations", "--wait", stdin=b"y\n").code == 0
+    wait_until(lambda: expiry(live, id_) > 0, 10, "the record of a replay that left nothing ends by itself")
     assert patterns(cli, "shop") == 0
     assert patterns(cli, generation(live, "shop")) == 1, "what serves is not touched"
     again = cli("replay", "clean", id_, "--old-generations", "--wait")
