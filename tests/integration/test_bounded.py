@@ -86,6 +86,7 @@ def test_so_many_predicts_of_a_session_wait_and_the_next_one_is_told(system: Sys
     assert session_status("a") is not None
 
 
+@pytest.mark.timeout(300)
 def test_a_store_that_is_full_refuses_events_is_emptied_and_accepts_again(
     redis_server: RedisServer, kato: KatoServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

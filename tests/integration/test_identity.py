@@ -293,10 +293,10 @@ def test_every_caller_of_one_event_repeated_4200_times_is_told_and_so_is_the_nex
         with ThreadPoolExecutor(8) as threads:
             call = {"event_id": "x"}
             same = list(threads.map(lambda _: observe.apply_async((name, seen("x")), call), range(4_200)))
-        wait_until(lambda: all_taken(system), 90, "all were taken", every=0.2)
+        wait_until(lambda: all_taken(system), 180, "all were taken", every=0.2)
         system.faults()
         assert observe.delay(name, seen("y"), event_id="y").get(timeout=PATIENCE)["position"] == 2
-        wait_until(lambda: not list(system.redis.scan_iter("*:w:*")), 30, "nobody waits")
+        wait_until(lambda: not list(system.redis.scan_iter("*:w:*")), 60, "nobody waits")
         told: dict[str, int] = {}
         for one in same:
             wait_until(one.ready, PATIENCE, "it is told", every=0.2)
