@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Any
 
 from kato_tasks.api.history import PAGE, check_range
-from kato_tasks.bootstrap import runtime
+from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.domain.events import check_session_id
 from kato_tasks.domain.ids import lane_of, node_id_of
 from kato_tasks.domain.log_entry import Logged
+from kato_tasks.engine.replay.history import LaneHistory
 from kato_tasks.errors import HistoryIncomplete, InvalidEvent
-from kato_tasks.ports.archive import Archive
+from kato_tasks.ports.archive import ArchivedEvent
 from kato_tasks.ports.sessions import Sessions
-
-
-@dataclass(frozen=True, slots=True)
-class _Applied:
-    """An event at its place in a lane's order. ``node`` is empty where it has to be looked up."""
-
-    order: int
-    session: str
-    node: str
-    entry: Logged
 
 
 def events_by_node(node_id: str, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Any]]:
@@ -48,8 +38,7 @@ def events_by_node(node_id: str, after: int = 0, limit: int | None = None) -> It
     """
     check_node(node_id)
     first, most = check_range(after, limit)
-    rt = runtime()
-    return islice(node_events(rt.sessions, rt.archive, node_id, first), most)
+    return islice(node_events(runtime(), node_id, first), most)
 
 
 def check_node(node_id: Any) -> str:
@@ -66,49 +55,37 @@ def node_as_told(sessions: Sessions, node_id: str) -> str:
     return node if node is not None and node_id_of(node_id, node) == node_id else node_id
 
 
-def node_events(sessions: Sessions, archive: Archive | None, node_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
+def node_events(rt: Runtime, node_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
     """Iterate over a node's events, as ``events_by_node`` does."""
-    node = node_as_told(sessions, node_id)
-    for one in _applied(sessions, archive, lane_of(node), after):
+    node = node_as_told(rt.sessions, node_id)
+    history = LaneHistory(rt.store, rt.archive, patience_seconds=0.0)
+    for one in _applied(history, lane_of(node), after):
         if one.node == node:
-            event = one.entry.event(one.session, node_id_of(one.session, node))
-            yield {**event, "lane_order": one.order}
+            event = Logged.parse(one.position, one.entry).event(one.session, node_id_of(one.session, node))
+            yield {**event, "lane_order": one.lane_order}
 
 
-def _applied(sessions: Sessions, archive: Archive | None, lane: str, after: int) -> Iterator[_Applied]:
+def _applied(history: LaneHistory, lane: str, after: int) -> Iterator[ArchivedEvent]:
     """Iterate over what was applied in a lane, up to its last place as it is when this begins.
 
-    Where the archive does not hold a place that the store has given up, the event was erased. Without an archive that
-    is a HistoryIncomplete.
+    A place that neither the store nor the archive holds belonged to a session that was forgotten. Without an archive,
+    places that the store has given up are a HistoryIncomplete.
     """
-    last, at = sessions.lane_head(lane), after
+    last, at = after + 1, after
     while at < last:
-        page = _stored(sessions, lane, at, min(PAGE, last - at))
-        until = min(page[0].order - 1, last) if page else last
-        if until > at:
-            if archive is None:
-                raise HistoryIncomplete(
-                    f"places {at + 1} to {until} in the order of lane {lane!r} are not in the store any more, and no "
-                    "archive is set; set ARCHIVE_URL to the archive that this store was emptied into, or "
-                    f"after={until} reads what follows"
-                )
-            page = _archived(archive, lane, at, until) or page
-        if not page:
+        page = history.page(lane, at, PAGE, last if at > after else 0)
+        if at == after:
+            last = page.applied
+        if page.given_up and not history.has_archive:
+            raise HistoryIncomplete(
+                f"places {at + 1} to {page.given_up} in the order of lane {lane!r} are not in the store any more, and "
+                f"no archive is set; set ARCHIVE_URL to the archive that this store was emptied into, or "
+                f"after={page.given_up} reads what follows"
+            )
+        yield from (one for one in page.events if one.lane_order <= last)
+        if page.reached <= at:
             return
-        for one in page:
-            at = one.order
-            yield one
-
-
-def _stored(sessions: Sessions, lane: str, after: int, most: int) -> list[_Applied]:
-    found = sessions.lane_events(lane, after, most)
-    nodes = sessions.nodes({one.session for one in found})
-    return [_Applied(one.order, one.session, nodes.get(one.session, ""), one.entry) for one in found]
-
-
-def _archived(archive: Archive, lane: str, after: int, until: int) -> list[_Applied]:
-    rows = takewhile(lambda row: row.lane_order <= until, archive.of_lane(lane, after, min(PAGE, until - after)))
-    return [_Applied(row.lane_order, row.session, row.node, Logged.parse(row.position, row.entry)) for row in rows]
+        at = page.reached
 
 
 __all__ = ["check_node", "events_by_node", "node_as_told", "node_events"]

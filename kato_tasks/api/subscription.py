@@ -80,8 +80,7 @@ def _of_session(session: str, after: int) -> Iterator[dict[str, Any]]:
 
 
 def _of_node(node: str, after: int) -> Iterator[dict[str, Any]]:
-    rt = runtime()
-    return node_events(rt.sessions, rt.archive, node, after)
+    return node_events(runtime(), node, after)
 
 
 def _follow(read: Read, place: str, at: int, poll: float, stop: threading.Event) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kato_tasks.ports.archive import Archive, ArchiveConflict, ArchivedEvent, LaneHistory
+from kato_tasks.ports.archive import Archive, ArchiveConflict, ArchivedEvent, ArchivedLane
 from kato_tasks.ports.archiving import DropArchived, NoteUnarchived, ReadUnarchived, UnarchivedLane
 from kato_tasks.ports.effects import Effect, Program, Together, perform
 from kato_tasks.ports.forgetting import (
@@ -54,12 +54,10 @@ from kato_tasks.ports.log import (
     Append,
     AppendedBatch,
     AppendStatus,
-    AppliedRun,
     BindNodes,
     DropScheduled,
     DueScheduled,
     KeepScheduled,
-    LaneOrder,
     LastEvent,
     NodeOf,
     ReadLog,
@@ -110,10 +108,10 @@ __all__ = [
     "Append",
     "AppendStatus",
     "AppendedBatch",
-    "AppliedRun",
     "Archive",
     "ArchiveConflict",
     "ArchivedEvent",
+    "ArchivedLane",
     "Batch",
     "Bind",
     "BindNodes",
@@ -153,8 +151,6 @@ __all__ = [
     "KeepScheduled",
     "KeepUnpublished",
     "KnownPattern",
-    "LaneHistory",
-    "LaneOrder",
     "LanePage",
     "LastEvent",
     "LearnedLately",

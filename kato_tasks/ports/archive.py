@@ -51,7 +51,7 @@ class LanePlace:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneHistory:
+class ArchivedLane:
     """What the archive holds of one lane: how many events of how many sessions, and its last place in lane order."""
 
     lane: str
@@ -102,7 +102,7 @@ class Archive(Protocol):
         Events of one time come in the order of session and position. They are read in pages.
         """
 
-    def lanes(self, after: str = "", limit: int = 1_000) -> list[LaneHistory]:
+    def lanes(self, after: str = "", limit: int = 1_000) -> list[ArchivedLane]:
         """Return the lanes after this one by name, up to ``limit``, in the order of their names."""
 
     def sessions_of_lane(self, lane: str) -> Mapping[str, int]:

@@ -86,28 +86,6 @@ class LastEvent(Effect[int | None]):
 
 
 @dataclass(frozen=True, slots=True)
-class AppliedRun:
-    """Events of one session that were applied together: ``first`` to ``last``, the first at ``order`` in its lane."""
-
-    order: int
-    session: str
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class LaneOrder(Effect[list[AppliedRun]]):
-    """Read what was applied in a lane after a place in its order, up to ``limit`` runs.
-
-    The first run may begin before that place.
-    """
-
-    lane: str
-    after: int
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
 class KeepScheduled(Effect[None]):
     """Keep an event until ``due_ms``, when it is appended.
 

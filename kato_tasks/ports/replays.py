@@ -21,17 +21,22 @@ class LanePage:
     """Applied events of a lane that its store still holds, in the lane's order.
 
     ``first_seq`` is the place of the first event that the store holds (0: it holds none), and ``applied`` how many
-    events were ever applied in the lane.
+    events were ever applied in the lane. All up to the place ``reached`` were looked at: those of a session that was
+    forgotten are not among ``events``.
     """
 
     first_seq: int
     applied: int
     events: tuple[ArchivedEvent, ...]
+    reached: int
 
 
 @dataclass(frozen=True, slots=True)
 class ReadLane(Effect[LanePage]):
-    """Read about ``limit`` applied events of a lane after a place in its order, as far as the store holds them."""
+    """Read about ``limit`` applied events of a lane after a place in its order, as far as the store holds them.
+
+    Answers UnreadableRow where a session's log lacks some of them.
+    """
 
     lane: str
     after: int

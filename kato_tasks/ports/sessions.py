@@ -71,15 +71,6 @@ class KeptForLater:
     payload: str
 
 
-@dataclass(frozen=True, slots=True)
-class LaneEvent:
-    """An event that was applied: its place in its lane's order, its session and its entry."""
-
-    order: int
-    session: str
-    entry: Logged
-
-
 class Sessions(Protocol):
     """Reads sessions."""
 
@@ -138,18 +129,6 @@ class Sessions(Protocol):
         """Return the position of each session's last event, in the order of ``nodes``; 0 for one without events.
 
         This takes one round trip. Raises UnreadableRow if a head is no number.
-        """
-
-    @abstractmethod
-    def lane_head(self, lane: str) -> int:
-        """Return how many events were applied in a lane: the last place in its order. This takes one round trip."""
-
-    @abstractmethod
-    def lane_events(self, lane: str, after: int = 0, limit: int = 1_000) -> list[LaneEvent]:
-        """Return up to ``limit`` events that were applied in a lane after a place in its order, in that order.
-
-        An event whose entry the store holds no more ends the list. This takes two round trips. Raises UnreadableRow if
-        an entry is broken.
         """
 
     @abstractmethod

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kato_tasks import append_events, forget_session, learn, observe, session_status
+from kato_tasks import append_events, events_by_node, forget_session, learn, observe, session_status
 from kato_tasks.api import forgetting
 from kato_tasks.api.archiving import archive_partitions
 from kato_tasks.api.parking import park, resume
-from kato_tasks.api.replays.calls import cancel_replay, replay_status, start_replay
+from kato_tasks.api.replays import working
+from kato_tasks.api.replays.calls import cancel_replay, prepare_replay, replay_status, start_replay
+from kato_tasks.api.replays.switching import finish_replay
 from kato_tasks.bootstrap import archive_schema, runtime
 from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.domain.replays import ENDED, ReplayRequest
@@ -148,6 +150,30 @@ def test_a_rebuilt_node_has_only_what_the_others_taught(clean: System) -> None:
         found = forget_session(PERSON)
     assert [one.only_here for one in told.patterns] == [False, True]
     assert found.patterns == ()
+
+
+def test_a_long_session_that_is_forgotten_takes_nothing_of_what_the_others_did_after_it(
+    clean: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Falls when a page of forgotten places counts as the end of a lane's history."""
+    monkeypatch.setattr(working, "EVENTS_AT_ONCE", 100)
+    first, other = history("first", "shop", "first"), history("other", "shop", "other")
+    long = [{"observation": {"strings": [f"s{i}"]}, "event_id": f"{EVENT}-long-{i}"} for i in range(500)]
+    rt = runtime()
+
+    def drain(partitions: Sequence[int] = range(PARTITIONS)) -> None:
+        rt.drainer.drain_partitions(partitions, later=lambda _: None)
+
+    for events in (first, [one | {"session_id": PERSON, "node_id": "shop"} for one in long], other):
+        append_events(events)
+        drain()
+    forget_session(PERSON)
+    replay = prepare_replay(rt, ReplayRequest("rebuild", node_id="shop"), "0123456789ab")
+    wait_until(lambda: working.work_on_part(rt, replay.id, 0, 5.0, drain).done, PATIENCE, "the node is copied")
+    wait_until(lambda: finish_replay(rt, replay.id, 5.0, drain).done, PATIENCE, "the replay ends")
+    status = replay_status(rt, replay.id)
+    assert (status.state, status.events_done) == ("done", len(first) + len(other))
+    assert [event["event_id"] for event in events_by_node("shop")] == [one["event_id"] for one in first + other]
 
 
 def test_a_session_that_has_its_node_alone_takes_lane_and_patterns_along(clean: System) -> None:

@@ -49,16 +49,6 @@ def last_event(_op: ports.LastEvent, raw: Any) -> int | None:
     return int(raw) if int(raw) >= 0 else None
 
 
-def applied_runs(_op: ports.LaneOrder, raw: Any) -> list[ports.AppliedRun]:
-    """Return the rows of a lane's order, which commit.lua wrote. Raises ValueError for a row that is broken."""
-    runs = []
-    for row in raw:
-        numbers, session = row.split("\n", 1)
-        order, first, last, _ms = map(int, numbers.removesuffix(" d").split(" "))
-        runs.append(ports.AppliedRun(order, session, first, last))
-    return runs
-
-
 def log_entries(op: ports.ReadLog, raw: Any) -> list[Logged]:
     """Return the entries of a log with their positions. Raises LogArchived where the first are only in the archive.
 

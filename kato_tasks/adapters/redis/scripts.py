@@ -32,7 +32,6 @@ NAMES = (
     "intent",
     "keep_alive",
     "keep_scheduled",
-    "lane_order",
     "last_event",
     "note_delivery",
     "open_intents",

@@ -17,8 +17,8 @@ from kato_tasks.domain.ids import PARTITIONS, default_node, lane_of, partition_o
 from kato_tasks.domain.kato_session import Binding
 from kato_tasks.domain.log_entry import Logged
 from kato_tasks.errors import LogArchived, UnreadableRow
-from kato_tasks.ports.log import LaneOrder, LastEvent, ReadLog
-from kato_tasks.ports.sessions import KeptForLater, LaneEvent, Nodes, SessionRow, Sessions, Which
+from kato_tasks.ports.log import LastEvent, ReadLog
+from kato_tasks.ports.sessions import KeptForLater, Nodes, SessionRow, Sessions, Which
 
 SCAN_COUNT = 500
 """How many elements Redis looks at in one answer of a scan, so that it is never held up."""
@@ -141,38 +141,6 @@ class RedisSessions(Sessions):
             pipe.hget(f"{prefix_of_node(node)}s:{session}", "head")
         heads = answers_of(pipe, raise_on_error=False)
         return [_head(session, head) for session, head in zip(nodes, heads, strict=True)]
-
-    def lane_head(self, lane: str) -> int:
-        """See ``Sessions.lane_head``."""
-        with redis_errors():
-            return _number(cast(str | None, self._redis.hget(f"{prefix(partition_of(lane))}lane:{lane}", "seq")))
-
-    def lane_events(self, lane: str, after: int = 0, limit: int = 1_000) -> list[LaneEvent]:
-        """See ``Sessions.lane_events``."""
-        (runs,) = all_answered(self._store.execute([LaneOrder(lane, after, limit)]))
-        asked, left = [], limit
-        for run in runs:
-            begun = max(0, after + 1 - run.order)
-            taken = min(run.last - run.first + 1 - begun, left)
-            if taken > 0:
-                asked.append(
-                    (run.order + begun, ReadLog(lane, run.session, run.first + begun, run.first + begun + taken - 1))
-                )
-                left -= taken
-        found: list[LaneEvent] = []
-        logs = self._store.execute([read for _, read in asked])
-        for (order, read), entries in zip(asked, logs, strict=True):
-            if isinstance(entries, LogArchived):
-                return found  # it was archived meanwhile
-            if isinstance(entries, Exception):
-                raise entries
-            for at, entry in enumerate(entries):
-                if entry.position != read.first + at:
-                    return found
-                found.append(LaneEvent(order + at, read.session, entry))
-            if len(entries) < read.last - read.first + 1:
-                return found
-        return found
 
     def parked(self) -> list[str]:
         """See ``Sessions.parked``."""

@@ -16,7 +16,7 @@ from kato_tasks.adapters.sql.rows import rows_of
 from kato_tasks.adapters.sql.tables import REVISION, VERSION_TABLE
 from kato_tasks.adapters.sql.writing import write_rows
 from kato_tasks.errors import ConfigurationError
-from kato_tasks.ports.archive import Archive, ArchiveConflict, ArchivedEvent, LaneHistory, LanePlace
+from kato_tasks.ports.archive import Archive, ArchiveConflict, ArchivedEvent, ArchivedLane, LanePlace
 
 
 class SqlArchive(Archive):
@@ -63,7 +63,7 @@ class SqlArchive(Archive):
         """See ``Archive.of_time``."""
         return self._reader.of_time(since_ms, until_ms, lane, limit)
 
-    def lanes(self, after: str = "", limit: int = 1_000) -> list[LaneHistory]:
+    def lanes(self, after: str = "", limit: int = 1_000) -> list[ArchivedLane]:
         """See ``Archive.lanes``."""
         return self._reader.lanes(after, limit)
 

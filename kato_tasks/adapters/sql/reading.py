@@ -15,7 +15,7 @@ from kato_tasks.adapters.sql.database import Database
 from kato_tasks.adapters.sql.names import each_of
 from kato_tasks.adapters.sql.rows import READ, escape, event_of, unescape
 from kato_tasks.adapters.sql.tables import events
-from kato_tasks.ports.archive import ArchivedEvent, LaneHistory, LanePlace
+from kato_tasks.ports.archive import ArchivedEvent, ArchivedLane, LanePlace
 
 FIRST_PAGE, MOST_ROWS, PAGE_CHARS = 100, 2_000, 2_000_000
 NAMES_AT_ONCE = 5_000
@@ -116,7 +116,7 @@ class Reader:
             found |= {unescape(session): position for session, position in rows if position is not None}
         return found
 
-    def lanes(self, after: str, limit: int) -> list[LaneHistory]:
+    def lanes(self, after: str, limit: int) -> list[ArchivedLane]:
         """See ``Archive.lanes``."""
         query = (
             select(
@@ -130,7 +130,7 @@ class Reader:
             .order_by(events.c.lane)
             .limit(max(0, limit))
         )
-        return [LaneHistory(unescape(lane), *counts) for lane, *counts in self._rows(query)]
+        return [ArchivedLane(unescape(lane), *counts) for lane, *counts in self._rows(query)]
 
     def sessions_of_lane(self, lane: str) -> dict[str, int]:
         """See ``Archive.sessions_of_lane``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
+from kato_tasks.engine.store_retry import STORE_PATIENCE_SECONDS, execute_with_retry, raise_errors
 from kato_tasks.ports.archive import Archive, ArchivedEvent, LanePlace
 from kato_tasks.ports.replays import LanePage, ReadLane
 from kato_tasks.ports.store import Store
@@ -26,19 +26,34 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Some events of a lane in its order. All up to the place ``reached`` are read; ``applied`` were applied in all."""
+    """Some events of a lane in its order. All up to the place ``reached`` are read; ``applied`` were applied in all.
+
+    ``given_up`` is the last place that the store holds no more, if one of them was asked for; otherwise it is 0.
+    """
 
     events: tuple[ArchivedEvent, ...]
     reached: int
     applied: int
+    given_up: int = 0
 
 
 class LaneHistory:
-    """Reads histories of lanes from a store and from the archive, if there is one."""
+    """Reads histories of lanes from a store and from the archive, if there is one.
 
-    def __init__(self, store: Store, archive: Archive | None) -> None:
+    A store that does not answer is asked again for ``patience_seconds``.
+    """
+
+    def __init__(
+        self, store: Store, archive: Archive | None, *, patience_seconds: float = STORE_PATIENCE_SECONDS
+    ) -> None:
         self._store = store
         self._archive = archive
+        self._patience_seconds = patience_seconds
+
+    @property
+    def has_archive(self) -> bool:
+        """Return whether there is an archive."""
+        return self._archive is not None
 
     def pages(self, requests: Sequence[PageRequest]) -> list[HistoryPage]:
         """Return a page for each request. A place without an event belongs to a session that was forgotten.
@@ -46,13 +61,9 @@ class LaneHistory:
         Raises StoreUnavailable, ArchiveUnavailable.
         """
         reads = [ReadLane(one.lane, one.after, one.limit) for one in requests]
-        kept: list[LanePage] = raise_errors(execute_with_retry(self._store, reads))
+        kept: list[LanePage] = raise_errors(execute_with_retry(self._store, reads, self._patience_seconds))
         # What the store does not hold any more was archived before it was dropped.
-        dropped = [
-            one
-            for one, page in zip(requests, kept, strict=True)
-            if page.first_seq == 0 or page.first_seq > one.after + 1
-        ]
+        dropped = [one for one, page in zip(requests, kept, strict=True) if _given_up(one, page)]
         archived = dict(zip(dropped, self._archived(dropped), strict=True))
         return [_page(one, page, archived.get(one, ())) for one, page in zip(requests, kept, strict=True)]
 
@@ -91,14 +102,16 @@ class LaneHistory:
                     del places[one.lane]
 
 
+def _given_up(wanted: PageRequest, kept: LanePage) -> int:
+    """Return the last place that the store holds no more, if it was asked for one of those, and 0 otherwise."""
+    last = kept.first_seq - 1 if kept.first_seq else kept.applied
+    return last if last > wanted.after else 0
+
+
 def _page(wanted: PageRequest, kept: LanePage, archived: tuple[ArchivedEvent, ...]) -> HistoryPage:
-    if archived:
-        return _bounded(archived, archived[-1].lane_order, kept.applied, wanted.last)
-    reached = kept.events[-1].lane_order if kept.events else kept.applied
-    return _bounded(kept.events, max(reached, wanted.after), kept.applied, wanted.last)
-
-
-def _bounded(events: tuple[ArchivedEvent, ...], reached: int, applied: int, last: int) -> HistoryPage:
-    if last and reached > last:
-        return HistoryPage(tuple(event for event in events if event.lane_order <= last), last, applied)
-    return HistoryPage(events, reached, applied)
+    events = archived or kept.events
+    reached = max(archived[-1].lane_order if archived else kept.reached, wanted.after)
+    if wanted.last and reached > wanted.last:
+        reached = wanted.last
+        events = tuple(event for event in events if event.lane_order <= reached)
+    return HistoryPage(events, reached, kept.applied, _given_up(wanted, kept))

@@ -9,7 +9,7 @@ import pytest
 from kato_tasks.adapters.sql import reading
 from kato_tasks.adapters.sql.archive import SqlArchive
 from kato_tasks.domain.ids import lane_of
-from kato_tasks.ports.archive import LaneHistory, LanePlace
+from kato_tasks.ports.archive import ArchivedLane, LanePlace
 from tests.contract.archive.history import BEGIN_MS, archived, places, run
 
 
@@ -120,7 +120,7 @@ def test_many_heads_are_asked_for_at_once(archive: SqlArchive, monkeypatch: pyte
 def test_lanes_are_told_with_their_counts_and_in_pages_by_name(archive: SqlArchive) -> None:
     archive.write([archived(f"s{n % 3}", n, node="b", order=n) for n in range(1, 10)])
     archive.write([*run("x", 1, 2, node="a"), *run("y", 1, 1, node="Z"), *run("z", 1, 1, node="ü")])
-    lanes = [LaneHistory("Z", 1, 1, 1), LaneHistory("a", 2, 1, 2), LaneHistory("b", 9, 3, 9)]
+    lanes = [ArchivedLane("Z", 1, 1, 1), ArchivedLane("a", 2, 1, 2), ArchivedLane("b", 9, 3, 9)]
     assert archive.lanes(limit=3) == lanes
     assert archive.lanes(after="a", limit=1) == [lanes[2]]
     assert archive.lanes(after=lane_of("ü")) == []

@@ -90,6 +90,21 @@ def test_the_others_keep_their_places_in_the_lanes_order(log: Log) -> None:
     assert log.do(ports.DropArchived("n", lane.first_seq, lane.commits, [("other", 3)], 10))
 
 
+def test_a_page_that_holds_only_places_of_a_forgotten_session_says_how_far_it_reached(log: Log) -> None:
+    """Falls when such a page counts as the lane's end: a rebuild would leave out whatever comes behind it."""
+    applied(log, "first", 5)
+    applied(log, "person", 90)
+    applied(log, "other", 5)
+    assert forget(log, "person") == "done"
+    found, at = [], 0
+    while at < 100:
+        page = log.do(ReadLane("n", at, 10))
+        assert page.reached > at
+        at = page.reached
+        found += [(event.lane_order, event.session) for event in page.events]
+    assert found == [(i, "first") for i in range(1, 6)] + [(i, "other") for i in range(96, 101)]
+
+
 def test_an_id_that_ends_like_another_is_not_taken_for_it(log: Log) -> None:
     """Falls when the session is looked for at the end of a key: ids may have line breaks."""
     for session in ("a\nperson", "xperson", "person", "per*on"):

@@ -12,7 +12,8 @@ from kato_tasks.domain.ids import default_node, lane_of
 from kato_tasks.domain.log_entry import Logged, entry_of
 from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.archive import Archive, ArchivedEvent, LanePlace
-from kato_tasks.ports.sessions import LaneEvent, Sessions
+from kato_tasks.ports.replays import LanePage, ReadLane
+from kato_tasks.ports.sessions import Sessions
 
 
 def nothing_happens() -> None:
@@ -28,6 +29,7 @@ class Store:
         self.counts: dict[str, int] = {}
         self.orders: dict[str, dict[int, tuple[str, int]]] = {}
         self.seqs: dict[str, int] = {}
+        self.given: set[tuple[str, int]] = set()
         self.before_page: Callable[[], None] = nothing_happens
         self.away = 0
         """how many calls fail because the store is away"""
@@ -50,12 +52,21 @@ class Store:
             self.orders.setdefault(lane, {})[self.seqs[lane]] = (session, position)
 
     def trim(self, session: str, to: int) -> None:
-        """Give up a session's positions up to ``to``, and its places in the lane's order."""
-        for position in [one for one in self.logs[session] if one <= to]:
-            del self.logs[session][position]
+        """Give up a session's positions up to ``to``, as far as nothing before them in the lane's order is kept."""
+        self.given |= {(session, position) for position in range(1, to + 1)}
         order = self.orders[lane_of(self.known[session])]
-        for place in [at for at, (one, position) in order.items() if one == session and position <= to]:
+        for place, (one, position) in list(order.items()):
+            if one and (one, position) not in self.given:
+                return
             del order[place]
+            if one:
+                del self.logs[one][position]
+
+    def forget(self, session: str) -> None:
+        """Erase a session: its places in the lane's order stay, and name nobody."""
+        order = self.orders[lane_of(self.known.pop(session))]
+        order |= {place: ("", 0) for place, (one, _) in order.items() if one == session}
+        del self.logs[session]
 
     def _asked(self) -> None:
         if self.away:
@@ -82,17 +93,20 @@ class Store:
         rows = sorted((at, text) for at, text in self.logs[session].items() if at > after)
         return [Logged.parse(at, text) for at, text in rows[:limit]]
 
-    def lane_head(self, lane: str) -> int:
+    def execute(self, operations: Sequence[ReadLane]) -> list[LanePage]:
         self._asked()
-        return self.seqs.get(lane, 0)
-
-    def lane_events(self, lane: str, after: int = 0, limit: int = 1_000) -> list[LaneEvent]:
         self.before_page()
-        found: list[LaneEvent] = []
-        for order, (session, at) in sorted(self.orders.get(lane, {}).items()):
-            if order > after and len(found) < limit:
-                found.append(LaneEvent(order, session, Logged.parse(at, self.logs[session][at])))
-        return found
+        return [self._page(one) for one in operations]
+
+    def _page(self, read: ReadLane) -> LanePage:
+        order, applied = self.orders.get(read.lane, {}), self.seqs.get(read.lane, 0)
+        places = [place for place in order if place > read.after][: read.limit]
+        events = [
+            ArchivedEvent(session, at, self.known[session], read.lane, place, 1, self.logs[session][at])
+            for place, (session, at) in ((place, order[place]) for place in places)
+            if session
+        ]
+        return LanePage(next(iter(order), 0), applied, tuple(events), places[-1] if places else applied)
 
 
 class Kept:
@@ -101,19 +115,24 @@ class Kept:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.rows: dict[tuple[str, int], ArchivedEvent] = {}
+        self._meant: set[tuple[str, int]] = set()
 
     @property
     def port(self) -> Archive:
         return cast(Archive, self)
 
     def take(self, session: str, to: int, *, trim: bool = True) -> None:
-        """Archive a session's events up to ``to``, and let the store give them up."""
-        node = self._store.known[session]
-        order = {(one, at): place for place, (one, at) in self._store.orders[lane_of(node)].items()}
-        for at, text in self._store.logs[session].items():
-            if at <= to and (session, at) in order:
-                place = order[session, at]
-                self.rows[session, at] = ArchivedEvent(session, at, node, lane_of(node), place, 1, text)
+        """Archive a session's events up to ``to``, and let the store give them up.
+
+        Of a lane nothing is archived before what comes before it in the lane's order.
+        """
+        self._meant |= {(session, position) for position in range(1, to + 1)}
+        lane = lane_of(self._store.known[session])
+        for place, (one, at) in self._store.orders[lane].items():
+            if (one, at) not in self._meant:
+                break
+            text = self._store.logs[one][at]
+            self.rows[one, at] = ArchivedEvent(one, at, self._store.known[one], lane, place, 1, text)
         if trim:
             self._store.trim(session, to)
 

@@ -26,7 +26,7 @@ def kept(store: Store) -> Kept:
 @pytest.fixture
 def archived(store: Store, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The runtime of this process, with an archive. Falls back to none where a test takes it away."""
-    rt = SimpleNamespace(sessions=store, archive=kept)
+    rt = SimpleNamespace(sessions=store, store=store, archive=kept)
     for module in ("history", "node_history", "time_history"):
         monkeypatch.setattr(f"kato_tasks.api.{module}.runtime", lambda: rt)
     return rt
@@ -197,12 +197,22 @@ def test_a_nodes_events_cross_from_the_archive_to_the_store_while_they_move(
 
 
 def test_what_was_erased_leaves_a_hole_in_a_nodes_events(
-    kept: Kept, team: list[tuple[int, str]], archived: SimpleNamespace
+    store: Store, kept: Kept, team: list[tuple[int, str]], archived: SimpleNamespace
 ) -> None:
     kept.take("a", PAGE)
     kept.take("b", 50)
     kept.forget("a")
+    store.forget("a")
     assert orders(events_by_node("team")) == [one for one in team if one[1].startswith("b")]
+
+
+def test_a_page_of_places_that_name_nobody_does_not_end_a_nodes_events(store: Store, archived: SimpleNamespace) -> None:
+    archived.archive = None
+    store.append("before", node="team")
+    store.append("gone", 3 * PAGE, node="team")
+    store.append("behind", node="team")
+    store.forget("gone")
+    assert orders(events_by_node("team")) == [(1, "before-1"), (3 * PAGE + 2, "behind-1")]
 
 
 def test_without_an_archive_a_hole_in_a_nodes_events_is_an_error(

@@ -17,7 +17,7 @@ SOON = 0.001
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     store = Store()
-    rt = SimpleNamespace(sessions=store, archive=Kept(store))
+    rt = SimpleNamespace(sessions=store, store=store, archive=Kept(store))
     monkeypatch.setattr("kato_tasks.api.subscription.runtime", lambda: rt)
     monkeypatch.setattr("kato_tasks.api.subscription.MOST_SECONDS", 0.01)
     return store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kato_tasks import ports
-from kato_tasks.adapters.redis.decoding import appended, applied_runs, as_it_is, last_event, nothing, plainly
+from kato_tasks.adapters.redis.decoding import appended, as_it_is, last_event, nothing, plainly
 from kato_tasks.adapters.redis.encoding import each
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.adapters.redis.operations.building import (
@@ -37,7 +37,6 @@ ENCODERS: dict[type, Encode] = {
     ports.BindNodes: call_of(
         ports.BindNodes, "bind_nodes", of_partition, plainly(list), sessions=each("sessions", "session wanted default")
     ),
-    ports.LaneOrder: call_of(ports.LaneOrder, "lane_order", of_lane, applied_runs),
     ports.LastEvent: call_of(ports.LastEvent, "last_event", of_lane, last_event),
     ports.NodeOf: command_of(lambda op: ("HGET", f"{prefix(partition_of(op.session))}nodes", op.session), as_it_is),
     ports.KeepScheduled: call_of(ports.KeepScheduled, "keep_scheduled", of_lane, nothing),

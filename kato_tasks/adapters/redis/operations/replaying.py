@@ -8,6 +8,7 @@ from kato_tasks.adapters.redis.decoding import nothing, plainly, unarchived_even
 from kato_tasks.adapters.redis.encoding import each
 from kato_tasks.adapters.redis.operations.building import Encode, call_of, command_of, lane_prefix, of_lane
 from kato_tasks.adapters.redis.retention import Retention
+from kato_tasks.errors import UnreadableRow
 from kato_tasks.ports.replays import (
     DropShadow,
     LanePage,
@@ -21,7 +22,15 @@ from kato_tasks.ports.replays import (
 
 def _page(op: ReadLane, raw: Any) -> LanePage:
     first, applied, commits = raw
-    return LanePage(int(first), int(applied), tuple(unarchived_events(op.lane, commits, set())))
+    missing: set[str] = set()
+    events = tuple(unarchived_events(op.lane, commits, missing))
+    if missing:
+        raise UnreadableRow(f"the log of session {min(missing)!r} lacks events that were applied and not archived")
+    reached = int(applied)
+    if commits:
+        seq, begin, end, *_ = commits[-1]
+        reached = int(seq) + int(end) - int(begin)
+    return LanePage(int(first), int(applied), events, reached)
 
 
 def _state(_op: ReadLaneState, raw: Any) -> tuple[int, str]:

@@ -119,7 +119,9 @@ class Shelves:
         assert isinstance(read, ReadLane)
         kept = [one for one in self.events if one.lane_order > self.archived]
         page = [one for one in kept if one.lane_order > read.after][: read.limit]
-        answer = LanePage(kept[0].lane_order if kept else 0, self.events[-1].lane_order, tuple(page))
+        applied = self.events[-1].lane_order
+        reached = page[-1].lane_order if page else applied
+        answer = LanePage(kept[0].lane_order if kept else 0, applied, tuple(page), reached)
         if self.moves_at_once:
             self.archived = self.events[-1].lane_order
         return [answer]
