@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -31,16 +32,23 @@ from tests.integration.recovering import (
     run_of,
     total,
 )
-from tests.integration.system import Json, System, drained
+from tests.integration.system import Json, System, Worker, drained
 
 
 @pytest.fixture(scope="module")
-def system(redis_server: RedisServer, kato: KatoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def running(
+    redis_server: RedisServer, kato: KatoServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[System, Worker]]:
     with (
         a_system(redis_server, tmp_path_factory.mktemp("outage"), kato, breaker_interval_seconds="1") as system,
-        system.workers(THREADS),
+        system.workers(THREADS) as (worker,),
     ):
-        yield system
+        yield system, worker
+
+
+@pytest.fixture(scope="module")
+def system(running: tuple[System, Worker]) -> System:
+    return running[0]
 
 
 def delayed(session: str, first: int, count: int) -> list[AsyncResult[Json]]:
@@ -188,8 +196,9 @@ def test_the_store_is_restarted_under_load(system: System) -> None:
 
 
 @pytest.mark.timed  # a call that comes to wait for a core longer than its time is fenced, and sends more
-def test_a_store_that_was_put_back_in_time_follows_kato(system: System) -> None:
+def test_a_store_that_was_put_back_in_time_follows_kato(running: tuple[System, Worker]) -> None:
     """Invariant 3, in real processes; its guard falls in tests/unit/engine/test_store_went_back.py."""
+    system, worker = running
     system.kato.start()
     system.kato.reset()
     node = new_name("shop")
@@ -197,19 +206,29 @@ def test_a_store_that_was_put_back_in_time_follows_kato(system: System) -> None:
     stories = [history(session, node) for session in sessions]
     append_events([e for story in stories for e in story[:2]])
     drained(sessions)
-    # All is in the log, and nothing more of it is applied while the faults are on.
-    system.faults({"kind": "unavailable", "route": "*"})
-    append_events([e for story in stories for e in story[2:]])
-    older = saved(system)
-    system.faults()
+    # All is in the log, and nothing more of it is applied or begun before the worker is continued.
+    with paused(worker):
+        append_events([e for story in stories for e in story[2:]])
+        older = saved(system)
     drained(sessions)
     observes, learns = system.ask("stats")["observes"], system.ask("stats")["learns"]
-    put_back(system, older)
-    assert {session_status(session).cursor for session in sessions} == {2}  # type: ignore[union-attr]
+    with paused(worker):
+        put_back(system, older)
+        assert {session_status(session).cursor for session in sessions} == {2}  # type: ignore[union-attr]
     drained(sessions, 30)
     assert (system.ask("stats")["observes"], system.ask("stats")["learns"]) == (observes, learns)
     assert total(system, "caught_up") == sum(len(story) - 2 for story in stories)
     hold_to_the_oracle(system, followed([e for story in stories for e in story]))
+
+
+@contextlib.contextmanager
+def paused(worker: Worker) -> Iterator[None]:
+    """The worker does nothing meanwhile; it was idle before."""
+    worker.pause()
+    try:
+        yield
+    finally:
+        worker.resume()
 
 
 def saved(system: System) -> Path:
