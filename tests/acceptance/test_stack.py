@@ -70,7 +70,7 @@ class Run:
             )
 
     def stderr(self) -> str:
-        return self._stderr.read_text(encoding="utf-8")
+        return self._stderr.read_text(encoding="utf-8", errors="replace")  # it may end within a character
 
     def ready(self) -> dict[str, Any]:
         """Wait for the JSON line of `up --json`."""

@@ -72,6 +72,8 @@ def test_a_session_whose_name_has_spaces_is_found_in_quotes(flower: Flower) -> N
 
 def test_idle_sweeps_are_not_among_the_tasks(flower: Flower) -> None:
     """Falls without `send_events=False` and without `QuietMessages`."""
+    # Of a task that had begun before Flower listened, Flower knows the end alone, and no name.
+    known = set(flower.ask("/api/tasks?limit=1000"))
     for name in ("kato_tasks.sweep", "kato_tasks.keep_alive"):
         for _ in range(3):
             app.send_task(name, queue="kato.control")
@@ -84,7 +86,8 @@ def test_idle_sweeps_are_not_among_the_tasks(flower: Flower) -> None:
         return tasks if tasks.get(seen.id, {}).get("state") == "SUCCESS" else None
 
     tasks = wait_until(listed, PATIENCE, "Flower has heard of what came after") or {}
-    assert {task["name"] for task in tasks.values()} & {"kato_tasks.sweep", "kato_tasks.keep_alive", None} == set()
+    names = {task["name"] for id_, task in tasks.items() if id_ not in known}
+    assert names & {"kato_tasks.sweep", "kato_tasks.keep_alive", None} == set()
 
 
 def test_a_waiting_tasks_page_says_for_what_and_since_when_and_the_broker_page_counts_what_waits(
