@@ -22,7 +22,7 @@ from kato_tasks.errors import LeaseLost, SessionBusy
 from kato_tasks.ports.effects import Program
 from kato_tasks.ports.forgetting import ForgetCommits, ForgetIds, ForgetNode, ForgetSession, Traces
 from kato_tasks.ports.generations import GiveLaneBack, TakeLane
-from kato_tasks.ports.lanes import Batch, Lease
+from kato_tasks.ports.lanes import Batch, Lease, Renew
 from kato_tasks.ports.log import BindNodes, DropScheduled
 from kato_tasks.ports.operating import DropDeadLetter
 from kato_tasks.ports.sessions import SessionRow
@@ -82,10 +82,13 @@ def _forget_known(rt: Runtime, lease: Lease, session: str, node: str, *, pattern
     shared = _is_shared(rt, session, lane)
     held = held_patterns(rt, session, lane)
     found = read_frequencies(rt, lane, row.generation or node, held)
+    # A long history takes long to read. From here on KATO is told something, for which the lane must still be held.
+    _renew(rt, lease)
     # The archive comes first and the node last: as long as the node is known, a repeated call finds all that is left.
     emptied = patterns and not shared
     archived = rt.archive.forget(session) if rt.archive is not None else 0
     erase_copies(rt, session, lane)
+    _renew(rt, lease)
     if row.binding is not None:
         _run(rt, _delete(row.binding.url, row.binding.kato_session))
     for one in sorted({node, row.generation or node}) if emptied else ():
@@ -201,6 +204,12 @@ def _run(rt: Runtime, program: Program[object]) -> None:
     (ended,) = run_programs(rt, [("", program)])
     if ended.error is not None:
         raise ended.error
+
+
+def _renew(rt: Runtime, lease: Lease) -> None:
+    """Hold the lane for its full time again. Raises LeaseLost."""
+    if not raise_errors(execute_with_retry(rt.store, [Renew(lease)]))[0]:
+        raise LeaseLost(f"lane {lease.lane} is held by another process")
 
 
 @contextmanager

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from kato_tasks import append_events, events_by_node, forget_session, learn, observe, session_status
-from kato_tasks.api import forgetting
+from kato_tasks.adapters.redis.keys import prefix
+from kato_tasks.api import forgetting, held_patterns
 from kato_tasks.api.archiving import archive_partitions
 from kato_tasks.api.parking import park, resume
 from kato_tasks.api.replays import working
 from kato_tasks.api.replays.calls import cancel_replay, prepare_replay, replay_status, start_replay
 from kato_tasks.api.replays.switching import finish_replay
 from kato_tasks.bootstrap import archive_schema, runtime
-from kato_tasks.domain.ids import PARTITIONS
+from kato_tasks.domain.ids import PARTITIONS, partition_of
 from kato_tasks.domain.replays import ENDED, ReplayRequest
 from kato_tasks.errors import SessionBusy
 from kato_tasks.ports.generations import TakeLane
@@ -214,6 +215,41 @@ def test_a_call_that_died_in_the_middle_is_finished_by_the_next(
         assert told.remedy
         assert traces_left(clean, PERSON, EVENT) == []
         assert forget_session(PERSON).known is False
+
+
+def test_whoever_loses_the_lane_while_the_history_is_read_erases_nothing(
+    clean: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 2. Falls when the lane is not held again before KATO and the archive are told anything."""
+    append_events(history(PERSON, "shop", EVENT) + history("other", "shop", "other"))
+    with clean.workers(THREADS):
+        drained([PERSON, "other"])
+        archived(clean)
+        before = session_status(PERSON)
+        assert before is not None
+        assert before.binding is not None
+        read = held_patterns.read_frequencies
+
+        def read_for_long(rt: Any, lane: str, node: str, held: Any) -> Any:
+            found = read(rt, lane, node, held)
+            lease = f"{prefix(partition_of(lane))}lease:{lane}"
+            wait_until(lambda: not clean.redis.exists(lease), 10, "the lease has run out")
+            return found
+
+        monkeypatch.setattr(forgetting, "LANE_MS", 500)
+        monkeypatch.setattr(forgetting, "read_frequencies", read_for_long)
+        with pytest.raises(SessionBusy, match="taken by a worker meanwhile; forget it again"):
+            forget_session(PERSON)
+        assert session_status(PERSON) == before
+        assert clean.ask(f"sessions/{before.binding.kato_session_id}")["alive"] is True
+        assert rows_of(clean, PERSON) == 8
+
+
+def rows_of(system: System, session: str) -> int:
+    """How many events of a session the archive holds."""
+    with sqlite3.connect(system.directory / "archive.sqlite") as database:
+        (count,) = database.execute("SELECT count(*) FROM kato_events WHERE session_id = ?", (session,)).fetchone()
+    return int(count)
 
 
 def test_two_who_forget_a_session_at_once_do_not_disturb_each_other(clean: System) -> None:

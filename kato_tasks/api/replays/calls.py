@@ -175,12 +175,12 @@ def resume_replay(rt: Runtime, replay_id: str) -> Replay:
         raise ReplayBusy(f"replay {replay_id} is done; start another one")
     if any(lane.cleaned for lane in rt.replays.all_lanes(replay_id)):
         raise ReplayBusy(f"replay {replay_id} was cleaned up, so it cannot go on; start another one")
+    waiting = [lane.lane for lane in rt.replays.all_lanes(replay_id) if lane.state != "switched"]
+    if busy := rt.replays.take(replay_id, waiting):
+        raise _busy(busy)
     for part in range(record.parts):
         lanes = rt.replays.lanes(replay_id, part)
         again = [_again(record, lane) for lane in lanes.values() if lane.state == "failed"]
         if again:
             rt.replays.note_lanes(replay_id, part, again)
-    waiting = [lane.lane for lane in rt.replays.all_lanes(replay_id) if lane.state != "switched"]
-    if busy := rt.replays.take(replay_id, waiting):
-        raise _busy(busy)
     return _send(rt, rt.replays.reopen(replay_id, ""))

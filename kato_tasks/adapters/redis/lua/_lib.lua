@@ -369,3 +369,20 @@ local function applied_by(lane, commit, after, buried)
   end
   return { seq + skip, first, to, ms, table.concat(dead), session, h[1] or '', entries }, to - first + 1
 end
+
+-- Return the number of a lane's commit with this index in its order. Raises an error if the commit is broken.
+local function seq_at(lane, index)
+  local commit = call('LINDEX', P .. 'order:' .. lane, index)
+  return commit and tonumber(string.match(commit, '^%d+')) or error('a commit of lane ' .. lane .. ' is broken', 0)
+end
+
+-- Return the index of the last commit in a lane's order, of `length` commits, that begins at or before a place. It is
+-- found by halving, and 0 where all of them begin behind that place.
+local function commit_before(lane, length, place)
+  local low, high = 0, length - 1
+  while low < high do
+    local middle = math.ceil((low + high) / 2)
+    if seq_at(lane, middle) <= place then low = middle else high = middle - 1 end
+  end
+  return low
+end

@@ -8,21 +8,11 @@ local order = P .. 'order:' .. lane
 local applied = tonumber(call('HGET', P .. 'lane:' .. lane, 'seq') or 0) or 0
 local length = call('LLEN', order)
 if length == 0 then return { 0, applied, {} } end
-local function seq_at(at)
-  local commit = call('LINDEX', order, at)
-  return commit and tonumber(string.match(commit, '^%d+')) or error('a commit of lane ' .. lane .. ' is broken', 0)
-end
-local first = seq_at(0)
+local first = seq_at(lane, 0)
 -- Whoever follows a lane asks at its end most of the time.
 if after >= applied then return { first, applied, {} } end
--- Find the last commit that begins at or before the event that is wanted, by halving.
-local low, high = 0, length - 1
-while low < high do
-  local middle = math.ceil((low + high) / 2)
-  if seq_at(middle) <= after + 1 then low = middle else high = middle - 1 end
-end
 local buried = call('HLEN', P .. 'dead') > 0
-local commits, room, at = {}, limit, low
+local commits, room, at = {}, limit, commit_before(lane, length, after + 1)
 while room > 0 and at < length do
   local some = call('LRANGE', order, at, at + 31)
   for _, commit in ipairs(some) do
