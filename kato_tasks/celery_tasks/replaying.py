@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import chord
+from celery.exceptions import Reject
 
 from kato_tasks.api.replays.calls import fail_replay, note_wait, replay_status
 from kato_tasks.api.replays.cleaning import clean_replay
@@ -23,6 +25,7 @@ from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.bootstrap.replaying import fill_replay_starter
 from kato_tasks.celery_tasks.app.home import home
 from kato_tasks.celery_tasks.calling.awaiting import without_subscription
+from kato_tasks.celery_tasks.task_log import GoesBack
 from kato_tasks.celery_tasks.waiting import finish_slice
 from kato_tasks.errors import ArchiveUnavailable, BrokerUnavailable, KatoError, KatoTasksError, StoreUnavailable
 from kato_tasks.loading import load
@@ -93,9 +96,13 @@ def run_part(task: Any, replay_id: str, part: int) -> Json:
 def run_finish(task: Any, replay_id: str) -> Json:
     """End a replay for one slice. Returns its status. Raises Retry while more is left."""
     _go_on(task, replay_id, lambda rt: finish_replay(rt, replay_id, rt.settings.replay_slice_seconds, _drain(rt)))
-    status = replay_status(runtime(), replay_id)
-    if status.mode != "as_of" and status.state == "done":
-        CeleryReplayStarter().clean(replay_id, old_generations=False)
+    try:
+        status = replay_status(runtime(), replay_id)
+        if status.mode != "as_of" and status.state == "done":
+            CeleryReplayStarter().clean(replay_id, old_generations=False)
+    except (StoreUnavailable, BrokerUnavailable) as exc:
+        log_event(log, logging.WARNING, "replay.postponed", replay=replay_id, task=task.name, error=exc)
+        _come_again(task, AGAIN_SECONDS)
     return {
         "id": status.id,
         "mode": status.mode,
@@ -140,5 +147,19 @@ def _go_on(task: Any, replay_id: str, work: Callable[[Runtime], SliceDone]) -> N
         done = SliceDone(done=True)
         fail_replay(runtime(), replay_id, f"{type(exc).__name__}: {exc}")
     if not done.done:
+        _come_again(task, done.wait_seconds)
+
+
+def _come_again(task: Any, seconds: float) -> NoReturn:
+    """Have the task go on after so many seconds. Raises Retry, or GoesBack where the broker does not take that message.
+
+    Celery would drop the task then, and its replay would stay where it is. This way the message that the worker has is
+    not acknowledged, and comes again.
+    """
+    try:
         # How often is up to the task's max_retries, which is None: there is no limit.
-        raise task.retry(countdown=done.wait_seconds)
+        raise task.retry(countdown=seconds)
+    except Reject as exc:
+        log_event(log, logging.WARNING, "task.requeued", id=task.request.id, error=exc.reason)
+        time.sleep(1.0)  # a broker that takes nothing may hand it out again at once
+        raise GoesBack(str(exc.reason), requeue=True) from exc

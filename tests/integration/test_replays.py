@@ -469,3 +469,32 @@ def test_the_task_of_a_replay_ends_with_the_replay_and_can_be_chained(system: Sy
         refused = replay.delay("rebuild", node_id="nowhere")
         with pytest.raises(InvalidEvent, match="no session belongs"):
             refused.get(timeout=PATIENCE)
+
+
+@pytest.mark.timeout(300)
+def test_a_replay_goes_on_after_its_broker_was_away_for_longer_than_a_task_tries_to_be_sent(
+    rabbitmq_server: RabbitmqServer,
+    redis_server: RedisServer,
+    kato: KatoServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """A part whose next message cannot be sent is not acknowledged, and comes again."""
+    rabbitmq_server.start()
+    system = System(rabbitmq_server, redis_server, kato, tmp_path_factory.mktemp("broker"), sweep_seconds="0.2")
+    with system.here():
+        system.empty()
+        story = Story(8)
+        append_events(story.events(900))
+        with system.workers(THREADS) as (worker,):
+            drained(list(story.sessions))
+            system.faults({"kind": "delay", "route": "observe-sequence", "seconds": 1.0})
+            begun = start_replay(runtime(), ReplayRequest("rebuild"))
+            wait_until(lambda: progress(begun.id) > 0, PATIENCE, "it has begun")
+            rabbitmq_server.stop()
+            wait_until(lambda: "task.requeued" in worker.text(), 30, "a part could not send its next message")
+            assert replay_status(runtime(), begun.id).state == "running"
+            system.faults()
+            rabbitmq_server.start()
+            status = ended(begun.id)
+            assert (status.state, status.differences) == ("done", ())
+            story.check(system)
