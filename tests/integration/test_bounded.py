@@ -110,7 +110,7 @@ def test_a_store_that_is_full_refuses_events_is_emptied_and_accepts_again(
         with system.workers(THREADS):
             with contextlib.suppress(StoreFull):
                 while len(sent) < 2_000:
-                    seen = {"strings": ["x"], "metadata": {"much": "m" * 15_000}}
+                    seen = {"strings": ["x"], "metadata": {"much": "m" * 30_000}}
                     sent.append(observe.delay(f"s{len(sent) % 20}", seen))
                     if len(sent) % 20 == 0:
                         wait_until(lambda: parked() == len(sent), 60, "all of them wait", every=0.05)

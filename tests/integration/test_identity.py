@@ -285,14 +285,16 @@ def test_a_task_whose_result_nobody_wants_leaves_no_state_behind_when_it_was_par
 
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
-def test_every_caller_of_one_event_repeated_4200_times_is_told_and_so_is_the_next_events(
-    system: System, name: str
+@pytest.mark.parametrize("callers", [600, pytest.param(4_200, marks=pytest.mark.variant)])
+def test_every_caller_of_an_event_repeated_many_times_is_told_and_so_is_the_next_events(
+    system: System, name: str, callers: int
 ) -> None:
+    """100 of them may wait at the event. What 4,200 would do to the store is shown by its own contract."""
     system.faults({"kind": "unavailable"})
     with system.workers(PROCESSES):
         with ThreadPoolExecutor(8) as threads:
             call = {"event_id": "x"}
-            same = list(threads.map(lambda _: observe.apply_async((name, seen("x")), call), range(4_200)))
+            same = list(threads.map(lambda _: observe.apply_async((name, seen("x")), call), range(callers)))
         wait_until(lambda: all_taken(system), 180, "all were taken", every=0.2)
         system.faults()
         assert observe.delay(name, seen("y"), event_id="y").get(timeout=PATIENCE)["position"] == 2
@@ -303,7 +305,7 @@ def test_every_caller_of_one_event_repeated_4200_times_is_told_and_so_is_the_nex
             result: Any = one.result  # `get` would subscribe to each of them
             kind = "told to look later" if isinstance(result, NotAppliedYet) else result["event_id"]
             told[kind] = told.get(kind, 0) + 1
-    assert sum(told.values()) == 4_200
+    assert sum(told.values()) == callers
     assert told["x"] >= 100
 
 

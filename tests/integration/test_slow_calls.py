@@ -1,7 +1,8 @@
 """One slow node, or one KATO instance that hangs, stops nobody else (invariant 5).
 
-Real workers with two processes. The limits here are twice what `python -m benchmarks.slow_calls` shows on an idle
-machine; without the background driver healthy sessions waited 12 to 57 s.
+Real workers with two processes. Without the background driver healthy sessions waited 12 to 57 s. With it they wait
+some 50 ms on an idle machine (`python -m benchmarks.slow_calls`), and while a busy one takes in 80 tasks of an instance
+that hangs, up to 2 s: the limit lies between.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tests.integration.slow_calls import (
 )
 from tests.integration.system import System
 
-LIMIT_SECONDS = 2.0
+LIMIT_SECONDS = 5.0
 
 
 @pytest.fixture
