@@ -12,7 +12,7 @@ from kato_tasks.domain.events import Event, check_events, parse_event
 from kato_tasks.domain.log_entry import Entry, entry_of
 from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.results import Appended
-from kato_tasks.engine.append import AppendResult
+from kato_tasks.engine.appended import AppendResult
 from kato_tasks.errors import InvalidEvent
 from kato_tasks.telemetry.log_events import log_event
 

@@ -12,7 +12,7 @@ from kato_tasks.bootstrap.waking import waker
 from kato_tasks.domain.events import Event, check_events
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.results import Appended
-from kato_tasks.engine.append import AppendResult
+from kato_tasks.engine.appended import AppendResult
 from kato_tasks.engine.wakeup_marks import setting_marks
 
 READ_AT_ONCE = 100

@@ -18,7 +18,7 @@ from kato_tasks.domain.log_entry import Entry, entry_of
 from kato_tasks.domain.observations import Limits
 from kato_tasks.domain.results import Appended
 from kato_tasks.domain.wording import kind_of, not_text
-from kato_tasks.engine.append import AppendResult
+from kato_tasks.engine.appended import AppendResult
 from kato_tasks.errors import EventConflict, InvalidEvent, PositionConflict
 
 _CALLED = {"session_id": "aggregate_id", "observation.strings[0]": "event_type"}

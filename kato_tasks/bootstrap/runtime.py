@@ -10,6 +10,7 @@ import redis
 
 from kato_tasks.adapters.kato_http.absent import AbsentKato
 from kato_tasks.adapters.kato_http.access import Access
+from kato_tasks.adapters.redis.api_keys import RedisApiKeys
 from kato_tasks.adapters.redis.breaker import RedisBreakerState
 from kato_tasks.adapters.redis.dead_letters import RedisDeadLetters
 from kato_tasks.adapters.redis.figures import RedisFigures
@@ -37,6 +38,7 @@ from kato_tasks.engine.running.room import Room
 from kato_tasks.engine.running.slices import DrainOptions
 from kato_tasks.engine.wakeup_marks import WakeupMarks
 from kato_tasks.errors import ConfigurationError
+from kato_tasks.ports.api_keys import ApiKeys
 from kato_tasks.ports.archive import Archive
 from kato_tasks.ports.dead_letters import DeadLetters
 from kato_tasks.ports.figures import Figures
@@ -75,6 +77,7 @@ class Runtime:
     imports: Imports
     replays: Replays
     traces: FindTraces
+    keys: ApiKeys
     kato: HttpKato | HttpxKato | AbsentKato
     drainer: Drainer
     check: ConfigCheck
@@ -141,6 +144,7 @@ def build(config: Settings) -> Runtime:
         imports=RedisImports(client),
         replays=RedisReplays(client),
         traces=RedisTraces(client),
+        keys=RedisApiKeys(client),
         kato=kato,
         drainer=Drainer(
             store,

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from threading import Lock
 from typing import TypeVar
 
-from kato_tasks.domain.ids import belongs, default_node, lane_of, node_id_of, partition_of
+from kato_tasks.domain.ids import belongs, default_node, lane_of, partition_of
 from kato_tasks.domain.log_entry import Entry
-from kato_tasks.domain.refusals import BuriedEvent, Refusal
-from kato_tasks.domain.results import Appended
+from kato_tasks.engine.appended import (
+    AppendedEntry,
+    AppendResult,
+    describe,
+    make_dead_letter,
+    node_conflict,
+    refused_node,
+)
 from kato_tasks.engine.store_protocol import BREATH, BREATH_ENTRIES, StoreProtocol, carry_out
 from kato_tasks.engine.store_retry import raise_errors
-from kato_tasks.errors import NodeConflict, StoreFailed, StoreUnavailable, StoreWentBack
+from kato_tasks.errors import StoreFailed, StoreUnavailable, StoreWentBack
 from kato_tasks.ports.log import Append, BindNodes, NodeOf
-from kato_tasks.ports.operating import KeepDeadLetter
 from kato_tasks.ports.store import Store
 
 CHUNK = 1_000
@@ -29,31 +32,6 @@ KNOWN_NODES = 100_000
 RUNS = 5
 """How many times one call is begun again because the store was restarted, or failed over, in the middle of it."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class AppendedEntry:
-    """What became of an entry, and its lane."""
-
-    appended: Appended
-    lane: str
-    conflict: bool = False
-    """its event_id is known with another body, so it became a dead letter"""
-    too_many: bool = False
-    """it was not accepted, because too many predicts of its session wait already"""
-    stands_at: int | None = None
-    """it was not accepted, because its session stands at this position and not at the expected one"""
-
-
-@dataclass(frozen=True, slots=True)
-class AppendResult:
-    """What became of a batch: of each entry, in the order of the call."""
-
-    placed: tuple[AppendedEntry, ...]
-    wake: frozenset[int]
-    """partitions with a lane that waits for a wake-up"""
-    shared_names: frozenset[str]
-    """lanes that more than one node_id falls on"""
 
 
 class AppendProtocol:
@@ -92,6 +70,14 @@ class AppendProtocol:
         at = -1 if expected is None else expected
         return self._on_one_run(lambda run: self._append(entries, source, offsets, at, run))
 
+    def append_each(self, entries: Sequence[Entry]) -> StoreProtocol[AppendResult]:
+        """Append entries of callers who know nothing of each other.
+
+        An entry that names another node than its session's is told so in its place (``other_node``), and the others are
+        appended. Raises what ``append`` raises of the store.
+        """
+        return self._on_one_run(lambda run: self._append_each(entries, run))
+
     def _on_one_run(self, ask: Callable[[str], StoreProtocol[T]]) -> StoreProtocol[T]:
         """Ask all of it of one run of the store. It is asked again from its beginning where another run answers.
 
@@ -109,6 +95,19 @@ class AppendProtocol:
         raise StoreUnavailable("the store is restarted or fails over again and again")
 
     def _bind_nodes(self, entries: Sequence[Entry], run: str) -> StoreProtocol[list[str]]:
+        nodes = yield from self._nodes_of(entries, run)
+        out = []
+        for index, entry in enumerate(entries):
+            node = nodes[entry.session_id]
+            if not belongs(entry.session_id, entry.node_id, node):
+                raise node_conflict(entry, node, "node_id" if len(entries) == 1 else f"events[{index}].node_id")
+            out.append(node)
+            if len(out) % BREATH_ENTRIES == 0:
+                yield BREATH
+        return out
+
+    def _nodes_of(self, entries: Sequence[Entry], run: str) -> StoreProtocol[dict[str, str]]:
+        """Return the node of each session, and write it down for life where it is new."""
         with self._lock:
             known = {e.session_id: self._nodes.get(e.session_id) for e in entries}
         for e in entries:
@@ -133,21 +132,7 @@ class AppendProtocol:
                 for (session, _, _), node in zip(operation.sessions, nodes, strict=True):
                     known[session] = node
             self._remember({s: known[s] or "" for s in wanted}, run)
-        out = []
-        for index, entry in enumerate(entries):
-            node = known[entry.session_id] or ""
-            if not belongs(entry.session_id, entry.node_id, node):
-                named = node_id_of(entry.session_id, node)
-                where = "node_id" if len(entries) == 1 else f"events[{index}].node_id"
-                raise NodeConflict(
-                    where,
-                    f"is {entry.node_id!r}, and session {entry.session_id!r} belongs to node {named!r} for life; "
-                    "leave node_id out or use another session_id",
-                )
-            out.append(node)
-            if len(out) % BREATH_ENTRIES == 0:
-                yield BREATH
-        return out
+        return {session: node or "" for session, node in known.items()}
 
     def _knows(self, session_id: str, run: str) -> StoreProtocol[bool]:
         with self._lock:
@@ -170,6 +155,20 @@ class AppendProtocol:
             for session in sessions:
                 self._nodes.pop(session, None)
             self._logged -= sessions
+
+    def _append_each(self, entries: Sequence[Entry], run: str) -> StoreProtocol[AppendResult]:
+        nodes = yield from self._nodes_of(entries, run)
+        told: dict[int, AppendedEntry] = {}
+        for index, entry in enumerate(entries):
+            node = nodes[entry.session_id]
+            if not belongs(entry.session_id, entry.node_id, node):
+                told[index] = refused_node(entry, lane_of(node), node_conflict(entry, node, "node_id"))
+        if not told:
+            return (yield from self._append(entries, "", (), -1, run))
+        others = [entry for index, entry in enumerate(entries) if index not in told]
+        done = yield from self._append(others, "", (), -1, run)
+        placed = iter(done.placed)
+        return replace(done, placed=tuple(told.get(index) or next(placed) for index in range(len(entries))))
 
     def _append(
         self, entries: Sequence[Entry], source: str, offsets: Sequence[int], expected: int, run: str
@@ -202,11 +201,11 @@ class AppendProtocol:
                     if status.status == "g":
                         gone.append(i)
                         continue
-                    placed[i] = _describe(entries[i], lanes[i], status.status, status.position)
+                    placed[i] = describe(entries[i], lanes[i], status.status, status.position)
                     if status.status == "a":
                         shared.add(lanes[i])
                     if status.status == "c":
-                        conflicts.append(_make_dead_letter(entries[i], lanes[i], nodes[i], status.position))
+                        conflicts.append(make_dead_letter(entries[i], lanes[i], nodes[i], status.position))
                 yield BREATH
             if gone:
                 self._forget({entries[i].session_id for i in gone})
@@ -284,51 +283,3 @@ def _make_rounds(
                 rows = [(lanes[i], nodes[i], entries[i], offsets[i] if source else 0) for i in part]
                 calls.append((part, Append(partition, rows, source, run, expected)))
         yield calls
-
-
-def _describe(entry: Entry, lane: str, status: str, position: int) -> AppendedEntry:
-    """Say what became of an entry, by its status (see ``ports.AppendStatus``) and position."""
-    if status == "c":
-        error = (
-            f"event_id {entry.event_id!r} is known in session {entry.session_id!r} with another body "
-            f"(position {position}); it was kept as a dead letter: give a new fact a new event_id"
-        )
-        return AppendedEntry(
-            Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
-            lane,
-            conflict=True,
-        )
-    if status == "w":
-        error = (
-            f"as many predicts of session {entry.session_id!r} wait already as may (MAX_WAITING_PREDICTS); "
-            "ask again when some are answered"
-        )
-        return AppendedEntry(
-            Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
-            lane,
-            too_many=True,
-        )
-    if status == "x":
-        error = f"session {entry.session_id!r} stands at position {position}, and not at the expected one"
-        return AppendedEntry(
-            Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
-            lane,
-            stands_at=position,
-        )
-    appended = Appended(
-        event_id=entry.event_id,
-        session_id=entry.session_id,
-        position=None if status == "m" else position,
-        duplicate=status in ("d", "m"),
-    )
-    return AppendedEntry(appended, lane)
-
-
-def _make_dead_letter(entry: Entry, lane: str, node: str, position: int) -> KeepDeadLetter:
-    """Make the dead letter of an entry whose id is known with another body, at ``position``."""
-    now_ms = int(time.time() * 1000)
-    reason = f"event_id {entry.event_id!r} is known with another body at position {position}"
-    refusal = Refusal(reason, None, attempts=0, first_ms=now_ms, last_ms=now_ms)
-    letter = BuriedEvent(entry.session_id, node_id_of(entry.session_id, node), lane, refusal, raw=entry.text)
-    name = f"{entry.session_id}\n{entry.event_id} {entry.digest}"
-    return KeepDeadLetter(lane, name, json.dumps(letter.as_letter()))

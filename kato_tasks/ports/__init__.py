@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kato_tasks.ports.api_keys import ApiKeys
 from kato_tasks.ports.archive import Archive, ArchiveConflict, ArchivedEvent, ArchivedLane
 from kato_tasks.ports.archiving import DropArchived, NoteUnarchived, ReadUnarchived, UnarchivedLane
 from kato_tasks.ports.effects import Effect, Program, Together, perform
@@ -105,6 +106,7 @@ __all__ = [
     "UNSURE",
     "AcknowledgeLost",
     "AcquireLanes",
+    "ApiKeys",
     "Append",
     "AppendStatus",
     "AppendedBatch",

@@ -205,6 +205,10 @@ class Figures(Protocol):
         """Return every lane whose patterns are in doubt, and which was not rebuilt since. This takes one round trip."""
         ...
 
+    def open_circuits(self, urls: Sequence[str]) -> dict[str, str]:
+        """Return which of these KATO instances no calls are sent to now, each with what it failed with last."""
+        ...
+
     def last_sign_ms(self, of: SignOf) -> int | None:
         """Return when any worker, or any beat, last gave a sign of life, or None if there is no sign."""
         ...

@@ -16,7 +16,12 @@ BROUGHT_BY = {
     "httpx": {"httpx": "httpx"},
     "flower": {"flower": "Flower"},
     "cli": {"rich": "rich"},
-    "http": {"httptools": "httptools", "uvicorn": "uvicorn"},
+    "http": {
+        "fastapi": "FastAPI",
+        "httptools": "httptools",
+        "prometheus_client": "prometheus-client",
+        "uvicorn": "uvicorn",
+    },
     "archive": {"sqlalchemy": "SQLAlchemy", "psycopg": "psycopg", "alembic": "alembic"},
 }
 """For each extra the modules that cannot be done without, and the name under which each is known.

@@ -193,6 +193,29 @@ class Settings(BaseModel):
         90, ge=30, description="after how long Redis gives a killed worker's task messages to another worker"
     )
 
+    http_max_body_bytes: int = Field(
+        16_777_216, ge=1_000, description="largest body of an HTTP request that is not NDJSON, in bytes"
+    )
+    http_max_events: int = Field(
+        10_000, ge=1, description="most events in one HTTP request that is not NDJSON, which has no limit"
+    )
+    http_max_header_bytes: int = Field(
+        32_768, ge=1_000, description="most bytes of an HTTP request before its body: its first line and headers"
+    )
+    http_header_seconds: float = Field(
+        10.0, gt=0, description="how long an HTTP client may take from connecting to the end of its headers"
+    )
+    http_body_seconds: float = Field(
+        30.0, gt=0, description="how long an HTTP client may take for a body, and for each 64 KB of an NDJSON body"
+    )
+    http_keep_alive_seconds: float = Field(
+        30.0, gt=0, description="how long an HTTP connection on which nothing is asked stays open"
+    )
+    http_connections: int = Field(10_000, ge=1, description="most HTTP connections of one server process")
+    http_stop_seconds: float = Field(
+        20.0, gt=0, description="how long an HTTP server that is told to stop lets requests under way go on"
+    )
+
     max_strings: int = Field(1_000, ge=1, description="most strings in one observation")
     max_string_chars: int = Field(20_000, ge=1, le=200_000, description="longest string, in characters")
     max_vectors: int = Field(64, ge=0, description="most vectors in one observation")

@@ -61,6 +61,9 @@
 | replay.failed | a replay's task met an error that waiting does not mend; the replay ended | replay, task, error |
 | replay.differs | what KATO holds of a replayed lane is not what its history makes | replay, lane, reason |
 | replay.node_emptied | a node that no lane uses any more was emptied at KATO | replay, lane, node |
+| http.failed | an HTTP request met an unexpected error; its caller was told 500 and nothing else | route, error |
+| http.stopped | an HTTP server ended as it was told | |
+| keys.unread | the store did not tell an HTTP server the keys; those read last count for a minute | error |
 | subscription.interrupted | the store or archive does not answer a subscription, which tries again | after, error |
 | sweep.queue_unseen | whether a shard's wake-up still waits in its queue could not be found out | shard, error |
 | sweep.failed | a round of the sweep ended with an error | error |
@@ -78,6 +81,7 @@ from typing import Any
 
 from kato_tasks.domain.visible import visible, visible_json
 
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 KEYS_SAID = 1_000
 """How many keys are logged at most: a source may make them up."""
 
@@ -166,3 +170,11 @@ class VisibleFormatter(logging.Formatter):
         colour, text, end = _COLOURED.fullmatch(self.inner.format(shown)).groups(default="")  # type: ignore[union-attr]
         # The inner formatter may add fields of its own, a task's id for instance.
         return colour + "\n".join(map(visible, text.split("\n"))) + end
+
+
+def log_to_stderr(log_format: str) -> None:
+    """Send the log of this process to stderr, as text or (``json``) as one JSON object per line."""
+    handler = logging.StreamHandler()
+    text = logging.Formatter(FORMAT)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else VisibleFormatter(text))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

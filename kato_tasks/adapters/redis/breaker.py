@@ -6,6 +6,7 @@ import logging
 
 import redis
 
+from kato_tasks.adapters.redis.keys import OPEN_CIRCUIT
 from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class RedisBreakerState:
     def look(self, url: str) -> tuple[str | None, bool]:
         """Return the last failure and whether there is trouble; (None, False) if the store does not answer."""
         try:
-            why, trouble = self._redis.mget(f"kt:{{breaker}}:open:{url}", f"kt:{{breaker}}:trouble:{url}")
+            why, trouble = self._redis.mget(f"{OPEN_CIRCUIT}{url}", f"kt:{{breaker}}:trouble:{url}")
         except redis.RedisError:
             return None, False
         return None if why is None else str(why), trouble is not None
@@ -35,14 +36,14 @@ class RedisBreakerState:
     def open(self, url: str, seconds: float, why: str) -> None:
         """Open the circuit for ``seconds``. If the store cannot keep that, only a warning is logged."""
         try:
-            self._redis.set(f"kt:{{breaker}}:open:{url}", why or "1", px=int(seconds * 1000))
+            self._redis.set(f"{OPEN_CIRCUIT}{url}", why or "1", px=int(seconds * 1000))
         except redis.RedisError as exc:
             log_event(log, logging.WARNING, "breaker.unshared", url=url, error=exc)
 
     def close(self, url: str) -> None:
         """Close the circuit. If the store cannot keep that, only a warning is logged."""
         try:
-            self._redis.delete(f"kt:{{breaker}}:open:{url}")
+            self._redis.delete(f"{OPEN_CIRCUIT}{url}")
         except redis.RedisError as exc:
             log_event(log, logging.WARNING, "breaker.unshared", url=url, error=exc)
 

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from kato_tasks.adapters.redis.answers import answers_of, ms_of, redis_errors
-from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, SIGNS, prefix
+from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, OPEN_CIRCUIT, SIGNS, prefix
 from kato_tasks.adapters.redis.persistence import persistence_problem
 from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.ports.figures import (
@@ -171,6 +171,12 @@ class RedisFigures:
         for partition in range(PARTITIONS):
             pipe.smembers(f"{prefix(partition)}wanted")
         return frozenset(str(lane) for lanes in answers_of(pipe) for lane in lanes)
+
+    def open_circuits(self, urls: Sequence[str]) -> dict[str, str]:
+        """See ``Figures.open_circuits``."""
+        with redis_errors():
+            found: Any = self._redis.mget([f"{OPEN_CIRCUIT}{url}" for url in urls])
+        return {url: str(why) for url, why in zip(urls, found, strict=True) if why is not None}
 
     def last_sign_ms(self, of: SignOf) -> int | None:
         """See ``Figures.last_sign_ms``."""

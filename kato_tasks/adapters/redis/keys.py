@@ -16,6 +16,8 @@ SIGNS: dict[SignOf, str] = {"worker": "kt:{signs}:worker:", "beat": "kt:{signs}:
 """What the keys begin with in which workers and beats say that they live (``lua/give_sign.lua``)."""
 ACKNOWLEDGED = "kt:{signs}:acknowledged"
 """What a person acknowledged of the whole."""
+OPEN_CIRCUIT = "kt:{breaker}:open:"
+"""What the keys begin with that say that a KATO instance's circuit is open, and why (``breaker.py``)."""
 IMPORTS = "kt:{import}:"
 """What the keys begin with in which imports are remembered (``import_checkpoints.py``)."""
 

@@ -1,0 +1,185 @@
+"""The ASGI application: the gate that every request passes, and the FastAPI application behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kato_tasks.api.keys import list_keys
+from kato_tasks.api.status import Counts, read_counts
+from kato_tasks.bootstrap import Runtime, runtime
+from kato_tasks.bootstrap.loops import loop_runtime
+from kato_tasks.errors import KatoTasksError, StoreUnavailable
+from kato_tasks.http_server import events, health
+from kato_tasks.http_server.access import Access
+from kato_tasks.http_server.answering import SAFE, Message, Receive, Scope, Send, answer_problem
+from kato_tasks.http_server.bodies import Gone, bounded
+from kato_tasks.http_server.context import Context
+from kato_tasks.http_server.metrics import Metrics
+from kato_tasks.http_server.openapi import describe, docs_page_headers
+from kato_tasks.http_server.problems import MEDIA_TYPE, Problem, failed
+from kato_tasks.telemetry.log_events import log_event
+from kato_tasks.version import __version__
+
+log = logging.getLogger(__name__)
+BACKLOG_SECONDS = 1.0
+"""How old the number of waiting events may be by which keys are limited."""
+
+
+class Gate:
+    """Answers ``POST /v1/events`` itself and hands everything else to the application. It measures every request.
+
+    That one route is the hot one, and an application's layers would take as long as the append.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3)."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        context: Context = self.app.state.context
+        began = time.perf_counter()
+        status, route = 500, scope["path"]
+        answering = _Answering(send, docs_page_headers(scope["path"]))
+        try:
+            if route == events.PATH:
+                if scope["method"] != "POST":
+                    raise Problem(405, "Events are sent here with POST.", headers={"allow": "POST"})
+                key = context.access.admit(scope, "write")
+                status = await events.append_events(context, scope, receive, send, key)
+            else:
+                await self.app(scope, bounded(scope, receive, context.runtime.settings), answering)
+                status, route = answering.status, _route_of(scope)
+        except Problem as problem:
+            status = problem.status
+            await answer_problem(send, problem)
+        except Gone:
+            status = 499  # nginx' word for a client that has gone; it is only counted
+        except Exception as exc:
+            log_event(log, logging.ERROR, "http.failed", route=route, error=exc, exc_info=exc)
+            if not answering.status:
+                await answer_problem(send, failed())
+        finally:
+            context.metrics.count_request(route, scope["method"], status, time.perf_counter() - began)
+
+
+def create_app(*, on_loopback: bool, started: Callable[[Context], None] = lambda _context: None) -> Gate:
+    """Return the application. Without any key it is open, which is for a server ``on_loopback`` only.
+
+    ``started`` is called with its pieces once it can serve.
+    """
+    app = FastAPI(
+        title="kato_tasks",
+        version=__version__,
+        summary="Events in, applied to KATO once and in order.",
+        lifespan=lambda app: _opened(app, on_loopback=on_loopback, started=started),
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.include_router(health.router)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(RequestValidationError, _validation_problem)
+    app.add_exception_handler(StoreUnavailable, _store_problem)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    return Gate(app)
+
+
+class _Answering:
+    """Adds the headers that every answer has to what the application answers, and notes its status."""
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._send = send
+        self._headers = headers
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message["headers"], *self._headers]}
+        await self._send(message)
+
+
+def _route_of(scope: Scope) -> str:
+    """Return the route's template, so that ids in paths do not make figures of their own."""
+    route = scope.get("route")
+    return str(getattr(route, "path", "unknown"))
+
+
+@contextlib.asynccontextmanager
+async def _opened(app: FastAPI, *, on_loopback: bool, started: Callable[[Context], None]) -> AsyncIterator[None]:
+    rt = await asyncio.to_thread(runtime)
+    await loop_runtime()
+    backlog = _Backlog(rt)
+    access = Access(lambda: list_keys(rt), lambda: backlog.events, on_loopback=on_loopback)
+    await access.refresh()
+    context = app.state.context = Context(rt, access, Metrics(lambda: read_counts(rt)))
+    tasks = [asyncio.create_task(access.keep_fresh()), asyncio.create_task(backlog.keep_fresh(access))]
+    started(context)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Backlog:
+    """How many events wait to be applied, as of a moment ago; only where some key is limited by it."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self.events = 0
+
+    async def keep_fresh(self, access: Access) -> None:
+        while True:
+            if access.limits_backlog:
+                with contextlib.suppress(KatoTasksError):
+                    counts: Counts = await asyncio.to_thread(read_counts, self._rt)
+                    self.events = counts.backlog
+            await asyncio.sleep(BACKLOG_SECONDS)
+
+
+def _respond(problem: Problem) -> Response:
+    return Response(problem.body(), problem.status, problem.headers, MEDIA_TYPE.decode())
+
+
+async def _problem(_request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, Problem)
+    return _respond(exc)
+
+
+async def _http_problem(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    if isinstance(exc.__cause__, Problem):  # the body could not be read
+        return _respond(exc.__cause__)
+    said = {404: f"Nothing is served at {request.url.path[:200]}; see /docs.", 405: "See the header Allow."}
+    return _respond(Problem(exc.status_code, said.get(exc.status_code, str(exc.detail)), headers=exc.headers))
+
+
+async def _validation_problem(_request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)
+    wrong: list[dict[str, Any]] = [
+        {"field": ".".join(str(part) for part in one["loc"][1:]), "reason": one["msg"]} for one in exc.errors()[:100]
+    ]
+    return _respond(Problem(422, "; ".join(f"{one['field']}: {one['reason']}" for one in wrong[:3]), errors=wrong))
+
+
+async def _store_problem(_request: Request, _exc: Exception) -> Response:
+    return _respond(Problem(503, "The store does not answer. Repeat the request later.", headers={"retry-after": "2"}))
+
+
+__all__ = ["SAFE", "Gate", "create_app"]

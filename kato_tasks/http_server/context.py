@@ -1,0 +1,52 @@
+"""What the routes of one server process share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from kato_tasks.api.group_commit import GroupCommit
+from kato_tasks.bootstrap import Runtime
+from kato_tasks.bootstrap.loops import loop_runtime
+from kato_tasks.domain.log_entry import Entry
+from kato_tasks.engine.appended import AppendedEntry
+from kato_tasks.errors import StoreFull, StoreUnavailable
+from kato_tasks.http_server.access import Access
+from kato_tasks.http_server.metrics import Metrics
+
+STORE_PATIENCE_SECONDS = 2.0
+"""How long a store that does not answer is asked again before a request is answered with 503."""
+
+
+@dataclass(slots=True)
+class Context:
+    """The pieces of one server process. ``stopping`` is set once it is told to stop."""
+
+    runtime: Runtime
+    access: Access
+    metrics: Metrics
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def append(self, entries: Sequence[Entry]) -> Sequence[AppendedEntry]:
+        """Append entries together with those of other requests, and return what became of each.
+
+        A store that is away for a moment is asked again: the entries have their ids by now, so none is appended twice.
+        Raises StoreUnavailable, StoreFull or StoreFailed.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STORE_PATIENCE_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                here = await loop_runtime()
+                commit = here.part(GroupCommit, partial(GroupCommit, here))
+                return await commit.append(entries)
+            except StoreFull:
+                raise
+            except StoreUnavailable:
+                if self.stopping.is_set() or loop.time() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.5)

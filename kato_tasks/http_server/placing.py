@@ -1,0 +1,56 @@
+"""Append the valid events of a request, and count what became of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kato_tasks.engine.appended import AppendedEntry
+from kato_tasks.errors import StoreFailed, StoreFull, StoreUnavailable
+from kato_tasks.http_server.context import Context
+from kato_tasks.http_server.judging import Judged, Outcome
+from kato_tasks.http_server.problems import Problem
+
+NAMED = 1_000
+"""Of so many events a 503 tells the ids that they were given."""
+
+
+async def place(context: Context, judged: Judged) -> Sequence[AppendedEntry]:
+    """Append the valid events of a request. Raises Problem: 429 for a full store, 503 for one that is away."""
+    try:
+        return await context.append(judged.entries)
+    except StoreFull:
+        raise Problem(
+            429,
+            "The store is full up to the share that is kept for applying events (STORE_FULL_SHARE). Nothing was "
+            "accepted; repeat the request when some events are applied.",
+            headers={"retry-after": "1"},
+        ) from None
+    except StoreUnavailable:
+        named = sorted(judged.named)[:NAMED]
+        raise Problem(
+            503,
+            "The store does not answer, so nothing was accepted. Repeat the request with the same event ids or the "
+            "same Idempotency-Key; an event without either had the id in event_ids.",
+            headers={"retry-after": "2"},
+            more={"event_ids": named} if named else {},
+        ) from None
+    except StoreFailed:
+        raise Problem(
+            500,
+            "The store refuses these events, and would again: what it holds of one of their sessions is broken. "
+            "kato-tasks status on the server's machine says more.",
+        ) from None
+
+
+def count_outcomes(context: Context, outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Return how many events were accepted, duplicates and rejected, and count them in the metrics."""
+    counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
+    for one in outcomes:
+        counts[one["status"]] += 1
+    for status, number in counts.items():
+        if number:
+            context.metrics.count_events(status, number)
+    return {"accepted": counts["accepted"], "duplicates": counts["duplicate"], "rejected": counts["rejected"]}
+
+
+__all__ = ["count_outcomes", "place"]
