@@ -6,6 +6,7 @@ warned of, or left out, as ``Limits.unknown_keys`` says (``keys.py``).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -148,17 +149,19 @@ def parse_event(raw: Mapping[str, Any] | Event, limits: Limits = DEFAULT_LIMITS,
     if not isinstance(raw, Mapping):
         raise InvalidEvent("event", f"must be an object with the standard event's fields, not {kind_of(raw)}")
     known = known_event(upcasters.upcast(raw), limits.unknown_keys, warn)
-    try:
+    with contextlib.suppress(ValidationError):
         return Event.model_validate(known, context=limits)
-    except ValidationError:
-        return _simplified(known, limits)
+    return _simplified(known, limits)
 
 
 def _simplified(raw: Mapping[str, Any], limits: Limits) -> Event:
     try:
         return Event.model_validate(plain(raw), context=limits)
     except ValidationError as exc:
-        raise invalid(exc) from None
+        refused = invalid(exc)
+    # Raised out here, it does not hold pydantic's error as its context. That one holds frames, is unknown to the
+    # garbage collector, and would never be freed by a caller that keeps what was refused.
+    raise refused
 
 
 def body_digest(event_type: str, kato_json: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -14,6 +16,8 @@ Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
+LINGER_SECONDS = 2.0
+"""For how long what a client still sends is thrown away, once its request was answered without being read."""
 SAFE: list[Header] = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -26,19 +30,38 @@ SAFE: list[Header] = [
 
 
 async def answer(
-    send: Send, status: int, body: bytes, content_type: bytes = JSON, headers: Iterable[Header] = ()
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: bytes = JSON,
+    headers: Iterable[Header] = (),
+    unread: Receive | None = None,
 ) -> None:
-    """Send one whole answer."""
+    """Send one whole answer, after which the connection ends if ``unread`` is given.
+
+    ``unread`` receives what the client still sends. It is thrown away for a while: a connection that is closed while
+    something of it is unread is reset, and the client may lose the answer.
+    """
     length = (b"content-length", str(len(body)).encode())
     told = [(b"content-type", content_type), length, *SAFE, *headers]
-    await send({"type": "http.response.start", "status": status, "headers": told})
-    await send({"type": "http.response.body", "body": body})
+    if unread is None:
+        await send({"type": "http.response.start", "status": status, "headers": told})
+        await send({"type": "http.response.body", "body": body})
+        return
+    await send({"type": "http.response.start", "status": status, "headers": [*told, (b"connection", b"close")]})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (message := await unread())["type"] != "http.disconnect" and message.get("more_body"):
+                pass
+    await send({"type": "http.response.body", "body": b""})
 
 
-async def answer_problem(send: Send, problem: Problem) -> None:
-    """Send a problem as the answer."""
+async def answer_problem(send: Send, problem: Problem, receive: Receive) -> None:
+    """Send a problem as the answer, and end the connection if it says so."""
     headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-    await answer(send, problem.status, problem.body(), MEDIA_TYPE, headers)
+    unread = receive if problem.close else None
+    await answer(send, problem.status, problem.body(), MEDIA_TYPE, headers, unread)
 
 
 def header_of(scope: Scope, name: bytes) -> bytes | None:

@@ -32,6 +32,7 @@ from kato_tasks.telemetry.log_events import log_event
 from kato_tasks.version import __version__
 
 log = logging.getLogger(__name__)
+OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE"]
 BACKLOG_SECONDS = 1.0
 """How old the number of waiting events may be by which keys are limited."""
 
@@ -55,9 +56,7 @@ class Gate:
         status, route = 500, scope["path"]
         answering = _Answering(send, docs_page_headers(scope["path"]))
         try:
-            if route == events.PATH:
-                if scope["method"] != "POST":
-                    raise Problem(405, "Events are sent here with POST.", headers={"allow": "POST"})
+            if route == events.PATH and scope["method"] == "POST":
                 key = context.access.admit(scope, "write")
                 status = await events.append_events(context, scope, receive, send, key)
             else:
@@ -65,13 +64,13 @@ class Gate:
                 status, route = answering.status, _route_of(scope)
         except Problem as problem:
             status = problem.status
-            await answer_problem(send, problem)
+            await answer_problem(send, problem, receive)
         except Gone:
             status = 499  # nginx' word for a client that has gone; it is only counted
         except Exception as exc:
             log_event(log, logging.ERROR, "http.failed", route=route, error=exc, exc_info=exc)
             if not answering.status:
-                await answer_problem(send, failed())
+                await answer_problem(send, failed(), receive)
         finally:
             context.metrics.count_request(route, scope["method"], status, time.perf_counter() - began)
 
@@ -90,6 +89,7 @@ def create_app(*, on_loopback: bool, started: Callable[[Context], None] = lambda
         redoc_url=None,
     )
     app.include_router(health.router)
+    app.add_api_route(events.PATH, _only_post, methods=OTHER_METHODS, include_in_schema=False)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
@@ -153,8 +153,13 @@ class _Backlog:
             await asyncio.sleep(BACKLOG_SECONDS)
 
 
+async def _only_post() -> None:
+    raise Problem(405, "Events are sent here with POST.", headers={"allow": "POST"})
+
+
 def _respond(problem: Problem) -> Response:
-    return Response(problem.body(), problem.status, problem.headers, MEDIA_TYPE.decode())
+    headers = {**problem.headers, "connection": "close"} if problem.close else problem.headers
+    return Response(problem.body(), problem.status, headers, MEDIA_TYPE.decode())
 
 
 async def _problem(_request: Request, exc: Exception) -> Response:

@@ -37,7 +37,7 @@ class Judged:
             event_id = event.event_id or request_key or uuid.uuid4().hex
             entry = entry_of(event, event_id=event_id, limits=limits)
         except InvalidEvent as exc:
-            self.refused.append((index, exc, False))
+            self.refused.append((index, exc.with_traceback(None), False))
             return
         if not key.reaches(entry.session_id):
             why = f"must begin with {key.session_prefix!r}, which is all that this key reaches"
@@ -47,6 +47,17 @@ class Judged:
             self.named.add(event_id)
         self.entries.append(entry)
         self.indexes.append(index)
+
+    @property
+    def status_of_refusal(self) -> int:
+        """Return with which status a request is answered of which every event was refused.
+
+        403 says that the key may do none of it, 409 that each event contradicts what its session has, and 422 that
+        some field is wrong.
+        """
+        if not self.refused:
+            return 409
+        return 403 if not self.entries and all(forbidden for _, _, forbidden in self.refused) else 422
 
     def outcomes(self, placed: Sequence[AppendedEntry]) -> list[Outcome]:
         """Return what became of each event, in the order of the request."""

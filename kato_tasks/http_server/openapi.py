@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -9,9 +10,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
-from kato_tasks.domain.events import Event
+from kato_tasks.domain.event_schema import event_schema
 from kato_tasks.http_server import events
 from kato_tasks.http_server.answering import SAFE, Header
+from kato_tasks.http_server.events import KEY_FORM, MOST_KEY_CHARS
 from kato_tasks.http_server.problems import MEDIA_TYPE, TITLES
 
 PROBLEM = MEDIA_TYPE.decode()
@@ -102,11 +104,12 @@ def describe(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        models = (Event, ProblemDetails, EventAnswer, BatchAnswer)
+        models = (ProblemDetails, EventAnswer, BatchAnswer)
         _, made = models_json_schema(
             [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
         )
         schemas.update(made["$defs"])
+        schemas.update(_event_schemas())
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -130,6 +133,14 @@ def _add_problems(operation: dict[str, Any], *, open_to_all: bool) -> None:
         )
     if not open_to_all:
         operation["security"] = [{"key": []}]
+
+
+def _event_schemas() -> dict[str, Any]:
+    """Return the standard event and what its schema stands on, each under its name."""
+    text = json.dumps(event_schema()).replace('"#/$defs/', '"#/components/schemas/')
+    whole = json.loads(text)
+    parts: dict[str, Any] = whole.pop("$defs")
+    return parts | {"Event": {name: value for name, value in whole.items() if name not in ("$schema", "$id")}}
 
 
 def _schema(name: str) -> dict[str, Any]:
@@ -171,7 +182,7 @@ def _append_events() -> dict[str, Any]:
                 "name": "Idempotency-Key",
                 "in": "header",
                 "required": False,
-                "schema": {"type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[A-Za-z0-9_.:/-]+$"},
+                "schema": {"type": "string", "maxLength": MOST_KEY_CHARS, "pattern": f"^{KEY_FORM.pattern}$"},
                 "description": "names the events of this request that have no `event_id`",
             }
         ],

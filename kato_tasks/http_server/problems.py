@@ -50,8 +50,7 @@ class Problem(Exception):
         self.errors = list(errors)
         self.headers = dict(headers or {})
         self.more = dict(more or {})
-        if close:
-            self.headers["connection"] = "close"
+        self.close = close
 
     def body(self) -> bytes:
         """Return the problem details as JSON."""

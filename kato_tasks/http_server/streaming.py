@@ -42,10 +42,11 @@ async def append_lines(context: Context, receive: Receive, send: Send, key: ApiK
             placed = await place(context, judged) if judged.entries else ()
             told.add(judged.outcomes(placed))
     except Problem as problem:
+        problem.close = True
         if not told.counts["accepted"] + told.counts["duplicates"]:
             raise
         stopped = {"index": told.seen, "status": problem.status, "detail": problem.detail}
-        await answer(send, 207, to_json({**told.shown(), "stopped": stopped}), headers=[(b"connection", b"close")])
+        await answer(send, 207, to_json({**told.shown(), "stopped": stopped}), unread=receive)
         return 207
     if not told.seen:
         raise Problem(422, "The body holds no event.")

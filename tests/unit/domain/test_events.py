@@ -314,3 +314,10 @@ def test_an_entry_belongs_to_the_events_session_and_node() -> None:
 def test_an_event_that_is_a_model_already_is_taken_as_it_is() -> None:
     event = Event(session_id="s", observation=Observation(strings=["x"]))
     assert parse_event(event) is event
+
+
+def test_what_is_refused_does_not_hold_pydantics_error() -> None:
+    """That one keeps frames alive and is unknown to the garbage collector: a server that keeps refusals would grow."""
+    with pytest.raises(InvalidEvent) as caught:
+        parse_event({"session_id": "a", "observation": {"strings": "x"}})
+    assert (caught.value.__context__, caught.value.__cause__) == (None, None)
