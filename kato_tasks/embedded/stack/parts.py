@@ -95,9 +95,9 @@ def servers(ports: Mapping[str, int], data: Path, *, keep_kato: bool) -> list[Pa
 
 
 def clients(ports: Mapping[str, int], data: Path, *, concurrency: int, loglevel: str) -> list[Part]:
-    """Return the Celery processes: worker, beat and Flower."""
+    """Return the processes that stand before the servers: worker, beat, Flower and the HTTP server."""
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "kato_tasks"]
-    flower_port = ports["flower"]
+    flower_port, http_port = ports["flower"], ports["http"]
     # The worker is alone, so it need not look for other workers, which takes a second.
     alone = ("--without-mingle", "--without-gossip")
     # Celery's warning about root is meant for servers, and this is not one. What a user sets for programs of
@@ -124,6 +124,15 @@ def clients(ports: Mapping[str, int], data: Path, *, concurrency: int, loglevel:
             url=f"http://{LOOPBACK}:{flower_port}",
             # Flower's API is open to every user of this machine, as the rest of the stack is.
             environment={"FLOWER_UNAUTHENTICATED_API": "1"},
+        ),
+        Part(
+            "http",
+            [sys.executable, "-m", "kato_tasks", "serve", "--host", LOOPBACK, "--port", str(http_port)],
+            lambda: _answers_200(http_port, "/healthz"),
+            url=f"http://{LOOPBACK}:{http_port}",
+            environment={"PYTHONWARNINGS": quiet},
+            # Requests under way are answered first.
+            stop_seconds=15.0,
         ),
     ]
 

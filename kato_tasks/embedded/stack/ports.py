@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
-PORTS = ("redis", "kato", "flower")
+PORTS = ("redis", "kato", "flower", "http")
 """The parts that listen on a port."""
 BELOW_THE_KERNELS = range(20_000, 32_000)
 """Ports that the next start uses again come from this range.

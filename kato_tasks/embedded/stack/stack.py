@@ -1,4 +1,4 @@
-"""Run the embedded stack: Redis, an embedded KATO, a worker, beat and Flower as processes of this machine.
+"""Run the embedded stack as processes of this machine: Redis, an embedded KATO, worker, beat, Flower, HTTP server.
 
 Each part is a process group of its own, tied to the life of the process that started it.
 """

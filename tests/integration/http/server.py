@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 from kato_tasks.testing.services import LOOPBACK, Service
 from tests.integration.system import CHECKOUT
@@ -53,7 +52,8 @@ class HttpServer(Service):
 
     def rss(self) -> int:
         """Bytes of memory that its process holds."""
-        return int(psutil.Process(self.pid).memory_info().rss)
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
 def event(session: str, event_id: str | None = None, *strings: str, **more: Any) -> Json:

@@ -59,7 +59,7 @@ def test_without_a_key_and_with_a_wrong_one_nothing_is_served_but_health(server:
         assert (answer.status_code, answer.headers["www-authenticate"][:6]) == (401, "Bearer")
         wrong = keys["write"][:-1] + ("A" if keys["write"][-1] != "A" else "B")
         for header in (f"Bearer {wrong}", "Bearer x", "Basic dTpw", keys["write"], "Bearer", "Bearer kt_\xff"):
-            answer = client.post("/v1/events", json=event("s"), headers={"authorization": header.encode("latin-1")})
+            answer = client.post("/v1/events", json=event("s"), headers=[(b"authorization", header.encode("latin-1"))])
             assert answer.status_code == 401, header
         assert client.get("/metrics").status_code == 401
         assert client.get("/healthz").json() == {"status": "ok"}

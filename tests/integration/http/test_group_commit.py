@@ -29,7 +29,7 @@ class Counted:
     def __init__(self, here: LoopRuntime, broken: str = "", exc: Exception | None = None) -> None:
         self.sizes: list[int] = []
         self._append, self._broken, self._exc = here.protocol.append_each, broken, exc
-        here.protocol.append_each = self  # type: ignore[method-assign,assignment]
+        here.protocol.append_each = self  # type: ignore[method-assign]
 
     def __call__(self, entries: Sequence[Entry]) -> Any:
         self.sizes.append(len(entries))

@@ -9,6 +9,7 @@ import random
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -161,7 +162,7 @@ def bodies(seed: int) -> Iterator[tuple[bytes, bytes]]:
     """Bodies that hold no event: cut off, of other types, of random bytes, nested, with each field wrong."""
     chance = random.Random(seed)
     good = json.dumps([event("never", "e1", "x", metadata={"a": [1, {"b": None}]})]).encode()
-    wrong = [None, 7, -1.5, "", "x" * 600, [], {}, True, {"a": 1}, "\x00", "'", [[]], 1e308, "é\ud800"]
+    wrong: list[Any] = [None, 7, -1.5, "", "x" * 600, [], {}, True, {"a": 1}, "\x00", "'", [[]], 1e308, "é\ud800"]
     kinds = [b"application/json", b"application/x-ndjson", b"application/cloudevents+json", b"text/plain", b""]
     kinds += [b"application/cloudevents-batch+json", b"application/json; charset=latin-1"]
     while True:

@@ -139,13 +139,17 @@ def test_lines_under_way_are_told_up_to_where_the_server_was_stopped(server: Htt
     sent = 0
     stopped = threading.Event()
 
+    def stop() -> None:
+        server.stop()
+        stopped.set()
+
     def lines() -> Iterator[bytes]:
         nonlocal sent
         while not stopped.is_set() or sent % 500:
             yield json.dumps(event(name, f"e{sent}")).encode() + b"\n"
             sent += 1
             if sent == 2_000:
-                threading.Thread(target=lambda: (server.stop(), stopped.set())).start()
+                threading.Thread(target=stop).start()
             if sent >= 2_000:
                 time.sleep(0.01)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 
 import pytest
 
@@ -95,10 +94,10 @@ def test_requests_are_counted_per_key_and_come_back_with_time() -> None:
     for _ in range(5):
         made.admit(request(text), "write")
     assert refusal(made, request(text)) == 429
-    made._buckets[key.id].at -= math.inf
-    with pytest.raises(Problem):
-        for _ in range(30):
-            made.admit(request(text), "write")
+    made._buckets[key.id].at -= 1_000
+    for _ in range(20):
+        made.admit(request(text), "write")
+    assert refusal(made, request(text)) == 429
 
 
 def test_only_writing_is_held_back_by_the_backlog() -> None:
