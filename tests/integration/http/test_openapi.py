@@ -24,7 +24,7 @@ def made(system: System) -> str:
 
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("examples", [25, pytest.param(500, marks=pytest.mark.variant)])
+@pytest.mark.parametrize("examples", [10, pytest.param(100, marks=pytest.mark.variant)])
 def test_schemathesis_finds_no_difference_between_the_document_and_the_server(
     system: System, tmp_path: Path, examples: int
 ) -> None:

@@ -12,7 +12,7 @@ def test_a_directory_keeps_its_ports_and_an_option_changes_one_of_them(tmp_path:
     file = tmp_path / "ports.json"
     first = Ports({}, file)
     chosen = first.choose()
-    assert list(chosen) == ["redis", "kato", "flower"]
+    assert list(chosen) == ["redis", "kato", "flower", "http"]
     # The kernel gives none of these to an outgoing connection, which would make it taken the next time.
     assert set(chosen.values()) <= set(BELOW_THE_KERNELS)
     first.remember(chosen)
