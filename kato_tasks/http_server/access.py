@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kato_tasks.domain.api_keys import ApiKey, Scope, split_key
 from kato_tasks.errors import KatoTasksError
@@ -135,6 +136,7 @@ def check_host(request: AsgiScope) -> None:
         )
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Return whether a host's name or address is this machine's own, which no other machine reaches."""
     if host == "localhost" or host.endswith(".localhost"):

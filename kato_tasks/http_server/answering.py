@@ -16,6 +16,8 @@ Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
+WHOLE = "kato_tasks.whole"
+"""The key under which the server's protocol notes in the scope that the whole request is there."""
 LINGER_SECONDS = 2.0
 """For how long what a client still sends is thrown away, once its request was answered without being read."""
 SAFE: list[Header] = [

@@ -9,7 +9,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from kato_tasks.http_server.answering import SAFE
+from kato_tasks.http_server.answering import SAFE, WHOLE
 from kato_tasks.http_server.problems import MEDIA_TYPE, Problem
 
 
@@ -56,6 +56,11 @@ class _Limited(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._end_headers()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        scope: Any = self.scope
+        scope[WHOLE] = True
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's own words
         self._refuse(Problem(400, "This is no HTTP request."))
