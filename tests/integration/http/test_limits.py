@@ -47,24 +47,25 @@ def status_of(said: bytes) -> int:
     return int(said.split(b" ", 2)[1])
 
 
-@pytest.mark.parametrize(
-    ("parts", "status"),
-    [
-        ((), 408),
-        ((b"POST /v1/ev",), 408),
-        ((HEAD,), 408),
-        ((HEAD + b"content-length: 10\r\n\r\n", b"{"), 408),
-        ((HEAD + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n{\r\n"), 408),
-        ((b"POST / HTTP/1.1\r\nx: " + b"y" * 40_000,), 431),
-        ((b"nonsense\r\n\r\n",), 400),
-        ((b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",), 400),
-        ((HEAD + b"content-length: -1\r\n\r\n",), 400),
-        ((HEAD + b"content-length: 99999999999\r\n\r\n",), 413),
-    ],
-)
+LATE_OR_WRONG: dict[str, tuple[tuple[bytes, ...], int]] = {
+    "nothing": ((), 408),
+    "half a line": ((b"POST /v1/ev",), 408),
+    "half the headers": ((HEAD,), 408),
+    "half a body": ((HEAD + b"content-length: 10\r\n\r\n", b"{"), 408),
+    "half a chunk": ((HEAD + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n{\r\n"), 408),
+    "large headers": ((b"POST / HTTP/1.1\r\nx: " + b"y" * 40_000,), 431),
+    "no HTTP": ((b"nonsense\r\n\r\n",), 400),
+    "TLS": ((b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",), 400),
+    "a negative length": ((HEAD + b"content-length: -1\r\n\r\n",), 400),
+    "a huge length": ((HEAD + b"content-length: 99999999999\r\n\r\n",), 413),
+}
+
+
+@pytest.mark.parametrize("what", LATE_OR_WRONG)
 def test_what_does_not_arrive_or_is_no_request_is_told_so_and_its_connection_ends(
-    server: HttpServer, parts: tuple[bytes, ...], status: int
+    server: HttpServer, what: str
 ) -> None:
+    parts, status = LATE_OR_WRONG[what]
     said = told(server, *parts)
     assert status_of(said) == status, said[:300]
     assert b"application/problem+json" in said
