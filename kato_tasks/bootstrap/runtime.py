@@ -32,6 +32,7 @@ from kato_tasks.engine.drain.context import KatoSessionOptions
 from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.engine.running.breaker import CircuitBreaker
 from kato_tasks.engine.running.breaker_transport import BreakerTransport
+from kato_tasks.engine.running.call_figures import CallFigures
 from kato_tasks.engine.running.drainer import Drainer
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.engine.running.room import Room
@@ -131,7 +132,7 @@ def build(config: Settings) -> Runtime:
         closed=check.forget,  # the KATO that answers now may be another one
     )
     kato = outside.kato(config) if outside is not None else transport_of(config)
-    room = Room(config.lanes_per_wakeup, config.kato_connections)
+    room, figures = Room(config.lanes_per_wakeup, config.kato_connections), CallFigures()
     return Runtime(
         settings=config,
         redis=client,
@@ -148,11 +149,12 @@ def build(config: Settings) -> Runtime:
         kato=kato,
         drainer=Drainer(
             store,
-            BreakerTransport(kato, breaker, room),
+            BreakerTransport(kato, breaker, room, figures),
             LeaseRenewer(store, config.renew_seconds),
             terms,
             check=check,
             room=room,
+            figures=figures,
         ),
         check=check,
         opening=opening,

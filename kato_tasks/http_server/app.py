@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
+from kato_tasks.api.call_figures import read_call_figures
 from kato_tasks.api.dead_letters import NoSuchDeadLetter
 from kato_tasks.api.keys import UnknownKey, list_keys
 from kato_tasks.api.status import Counts, read_counts
@@ -68,10 +69,11 @@ class Gate:
             return
         context: Context = self.app.state.context
         began = time.perf_counter()
-        status, route = 500, scope["path"]
+        status, route = 500, "unknown"
         answering = _Answering(send, docs_page_headers(scope["path"]))
         try:
-            if route == events.PATH and scope["method"] == "POST":
+            if scope["path"] == events.PATH and scope["method"] == "POST":
+                route = events.PATH
                 key = context.access.admit(scope, "write")
                 status = await events.append_events(context, scope, receive, send, key)
             else:
@@ -144,7 +146,7 @@ async def _opened(app: FastAPI, *, on_loopback: bool, started: Callable[[Context
     backlog = _Backlog(rt)
     access = Access(lambda: list_keys(rt), lambda: backlog.events, on_loopback=on_loopback)
     await access.refresh()
-    context = app.state.context = Context(rt, access, Metrics(lambda: read_counts(rt)))
+    context = app.state.context = Context(rt, access, Metrics(lambda: read_counts(rt), lambda: read_call_figures(rt)))
     tasks = [asyncio.create_task(access.keep_fresh()), asyncio.create_task(backlog.keep_fresh(access))]
     started(context)
     try:

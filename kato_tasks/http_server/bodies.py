@@ -60,11 +60,22 @@ def form_of(scope: Scope) -> Form:
     return form
 
 
-async def read_body(scope: Scope, receive: Receive, most: int, seconds: float) -> bytes:
-    """Return the whole body. Raises Problem (400, 408, 413) or Gone."""
+def size_of(scope: Scope, most: int) -> int:
+    """Return how large the request says that its body is. Raises Problem 413 if that is more than ``most``.
+
+    A body that does not say so counts as the largest one.
+    """
     declared = header_of(scope, b"content-length")
-    if declared is not None and int(declared) > most:  # the server has checked that it is a number
+    if declared is None:
+        return 0 if WHOLE in scope else most
+    size = int(declared)  # the server has checked that it is a number
+    if size > most:
         raise too_large(most)
+    return size
+
+
+async def read_body(scope: Scope, receive: Receive, most: int, seconds: float) -> bytes:
+    """Return the whole body. Raises Problem (408, 413) or Gone."""
     # Nearly every request of events comes whole, and a deadline costs more than reading it.
     message = await receive() if WHOLE in scope else await _in_time(receive, seconds)
     body: bytes = message.get("body", b"")
@@ -173,6 +184,7 @@ __all__ = [
     "form_of",
     "parse_json",
     "read_body",
+    "size_of",
     "too_large",
     "too_slow",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,6 +16,7 @@ from kato_tasks.engine.appended import AppendedEntry
 from kato_tasks.errors import StoreFull, StoreUnavailable
 from kato_tasks.http_server.access import Access
 from kato_tasks.http_server.metrics import Metrics
+from kato_tasks.http_server.problems import Problem
 
 STORE_PATIENCE_SECONDS = 2.0
 """How long a store that does not answer is asked again before a request is answered with 503."""
@@ -28,6 +30,25 @@ class Context:
     access: Access
     metrics: Metrics
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    held_bytes: int = 0
+    """how large the bodies are that are being read or worked on"""
+
+    @contextlib.contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Count a body of this size while it is held. Raises Problem 503 where there would be too much of them."""
+        if self.held_bytes + size > self.runtime.settings.http_held_bytes:
+            raise Problem(
+                503,
+                "This server is working on as many bytes of other requests as it may (HTTP_HELD_BYTES). Nothing was "
+                "accepted; repeat the request later, or send fewer events at once.",
+                headers={"retry-after": "1"},
+                close=True,
+            )
+        self.held_bytes += size
+        try:
+            yield
+        finally:
+            self.held_bytes -= size
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[AppendedEntry]:
         """Append entries together with those of other requests, and return what became of each.

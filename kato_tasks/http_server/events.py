@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from kato_tasks.domain.api_keys import ApiKey
 from kato_tasks.http_server.answering import Receive, Scope, Send, answer, header_of
-from kato_tasks.http_server.bodies import Given, find_events, form_of, read_body
+from kato_tasks.http_server.bodies import Given, find_events, form_of, read_body, size_of
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.judging import Judged, Outcome
 from kato_tasks.http_server.placing import count_outcomes, place
@@ -31,10 +31,12 @@ async def append_events(context: Context, scope: Scope, receive: Receive, send: 
     if form == "ndjson":
         return await append_lines(context, receive, send, key, request_key)
     config = context.runtime.settings
-    body = await read_body(scope, receive, config.http_max_body_bytes, config.http_body_seconds)
-    given = find_events(scope, form, body, config.http_max_events)
-    judged = await _judged(context, given, key, request_key)
-    placed = await place(context, judged) if judged.entries else ()
+    with context.holding(size_of(scope, config.http_max_body_bytes)):
+        body = await read_body(scope, receive, config.http_max_body_bytes, config.http_body_seconds)
+        given = find_events(scope, form, body, config.http_max_events)
+        del body
+        judged = await _judged(context, given, key, request_key)
+        placed = await place(context, judged) if judged.entries else ()
     outcomes = judged.outcomes(placed)
     if given.single:
         return await _answer_single(context, send, outcomes, judged)

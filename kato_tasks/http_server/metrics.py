@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from kato_tasks.api.call_figures import RouteFigures
 from kato_tasks.api.status import Counts
 from kato_tasks.errors import KatoTasksError
 
 MEDIA_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+PLACE = ("instance", "route")
 WORDS = {
     "backlog": "Events that are appended and not applied yet.",
     "oldest_unapplied_seconds": "Age of the oldest event that is not applied yet.",
@@ -39,14 +41,15 @@ WORDS = {
 class _System(Collector):
     """Collects the figures of the store at each scrape."""
 
-    def __init__(self, read: Callable[[], Counts]) -> None:
+    def __init__(self, read: Callable[[], Counts], read_calls: Callable[[], list[RouteFigures]]) -> None:
         self._read = read
+        self._read_calls = read_calls
 
     def collect(self) -> Iterable[Metric]:
         """Yield one gauge for each figure, and whether the store answered."""
         up = GaugeMetricFamily("kato_tasks_store_up", "Whether the store answered this scrape.")
         try:
-            counts = self._read()
+            counts, calls = self._read(), self._read_calls()
         except KatoTasksError:
             up.add_metric([], 0)
             yield up
@@ -57,12 +60,26 @@ class _System(Collector):
             gauge = GaugeMetricFamily(f"kato_tasks_{name}", WORDS[name])
             gauge.add_metric([], float(value or 0))
             yield gauge
+        yield from _of_calls(calls)
+
+
+def _of_calls(calls: list[RouteFigures]) -> Iterable[Metric]:
+    """Yield how calls to KATO ended and how long they took, over all workers."""
+    ended = CounterMetricFamily("kato_tasks_kato_calls", "Calls to KATO, by how they ended.", labels=(*PLACE, "status"))
+    took = HistogramMetricFamily("kato_tasks_kato_call_seconds", "Time from a call to KATO to its end.", labels=PLACE)
+    for one in calls:
+        for ending, number in sorted(one.endings.items()):
+            ended.add_metric([one.url, one.route, ending], number)
+        bounds = [(f"{bound / 1000:g}", float(number)) for bound, number in one.within.items()]
+        took.add_metric([one.url, one.route], [*bounds, ("+Inf", float(one.calls))], one.seconds)
+    yield ended
+    yield took
 
 
 class Metrics:
-    """The figures of one server process. ``read_counts`` reads those of the whole system from the store."""
+    """The figures of one server process. ``read_counts`` and ``read_calls`` read those of all from the store."""
 
-    def __init__(self, read_counts: Callable[[], Counts]) -> None:
+    def __init__(self, read_counts: Callable[[], Counts], read_calls: Callable[[], list[RouteFigures]]) -> None:
         self.registry = CollectorRegistry()
         named: dict[str, Any] = {"registry": self.registry}
         self._seconds = Histogram(
@@ -78,7 +95,7 @@ class Metrics:
         self.connections = Gauge("kato_tasks_http_connections", "Open HTTP connections of this process.", **named)
         self._children: dict[tuple[str, str, int], Any] = {}
         self._statuses = {name: self._events.labels(name) for name in ("accepted", "duplicate", "rejected")}
-        self.registry.register(_System(read_counts))
+        self.registry.register(_System(read_counts, read_calls))
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request."""

@@ -40,7 +40,8 @@ def serve(host: str, port: int, *, said: Callable[[str], None]) -> None:
     """
     config = settings()
     on_loopback = is_loopback(host)
-    if not on_loopback and not list_keys(runtime()):
+    keys = list_keys(runtime())
+    if not on_loopback and not keys:
         raise ConfigurationError(
             f"{host} can be reached by other machines, and there are no keys: make one with "
             "`kato-tasks keys create --scope write`, or serve on --host 127.0.0.1"

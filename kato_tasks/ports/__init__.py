@@ -65,6 +65,7 @@ from kato_tasks.ports.log import (
 )
 from kato_tasks.ports.operating import (
     AcknowledgeLost,
+    AddCallCounts,
     DropDeadLetter,
     GiveSign,
     KeepAcknowledgement,
@@ -106,6 +107,7 @@ __all__ = [
     "UNSURE",
     "AcknowledgeLost",
     "AcquireLanes",
+    "AddCallCounts",
     "ApiKeys",
     "Append",
     "AppendStatus",

@@ -205,6 +205,10 @@ class Figures(Protocol):
         """Return every lane whose patterns are in doubt, and which was not rebuilt since. This takes one round trip."""
         ...
 
+    def call_counts(self) -> dict[str, int]:
+        """Return the counts of calls to KATO of all processes, by name (``engine/running/call_figures.py``)."""
+        ...
+
     def open_circuits(self, urls: Sequence[str]) -> dict[str, str]:
         """Return which of these KATO instances no calls are sent to now, each with what it failed with last."""
         ...

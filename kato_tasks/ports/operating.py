@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +59,16 @@ class GiveSign(Effect[int]):
     about: str
     keep_ms: int
     most: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AddCallCounts(Effect[None]):
+    """Add to the counts of calls to KATO, by name (``engine/running/call_figures.py``). Carried out twice, it doubles.
+
+    So it is asked once and not again: a count that is missing misleads nobody for long.
+    """
+
+    rows: Sequence[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)

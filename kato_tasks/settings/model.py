@@ -196,6 +196,11 @@ class Settings(BaseModel):
     http_max_body_bytes: int = Field(
         16_777_216, ge=1_000, description="largest body of an HTTP request that is not NDJSON, in bytes"
     )
+    http_held_bytes: int = Field(
+        268_435_456,
+        ge=1_000_000,
+        description="how many bytes of bodies that are not NDJSON one HTTP server process works on at the same time",
+    )
     http_max_events: int = Field(
         10_000, ge=1, description="most events in one HTTP request that is not NDJSON, which has no limit"
     )

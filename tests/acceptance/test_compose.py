@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from kato_tasks.testing.services import free_port
@@ -46,11 +47,12 @@ class Compose:
     """`docker compose` on this checkout, under a project name and ports of its own."""
 
     def __init__(self) -> None:
-        self.flower_port, self.kato_port = free_port(), free_port()
+        self.flower_port, self.kato_port, self.http_port = free_port(), free_port(), free_port()
         self._environment = dict(os.environ) | {
             "COMPOSE_PROJECT_NAME": f"kato-tasks-test-{os.getpid()}",
             "FLOWER_PORT": str(self.flower_port),
             "KATO_PORT": str(self.kato_port),
+            "HTTP_PORT": str(self.http_port),
             "REDIS_PORT": str(free_port()),
         }
 
@@ -105,6 +107,25 @@ def test_what_was_applied_is_in_the_archive_whose_tables_were_made_before_the_wo
     status = json.loads(compose("exec", "-T", "worker", "kato-tasks", "db", "status", "--json"))
     assert status["usable"]
     assert status["revision"] == status["newest_revision"]
+
+
+def test_events_over_http_need_a_key_and_are_applied(compose: Compose) -> None:
+    made = compose("exec", "-T", "worker", "kato-tasks", "keys", "create", "--scope", "write", "--json")
+    compose("--profile", "http", "up", "--detach", "--wait", "--wait-timeout", "60", "http")
+    url = f"http://127.0.0.1:{compose.http_port}"
+    event = {"session_id": "over-http", "event_id": "e1", "observation": {"strings": ["x"]}}
+    assert httpx.post(f"{url}/v1/events", json=event, trust_env=False).status_code == 401
+    headers = {"authorization": f"Bearer {json.loads(made)['key']}"}
+    answer = httpx.post(f"{url}/v1/events", json=event, headers=headers, trust_env=False)
+    assert (answer.status_code, answer.json()["position"]) == (202, 1)
+
+    def applied() -> bool:
+        shown = compose("exec", "-T", "worker", "kato-tasks", "sessions", "show", "over-http", "--json")
+        return bool(json.loads(shown)["cursor"] == 1)
+
+    wait_until(applied, 30, "it is applied", every=1)
+    compose("--profile", "http", "stop", "--timeout", "30", "http")
+    compose("--profile", "http", "rm", "--force", "http")
 
 
 def test_down_and_up_again_is_healthy_and_remembers(compose: Compose) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from kato_tasks.adapters.redis.answers import answers_of, ms_of, redis_errors
-from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, OPEN_CIRCUIT, SIGNS, prefix
+from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, CALL_COUNTS, OPEN_CIRCUIT, SIGNS, prefix
 from kato_tasks.adapters.redis.persistence import persistence_problem
 from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.ports.figures import (
@@ -171,6 +171,12 @@ class RedisFigures:
         for partition in range(PARTITIONS):
             pipe.smembers(f"{prefix(partition)}wanted")
         return frozenset(str(lane) for lanes in answers_of(pipe) for lane in lanes)
+
+    def call_counts(self) -> dict[str, int]:
+        """See ``Figures.call_counts``."""
+        with redis_errors():
+            rows: Any = self._redis.hgetall(CALL_COUNTS)
+        return {str(name): int(count) for name, count in rows.items()}
 
     def open_circuits(self, urls: Sequence[str]) -> dict[str, str]:
         """See ``Figures.open_circuits``."""

@@ -16,6 +16,8 @@ SIGNS: dict[SignOf, str] = {"worker": "kt:{signs}:worker:", "beat": "kt:{signs}:
 """What the keys begin with in which workers and beats say that they live (``lua/give_sign.lua``)."""
 ACKNOWLEDGED = "kt:{signs}:acknowledged"
 """What a person acknowledged of the whole."""
+CALL_COUNTS = "kt:{signs}:calls"
+"""How calls to KATO ended and how long they took, counted by name (``lua/add_counts.lua``)."""
 OPEN_CIRCUIT = "kt:{breaker}:open:"
 """What the keys begin with that say that a KATO instance's circuit is open, and why (``breaker.py``)."""
 IMPORTS = "kt:{import}:"

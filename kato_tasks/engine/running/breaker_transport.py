@@ -6,10 +6,11 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kato_tasks.engine.drain.kato_answers import counts_as_failure, meaning
 from kato_tasks.engine.running.breaker import SILENT_SECONDS, CircuitBreaker
+from kato_tasks.engine.running.call_figures import CallFigures
 from kato_tasks.engine.running.room import Room
 from kato_tasks.errors import KatoError, KatoUnavailable, NoConnectionFree
 from kato_tasks.ports.kato import KatoCalls, KatoReply, KatoRequest, KatoTransport
@@ -19,16 +20,19 @@ PROBE_PATH = "/sessions/kato-tasks-probe/exists"
 
 
 class BreakerTransport:
-    """A transport whose calls go through a circuit breaker, and are counted in ``room``."""
+    """A transport whose calls go through a circuit breaker, and are counted in ``room`` and in ``figures``."""
 
-    def __init__(self, inner: KatoTransport, breaker: CircuitBreaker, room: Room) -> None:
+    def __init__(
+        self, inner: KatoTransport, breaker: CircuitBreaker, room: Room, figures: CallFigures | None = None
+    ) -> None:
         self._inner = inner
         self._breaker = breaker
         self._room = room
+        self._figures = figures or CallFigures()
 
     def calls(self, *, wakeable: bool = False) -> KatoCalls:
         """See ``ports.KatoTransport.calls``."""
-        return _BreakerCalls(self._inner.calls(wakeable=wakeable), self._breaker, self._room)
+        return _BreakerCalls(self._inner.calls(wakeable=wakeable), self._breaker, self._room, self._figures)
 
     def send(self, request: KatoRequest) -> KatoReply:
         """See ``ports.KatoTransport.send``. It goes past the breaker, for a person's single question."""
@@ -40,14 +44,26 @@ class _Probe:
 
 
 _PROBE = _Probe()
+
+
+class Sent(NamedTuple):
+    """A call that is under way: its caller's tag, where it goes, and when it began (monotonic seconds)."""
+
+    tag: Any
+    url: str
+    route: str
+    began: float
+
+
 Ended = tuple[Any, KatoReply | None, Exception | None]
 
 
 class _BreakerCalls:
-    def __init__(self, inner: KatoCalls, breaker: CircuitBreaker, room: Room) -> None:
+    def __init__(self, inner: KatoCalls, breaker: CircuitBreaker, room: Room, figures: CallFigures) -> None:
         self._inner = inner
         self._breaker = breaker
         self._room = room
+        self._figures = figures
         self._counted: Counter[str] = Counter()
         """what of the room these calls take"""
         self._refused: list[Ended] = []
@@ -66,7 +82,7 @@ class _BreakerCalls:
             self._begin(probe, _PROBE)
 
     def _begin(self, request: KatoRequest, tag: Any) -> None:
-        self._inner.begin(request, (tag, request.url))
+        self._inner.begin(request, Sent(tag, request.url, request.route, time.monotonic()))
         self._counted[request.url] += 1
         self._room.record_begin(request.url)
 
@@ -75,7 +91,9 @@ class _BreakerCalls:
             refused, self._refused = self._refused, []
             return refused
         ended: list[Ended] = []
-        for (tag, url), reply, error in self._wait(timeout):
+        for (tag, url, route, began), reply, error in self._wait(timeout):
+            if not isinstance(error, KatoUnavailable):
+                self._figures.note(url, route, reply.status if reply is not None else None, time.monotonic() - began)
             congested = isinstance(error, NoConnectionFree) and self._room.is_answering(url)
             self._uncount(url, 1, answered=reply is not None)
             if tag is _PROBE:
@@ -124,7 +142,7 @@ class _BreakerCalls:
     def withdraw(self, url: str) -> Sequence[Any]:
         withdrawn = self._inner.withdraw(url)
         self._uncount(url, len(withdrawn), answered=False)
-        return [tag for tag, _ in withdrawn if tag is not _PROBE]
+        return [sent.tag for sent in withdrawn if sent.tag is not _PROBE]
 
     def wake(self) -> None:
         self._inner.wake()

@@ -6,6 +6,7 @@ nor an instance that hangs costs a worker slot.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
@@ -19,6 +20,7 @@ from kato_tasks.engine.drain.context import LaneContext
 from kato_tasks.engine.drain.drain import DrainedLane, drain
 from kato_tasks.engine.drain.known_sessions import KnownSessions
 from kato_tasks.engine.running.background import Background
+from kato_tasks.engine.running.call_figures import CallFigures
 from kato_tasks.engine.running.driver import Driver, Finished
 from kato_tasks.engine.running.lease_renewal import LeaseRenewer
 from kato_tasks.engine.running.partition_turns import PartitionTurns
@@ -29,6 +31,7 @@ from kato_tasks.errors import StoreUnavailable
 from kato_tasks.ports.effects import Program
 from kato_tasks.ports.kato import KatoRequest, KatoTransport
 from kato_tasks.ports.lanes import AcquireLanes, Commit, Lease, Work
+from kato_tasks.ports.operating import AddCallCounts
 from kato_tasks.ports.store import Store
 from kato_tasks.ports.waiting_tasks import Found, NoteDelivery, TakeOrWait
 from kato_tasks.telemetry.log_events import log_event
@@ -66,7 +69,7 @@ class Drainer:
     """Drains lanes for one process. Thread-safe: each call has a driver of its own.
 
     ``check`` knows whether KATO takes the session config (None: it need not be asked). ``room`` is how many calls KATO
-    can be given; without it, as many as ``options.lanes``.
+    can be given; without it, as many as ``options.lanes``. ``figures`` counts the calls, and is told to the store.
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class Drainer:
         options: DrainOptions,
         check: ConfigCheck | None = None,
         room: Room | None = None,
+        figures: CallFigures | None = None,
     ) -> None:
+        self._figures = figures or CallFigures()
         self._room = room or Room(options.lanes, options.lanes)
         self._store = store
         self._kato = kato
@@ -155,6 +160,7 @@ class Drainer:
         stop = time.monotonic() + self.options.slice_seconds
         step = self._begin_drain(work, token.text, stop, token.since, awaited)
         done = summarise(self._drive([step], None, stop, later))
+        self._tell_figures()
         return done, awaited.found[0] if awaited.found else None
 
     def drain_partitions(self, partitions: Sequence[int], later: Later | None = None) -> SliceResult:
@@ -193,7 +199,14 @@ class Drainer:
                 break
             if steps := leased(lanes):
                 finished += self._drive(steps, more, stop, later)
+        self._tell_figures()
         return summarise(finished, over=not exhausted)
+
+    def _tell_figures(self) -> None:
+        """Add this process's calls to KATO to the counts of all. A store that is away loses these counts."""
+        if rows := self._figures.take_due():
+            with contextlib.suppress(StoreUnavailable):
+                self._store.execute([AddCallCounts(rows)])
 
     def _lease(self, turns: PartitionTurns, stop: float, lanes: int) -> list[tuple[str, Program[DrainedLane]]]:
         """Lease at most so many lanes that are due; none only where no partition of the wake-up has any."""

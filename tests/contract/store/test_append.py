@@ -16,6 +16,7 @@ from kato_tasks.adapters.redis.operations import Retention
 from kato_tasks.domain.ids import default_node, lane_of, partition_of
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.engine.append import Mailbox
+from kato_tasks.engine.store_protocol import carry_out
 from kato_tasks.errors import InvalidEvent, NodeConflict
 from kato_tasks.testing.waiting import wait_until
 from tests.contract.store.conftest import MakeLog
@@ -430,3 +431,24 @@ def test_a_window_whose_ids_have_expired_is_looked_up_no_more(remembering: MakeL
     wait_until(
         lambda: long.append("n", observation("a", uuid.uuid4().hex)) and " 50:" not in str(long.redis.get(key)), 5
     )
+
+
+def test_of_callers_who_know_nothing_of_each_other_one_with_another_node_is_told_and_the_others_are_appended(
+    log: Log,
+) -> None:
+    """Falls when `append_each` raises as `append` does: one caller's mistake would then fail all of its group."""
+    mailbox = Mailbox(log.store)
+    mailbox.append([replace(observation("a", "first"), node_id="n")])
+    group = [
+        replace(observation("a", "one"), node_id="n"),
+        replace(observation("a", "two"), node_id="other"),
+        observation("b", "three"),
+        observation("a", "first"),
+    ]
+    done = carry_out(log.store, mailbox.protocol.append_each(group))
+    first, refused, other, again = done.placed
+    assert (first.appended.position, other.appended.position, again.appended.position) == (2, 1, 1)
+    assert refused.other_node is not None
+    assert (refused.other_node.field, refused.appended.position) == ("node_id", None)
+    assert "belongs to node 'n' for life" in refused.other_node.reason
+    assert log.events("n", "a") == ["first", "one"]

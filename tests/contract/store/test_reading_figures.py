@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kato_tasks import ports
+from kato_tasks.adapters.redis.breaker import RedisBreakerState
 from kato_tasks.domain.ids import PARTITIONS, lane_of, partition_of
 from kato_tasks.ports.figures import PartitionFigures, SweepFigures
 from kato_tasks.testing.waiting import wait_until
@@ -194,3 +195,17 @@ def test_a_lane_whose_patterns_are_in_doubt_is_named_until_it_is_rebuilt(pieces:
     assert pieces.log.do(ports.SwitchGeneration(held, "m~2", "")) == "done"
     assert (figures(pieces).rebuild_wanted, figures(pieces, M).rebuild_wanted) == (1, 0)
     assert pieces.figures.doubtful_lanes() == {lane_of("n")}
+
+
+def test_counts_of_calls_to_kato_add_up_over_all_processes(pieces: Pieces) -> None:
+    assert pieces.figures.call_counts() == {}
+    pieces.log.do(ports.AddCallCounts((("http://kato\nlearn\n2xx", 2), ("http://kato\nlearn\nms", 40))))
+    pieces.log.do(ports.AddCallCounts((("http://kato\nlearn\n2xx", 3),)))
+    assert pieces.figures.call_counts() == {"http://kato\nlearn\n2xx": 5, "http://kato\nlearn\nms": 40}
+
+
+def test_an_open_circuit_is_told_with_what_failed(pieces: Pieces) -> None:
+    urls = ("http://one", "http://two")
+    assert pieces.figures.open_circuits(urls) == {}
+    RedisBreakerState(pieces.log.redis).open("http://two", 60, "it answered 500")
+    assert pieces.figures.open_circuits(urls) == {"http://two": "it answered 500"}

@@ -159,6 +159,28 @@ def test_more_connections_than_there_may_be_are_refused_and_the_others_go_on(sys
         server.stop()
 
 
+def test_no_more_bytes_of_bodies_are_held_than_may_be_and_small_requests_go_on(system: System, name: str) -> None:
+    server = HttpServer(system.directory / "held", system.environment, http_held_bytes="20000000")
+    server.start()
+    head = HEAD + b"content-length: 15000000\r\n\r\n["
+    try:
+        with server.client() as client, contextlib.ExitStack() as stack:
+            first = stack.enter_context(socket.create_connection((LOOPBACK, server.port), timeout=10))
+            first.sendall(head)
+            wait_until(lambda: status_of(told(server, head)) == 503, 10, "it holds the first one")
+            assert post(client, event(name, "e1")).status_code == 202
+            first.close()
+            big = json.dumps([event(name, "e2", "x" * 20_000)] * 700)
+            headers = {"content-type": "application/json"}
+            wait_until(
+                lambda: client.post("/v1/events", content=big, headers=headers).status_code == 202,
+                10,
+                "there is room again",
+            )
+    finally:
+        server.stop()
+
+
 def bodies(seed: int) -> Iterator[tuple[bytes, bytes]]:
     """Bodies that hold no event: cut off, of other types, of random bytes, nested, with each field wrong."""
     chance = random.Random(seed)

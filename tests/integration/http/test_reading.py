@@ -180,6 +180,25 @@ def test_a_replay_is_started_shown_cancelled_and_resumed(system: System, client:
         assert client.post("/v1/replays", json=wrong).status_code == 422, wrong
 
 
+def test_the_metrics_tell_of_the_calls_that_workers_made_to_kato(
+    system: System, client: httpx.Client, name: str
+) -> None:
+    """A process tells of its calls every 5 s, with its next slice."""
+
+    def told() -> str:
+        append_events([event(name)])
+        return client.get("/metrics").text
+
+    with system.workers(THREADS):
+        called = f'kato_tasks_kato_calls_total{{instance="{system.kato.url}",route="observe-sequence",status="2xx"}}'
+        wait_until(lambda: called in told(), 30, "the calls are counted", every=0.5)
+        drained([name])
+    place = f'instance="{system.kato.url}",route="observe-sequence"'
+    text = told()
+    assert f'kato_tasks_kato_call_seconds_bucket{{{place},le="+Inf"}}' in text
+    assert f"kato_tasks_kato_call_seconds_sum{{{place}}}" in text
+
+
 def test_keys_are_made_listed_and_revoked(server: HttpServer, keys: Json, client: httpx.Client, name: str) -> None:
     made_here = client.post("/v1/keys", json={"scopes": ["write"], "name": name})
     assert made_here.status_code == 201

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kato_tasks.engine.running.breaker import CircuitBreaker
-from kato_tasks.engine.running.breaker_transport import BreakerTransport
+from kato_tasks.engine.running.breaker_transport import BreakerTransport, Sent
 from kato_tasks.engine.running.room import Room
 from kato_tasks.errors import KatoCircuitOpen, KatoUnavailable, NoConnectionFree, OutcomeUnknown
 from kato_tasks.ports.kato import KatoCalls, KatoReply, KatoRequest
@@ -186,7 +186,7 @@ class Calls:
 
     def hold(self, *tags: Any) -> None:
         """These calls wait for a connection."""
-        self._waiting += [(tag, URL) for tag in tags]
+        self._waiting += [Sent(tag, URL, "r", 0.0) for tag in tags]
 
     def wait(self, timeout: float | None = None) -> Sequence[tuple[Any, KatoReply | None, Exception | None]]:
         begun, self._begun = self._begun, []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kato_tasks import ports
 from kato_tasks.adapters.redis.decoding import nothing, plainly
 from kato_tasks.adapters.redis.encoding import each
-from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, SIGNS, mark
+from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, CALL_COUNTS, SIGNS, mark
 from kato_tasks.adapters.redis.operations.building import (
     Encode,
     call_of,
@@ -28,5 +28,8 @@ ENCODERS: dict[type, Encode] = {
     ),
     ports.SetMark: call_of(ports.SetMark, "set_mark", lambda op, keep: mark(op.of, op.shard), plainly(bool)),
     ports.ClearMark: command_of(lambda op: ("DEL", mark(op.of, op.shard)), nothing),
+    ports.AddCallCounts: call_of(
+        ports.AddCallCounts, "add_counts", lambda op, keep: CALL_COUNTS, nothing, rows=each("rows", "name by")
+    ),
     ports.GiveSign: call_of(ports.GiveSign, "give_sign", lambda op, keep: SIGNS[op.of], plainly(int), says="about"),
 }
