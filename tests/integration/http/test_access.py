@@ -148,7 +148,7 @@ def test_a_server_that_others_reach_does_not_start_without_a_key(system: System)
     at = system.store.url.removesuffix("/0")
     empty = HttpServer(system.directory, {**system.environment, "KATO_TASKS_STORE_URL": f"{at}/9"}).environment()
     command = [sys.executable, "-m", "kato_tasks", "serve", "--port", "0", "--host", "0.0.0.0"]
-    done = subprocess.run(command, env=empty, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=empty, capture_output=True, text=True, timeout=15, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "kato-tasks keys create --scope write" in done.stderr
 
