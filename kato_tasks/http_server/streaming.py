@@ -22,6 +22,8 @@ GROUP = 500
 """Lines that are appended at once: the next ones are read when the store has these."""
 TOLD = 1_000
 """So many outcomes are told one by one. Of more lines only those that were rejected are told, up to as many."""
+TOLD_IN_SHORT = 100
+"""So many rejected lines are told where the body was not read to its end."""
 SPARE_BYTES = 65_536
 """A line may be longer than the event in it by so much: blanks, escapes and names."""
 LOOK_SECONDS = 0.5
@@ -46,7 +48,7 @@ async def append_lines(context: Context, receive: Receive, send: Send, key: ApiK
         if not told.counts["accepted"] + told.counts["duplicates"]:
             raise
         stopped = {"index": told.seen, "status": problem.status, "detail": problem.detail}
-        await answer(send, 207, to_json({**told.shown(), "stopped": stopped}), unread=receive)
+        await answer(send, 207, to_json({**told.in_short(), "stopped": stopped}), unread=receive)
         return 207
     if not told.seen:
         raise Problem(422, "The body holds no event.")
@@ -90,6 +92,14 @@ class _Told:
             outcomes = [one for one in outcomes if one["status"] == "rejected"]
             self.results = [one for one in self.results if one["status"] == "rejected"]
         self.results += outcomes[: TOLD - len(self.results)]
+
+    def in_short(self) -> dict[str, Any]:
+        """Return the counts and the first lines that were rejected.
+
+        Who is still sending does not read yet. So little gets through even if the connection ends in between.
+        """
+        rejected = [one for one in self.results if one["status"] == "rejected"][:TOLD_IN_SHORT]
+        return {**self.counts, "results": rejected, "results_left_out": self.seen - len(rejected)}
 
     def shown(self) -> dict[str, Any]:
         """Return the counts and what is told of single lines."""

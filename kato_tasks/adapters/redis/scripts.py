@@ -12,6 +12,7 @@ from kato_tasks.adapters.redis.cards import Card, read_card
 NAMES = (
     "acknowledge",
     "acquire_lanes",
+    "add_counts",
     "append",
     "bind",
     "bind_nodes",
