@@ -146,7 +146,8 @@ async def _opened(app: FastAPI, *, on_loopback: bool, started: Callable[[Context
     backlog = _Backlog(rt)
     access = Access(lambda: list_keys(rt), lambda: backlog.events, on_loopback=on_loopback)
     await access.refresh()
-    context = app.state.context = Context(rt, access, Metrics(lambda: read_counts(rt), lambda: read_call_figures(rt)))
+    metrics = Metrics(lambda: read_counts(rt), lambda: read_call_figures(rt))
+    context = app.state.context = Context(rt, access, metrics, rt.settings.limits)
     tasks = [asyncio.create_task(access.keep_fresh()), asyncio.create_task(backlog.keep_fresh(access))]
     started(context)
     try:

@@ -12,6 +12,7 @@ from kato_tasks.api.group_commit import GroupCommit
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.bootstrap.loops import loop_runtime
 from kato_tasks.domain.log_entry import Entry
+from kato_tasks.domain.observations import Limits
 from kato_tasks.engine.appended import AppendedEntry
 from kato_tasks.errors import StoreFull, StoreUnavailable
 from kato_tasks.http_server.access import Access
@@ -29,6 +30,7 @@ class Context:
     runtime: Runtime
     access: Access
     metrics: Metrics
+    limits: Limits
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     held_bytes: int = 0
     """how large the bodies are that are being read or worked on"""

@@ -57,7 +57,7 @@ def idempotency_key(scope: Scope) -> str:
 
 
 async def _judged(context: Context, given: Given, key: ApiKey, request_key: str) -> Judged:
-    judged, limits = Judged(), context.runtime.settings.limits
+    judged, limits = Judged(), context.limits
     for index, raw in enumerate(given.events):
         name = request_key if given.single or not request_key else f"{request_key}/{index}"
         judged.judge(index, raw, key, name, limits, cloud=given.cloud)

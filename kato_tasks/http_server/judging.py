@@ -27,8 +27,8 @@ class Judged:
     indexes: list[int] = field(default_factory=list)
     refused: list[tuple[int, InvalidEvent, bool]] = field(default_factory=list)
     """index, what is wrong, and whether the key may not do it"""
-    named: set[str] = field(default_factory=set)
-    """the event ids that the server gave, because the event had none"""
+    named: dict[str, int] = field(default_factory=dict)
+    """the ids that the server gave to events that had none, each with the event's index"""
 
     def judge(self, index: int, raw: Any, key: ApiKey, request_key: str, limits: Limits, *, cloud: bool) -> None:
         """Read one event. ``request_key`` names an event without an id of its own, so that it may be sent again."""
@@ -44,7 +44,7 @@ class Judged:
             self.refused.append((index, InvalidEvent("session_id", why), True))
             return
         if not (event.event_id or request_key):
-            self.named.add(event_id)
+            self.named[event_id] = index
         self.entries.append(entry)
         self.indexes.append(index)
 

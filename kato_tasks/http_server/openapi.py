@@ -39,6 +39,13 @@ class WrongField(BaseModel):
     index: int | None = Field(default=None, description="of several events, which one")
 
 
+class NamedEvent(BaseModel):
+    """The id that an event of the request was given."""
+
+    index: int
+    event_id: str
+
+
 class ProblemDetails(BaseModel):
     """An error as RFC 9457 has it."""
 
@@ -47,7 +54,7 @@ class ProblemDetails(BaseModel):
     status: int = Field(examples=[422])
     detail: str = Field(examples=["observation.strings: must be a list, not text"])
     errors: list[WrongField] | None = None
-    event_ids: list[str] | None = Field(
+    event_ids: list[NamedEvent] | None = Field(
         default=None, description="ids that the server gave to events without one; send these when you repeat them"
     )
 

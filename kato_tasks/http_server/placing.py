@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from kato_tasks.engine.appended import AppendedEntry
 from kato_tasks.errors import StoreFailed, StoreFull, StoreUnavailable
@@ -26,11 +27,12 @@ async def place(context: Context, judged: Judged) -> Sequence[AppendedEntry]:
             headers={"retry-after": "1"},
         ) from None
     except StoreUnavailable:
-        named = sorted(judged.named)[:NAMED]
+        named = [{"index": index, "event_id": event_id} for event_id, index in islice(judged.named.items(), NAMED)]
         raise Problem(
             503,
-            "The store does not answer, so nothing was accepted. Repeat the request with the same event ids or the "
-            "same Idempotency-Key; an event without either had the id in event_ids.",
+            "The store does not answer, so nothing was accepted. It may have some of the events all the same: repeat "
+            "the request with the same event ids or the same Idempotency-Key, and none of them is appended twice. An "
+            "event without either had the id that event_ids tells.",
             headers={"retry-after": "2"},
             more={"event_ids": named} if named else {},
         ) from None

@@ -61,7 +61,7 @@ async def append_lines(context: Context, receive: Receive, send: Send, key: ApiK
 
 def _judge(context: Context, judged: Judged, at: int, line: bytes | None, key: ApiKey, request_key: str) -> None:
     name = f"{request_key}/{at}" if request_key else ""
-    limits = context.runtime.settings.limits
+    limits = context.limits
     if line is None:
         why = f"takes more than {limits.max_event_bytes + SPARE_BYTES} bytes, and an event at most "
         judged.refused.append((at, InvalidEvent("event", f"{why}{limits.max_event_bytes}"), False))

@@ -172,13 +172,16 @@ def test_a_store_that_is_away_is_told_as_503_and_accepts_again_when_it_is_back(
         away = post(client, event(name, "e1"))
         assert (away.status_code, away.headers["retry-after"]) == (503, "2")
         unnamed = post(client, event(name))
-        (given,) = unnamed.json()["event_ids"]
+        (named,) = unnamed.json()["event_ids"]
+        assert named["index"] == 0
+        several = post(client, [event(name, "e2"), event(name), event(name)]).json()["event_ids"]
+        assert [one["index"] for one in several] == [1, 2]
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["ready"]) == (503, False)
         assert client.get("/healthz").status_code == 200
         assert "kato_tasks_store_up 0.0" in client.get("/metrics").text
         own_system.store.start()
-        wait_until(lambda: post(client, event(name, given)).status_code == 202, 10, "it is back")
+        wait_until(lambda: post(client, event(name, named["event_id"])).status_code == 202, 10, "it is back")
         assert client.get("/readyz").status_code == 200
     assert next(one["event_id"] for one in history(name)) == "e0"
 
