@@ -86,6 +86,9 @@ class Stopped(BaseModel):
     index: int
     status: int
     detail: str
+    event_ids: list[NamedEvent] | None = Field(
+        default=None, description="ids that events without one were given whose fate is not known"
+    )
 
 
 class BatchAnswer(BaseModel):

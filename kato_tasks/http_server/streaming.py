@@ -19,7 +19,8 @@ from kato_tasks.http_server.placing import count_outcomes, place
 from kato_tasks.http_server.problems import Problem
 
 GROUP = 500
-"""Lines that are appended at once: the next ones are read when the store has these."""
+GROUP_BYTES = 1_000_000
+"""So many lines, or lines of so many bytes, are appended at once: the next ones are read when the store has these."""
 TOLD = 1_000
 """So many outcomes are told one by one. Of more lines only those that were rejected are told, up to as many."""
 TOLD_IN_SHORT = 100
@@ -47,7 +48,7 @@ async def append_lines(context: Context, receive: Receive, send: Send, key: ApiK
         problem.close = True
         if not told.counts["accepted"] + told.counts["duplicates"]:
             raise
-        stopped = {"index": told.seen, "status": problem.status, "detail": problem.detail}
+        stopped = {"index": told.seen, "status": problem.status, "detail": problem.detail, **problem.more}
         await answer(send, 207, to_json({**told.in_short(), "stopped": stopped}), unread=receive)
         return 207
     if not told.seen:
@@ -108,13 +109,14 @@ class _Told:
 
 async def _groups(context: Context, receive: Receive) -> AsyncIterator[tuple[int, list[bytes | None]]]:
     """Yield lines that are not blank, some at a time, each time with the index of the first."""
-    index = 0
+    index = held = 0
     group: list[bytes | None] = []
     async for line in _lines(context, receive):
         group.append(line)
-        if len(group) == GROUP:
+        held += len(line or b"")
+        if len(group) == GROUP or held >= GROUP_BYTES:
             yield index, group
-            index, group = index + GROUP, []
+            index, held, group = index + len(group), 0, []
             await asyncio.sleep(0)
     if group:
         yield index, group

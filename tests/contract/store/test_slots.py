@@ -61,6 +61,7 @@ def every_script(log: Log, session: str) -> None:
     log.do(ports.Count(node, "rebuilt"))
     log.do(ports.NoteDelivery(node, session, f"{session}-2"))
     log.do(ports.GiveSign("worker", "w", "{}", 1_000))
+    log.do(ports.AddCallCounts((("http://kato\nlearn\n2xx", 1),)))
     log.do(ports.AcknowledgeLost(partition_of(node), ("n{x}",), "{}"))
     log.do(ports.ReadLane(node, 0, 10))
     log.do(ports.UnbindSession(node, session))

@@ -50,7 +50,7 @@ def server(system: System, keys: Json) -> Iterator[HttpServer]:
     yield server
     server.stop()
     said = server.text()
-    assert [name for name, key in keys.items() if key in said or key.split("_")[2] in said] == []
+    assert [name for name, key in keys.items() if key in said or key.split("_", 2)[2] in said] == []
 
 
 def test_without_a_key_and_with_a_wrong_one_nothing_is_served_but_health(server: HttpServer, keys: Json) -> None:
