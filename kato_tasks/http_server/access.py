@@ -42,7 +42,8 @@ class Access:
     """Knows the keys, and lets requests in or not.
 
     ``read_keys`` reads the keys from the store, in a thread. ``backlog`` returns how many events wait to be applied.
-    Without any key, a server on loopback is open to whoever reaches it there.
+    A server on loopback is open to whoever reaches it there, until it sees the first key. From then on it is not, even
+    when the last key is revoked: to revoke a key must never let anybody in.
     """
 
     def __init__(self, read_keys: Callable[[], list[ApiKey]], backlog: Callable[[], int], *, on_loopback: bool) -> None:
@@ -50,6 +51,7 @@ class Access:
         self._backlog = backlog
         self._on_loopback = on_loopback
         self._keys: dict[str, ApiKey] = {}
+        self._saw_keys = False
         self._read_at = -math.inf
         self._buckets: dict[str, _Bucket] = {}
 
@@ -57,6 +59,7 @@ class Access:
         """Read the keys. Raises StoreUnavailable or StoreFailed."""
         keys = await asyncio.to_thread(self._read_keys)
         self._keys = {key.id: key for key in keys}
+        self._saw_keys = self._saw_keys or bool(keys)
         self._read_at = time.monotonic()
         self._buckets = {key_id: bucket for key_id, bucket in self._buckets.items() if key_id in self._keys}
 
@@ -93,7 +96,7 @@ class Access:
     def _key_of(self, request: AsgiScope) -> ApiKey:
         if time.monotonic() - self._read_at > STALE_SECONDS:
             raise Problem(503, "The keys cannot be read, since the store is away.", headers={"retry-after": "2"})
-        if not self._keys and self._on_loopback:
+        if self._on_loopback and not self._saw_keys:
             check_host(request)
             return ANYONE
         given = header_of(request, b"authorization")

@@ -77,6 +77,18 @@ def test_once_there_is_a_key_loopback_needs_one_too() -> None:
     assert refusal(made, request(text), "read") == 403
 
 
+def test_to_revoke_the_last_key_lets_nobody_in() -> None:
+    key, text = make_key(("write",), now_ms=1)
+    kept = [key]
+    made = Access(kept.copy, lambda: 0, on_loopback=True)
+    asyncio.run(made.refresh())
+    assert made.admit(request(text), "write") is key
+    kept.clear()
+    asyncio.run(made.refresh())
+    assert refusal(made, request(text)) == 401
+    assert refusal(made, request()) == 401
+
+
 def test_keys_that_cannot_be_read_for_long_open_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     key, text = make_key(("write",), now_ms=1)
     made = access(key)
