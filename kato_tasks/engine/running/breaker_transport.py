@@ -12,7 +12,7 @@ from kato_tasks.engine.drain.kato_answers import counts_as_failure, meaning
 from kato_tasks.engine.running.breaker import SILENT_SECONDS, CircuitBreaker
 from kato_tasks.engine.running.call_figures import CallFigures
 from kato_tasks.engine.running.room import Room
-from kato_tasks.errors import KatoError, KatoUnavailable, NoConnectionFree
+from kato_tasks.errors import KatoError, KatoUnavailable, NoConnectionFree, OutcomeUnknown
 from kato_tasks.ports.kato import KatoCalls, KatoReply, KatoRequest, KatoTransport
 
 PROBE_PATH = "/sessions/kato-tasks-probe/exists"
@@ -92,7 +92,7 @@ class _BreakerCalls:
             return refused
         ended: list[Ended] = []
         for (tag, url, route, began), reply, error in self._wait(timeout):
-            if not isinstance(error, KatoUnavailable):
+            if reply is not None or isinstance(error, OutcomeUnknown):  # all others were never sent
                 self._figures.note(url, route, reply.status if reply is not None else None, time.monotonic() - began)
             congested = isinstance(error, NoConnectionFree) and self._room.is_answering(url)
             self._uncount(url, 1, answered=reply is not None)

@@ -10,14 +10,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
 TELL_SECONDS = 5.0
 """How often a process that calls KATO tells the store of it, at most."""
 BOUNDS_MS = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000)
 """Upper bounds of the ranges by which durations are counted; one more range has no bound."""
-Ending = Literal["2xx", "3xx", "4xx", "5xx", "none"]
-"""How a call ended: the class of its answer's status, or none if it had no answer."""
 
 
 class CallFigures:
@@ -49,7 +46,7 @@ class CallFigures:
 
 
 def ending_of(status: int | None) -> str:
-    """Return how a call ended; see ``Ending``."""
+    """Return how a call ended: the class of its answer's status (``2xx``), or ``none`` if it had no answer."""
     return "none" if status is None else f"{status // 100}xx"
 
 

@@ -54,6 +54,17 @@ def test_200_events_at_once_take_two_store_calls(system: System, name: str) -> N
     assert [one["event_id"] for one in history(name)] == [f"e{i}" for i in range(200)]
 
 
+def test_the_lanes_of_a_group_are_woken_without_the_sweep(system: System, name: str) -> None:
+    async def run() -> None:
+        commit = GroupCommit(await loop_runtime())
+        await commit.append(entries_of(event(name)))
+        await commit.settle()
+
+    system.empty()
+    asyncio.run(run())
+    assert len(list(system.redis.scan_iter("kt:{w*}:wake"))) == 1
+
+
 def test_each_caller_is_told_of_its_own_events(system: System, name: str) -> None:
     async def run() -> None:
         commit = GroupCommit(await loop_runtime())

@@ -9,8 +9,9 @@ import pytest
 
 from kato_tasks.engine.running.breaker import CircuitBreaker
 from kato_tasks.engine.running.breaker_transport import BreakerTransport, Sent
+from kato_tasks.engine.running.call_figures import CallFigures
 from kato_tasks.engine.running.room import Room
-from kato_tasks.errors import KatoCircuitOpen, KatoUnavailable, NoConnectionFree, OutcomeUnknown
+from kato_tasks.errors import KatoCircuitOpen, KatoUnavailable, LeaseLost, NoConnectionFree, OutcomeUnknown
 from kato_tasks.ports.kato import KatoCalls, KatoReply, KatoRequest
 
 URL, OTHER = "http://one", "http://two"
@@ -411,3 +412,13 @@ def test_a_refused_connection_is_trouble_at_once(shared: Shared, caplog: pytest.
     caplog.clear()
     send(BreakerTransport(Transport(Calls(NoConnectionFree("busy"))), worker(Shared()), Room(64, 16)).calls())
     assert said(caplog) == []
+
+
+def test_only_calls_that_were_sent_are_counted(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kato_tasks.engine.running.call_figures.TELL_SECONDS", 0.0)
+    figures = CallFigures()
+    outcomes = (KatoReply(200, b"{}"), OutcomeUnknown("time-out"), KatoUnavailable("refused"), LeaseLost("another's"))
+    for outcome in outcomes:
+        send(BreakerTransport(Transport(Calls(outcome)), worker(shared), Room(64, 16), figures).calls())
+    endings = {name.split("\n")[2]: count for name, count in figures.take_due()}
+    assert {name: endings[name] for name in endings if name in ("2xx", "none")} == {"2xx": 1, "none": 1}
