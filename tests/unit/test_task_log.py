@@ -30,7 +30,7 @@ def logged(error: Exception, filters: bool = True) -> list[str]:
 
     def nothing() -> None: ...
 
-    task = Celery("t", set_as_current=False).task(nothing, name="any.task")
+    task = Celery("t", set_as_current=False).task(nothing, name="any.task", shared=False)
     logger, lines, ours = logging.getLogger(CELERYS_LOGGER), Lines(), OurTasksLines()
     logger.addHandler(lines)
     if filters:
