@@ -74,7 +74,7 @@ def measured(url: str, data: Path, learned: str, times: int) -> dict[str, Any]:
 def asked(watch: Watch, came: dict[tuple[str, ...], Counter[str]], times: int, node: str) -> dict[str, Any]:
     """What KATO expects after each beginning, against what came after it in all tickets."""
     from kato_tasks import append_events, predict
-    from kato_tasks.cli.demo.answers import answer_of
+    from kato_tasks.cli.demo.answers import wait_for_answer
     from kato_tasks.cli.demo.helpdesk import TOP, expected_next
 
     first = top = 0.0
@@ -90,7 +90,7 @@ def asked(watch: Watch, came: dict[tuple[str, ...], Counter[str]], times: int, n
             )
             waiting.append((came[beginning], predict.delay(session)))
         for following, result in waiting:
-            expected = expected_next(answer_of(watch, result)["predictions"])
+            expected = expected_next(wait_for_answer(watch, result)["predictions"])
             first += sum(following[one] for one in expected[:1])
             top += sum(following[one] for one in expected[:TOP])
     questions_in_all = sum(map(Counter.total, came.values()))

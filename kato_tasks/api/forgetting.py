@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kato_tasks.api.held_patterns import held_patterns, read_frequencies
+from kato_tasks.api.held_patterns import find_session_taught, read_frequencies
 from kato_tasks.api.replays.asking import run_programs
 from kato_tasks.api.replays.cleaning import empty_node
 from kato_tasks.api.session_copies import erase_copies
@@ -80,7 +80,7 @@ def _forget_known(rt: Runtime, lease: Lease, session: str, node: str, *, pattern
     traces = rt.traces.of_session(session, lane)
     _refuse_busy(row, traces)
     shared = _is_shared(rt, session, lane)
-    held = held_patterns(rt, session, lane)
+    held = find_session_taught(rt, session, lane)
     found = read_frequencies(rt, lane, row.generation or node, held)
     # A long history takes long to read. From here on KATO is told something, for which the lane must still be held.
     _renew(rt, lease)

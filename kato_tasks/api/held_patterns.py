@@ -12,7 +12,7 @@ from kato_tasks.domain.forgotten import HeldPattern
 from kato_tasks.domain.ids import pick_instance
 from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.replay.history import LaneHistory
-from kato_tasks.engine.replay.holding import Taught, taught_by, taught_by_others
+from kato_tasks.engine.replay.holding import Taught, find_taught, find_taught_by_others
 from kato_tasks.engine.store_retry import execute_with_retry, raise_errors
 from kato_tasks.ports.archive import ArchivedEvent
 from kato_tasks.ports.replays import ReadLaneState
@@ -27,7 +27,7 @@ PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class SessionTaught:
     """What a session taught by its ``events``, as far as they are left.
 
     ``others`` are the patterns that other sessions of the node taught; None: the history was too long to know.
@@ -42,15 +42,18 @@ class Held:
         return cursor > 0 and self.events == cursor and self.taught.missing is None
 
 
-def held_patterns(rt: Runtime, session: str, lane: str) -> Held:
-    """Return what a session taught. Raises StoreUnavailable, ArchiveUnavailable and UnreadableRow."""
+def find_session_taught(rt: Runtime, session: str, lane: str) -> SessionTaught:
+    """Return what a session taught by the events that the store and the archive still hold.
+
+    Raises StoreUnavailable, ArchiveUnavailable and UnreadableRow.
+    """
     (state,) = raise_errors(execute_with_retry(rt.store, [ReadLaneState(lane)]))
     applied: int = state[0]
     begin = max(0, applied - MOST_EVENTS)
     mine: list[ArchivedEvent] = []
     events = LaneHistory(rt.store, rt.archive).events(lane, applied, begin)
-    others = taught_by_others(_apart(events, session, mine), session)
-    return Held(taught_by(mine), len(mine), frozenset(others) if begin == 0 else None)
+    others = find_taught_by_others(_apart(events, session, mine), session)
+    return SessionTaught(find_taught(mine), len(mine), frozenset(others) if begin == 0 else None)
 
 
 def _apart(events: Iterator[ArchivedEvent], session: str, mine: list[ArchivedEvent]) -> Iterator[ArchivedEvent]:
@@ -62,8 +65,12 @@ def _apart(events: Iterator[ArchivedEvent], session: str, mine: list[ArchivedEve
             yield event
 
 
-def read_frequencies(rt: Runtime, lane: str, node: str, held: Held) -> tuple[HeldPattern, ...]:
-    """Return the patterns that a session taught, the most learned first, with KATO's frequency where KATO answers."""
+def read_frequencies(rt: Runtime, lane: str, node: str, held: SessionTaught) -> tuple[HeldPattern, ...]:
+    """Return the patterns that a session taught, the most learned first, with KATO's frequency where KATO answers.
+
+    ``frequency`` is None where KATO does not answer. A pattern that KATO does not know is looked up again for up to
+    1 second, because KATO shows new patterns late.
+    """
     url = pick_instance(lane, rt.drainer.options.kato.urls)
     names = [name for name, _ in held.taught.patterns.most_common(MOST_PATTERNS)]
     counted = _frequencies(rt, url, node, names)

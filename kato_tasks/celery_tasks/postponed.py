@@ -41,7 +41,7 @@ def append_due(rt: Runtime, partitions: Sequence[int]) -> int:
     done = 0
     for partition, payloads in _each(partitions, rt.store.execute([DueScheduled(p, now, AT_ONCE) for p in partitions])):
         try:
-            done += _promoted(rt, partition, payloads)
+            done += _append_payloads(rt, partition, payloads)
         except StoreFull as exc:
             # The events are late, not lost: the lanes that are drained now make room for them.
             log_event(log, logging.WARNING, "later.postponed", partition=partition, error=exc)
@@ -51,7 +51,7 @@ def append_due(rt: Runtime, partitions: Sequence[int]) -> int:
     return done
 
 
-def _promoted(rt: Runtime, partition: int, payloads: Sequence[str]) -> int:
+def _append_payloads(rt: Runtime, partition: int, payloads: Sequence[str]) -> int:
     due: list[Entry] = []
     for payload in payloads:
         try:
@@ -61,7 +61,7 @@ def _promoted(rt: Runtime, partition: int, payloads: Sequence[str]) -> int:
     try:
         tell = _appended(rt, due)
     except (InvalidEvent, StoreFailed):
-        tell = _promote_singly(rt, due)
+        tell = _append_singly(rt, due)
     raise_errors(rt.store.execute([*tell, *(DropScheduled(partition, payload) for payload in payloads)]))
     return len(due)
 
@@ -87,7 +87,7 @@ def _looks(rt: Runtime, entry: Entry) -> list[LookSoon]:
     return [LookSoon(lane, entry.session_id, entry.event_id) for lane in lanes]
 
 
-def _promote_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
+def _append_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
     """Append each entry by itself, since one of them cannot be appended, and return looks as ``_appended`` does.
 
     An entry that cannot be appended (its session belongs to another node, or its rows are broken) becomes a dead

@@ -215,7 +215,7 @@ def clear_stm(self: LaneTask, session_id: str, *, event_id: str | None = None) -
 @_task(base=HomeTask, name=DRAIN, ignore_result=True)
 def drain(shard: int) -> int:
     """Answer a wake-up: drain what is ready in a shard for one slice, and return the number of lanes."""
-    return _drained([shard], clear_marks=True)
+    return _drain_shards([shard], clear_marks=True)
 
 
 @_task(base=HomeTask, name=DRAIN_OVERDUE, ignore_result=True)
@@ -224,10 +224,10 @@ def drain_overdue(shards: list[int]) -> int:
 
     Other wake-ups may still wait in those queues, so their marks stay.
     """
-    return _drained(shards, clear_marks=False)
+    return _drain_shards(shards, clear_marks=False)
 
 
-def _drained(shards: list[int], *, clear_marks: bool) -> int:
+def _drain_shards(shards: list[int], *, clear_marks: bool) -> int:
     try:
         rt = runtime()
         for shard in shards if clear_marks else ():

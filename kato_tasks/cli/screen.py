@@ -53,7 +53,7 @@ class Screen:
         self._quiet = quiet
         self._lock = threading.Lock()
         self._open = False
-        self.calm = False
+        self.hides_warnings = False
         """While this is True, the parts' warnings are hidden, because the stop itself causes them."""
 
     def say(self, text: str = "", *, bold: bool = False, fg: str | None = None) -> None:
@@ -124,7 +124,7 @@ class Screen:
 
     def line(self, part: str, level: Level, text: str) -> None:
         """Show a line that a part wrote to its log."""
-        if self.calm or _is_no_news(level, text) or (self._quiet and level == "info"):
+        if self.hides_warnings or _is_no_news(level, text) or (self._quiet and level == "info"):
             return
         with self._lock:
             self._close()

@@ -91,11 +91,11 @@ def running_stack(
     except StackFailed as exc:
         failure = exc
         # A part has gone, so what the others say about that is not news.
-        screen.calm = True
+        screen.hides_warnings = True
         screen.say(f"{exc}{'; its last lines:' if exc.log else ''}", fg="red")
         screen.tail(exc.part, exc.log)
     finally:
-        screen.calm = True
+        screen.hides_warnings = True
         if stack.pids:
             screen.say()
             screen.begin("stopping")

@@ -12,7 +12,7 @@ from kato_tasks.cli.output import count, seconds, show_fields, show_json, show_t
 from kato_tasks.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from kato_tasks.api.status import Counts, Reached, Status
+    from kato_tasks.api.status import Counts, ServiceCheck, Status
     from kato_tasks.api.status.presence import BeatStatus, WorkerStatus
 
 POLL_SECONDS = 0.2
@@ -120,7 +120,7 @@ def _unpublished(found: Status) -> str:
     return f"{found.unpublished:,}" + (f", the oldest for {seconds(age)}" if age is not None else "")
 
 
-def _reached(one: Reached) -> str:
+def _reached(one: ServiceCheck) -> str:
     if one.state != "ok":
         said = {"away": "does not answer", "other": "is not KATO", "ill": "fails"}
         return f"{one.url} {said[one.state]}"

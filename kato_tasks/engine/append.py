@@ -14,7 +14,7 @@ from kato_tasks.domain.log_entry import Entry
 from kato_tasks.engine.appended import (
     AppendedEntry,
     AppendResult,
-    describe,
+    describe_appended,
     make_dead_letter,
     node_conflict,
     refused_node,
@@ -201,7 +201,7 @@ class AppendProtocol:
                     if status.status == "g":
                         gone.append(i)
                         continue
-                    placed[i] = describe(entries[i], lanes[i], status.status, status.position)
+                    placed[i] = describe_appended(entries[i], lanes[i], status.status, status.position)
                     if status.status == "a":
                         shared.add(lanes[i])
                     if status.status == "c":

@@ -11,6 +11,7 @@ from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.refusals import BuriedEvent, Refusal
 from kato_tasks.domain.results import Appended
 from kato_tasks.errors import NodeConflict
+from kato_tasks.ports.log import AppendLetter
 from kato_tasks.ports.operating import KeepDeadLetter
 
 
@@ -41,7 +42,7 @@ class AppendResult:
     """lanes that more than one node_id falls on"""
 
 
-def describe(entry: Entry, lane: str, status: str, position: int) -> AppendedEntry:
+def describe_appended(entry: Entry, lane: str, status: AppendLetter, position: int) -> AppendedEntry:
     """Say what became of an entry, by its status (see ``ports.AppendStatus``) and position."""
     if status == "c":
         error = (

@@ -114,9 +114,9 @@ def test_it_is_told_to_whoever_looks_with_other_settings_than_the_workers(redis_
     with connect(redis_server.url) as client:
         verdicts = RedisVerdicts(client)
         check = ConfigCheck(verdicts, own, {})
-        assert check.told(url) == ""
+        assert check.read_refusal(url) == ""
         verdicts.keep_verdict(url, "of the workers", "it does not take x", 30)
-        assert check.told(url) == "it does not take x"
-        assert check.verdict(url) == "", "which is no reason to wait without it"
+        assert check.read_refusal(url) == "it does not take x"
+        assert check.read_verdict(url) == "", "which is no reason to wait without it"
         verdicts.keep_verdict(url, "of mended workers", "", 30)
-        assert check.told(url) == ""
+        assert check.read_refusal(url) == ""

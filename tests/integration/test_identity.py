@@ -258,7 +258,7 @@ def test_a_task_kept_for_later_whose_id_another_event_took_is_told_at_its_time(s
 def test_a_task_kept_for_later_that_waits_beside_another_with_its_id_is_told_of_the_conflict(
     system: System, name: str
 ) -> None:
-    """Falls when its promotion asks for no look at whoever waits for it (sweeping.promote)."""
+    """Falls when `_append_payloads` in postponed.py asks for no look at the task that waits for it."""
     system.faults({"kind": "unavailable"})
     with system.workers(WORKER):
         append_events([{"session_id": name, "event_id": "x", "observation": seen("other")}])

@@ -20,7 +20,7 @@ def too_large(most_bytes: int) -> OutcomeUnknown:
     return OutcomeUnknown(f"KATO's answer is larger than {most_bytes >> 20} MB")
 
 
-_WANTED = frozenset(
+_KEPT_HEADERS = frozenset(
     [b"connection", b"content-encoding", b"content-length", b"content-type", b"location", b"retry-after", b"server"]
 ) | {b"transfer-encoding"}
 
@@ -54,9 +54,9 @@ class Answer:
             self.overrun = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header that is wanted; repeated ones are joined by commas."""
+        """Keep a header that replies have a field for; repeated ones are joined by commas."""
         name = name.lower()
-        if name in _WANTED and self.status < 200:  # no wanted header comes as a trailer
+        if name in _KEPT_HEADERS and self.status < 200:  # none of them comes as a trailer
             before = self._headers.get(name)
             self._headers[name] = value if before is None else before + b", " + value
 

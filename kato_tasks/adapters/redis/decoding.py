@@ -221,7 +221,7 @@ def generation(_op: ports.GenerationOf, raw: str | None) -> str:
     return raw or ""
 
 
-def proceeded(op: ports.Commit | ports.Defer | ports.Park, raw: Any) -> ports.NextWork:
+def next_work(op: ports.Commit | ports.Defer | ports.Park, raw: Any) -> ports.NextWork:
     """Return the lane's next piece of work, and the waiting tasks that a commit completed. Raises LeaseLost."""
     written(op, raw[0])
     waiters = raw[3] if len(raw) > 3 else ()
@@ -264,7 +264,7 @@ def certain(_op: ports.CertainFrequency, raw: str | None) -> tuple[int, int, str
 # ------------------------------------------------------------------------------------------ waiting tasks
 
 
-def claimed(_op: ports.TakeOrWait, raw: Any) -> ports.Found:
+def found(_op: ports.TakeOrWait, raw: Any) -> ports.Found:
     """Return what a task found. The first item of ``raw`` names the case; a task that waits now found nothing."""
     if raw[0] == "result":
         return ports.Found(result=raw[1])
@@ -280,7 +280,7 @@ def claimed(_op: ports.TakeOrWait, raw: Any) -> ports.Found:
     return ports.Found(unknown=raw[0] == "unknown", full=raw[0] == "full")
 
 
-def owed(_op: ports.OrphanedTasks, raw: Any) -> list[ports.WaitingTask]:
+def orphaned_tasks(_op: ports.OrphanedTasks, raw: Any) -> list[ports.WaitingTask]:
     """Return the waiting tasks that nothing completed, with their requests by task id."""
     return [ports.WaitingTask(row[0], row[1], row[2], _pairs(row[3])) for row in raw]
 

@@ -20,7 +20,7 @@ class RedisVerdicts:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
-    def verdict(self, url: str, digest: str) -> str | None:
+    def read_verdict(self, url: str, digest: str) -> str | None:
         """Return why KATO does not take the config, '' if it does, or None if there is no verdict."""
         try:
             found = self._redis.get(_key("verdict", url, digest))
@@ -41,7 +41,7 @@ class RedisVerdicts:
         except redis.RedisError as exc:
             log_event(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
 
-    def told(self, url: str) -> str | None:
+    def read_refusal(self, url: str) -> str | None:
         """Return why this instance last refused a config, or None if it took the last one or was not asked."""
         try:
             found = self._redis.get(_key("told", url))
@@ -57,13 +57,13 @@ class RedisVerdicts:
             log_event(log, logging.WARNING, "verdict.unshared", url=url, error=exc)
 
     def may_ask(self, url: str, digest: str, seconds: float) -> bool:
-        """Return True for one caller, until it calls ``asked`` or ``seconds`` have passed."""
+        """Return True for one caller, until it calls ``end_asking`` or ``seconds`` have passed."""
         try:
             return bool(self._redis.set(_key("asking", url, digest), "1", nx=True, px=int(seconds * 1000)))
         except redis.RedisError:
             return False
 
-    def asked(self, url: str, digest: str) -> None:
+    def end_asking(self, url: str, digest: str) -> None:
         """Let another caller ask from now on. If the store does not answer, that waits until the time has passed."""
         try:
             self._redis.delete(_key("asking", url, digest))

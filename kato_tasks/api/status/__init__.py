@@ -7,6 +7,6 @@ already. ``reading`` puts all of this together and gives the reasons.
 
 from kato_tasks.api.status.counts import Counts, ShardStatus, read_counts
 from kato_tasks.api.status.reading import Status, read_status
-from kato_tasks.api.status.services import Reached
+from kato_tasks.api.status.services import ServiceCheck
 
-__all__ = ["Counts", "Reached", "ShardStatus", "Status", "read_counts", "read_status"]
+__all__ = ["Counts", "ServiceCheck", "ShardStatus", "Status", "read_counts", "read_status"]

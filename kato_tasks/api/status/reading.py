@@ -12,7 +12,7 @@ from kato_tasks.api.status import acknowledged as known
 from kato_tasks.api.status.acknowledged import Item
 from kato_tasks.api.status.counts import Counts, ShardStatus, summed
 from kato_tasks.api.status.presence import BeatStatus, Presence, WorkerStatus, presence_of
-from kato_tasks.api.status.services import Reached, Services, ask_services
+from kato_tasks.api.status.services import ServiceCheck, Services, ask_services
 from kato_tasks.api.status.work import LASTING_SECONDS, SHOWN, UNPUBLISHED_SECONDS, Failing, Waiting, read_waiting
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import queue_of, shard_of
@@ -53,8 +53,8 @@ class Status(Counts):
     flagged: list[FlaggedNode]
     unpublished_seconds: float | None
     """how long the oldest message that could not be published has been waiting"""
-    kato: list[Reached]
-    broker: Reached
+    kato: list[ServiceCheck]
+    broker: ServiceCheck
     shards: list[ShardStatus]
 
 

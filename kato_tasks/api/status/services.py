@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from kato_tasks.bootstrap import Runtime, require_client, waker
-from kato_tasks.engine.drain.kato_answers import meaning, remedy
+from kato_tasks.engine.drain.kato_answers import describe_remedy, find_meaning
 from kato_tasks.engine.running.breaker_transport import PROBE_PATH, answers_probe
 from kato_tasks.errors import KatoTasksError
 from kato_tasks.ports.kato import KatoReply, KatoRequest, KatoTransport
@@ -17,7 +17,7 @@ from kato_tasks.ports.kato import KatoReply, KatoRequest, KatoTransport
 PROBE_SECONDS = 2.0
 
 
-class Reached(BaseModel):
+class ServiceCheck(BaseModel):
     """A service that was asked. ``error`` is None if it answered as it should.
 
     ``state`` is ``ok``; ``away`` if the service does not answer; ``other`` if something that is not KATO answers in its
@@ -50,8 +50,8 @@ class Services:
     if it cannot be asked.
     """
 
-    kato: list[Reached]
-    broker: Reached
+    kato: list[ServiceCheck]
+    broker: ServiceCheck
     volatile: str | None
 
 
@@ -68,36 +68,36 @@ def ask_services(rt: Runtime) -> Services:
         return Services([_checked(rt, one.result()) for one in instances], broker.result(), volatile)
 
 
-def ask_kato(kato: KatoTransport, url: str) -> Reached:
+def ask_kato(kato: KatoTransport, url: str) -> ServiceCheck:
     """Ask ``url`` whether it has a KATO session of a made-up name, which only KATO can answer. This changes nothing."""
     request = KatoRequest(url, "GET", PROBE_PATH, "exists", timeout_seconds=PROBE_SECONDS)
     try:
         reply = kato.send(request)
     except KatoTasksError as exc:
-        return Reached(url=url, state="away", error=str(exc).rstrip("."))
+        return ServiceCheck(url=url, state="away", error=str(exc).rstrip("."))
     if answers_probe(reply):
-        return Reached(url=url)
+        return ServiceCheck(url=url)
     if is_katos_trouble(reply):
-        return Reached(
+        return ServiceCheck(
             url=url,
             state="ill",
             error=f"it answers {reply.status}; look into the log of KATO, or of what stands before it",
         )
-    return Reached(url=url, state="other", error=remedy(url, reply))
+    return ServiceCheck(url=url, state="other", error=describe_remedy(url, reply))
 
 
 def is_katos_trouble(reply: KatoReply) -> bool:
     """Return whether KATO, or a gateway that cannot reach it, reports trouble that no change of settings would mend."""
-    return meaning(reply) in ("unknown", "busy", "gateway") and reply.status >= 429
+    return find_meaning(reply) in ("unknown", "busy", "gateway") and reply.status >= 429
 
 
-def _checked(rt: Runtime, reached: Reached) -> Reached:
-    return reached.model_copy(update={"session_config": rt.check.told(reached.url)})
+def _checked(rt: Runtime, reached: ServiceCheck) -> ServiceCheck:
+    return reached.model_copy(update={"session_config": rt.check.read_refusal(reached.url)})
 
 
-def _ask_broker() -> Reached:
+def _ask_broker() -> ServiceCheck:
     url, error = waker().try_broker(PROBE_SECONDS)
-    return Reached(url=url, state="away", error=error) if error else Reached(url=url)
+    return ServiceCheck(url=url, state="away", error=error) if error else ServiceCheck(url=url)
 
 
-__all__ = ["Reached", "Services", "ask_kato", "ask_services"]
+__all__ = ["ServiceCheck", "Services", "ask_kato", "ask_services"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from kato_tasks.bootstrap import Runtime, runtime
-from kato_tasks.engine.drain.kato_answers import address
+from kato_tasks.engine.drain.kato_answers import strip_address
 from kato_tasks.errors import KatoTasksError
 from kato_tasks.ports.effects import Program
 from kato_tasks.ports.kato import KatoRequest, KatoTransport
@@ -52,19 +52,19 @@ class ConfigWatch:
 
     def look(self, rt: Runtime, url: str) -> None:
         """Read what KATO at ``url`` said about the session config, or ask it if no process has; log a new verdict."""
-        why = rt.check.verdict(url)
+        why = rt.check.read_verdict(url)
         if why is None and rt.check.may_ask(url):
             try:
-                why = carried_out(rt.kato, rt.check.asked(url))
+                why = carried_out(rt.kato, rt.check.ask(url))
             except KatoTasksError:
                 return  # KATO does not answer, which is logged elsewhere
         if why is None:
             return
         before, self._told[url] = self._told.get(url, ""), why
         if why and why != before:
-            log_event(log, logging.ERROR, "session_config.not_taken", url=address(url), mend=why)
+            log_event(log, logging.ERROR, "session_config.not_taken", url=strip_address(url), mend=why)
         elif before and not why:
-            log_event(log, logging.INFO, "session_config.taken", url=address(url))
+            log_event(log, logging.INFO, "session_config.taken", url=strip_address(url))
 
 
 def carried_out(transport: KatoTransport, step: Program[T]) -> T:

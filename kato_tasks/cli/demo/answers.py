@@ -28,7 +28,7 @@ class Watched(Protocol):
         ...
 
 
-def answer_of(stack: Watched, result: AsyncResult[Any]) -> dict[str, Any]:
+def wait_for_answer(stack: Watched, result: AsyncResult[Any]) -> dict[str, Any]:
     """Return a task's result. Raises StackFailed when a part ends meanwhile, or when the result takes too long."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while True:
@@ -45,7 +45,7 @@ def answer_of(stack: Watched, result: AsyncResult[Any]) -> dict[str, Any]:
             return answer
 
 
-def best_ways(predictions: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+def pick_best_ways(predictions: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     """Return the first ways in which the predictions go on, in words, each with the best prediction of it.
 
     Several patterns may go on in the same way.
@@ -57,13 +57,13 @@ def best_ways(predictions: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str
     return list(ways.items())[:SHOWN]
 
 
-def patterns_of(stack: Stack, node: str) -> dict[str, Any]:
+def read_patterns(stack: Stack, node: str) -> dict[str, Any]:
     """Return the patterns that the embedded KATO holds for a node, by name."""
     found: dict[str, Any] = get_json(stack.urls["kato"], f"/_embedded/patterns?node={quote(node)}")
     return found
 
 
-def listed_by_flower(stack: Stack, ids: list[str]) -> int:
+def count_listed_by_flower(stack: Stack, ids: list[str]) -> int:
     """Return how many of these tasks Flower lists as done, after waiting for its events. Raises StackFailed."""
     deadline = time.monotonic() + FLOWER_SECONDS
     while True:

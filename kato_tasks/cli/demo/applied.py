@@ -13,7 +13,7 @@ from kato_tasks.embedded.stack.stack import StackFailed
 EVERY_SECONDS = 0.1
 
 
-def until_applied(stack: Watched, screen: Screen, what: str) -> None:
+def wait_until_applied(stack: Watched, screen: Screen, what: str) -> None:
     """Return when everything that was appended is applied. A terminal shows the progress.
 
     Raises StackFailed when a part ends, or when a session is parked, because the wait would then never end.

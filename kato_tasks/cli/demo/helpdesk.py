@@ -15,8 +15,8 @@ from rich.table import Table
 
 from kato_tasks.api.append import append_events
 from kato_tasks.celery_tasks.tasks import predict
-from kato_tasks.cli.demo.answers import Watched, answer_of, patterns_of
-from kato_tasks.cli.demo.applied import until_applied
+from kato_tasks.cli.demo.answers import Watched, read_patterns, wait_for_answer
+from kato_tasks.cli.demo.applied import wait_until_applied
 from kato_tasks.cli.demo.helpdesk_data import (
     SEEN,
     SERVER,
@@ -80,7 +80,7 @@ def helpdesk_demo(stack: Stack, screen: Screen, tickets: list[Ticket]) -> dict[s
     screen.say(f"  tickets     {len(tickets):,} with {steps:,} events; the first {len(learned):,} are learned")
     figures: dict[str, Any] = {"tickets": len(tickets), "events": steps, "tickets_learned": len(learned)}
     figures |= learn(stack, screen, learned, NODE)
-    figures["patterns"] = len(patterns_of(stack, NODE))
+    figures["patterns"] = len(read_patterns(stack, NODE))
     screen.say(f"  patterns    {figures['patterns']} different ones")
     kato, baseline, asked = ask_next(stack, screen, rest, Followers(learned), NODE)
     screen.show(_table(kato, baseline))
@@ -112,7 +112,7 @@ def learn(stack: Watched, screen: Screen, tickets: list[Ticket], node: str) -> d
     for start in range(0, len(events), APPENDED_AT_ONCE):
         append_events(events[start : start + APPENDED_AT_ONCE])
     appended = time.monotonic() - started
-    until_applied(stack, screen, "learning")
+    wait_until_applied(stack, screen, "learning")
     applied = time.monotonic() - started
     rate = len(events) / applied
     screen.say(
@@ -143,7 +143,7 @@ def ask_next(
 
     def take_answer() -> None:
         question = asked.popleft()
-        answer = answer_of(stack, question.result)
+        answer = wait_for_answer(stack, question.result)
         kato.count(expected_next(answer["predictions"]), question.came)
         question.result.forget()
 
@@ -166,7 +166,7 @@ def ask_next(
         while asked:
             take_answer()
             done(kato.asked)
-    until_applied(stack, screen, "applying")
+    wait_until_applied(stack, screen, "applying")
     seconds = time.monotonic() - started
     screen.say(
         f"  predicted   {total:,} next activities of {len(tickets):,} other tickets in {seconds:.1f} s "

@@ -13,7 +13,7 @@ from kato_tasks.api.replays.calls import plan_replay, replay_status, start_repla
 from kato_tasks.api.sessions import session_status
 from kato_tasks.bootstrap import runtime
 from kato_tasks.celery_tasks.tasks import predict
-from kato_tasks.cli.demo.answers import ANSWER_SECONDS, answer_of, best_ways, patterns_of
+from kato_tasks.cli.demo.answers import ANSWER_SECONDS, pick_best_ways, read_patterns, wait_for_answer
 from kato_tasks.cli.screen import Screen
 from kato_tasks.domain.replays import ENDED, Replay, ReplayRequest, ReplayStatus
 from kato_tasks.embedded.stack.stack import Stack, StackFailed
@@ -41,14 +41,14 @@ def rebuild(stack: Stack, screen: Screen, sessions: Mapping[str, str]) -> dict[s
     plan = plan_replay(runtime(), request)
     nodes, all_sessions = _count(len(plan.lanes), "node"), _count(plan.sessions, "session")
     screen.say(f"  replay      rebuilds {nodes} with {all_sessions} from the log, while the old ones serve")
-    before = {node: patterns_of(stack, node) for node in sessions}
+    before = {node: read_patterns(stack, node) for node in sessions}
     started = time.monotonic()
     replay = start_replay(runtime(), request)
-    status = require_equal(_until_ended(stack, screen, replay, "rebuilding"))
+    status = require_equal(_wait_until_ended(stack, screen, replay, "rebuilding"))
     seconds = time.monotonic() - started
     generations = {node: _serving(session) for node, session in sessions.items()}
-    differs = [node for node, generation in generations.items() if patterns_of(stack, generation) != before[node]]
-    kept = [node for node, generation in generations.items() if generation != node and patterns_of(stack, node)]
+    differs = [node for node, generation in generations.items() if read_patterns(stack, generation) != before[node]]
+    kept = [node for node, generation in generations.items() if generation != node and read_patterns(stack, node)]
     if differs or len(kept) != len(sessions):
         raise StackFailed(
             f"KATO holds other patterns than before the replay of {', '.join(differs) or 'a node'}", "kato"
@@ -84,12 +84,12 @@ def look_back(stack: Stack, screen: Screen, moment: Moment, of: str) -> dict[str
     started = time.monotonic()
     request = ReplayRequest("as_of", moment.session_id, position=len(moment.seen))
     replay = start_replay(runtime(), request)
-    status = require_equal(_until_ended(stack, screen, replay, "replaying"))
+    status = require_equal(_wait_until_ended(stack, screen, replay, "replaying"))
     asked = status.sessions[moment.session_id]
-    answer = answer_of(stack, predict.delay(asked))
-    then = sum(pattern["frequency"] for pattern in patterns_of(stack, _serving(asked)).values())
-    now = sum(pattern["frequency"] for pattern in patterns_of(stack, _serving(moment.session_id)).values())
-    best = best_ways(answer["predictions"])
+    answer = wait_for_answer(stack, predict.delay(asked))
+    then = sum(pattern["frequency"] for pattern in read_patterns(stack, _serving(asked)).values())
+    now = sum(pattern["frequency"] for pattern in read_patterns(stack, _serving(moment.session_id)).values())
+    best = pick_best_ways(answer["predictions"])
     where = f"event {len(moment.seen)} of {moment.session_id}"
     screen.say(f"  as of then  {where}: its node had learned {_count(then, of)}, today {now:,}")
     screen.show(_table(moment, best))
@@ -114,7 +114,7 @@ def require_equal(status: ReplayStatus) -> ReplayStatus:
     )
 
 
-def _until_ended(stack: Stack, screen: Screen, replay: Replay, what: str) -> ReplayStatus:
+def _wait_until_ended(stack: Stack, screen: Screen, replay: Replay, what: str) -> ReplayStatus:
     """Return the replay's status once it has ended. A terminal shows the progress. Raises StackFailed."""
     deadline = time.monotonic() + ANSWER_SECONDS
     status = replay_status(runtime(), replay.id)

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from kato_tasks.api.append import append_events
 from kato_tasks.celery_tasks.tasks import predict, process_observation_async
-from kato_tasks.cli.demo.answers import answer_of, best_ways, listed_by_flower, patterns_of
-from kato_tasks.cli.demo.applied import until_applied
+from kato_tasks.cli.demo.answers import count_listed_by_flower, pick_best_ways, read_patterns, wait_for_answer
+from kato_tasks.cli.demo.applied import wait_until_applied
 from kato_tasks.cli.demo.replaying import Moment, look_back, rebuild
 from kato_tasks.cli.demo.webshop_data import SHOPS, TODAY, Visit, events, visits
 from kato_tasks.cli.screen import Screen
@@ -30,23 +30,23 @@ def sample_demo(stack: Stack, screen: Screen) -> dict[str, Any]:
     append_events(rows)
     imported = time.monotonic() - started
     screen.say(f"  imported    {len(made)} visits of {len(SHOPS)} web shops, {len(rows)} events, in {imported:.2f} s")
-    until_applied(stack, screen, "applying")
+    wait_until_applied(stack, screen, "applying")
     applied = time.monotonic() - started
-    names = {name for shop in SHOPS for name in patterns_of(stack, shop)}
+    names = {name for shop in SHOPS for name in read_patterns(stack, shop)}
     screen.say(
         f"  applied     {len(rows)} events in {applied:.1f} s ({len(rows) / applied:,.0f}/s): "
         f"{len(made)} visits learned, {len(names)} patterns"
     )
     asked = [(visit, _ask(visit)) for visit in TODAY]
-    answers = [(visit, answer_of(stack, result)) for visit, result in asked]
+    answers = [(visit, wait_for_answer(stack, result)) for visit, result in asked]
     table, answered = _shown(answers)
     screen.show(table)
     ids = [task.id for _, result in asked for task in (result, result.parent)]
-    listed = listed_by_flower(stack, ids)
+    listed = count_listed_by_flower(stack, ids)
     screen.say(f"  flower      {stack.urls['flower']} lists all {listed} tasks of these chains as SUCCESS")
     screen.say()
     replay = rebuild(stack, screen, {visit.node_id: visit.session_id for visit in made})
-    again = [(visit, answer_of(stack, predict.delay(visit.session_id))) for visit in TODAY]
+    again = [(visit, wait_for_answer(stack, predict.delay(visit.session_id))) for visit in TODAY]
     if [_told(answer) for _, answer in again] != [_told(answer) for _, answer in answers]:
         raise StackFailed("KATO predicts something else after the replay", "kato")
     screen.say(f"  asked       again: the new generation predicts the same for all {len(again)} guests")
@@ -95,7 +95,7 @@ def _shown(answers: list[tuple[Visit, dict[str, Any]]]) -> tuple[Table, list[dic
         table.add_column(name, header_style="bold", justify="right", no_wrap=True, min_width=len(name))
     rows = []
     for visit, answer in answers:
-        best = best_ways(answer["predictions"])
+        best = pick_best_ways(answer["predictions"])
         table.add_section()
         table.add_row(f"{visit.session_id}, {visit.node_id}: {' → '.join(visit.pages)} …")
         for future, prediction in best:

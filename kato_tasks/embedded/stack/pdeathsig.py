@@ -1,6 +1,6 @@
 """Run a command that cannot outlive the process which started it.
 
-    python tied.py PARENT_PID SIGNAL COMMAND [ARGUMENTS]
+    python pdeathsig.py PARENT_PID SIGNAL COMMAND [ARGUMENTS]
 
 The process becomes COMMAND. On Linux, the kernel sends it SIGNAL when its parent dies, even by SIGKILL. This file
 imports nothing, so it costs only a few milliseconds.

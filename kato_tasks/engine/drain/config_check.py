@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kato_tasks.engine.drain import kato_api
-from kato_tasks.engine.drain.kato_answers import address
+from kato_tasks.engine.drain.kato_answers import strip_address
 from kato_tasks.errors import ConfigNotTaken, KatoError, KatoFailed, KatoRejected, KatoUnavailable
 from kato_tasks.ports.effects import Program
 
@@ -35,7 +35,7 @@ VIEW_SECONDS = 10.0
 class Verdicts(Protocol):
     """The verdicts that all workers share, each about one instance (``url``) and one session config (``digest``)."""
 
-    def verdict(self, url: str, digest: str) -> str | None:
+    def read_verdict(self, url: str, digest: str) -> str | None:
         """Return why KATO does not take the config; '' where it does; None where it was not asked."""
         ...
 
@@ -43,7 +43,7 @@ class Verdicts(Protocol):
         """Keep a verdict for so many seconds."""
         ...
 
-    def told(self, url: str) -> str | None:
+    def read_refusal(self, url: str) -> str | None:
         """Return the last verdict about any config of this instance, where KATO did not take it; else None."""
         ...
 
@@ -52,10 +52,10 @@ class Verdicts(Protocol):
         ...
 
     def may_ask(self, url: str, digest: str, seconds: float) -> bool:
-        """Return True for one caller, until that one calls ``asked`` or ``seconds`` have passed."""
+        """Return True for one caller, until that one calls ``end_asking`` or ``seconds`` have passed."""
         ...
 
-    def asked(self, url: str, digest: str) -> None:
+    def end_asking(self, url: str, digest: str) -> None:
         """Record that the caller has asked, or could not."""
         ...
 
@@ -70,21 +70,21 @@ class ConfigCheck:
         self._seen: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
 
-    def verdict(self, url: str) -> str | None:
+    def read_verdict(self, url: str) -> str | None:
         """Return why KATO does not take the config; '' where it does; None where it was not asked yet."""
         if not self._config:
             return ""
         seen = self._seen.get(url)
         if seen is not None and time.monotonic() < seen[1]:
             return seen[0]
-        why = self._verdicts.verdict(url, self._digest)
+        why = self._verdicts.read_verdict(url, self._digest)
         if why is not None:
             self._saw(url, why)
         return why
 
-    def told(self, url: str) -> str | None:
+    def read_refusal(self, url: str) -> str | None:
         """Return the same for ``status`` and its like, whose settings may differ from the workers'."""
-        return self._verdicts.told(url) or self.verdict(url)
+        return self._verdicts.read_refusal(url) or self.read_verdict(url)
 
     def forget(self, url: str) -> None:
         """Forget the verdict: another KATO may answer now, so it is asked again."""
@@ -94,16 +94,16 @@ class ConfigCheck:
             self._verdicts.drop_verdict(url, self._digest)
 
     def may_ask(self, url: str) -> bool:
-        """Return whether this caller is the one to ask KATO, with ``asked``."""
+        """Return whether this caller is the one to ask KATO, with ``ask``."""
         return self._verdicts.may_ask(url, self._digest, ASKING_SECONDS)
 
-    def asked(self, url: str) -> Program[str]:
+    def ask(self, url: str) -> Program[str]:
         """Ask KATO, unless another caller has meanwhile, and return the verdict ('' where KATO takes the config).
 
         Raises KatoUnavailable where KATO gave no answer that tells.
         """
         try:
-            known = self._verdicts.verdict(url, self._digest)
+            known = self._verdicts.read_verdict(url, self._digest)
             if known is not None:
                 self._saw(url, known)
                 return known
@@ -112,11 +112,11 @@ class ConfigCheck:
             except KatoUnavailable:
                 raise
             except KatoError as exc:
-                raise KatoUnavailable(f"KATO at {address(url)} cannot be asked for a session now: {exc}") from exc
+                raise KatoUnavailable(f"KATO at {strip_address(url)} cannot be asked for a session now: {exc}") from exc
             self._verdicts.keep_verdict(url, self._digest, why, NOT_TAKEN_SECONDS if why else TAKEN_SECONDS)
             self._saw(url, why)
         finally:
-            self._verdicts.asked(url, self._digest)
+            self._verdicts.end_asking(url, self._digest)
         return why
 
     def _saw(self, url: str, why: str) -> None:
@@ -126,11 +126,11 @@ class ConfigCheck:
 
 def ensure_config_taken(check: ConfigCheck, url: str) -> Program[bool]:
     """Return True once KATO takes the session config; False while another caller asks it. Raises ConfigNotTaken."""
-    why = check.verdict(url)
+    why = check.read_verdict(url)
     if why is None:
         if not check.may_ask(url):
             return False
-        why = yield from check.asked(url)
+        why = yield from check.ask(url)
     if why:
         raise ConfigNotTaken(why)
     return True
@@ -160,7 +160,7 @@ def find_refused_config(url: str, own: Mapping[str, Any], config: Mapping[str, A
     whole = yield from _try(url, {**own, **config})
     if whole.taken:
         return ""
-    at = f"KATO at {address(url)}"
+    at = f"KATO at {strip_address(url)}"
     alone = yield from _try(url, own)
     if alone.said:
         # KATO makes no session at all: it is ill, and the config is not to blame.

@@ -128,15 +128,15 @@ class LaneContext:
         attempts: int | None = None,
         unsent: int | None = None,
         withdraw: str = "",
-        halve: int = 0,
+        events_at_most: int = 0,
         rebuilds: int = 0,
     ) -> Defer:
         """Return the write that makes the session due again in ``wait_ms``, with ``error`` as what its last try met.
 
         ``attempts`` and ``unsent`` are the new counts of the head event's failed calls and of waits in a row; without
         them the counts stay. ``withdraw`` is the call id of an intent that is closed because its call was never sent.
-        ``halve`` is how many events the next call holds at most (0: as many as a piece of work). ``rebuilds`` is the
-        new count of failures without progress (0: it stays).
+        ``events_at_most`` limits how many events the next call holds (0: as many as a piece of work). ``rebuilds`` is
+        the new count of failures without progress (0: it stays).
         """
         return Defer(
             self.lease,
@@ -146,7 +146,7 @@ class LaneContext:
             work.unsent_in_a_row if unsent is None else unsent,
             error,
             withdraw=withdraw,
-            events_at_most=halve,
+            events_at_most=events_at_most,
             go_on=self.go_on,
             rebuilds=rebuilds,
         )

@@ -39,7 +39,7 @@ def wait_unsent(lane: LaneContext, work: Work, exc: KatoUnavailable, *, withdraw
     is another call's.
     """
     refused = isinstance(exc, KatoCircuitOpen | ConfigNotTaken)
-    told = MISDIRECTIONS.told(lane.url(work)) if refused else ""
+    told = MISDIRECTIONS.describe(lane.url(work)) if refused else ""
     return (
         yield from perform(
             lane.defer(

@@ -33,7 +33,7 @@ NEVER_PASSED_ON = frozenset(
 they passed a call on, so these are not among them."""
 
 
-def meaning(reply: KatoReply) -> Meaning:
+def find_meaning(reply: KatoReply) -> Meaning:
     """Return what a reply means by its status and form alone. The caller looks into the body of a 200."""
     status = reply.status
     if status == 200:
@@ -61,7 +61,7 @@ def counts_as_failure(reply: KatoReply) -> bool:
     if reply.status == 200:
         # Every answer of KATO's is a JSON object.
         return reply.body[:64].lstrip()[:1] != b"{"
-    return meaning(reply) not in ("gone", "refused")
+    return find_meaning(reply) not in ("gone", "refused")
 
 
 def _is_gone(reply: KatoReply) -> bool:
@@ -89,19 +89,19 @@ def _only_member(reply: KatoReply) -> dict[str, Any]:
     return found if isinstance(found, dict) and len(found) == 1 else {}
 
 
-def address(url: str) -> str:
+def strip_address(url: str) -> str:
     """Return an address without user, password and query, so that it may stand in a log."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if host else parts.path
 
 
-def remedy(url: str, reply: KatoReply) -> str:
+def describe_remedy(url: str, reply: KatoReply) -> str:
     """Return one sentence for the operator: what stands before KATO, and what to mend. It holds no secrets."""
     status = reply.status
-    at = f"{address(url)} answers {status}"
+    at = f"{strip_address(url)} answers {status}"
     if 300 <= status < 400:
-        to = address(reply.location) if reply.location else "another address"
+        to = strip_address(reply.location) if reply.location else "another address"
         return f"{at}: KATO_TASKS_KATO_URLS redirects to {to}; name KATO's own address there"
     advice = {
         200: "that is no answer of KATO's (a maintenance page, or another program); mend the gateway or "

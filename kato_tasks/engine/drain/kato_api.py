@@ -46,7 +46,7 @@ def _call(
     KatoSessionGone and KatoRejected, which are KATO's own; OutcomeUnknown where a changing call may have been applied.
     """
     reply = yield from perform(request)
-    url, route, kind = request.url, request.route, kato_answers.meaning(reply)
+    url, route, kind = request.url, request.route, kato_answers.find_meaning(reply)
     if kind == "answer":
         try:
             answer = read(_object(json.loads(reply.body)))
@@ -120,7 +120,7 @@ def create_session(url: str, node: str, ttl_seconds: int, config: Mapping[str, A
     differing = find_changed_keys(config, got)
     if unfit := find_server_fault(got):
         yield from delete_session(url, kato_session)
-        raise ConfigurationError(f"KATO at {kato_answers.address(url)} cannot be used: {unfit}")
+        raise ConfigurationError(f"KATO at {kato_answers.strip_address(url)} cannot be used: {unfit}")
     if differing:
         yield from delete_session(url, kato_session)
         raise ConfigurationError(

@@ -128,7 +128,7 @@ def read_baseline(
 ) -> Program[tuple[int, bool] | NextWork]:
     """Return how often the pattern was learned before the learn that is next, and whether that is certain.
 
-    Returns a Proceeded where that cannot be said yet, because another session's learn of the same pattern is not
+    Returns a NextWork where that cannot be said yet, because another session's learn of the same pattern is not
     settled: this session waits then. ``since_ms`` is since when KATO has kept its store for certain (-1: not known).
     Raises OutcomeUnknown where KATO's ClickHouse does not answer.
     """

@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from kato_tasks.engine.drain.kato_answers import address, remedy
+from kato_tasks.engine.drain.kato_answers import describe_remedy, strip_address
 from kato_tasks.ports.kato import KatoReply
 from kato_tasks.telemetry.log_events import log_event
 
@@ -41,7 +41,7 @@ class Misdirections:
 
     def record_wrong_answer(self, url: str, route: str, reply: KatoReply) -> str:
         """Record an answer that is not KATO's. Returns the sentence that says what to mend, and logs it if new."""
-        told, now = f"{route}: {remedy(url, reply)}", time.monotonic()
+        told, now = f"{route}: {describe_remedy(url, reply)}", time.monotonic()
         with self._lock:
             episode = self._episodes.get(url)
             if episode is None or now - episode.last > FORGET_SECONDS:
@@ -54,7 +54,7 @@ class Misdirections:
                 episode.statuses.add(reply.status)
                 self._told_at[key] = now
         if new:
-            log_event(log, logging.ERROR, "kato.misdirected", url=address(url), status=reply.status, mend=told)
+            log_event(log, logging.ERROR, "kato.misdirected", url=strip_address(url), status=reply.status, mend=told)
         return told
 
     def record_katos_answer(self, url: str, route: str) -> None:
@@ -72,13 +72,13 @@ class Misdirections:
         if not episode.statuses:
             return
         lasted = f"{time.monotonic() - episode.began:.1f}s"
-        log_event(log, logging.INFO, "kato.found", url=address(url), lasted=lasted)
+        log_event(log, logging.INFO, "kato.found", url=strip_address(url), lasted=lasted)
 
     def forget(self) -> None:
         """Forget everything. A child of a fork has seen nothing, and another thread of its parent may hold the lock."""
         self._episodes, self._told_at, self._lock = {}, {}, threading.Lock()
 
-    def told(self, url: str) -> str:
+    def describe(self, url: str) -> str:
         """Return what was logged last of wrong answers at this address while they last, else ''."""
         episode = self._episodes.get(url)
         return episode.told if episode is not None else ""

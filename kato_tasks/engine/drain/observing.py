@@ -194,7 +194,8 @@ def halve_or_refuse(lane: LaneContext, work: Work, exc: KatoRejected) -> Program
     assert work.intent is not None
     if len(work.entries) > 1:
         half = max(1, len(work.entries) // 2)
-        return (yield from perform(lane.defer(work, 1, str(exc), unsent=0, withdraw=work.intent.call, halve=half)))
+        again = lane.defer(work, 1, str(exc), unsent=0, withdraw=work.intent.call, events_at_most=half)
+        return (yield from perform(again))
     if lane.on_rejected == "park":
         return (yield from park(lane, work, "KATO refuses the event", str(exc)))
     return (yield from bury(lane, work, "KATO refuses the event", str(exc)))

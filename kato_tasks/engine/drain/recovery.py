@@ -49,7 +49,7 @@ LOOK_AHEAD_BYTES = 64_000_000
 def compare_after_restore(lane: LaneContext, work: Work, binding: Binding) -> Program[NextWork | Binding | None]:
     """Compare KATO with the log, for a session that was last confirmed under another run of the store.
 
-    Returns a Proceeded where KATO is ahead (the cursor was moved there) or where a learn is settled; the binding, as
+    Returns a NextWork where KATO is ahead (the cursor was moved there) or where a learn is settled; the binding, as
     one of this run of the store, where KATO is at the cursor; and None where no position matches: fence. Where a learn
     is next the binding stays one of the old run, so that it is compared again before that learn. A binding that is
     still ``shared`` must be fenced, too: its KATO session may serve another session by now.

@@ -24,12 +24,12 @@ class Taught:
     missing: int | None = None
 
 
-def taught_by(history: Iterable[ArchivedEvent]) -> Taught:
+def find_taught(history: Iterable[ArchivedEvent]) -> Taught:
     """Return what one session's learns made; its events come in their order. Raises UnreadableRow."""
     found = expect(history)
     return Taught(found.patterns, found.unnamed, next(iter(found.gaps.values()), None))
 
 
-def taught_by_others(history: Iterable[ArchivedEvent], session: str) -> set[str]:
+def find_taught_by_others(history: Iterable[ArchivedEvent], session: str) -> set[str]:
     """Return the names of the patterns that the other sessions of a lane taught. Raises UnreadableRow."""
     return set(expect(event for event in history if event.session != session).patterns)

@@ -126,7 +126,7 @@ class CircuitBreaker:
             was_open, view.failures, view.is_open = view.is_open, 0, False
             was_troubled = view.troubled or was_open
             # Something else may still answer on another route. The end is then logged later, or by another process.
-            view.troubled = was_troubled and bool(MISDIRECTIONS.told(url))
+            view.troubled = was_troubled and bool(MISDIRECTIONS.describe(url))
             is_over = was_troubled and not view.troubled
         if was_open:
             self._close(url)
@@ -181,7 +181,7 @@ class CircuitBreaker:
             if now - view.troubled_at < TROUBLE_AGAIN_SECONDS:
                 return
             view.troubled_at = now
-        if self._state.trouble_goes_on(url, for_seconds, told=silently) and not MISDIRECTIONS.told(url):
+        if self._state.trouble_goes_on(url, for_seconds, told=silently) and not MISDIRECTIONS.describe(url):
             log_event(log, logging.WARNING, "kato.troubled", url=url, reason=why)
 
     def _close(self, url: str) -> None:

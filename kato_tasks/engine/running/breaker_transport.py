@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from kato_tasks.engine.drain.kato_answers import counts_as_failure, meaning
+from kato_tasks.engine.drain.kato_answers import counts_as_failure, find_meaning
 from kato_tasks.engine.running.breaker import SILENT_SECONDS, CircuitBreaker
 from kato_tasks.engine.running.call_figures import CallFigures
 from kato_tasks.engine.running.room import Room
@@ -102,7 +102,7 @@ class _BreakerCalls:
             if congested:
                 pass  # it answers others of our calls: that there are too many of them is no failure of its
             elif isinstance(error, KatoError) or (reply is not None and counts_as_failure(reply)):
-                other = reply is not None and (reply.status == 200 or meaning(reply) == "misdirected")
+                other = reply is not None and (reply.status == 200 or find_meaning(reply) == "misdirected")
                 unreached = isinstance(error, KatoUnavailable) and not isinstance(error, NoConnectionFree)
                 self._breaker.record_failure(url, _why(reply, error), unreached=unreached, misdirected=other)
                 if self._breaker.is_open(url):

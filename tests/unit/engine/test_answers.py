@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kato_tasks.engine.drain import kato_answers
-from kato_tasks.engine.drain.kato_answers import meaning, remedy
+from kato_tasks.engine.drain.kato_answers import describe_remedy, find_meaning
 from kato_tasks.ports.kato import KatoReply
 
 HTML = b"<html><body>no</body></html>"
@@ -59,7 +59,7 @@ REPLIES = [
 def test_only_katos_own_400_413_and_422_speak_of_an_event_and_only_its_own_503_is_never_applied(
     reply: KatoReply, means: str
 ) -> None:
-    assert meaning(reply) == means
+    assert find_meaning(reply) == means
 
 
 @pytest.mark.parametrize(("reply", "means"), REPLIES, ids=lambda v: f"{v.status}" if isinstance(v, KatoReply) else v)
@@ -79,11 +79,11 @@ def test_the_remedy_names_the_setting_and_where_a_redirect_leads_and_no_secret()
     url = "https://user:secret@kato_api.example:8443/base?key=secret"
     at = "https://kato_api.example:8443/base"
     moved = said(308, b"", location="https://user:secret@new.example/kato?token=secret")
-    assert remedy(url, moved) == (
+    assert describe_remedy(url, moved) == (
         f"{at} answers 308: KATO_TASKS_KATO_URLS redirects to https://new.example/kato; name KATO's own address there"
     )
-    assert "KATO_TASKS_KATO_TOKEN or KATO_TASKS_KATO_HEADERS" in remedy(url, said(401, b""))
+    assert "KATO_TASKS_KATO_TOKEN or KATO_TASKS_KATO_HEADERS" in describe_remedy(url, said(401, b""))
     for status in (200, 301, 400, 401, 403, 404, 405, 407, 413, 414, 415, 431):
-        sentence = remedy(url, said(status, b"secret"))
+        sentence = describe_remedy(url, said(status, b"secret"))
         assert sentence.startswith(f"{at} answers {status}: ")
         assert "secret" not in sentence

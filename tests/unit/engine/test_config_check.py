@@ -39,13 +39,13 @@ class Shared:
     verdicts: dict[tuple[str, str], str] = field(default_factory=dict)
     asking: set[tuple[str, str]] = field(default_factory=set)
 
-    def verdict(self, url: str, digest: str) -> str | None:
+    def read_verdict(self, url: str, digest: str) -> str | None:
         return self.verdicts.get((url, digest))
 
     def keep_verdict(self, url: str, digest: str, why: str, seconds: float) -> None:
         self.verdicts[url, digest] = why
 
-    def told(self, url: str) -> str | None:
+    def read_refusal(self, url: str) -> str | None:
         return next((why for (at, _), why in self.verdicts.items() if at == url and why), None)
 
     def drop_verdict(self, url: str, digest: str) -> None:
@@ -57,7 +57,7 @@ class Shared:
         self.asking.add((url, digest))
         return True
 
-    def asked(self, url: str, digest: str) -> None:
+    def end_asking(self, url: str, digest: str) -> None:
         self.asking.discard((url, digest))
 
 
@@ -219,7 +219,7 @@ def test_a_create_that_came_back_otherwise_has_kato_asked_again() -> None:
     world.kato("sessions", answers(DEFAULTS)).kato("delete", OK)
     world.turn(lane)
     assert world.trace[-1] == "defer"
-    assert lane.check.verdict(URL) is None
+    assert lane.check.read_verdict(URL) is None
 
 
 def test_kato_is_asked_again_once_its_circuit_has_closed() -> None:
@@ -227,8 +227,8 @@ def test_kato_is_asked_again_once_its_circuit_has_closed() -> None:
     check = ConfigCheck(shared, OWN, {"recall_threshold": 0.3})
     world = kept(World([]), recall_threshold=0.3)
     assert check.may_ask(URL)
-    assert world.run(check.asked(URL)) == ""
-    assert check.verdict(URL) == ""
+    assert world.run(check.ask(URL)) == ""
+    assert check.read_verdict(URL) == ""
 
     class State:
         def look(self, url: str) -> tuple[str | None, bool]:
@@ -248,4 +248,4 @@ def test_kato_is_asked_again_once_its_circuit_has_closed() -> None:
             return None
 
     CircuitBreaker(State(), closed=check.forget).record_probe(URL, True)
-    assert check.verdict(URL) is None
+    assert check.read_verdict(URL) is None

@@ -342,7 +342,7 @@ def test_one_line_says_what_to_mend_when_it_begins_and_one_that_kato_answers_aga
     for _ in range(50):
         for route in ("observe-sequence", "cognition-data"):
             seen.record_wrong_answer(url, route, ports.KatoReply(401, HTML))
-    assert seen.told(url).startswith(
+    assert seen.describe(url).startswith(
         "cognition-data: http://kato_api.example:8000 answers 401: set KATO_TASKS_KATO_TOKEN"
     )
     seen.record_katos_answer(url, "cognition-data")
@@ -350,7 +350,7 @@ def test_one_line_says_what_to_mend_when_it_begins_and_one_that_kato_answers_aga
     seen.record_katos_answer(url, "learn")
     for _ in range(2):
         seen.record_katos_answer(url, "observe-sequence")
-    assert seen.told(url) == ""
+    assert seen.describe(url) == ""
     for _ in range(5):
         # A gateway that lets every second call through is told of once in AGAIN_SECONDS.
         seen.record_wrong_answer(url, "observe-sequence", ports.KatoReply(401, HTML))

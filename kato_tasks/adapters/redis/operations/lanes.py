@@ -12,9 +12,9 @@ from kato_tasks.adapters.redis.decoding import (
     learned,
     leased,
     log_entries,
+    next_work,
     nothing,
     plainly,
-    proceeded,
     symbols,
     written,
 )
@@ -127,7 +127,7 @@ ENCODERS: dict[type, Encode] = {
         ports.Commit,
         "commit",
         of_lease,
-        proceeded,
+        next_work,
         **LEASE,
         **NEXT,
         binding=_binding_after,
@@ -145,8 +145,8 @@ ENCODERS: dict[type, Encode] = {
         symbols=each("symbols", "position names"),
         letters=each("dead", "id letter"),
     ),
-    ports.Defer: call_of(ports.Defer, "defer", of_lease, proceeded, **LEASE, **NEXT, error_text="error", mode=_mode),
-    ports.Park: call_of(ports.Park, "park", of_lease, proceeded, **LEASE, **NEXT, mode=_mode),
+    ports.Defer: call_of(ports.Defer, "defer", of_lease, next_work, **LEASE, **NEXT, error_text="error", mode=_mode),
+    ports.Park: call_of(ports.Park, "park", of_lease, next_work, **LEASE, **NEXT, mode=_mode),
     # What a drain looks up, and what it writes down beside its steps.
     ports.ReadLog: call_of(ports.ReadLog, "read_log", of_lane, log_entries),
     ports.ReadSession: command_of(

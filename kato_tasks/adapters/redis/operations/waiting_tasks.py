@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kato_tasks import ports
-from kato_tasks.adapters.redis.decoding import claimed, nothing, owed, plainly
+from kato_tasks.adapters.redis.decoding import found, nothing, orphaned_tasks, plainly
 from kato_tasks.adapters.redis.keys import prefix
 from kato_tasks.adapters.redis.operations.building import (
     Encode,
@@ -26,7 +26,7 @@ ENCODERS: dict[type, Encode] = {
         ports.TakeOrWait,
         "take_or_wait",
         of_lane,
-        claimed,
+        found,
         max_events="batch.events",
         max_bytes="batch.bytes",
     ),
@@ -36,7 +36,7 @@ ENCODERS: dict[type, Encode] = {
     ports.NoteDelivery: call_of(
         ports.NoteDelivery, "note_delivery", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"
     ),
-    ports.OrphanedTasks: call_of(ports.OrphanedTasks, "orphaned_tasks", of_partition, owed),
+    ports.OrphanedTasks: call_of(ports.OrphanedTasks, "orphaned_tasks", of_partition, orphaned_tasks),
     ports.LookSoon: command_of(
         lambda op: ("ZADD", f"{lane_prefix(op.lane)}waiting", "XX", 0, f"{op.event_id}\n{op.session}"), nothing
     ),
