@@ -30,8 +30,8 @@ def acknowledge(ids: tuple[str, ...], everything: bool, note: str, by: str, as_j
 
     Without ID or --all, this lists what can be acknowledged and what already is. Status goes on showing what is
     acknowledged. It becomes a reason again as soon as it happens again: when KATO loses a node's patterns once more,
-    when another learn's outcome is unknown, when the store is configured in another way, or when beat came back and is
-    gone again.
+    when another learn's outcome is unknown, when the store is configured in another way, or when beat comes back and is
+    gone again later.
     """
     from kato_tasks.api.status import acknowledged as known
     from kato_tasks.api.status.reading import acknowledgeable

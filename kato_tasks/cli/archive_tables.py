@@ -37,8 +37,8 @@ def _tables() -> Iterator[ArchiveSchema]:
 def upgrade() -> None:
     """Make the tables, or bring them to the newest revision that this version knows.
 
-    It may be interrupted and repeated. Two that run at once wait for each other. Then it notes the lanes of the store
-    for the archive, so that what was applied before there was one is moved there, too.
+    The command can be interrupted and repeated, and of two that run at once the second waits for the first. At its
+    end it notes the lanes of the store, so that events which were applied before there was an archive are moved to it.
     """
     with _tables() as tables:
         before = tables.status()
@@ -74,9 +74,9 @@ def downgrade(revision: str) -> None:
 @db.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def status(as_json: bool) -> None:
-    """Show the revision of the archive's tables, about how many events they hold, and for how long these are kept.
+    """Show the revision of the archive's tables, about how many events they hold, and how long it keeps them.
 
-    Ends with 1 if this version cannot work with the tables.
+    The exit code is 1 if this version cannot work with the tables.
     """
     from kato_tasks.settings import settings
 
@@ -125,7 +125,7 @@ def _count(url: str) -> int:
 def _kept(days: float, events: int) -> str:
     parts = [f"for {days:g} days"] if days else []
     parts += [f"the newest {events:,} of each session"] if events else []
-    return ", ".join(parts) or "for ever"
+    return ", ".join(parts) or "forever"
 
 
 def _tell_change(before: SchemaStatus, after: SchemaStatus) -> None:

@@ -27,9 +27,9 @@ SHOWN_PATTERNS = 20
 def forget(session_id: str, yes: bool, patterns: bool, as_json: bool) -> None:
     """Erase one session everywhere: at KATO, in the archive and in the store. This cannot be undone.
 
-    The patterns that KATO learned from it stay; they are printed, with what to do about them. A session with events
-    that are not applied yet, with tasks that wait, or whose node is being replayed is refused. The command may be
-    repeated if it was interrupted. A later event of this id begins a new session.
+    The patterns that KATO learned from it stay; they are printed, with what to do about them. The command refuses a
+    session if some of its events are not applied yet, if tasks wait for it, or if its node is being replayed. If the
+    command is interrupted, repeat it. A later event of this id begins a new session.
     """
     from kato_tasks.api.forgetting import forget_session
     from kato_tasks.cli.sessions import as_meant
@@ -84,7 +84,7 @@ def _show(told: Forgotten) -> None:
             f"{count(told.unnamed_patterns, 'learn')} of events with vectors made patterns whose names only KATO knows"
         )
     if not told.history:
-        talk("a part of its history was erased before, so it may have taught more patterns than these")
+        talk("a part of its history was erased earlier, so it may have taught more patterns than these")
     if told.remedy:
         talk(told.remedy)
 

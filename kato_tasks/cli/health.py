@@ -14,7 +14,7 @@ from kato_tasks.cli.output import talk
 def health() -> None:
     """Say whether a process does its work, for health checks.
 
-    The exit code is 0 if it does. Otherwise it is 1, and a sentence says what is wrong.
+    The exit code is 0 if the process does its work. Otherwise it is 1, and a sentence says what is wrong.
     """
 
 

@@ -46,7 +46,7 @@ TALK_SECONDS = 5.0
     click.option("--node", metavar="NODE_ID", help="Use this node for every row (default: the session's own)."),
     click.option("--node-column", metavar="COLUMN", help="Take the node_id from this column."),
     click.option(
-        "--strings", metavar="A,B", default="", help="Make strings of these columns' cells that are not empty."
+        "--strings", metavar="A,B", default="", help="Make a string of each cell of these columns that is not empty."
     ),
     click.option("--prefix", is_flag=True, help="Write each string as column:value."),
     click.option(
@@ -60,13 +60,13 @@ TALK_SECONDS = 5.0
     click.option("--metadata", metavar="A,B", default="", help="Put these columns into the observation's metadata."),
 )
 @section(
-    "By what rows are known again",
+    "How rows are recognized",
     click.option("--event-id", metavar="COLUMN", help="Take each row's id, unique in its session, from this column."),
     click.option("--source", metavar="NAME", help="Name the source (default: the path of FILE, without .gz)."),
     click.option(
         "--changed",
         type=click.Choice(["add", "skip"]),
-        help="Append rows that are not as they were imported as other events (add), or pass over them (skip).",
+        help="Append rows that differ from what was imported before as new events (add), or pass over them (skip).",
     ),
 )
 @section(
@@ -111,11 +111,11 @@ def import_file(as_json: bool, strict: bool, rejects: Path | None, **words: Any)
     and by its session, time, strings, vectors and emotives. If rows that were imported are gone from FILE or differ
     now, nothing is appended, and a sentence says what differs and which option decides.
 
-    Rows that are not valid events go to the rejects file. Correct the text in its "raw" and import that file: it says
-    itself how its rows are mapped and from which source they come.
+    Rows that are not valid events go to the rejects file. Correct the text in its "raw" and import that file: the file
+    itself says how its rows are mapped and from which source they come.
 
-    A last line without a line end may be half of one that is being written. It is left for the next import, and so are
-    the learns, unless --last-line says that FILE is complete.
+    A last line without a line end may be half of a line that is still being written. It is left for the next import,
+    and so are the learns, unless --last-line says that FILE is complete.
 
     \b
     Exit codes: 0  every row is in the log
@@ -141,7 +141,7 @@ def import_file(as_json: bool, strict: bool, rejects: Path | None, **words: Any)
     _report(summary, path, as_json)
     if summary.left_for_later:
         talk(
-            f"the last line of {order.file} has no line end, so it may be half of one: it was left for the next import"
+            f"the last line of {order.file} has no line end, so it may be incomplete: it was left for the next import"
             f"{', and so were the learns' if order.learn else ''}; add --last-line if the file is complete"
         )
     if summary.rejected:

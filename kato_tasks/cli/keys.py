@@ -13,7 +13,7 @@ from kato_tasks.domain.api_keys import SCOPES
 
 @click.group(cls=Group)
 def keys() -> None:
-    """Make, list and revoke the keys with which HTTP callers are let in."""
+    """Make, list and revoke the API keys of HTTP callers."""
 
 
 @keys.command()
@@ -34,7 +34,7 @@ def keys() -> None:
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="N",
-    help="Let it make at most N requests per second to each server (default: no limit).",
+    help="Allow it at most N requests per second to each server (default: no limit).",
 )
 @click.option(
     "--backlog",
@@ -104,7 +104,7 @@ def list_(as_json: bool) -> None:
 @keys.command()
 @click.argument("id_", metavar="ID")
 def revoke(id_: str) -> None:
-    """Revoke a key. Servers let it in for two seconds more at most."""
+    """Revoke a key. Servers accept it for at most two more seconds."""
     from kato_tasks.api.keys import revoke_key
     from kato_tasks.bootstrap import runtime
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.3
 LANES_A_SECOND = 1_000
-"""A look reads a row of each lane, so that of many lanes is taken less often than every ``POLL_SECONDS``."""
+"""A look reads a row of each lane. With many lanes it is therefore taken less often than every ``POLL_SECONDS``."""
 LONGEST_POLL_SECONDS = 10.0
 TALK_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0
-"""For so long a watch waits for a store that does not answer."""
+"""How long a watch waits for a store that does not answer."""
 
 
 def report(rt: Runtime, replay_id: str, *, as_json: bool) -> None:

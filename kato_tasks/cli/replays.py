@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from kato_tasks.domain.replays import Replay, ReplayMode, ReplayRequest
 
 SHOWN_NODES = 5
-"""How many of the nodes that are to be emptied a question names."""
+"""How many of the nodes that are to be emptied the question names."""
 CLEAN_SECONDS = 0.3
-"""How often a clean-up that is waited for is looked at."""
+"""How many seconds pass between two looks at a clean-up that is waited for."""
 
 
 @click.group("replay", cls=Group)
 def replay() -> None:
-    """Make KATO's memory again of the history. ID is a replay's id, as `replay start` and `replay list` print it.
+    """Build KATO's memory again from the history. ID is a replay's id, as `replay start` and `replay list` print it.
 
-    Workers do the work, in slices between live events, so a replay goes on when this command ends, and survives the
+    Workers do the work, in slices between live events, so a replay goes on when this command ends, and it survives the
     death of any worker.
     """
 
@@ -63,7 +63,7 @@ def replay() -> None:
 @section(
     "How it is done",
     click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing."),
-    click.option("--wait", "--watch", "wait", is_flag=True, help="Show how it goes on, and return when it ends."),
+    click.option("--wait", "--watch", "wait", is_flag=True, help="Show the progress, and return when the replay ends."),
     click.option("--json", "as_json", is_flag=True, help="Print the replay as JSON, as `replay status --json` does."),
 )
 def start(mode: ReplayMode, dry_run: bool, wait: bool, as_json: bool, until: str | None, **words: Any) -> None:
@@ -79,9 +79,9 @@ def start(mode: ReplayMode, dry_run: bool, wait: bool, as_json: bool, until: str
     while events keep coming. If anything differs, nothing is switched.
 
     \b
-    Exit codes: 0  it is done, or it goes on
-                1  it failed, or what was named cannot be replayed
-                2  the options are wrong, or store, archive or broker cannot be used
+    Exit codes: 0  the replay is done, or is still running
+                1  the replay failed, or what was named cannot be replayed
+                2  the options are wrong, or the store, the archive or the broker cannot be used
               130  Ctrl-C ended the watch, and the replay goes on
     """  # noqa: D301 - click wants the character itself
     from kato_tasks.api.replays.calls import plan_replay, start_replay
@@ -138,14 +138,14 @@ def _unserved(rt: Runtime) -> str:
 
 @replay.command("status")
 @click.argument("id_", metavar="ID")
-@click.option("--watch", "--wait", "watched", is_flag=True, help="Show how it goes on, and return when it ends.")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--watch", "--wait", "watched", is_flag=True, help="Show the progress, and return when the replay ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print the replay as JSON.")
 def status(id_: str, watched: bool, as_json: bool) -> None:
     """Print how far a replay is, at what rate, and what differs.
 
     \b
-    Exit codes: 0  it is done, or it goes on
-                1  it failed or was cancelled, or there is none of this id
+    Exit codes: 0  the replay is done, or is still running
+                1  the replay failed or was cancelled, or no replay has this id
                 2  the store does not answer
               130  Ctrl-C ended the watch, and the replay goes on
     """  # noqa: D301 - click wants the character itself
@@ -161,7 +161,7 @@ def status(id_: str, watched: bool, as_json: bool) -> None:
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=1), default=20, show_default=True, help="Print at most N replays."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON, as `replay status --json` does.")
+@click.option("--json", "as_json", is_flag=True, help="Print the replays as JSON, as `replay status --json` does.")
 def list_(limit: int, as_json: bool) -> None:
     """Print replays, the newest first."""
     from kato_tasks.api.replays.calls import replay_status
@@ -206,7 +206,7 @@ def _about(request: ReplayRequest) -> str:
 @click.argument("id_", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print the replay as it then is, as `replay status --json` does.")
 def cancel(id_: str, as_json: bool) -> None:
-    """End a replay before it is done. What is switched stays switched; everything else is as it was."""
+    """End a replay before it is done. Lanes that are switched stay switched; nothing else changes."""
     from kato_tasks.api.replays.calls import cancel_replay, known_replay, replay_status
     from kato_tasks.bootstrap import runtime
     from kato_tasks.domain.replays import ENDED
@@ -226,7 +226,7 @@ def cancel(id_: str, as_json: bool) -> None:
 
 @replay.command("resume")
 @click.argument("id_", metavar="ID")
-@click.option("--wait", "--watch", "wait", is_flag=True, help="Show how it goes on, and return when it ends.")
+@click.option("--wait", "--watch", "wait", is_flag=True, help="Show the progress, and return when the replay ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the replay as JSON, as `replay status --json` does.")
 def resume(id_: str, wait: bool, as_json: bool) -> None:
     """Let a replay that failed or was cancelled go on where it was. Lanes that failed are tried again."""
@@ -242,15 +242,15 @@ def resume(id_: str, wait: bool, as_json: bool) -> None:
 @click.option(
     "--old-generations",
     is_flag=True,
-    help="Erase patterns at KATO, too, of nodes that serve no more or never did: what served before a rebuild, what a "
-    "replay that failed had filled, and the node of an as_of.",
+    help="Also erase the patterns at KATO of nodes that are out of use: those that served before a rebuild, those that "
+    "a failed replay had filled, and the node of an as_of.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before patterns are erased at KATO.")
 @click.option("--wait", is_flag=True, help="Return when everything is erased.")
 def clean(id_: str, old_generations: bool, yes: bool, wait: bool) -> None:
     """Erase what a replay that has ended left: its sessions in the store and at KATO.
 
-    A worker does it. After a replay of mode stm or rebuild that was done this happens by itself, but without
+    A worker does the work. After a replay of mode stm or rebuild that succeeded, it happens by itself, but without
     --old-generations.
     """
     from kato_tasks.api.replays.calls import known_replay

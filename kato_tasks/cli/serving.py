@@ -20,8 +20,8 @@ from kato_tasks.cli.output import put
 def serve(host: str, port: int) -> None:
     """Take events over HTTP until SIGTERM or Ctrl-C.
 
-    On 127.0.0.1 it needs no keys until the first one is made; on any other address it starts only if there is one
-    (kato-tasks keys create).
+    On 127.0.0.1 callers need no key until the first one is made. On any other address the server starts only if there
+    is a key (kato-tasks keys create).
     """
     from kato_tasks.settings import extras, settings
 

@@ -59,9 +59,9 @@ def list_(
     """Print sessions in order, a page at a time.
 
     Every session is looked at, whatever the limit is, because the store keeps no order over all of them. For a million
-    sessions this takes some seconds by id or node, and a minute or so by backlog or time. --state pending, running,
-    waiting and parked look only at sessions with something to do. A page by backlog or time shows how things were at
-    the moment when it was read.
+    sessions this takes some seconds by id or node, and a minute or so by backlog or time. With --state pending,
+    running, waiting or parked, the command looks only at sessions that have something to do. A page by backlog or time
+    shows the state at the moment when it was read.
     """
     from kato_tasks.api.session_list import SessionFilter, list_sessions
     from kato_tasks.bootstrap import runtime
@@ -208,7 +208,7 @@ def _as_json(one: Scheduled) -> dict[str, str | None]:
     "--json", "as_json", is_flag=True, help="Print each event as one line of JSON, which `import` reads again."
 )
 def events(session_id: str, after: int, limit: int, as_json: bool) -> None:
-    """Print what happened in a session, in its order, from the store and from the archive."""
+    """Print a session's events in their order, from the store and from the archive."""
     from kato_tasks.api.history import history
     from kato_tasks.cli.session_events import show_events
 
@@ -225,11 +225,14 @@ def events(session_id: str, after: int, limit: int, as_json: bool) -> None:
 @sessions.command("park")
 @click.argument("session_id")
 @click.option(
-    "--reason", default="parked by hand", show_default=True, help="Say why, for the person who finds it parked."
+    "--reason",
+    default="parked by hand",
+    show_default=True,
+    help="Say why. The person who finds the session parked reads this.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the session as it then is, as `show --json` does.")
 def park(session_id: str, reason: str, as_json: bool) -> None:
-    """Stop applying a session's events. What is under way is finished, and new events are kept."""
+    """Stop applying a session's events. A call that is under way is finished, and new events are kept."""
     from kato_tasks.api import parking
     from kato_tasks.bootstrap import runtime
 

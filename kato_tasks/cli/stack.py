@@ -165,10 +165,10 @@ def up(
     """Run the embedded stack: Redis, an embedded KATO, a worker, beat, Flower and the HTTP server.
 
     The stack runs until Ctrl-C. A part that dies is started again. With --data everything is kept for the next start,
-    the ports too, and env.sh in that directory tells other shells where the stack is.
+    including the ports, and env.sh in that directory tells other shells where the stack is.
 
-    History goes to an archive: a SQLite file in that directory, or the database that KATO_TASKS_ARCHIVE_URL names
-    (empty: none).
+    History goes to an archive: a SQLite file in that directory, or the database that KATO_TASKS_ARCHIVE_URL names.
+    If that setting is empty, there is no archive.
     """
     _require_parts("kato-tasks up")
     archive_url = _archive_of_the_user()

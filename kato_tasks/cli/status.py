@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2
 SHOWN = 5
-HELP = """Say how everything stands, and what to do about what is wrong.
+HELP = """Show the state of the whole system, and say what to do about what is wrong.
 
 The exit code is 0 if all is healthy, 1 if something is degraded, and 2 if the store does not answer.
 
@@ -25,22 +25,22 @@ The exit code is 0 if all is healthy, 1 if something is degraded, and 2 if the s
 backlog         events that are accepted and not applied yet
 dead letters    events that are not going to be applied
 parked          sessions that wait for a person
-failing         sessions whose tries fail; they go on by themselves
+failing         sessions whose calls fail; they go on by themselves
 scheduled       events with a countdown or eta that is not over
 unpublished     task messages kept until the broker takes them
 fenced          KATO sessions given up after an unknown outcome
 rebuilt         short-term memories sent again to a new KATO session
-reordered       rebuilt ones with an event whose symbols changed places
+reordered       rebuilt memories in which an event's symbols changed places
 leftovers       KATO sessions that are not in use and will expire
 learns unknown  learns whose outcome could not be found out
 to be rebuilt   nodes whose patterns KATO lost, or that are in doubt
 worker, beat    what is running, and how old its last sign is
-acknowledged    what a person knows of, so that it is no reason any more
+acknowledged    what a person has acknowledged; it no longer degrades the status
 """
 
 
 @click.command("status", help=HELP)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print the status as one JSON document.")
 def status(as_json: bool) -> None:
     """Print the status, as ``HELP`` says, which is what ``--help`` shows."""
     from kato_tasks.api.status import read_status
@@ -147,10 +147,10 @@ def _brief(text: str) -> str:
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Give up after this many seconds."
 )
-@click.option("--scheduled", is_flag=True, help="Wait for scheduled events (countdown, eta) too.")
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing while waiting.")
+@click.option("--scheduled", is_flag=True, help="Also wait for scheduled events (countdown, eta).")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing while waiting.")
 def wait(timeout: float, scheduled: bool, quiet: bool) -> None:
-    """Return when nothing is pending. The exit code is 1 if something still is after the timeout.
+    """Return when nothing is pending. The exit code is 1 if something is still pending after the timeout.
 
     If only parked sessions are left, which wait for a person, the command ends at once with exit code 1. It does not
     wait for events that are scheduled for later unless --scheduled is given, but says how many there are.

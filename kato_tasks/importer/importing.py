@@ -306,6 +306,6 @@ def nameless(name: str, line: int | None = None) -> Undecided:
     """Return the error for rows that cannot be recognised later: they have no id, and their source has no name."""
     why = f" (line {line} has no event_id, and is the first that was not imported)" if line is not None else ""
     return Undecided(
-        f"{name} has no name by which its rows are known again{why}; add --source NAME, and give the same name when "
+        f"{name} has no name by which its rows can be recognized{why}; add --source NAME, and give the same name when "
         "the same rows come again, or --event-id COLUMN when they have ids"
     )

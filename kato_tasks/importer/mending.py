@@ -177,7 +177,7 @@ class MendedImporter:
                 reader.begin_with(of.get("header"), "the header in it")
             except (KeyError, TypeError, ValueError):
                 raise BadInput(
-                    f"line {row.number} does not say rightly how its row is to be read (of); leave it as it was written"
+                    f"line {row.number} does not say correctly how its row is read (of); leave it as it was written"
                 ) from None
             self._readers[name] = reader
         return self._readers[name]

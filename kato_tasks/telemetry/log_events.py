@@ -51,7 +51,7 @@
 | flower.queues_unknown | the broker did not tell Flower's broker page what waits in its queues | error |
 | flower.backlog_unknown | the store did not tell Flower's broker page what waits in the log | error |
 | flower.unknown | Flower has changed inside; its pages are shown as Flower has them | error, meaning |
-| session.forgotten | a session was erased at a person's word; its id is not written down | events, archived |
+| session.forgotten | a person had a session erased; its id is not written down | events, archived |
 | archive.postponed | the archive or the store is away; events stay in the store until then | shard, error |
 | archive.unpruned | the archive, the store or the broker is away; beat has it pruned in an hour | error |
 | archive.pruned | events were erased from the archive, as ARCHIVE_KEEP_DAYS and ARCHIVE_KEEP_EVENTS say | events |

@@ -82,7 +82,7 @@ def test_standard_input_is_imported_again_under_its_source_name(inside: Runtime,
 def test_standard_input_without_a_name_takes_rows_with_ids_alone(inside: Runtime, cli: Cli, events: Imports) -> None:
     ran = cli("import", "-", "--format", "csv", *MAPPED, stdin=b"s,a\nx,1\n")
     assert ran.code == 2
-    assert "standard input has no name by which its rows are known again; add --source NAME" in ran.err
+    assert "standard input has no name by which its rows can be recognized; add --source NAME" in ran.err
     lines = b'{"event_id":"1","session_id":"x","observation":{"strings":["a"]}}\n'
     assert cli("import", "-", "--json", stdin=lines).json["appended"] == 1
     assert cli("import", "-", "--json", stdin=lines).json["appended"] == 0
@@ -137,7 +137,7 @@ def test_the_help_shows_options_in_groups_and_examples_as_they_are_typed(inside:
     shown = cli("import", "--help").out
     assert "\\b" not in shown
     assert "\n  kato-tasks import log.csv --session case --strings activity --learn\n" in shown
-    places = [shown.index(f"\n{title}:\n") for title in ("What the rows hold", "By what rows are known again", "Help")]
+    places = [shown.index(f"\n{title}:\n") for title in ("What the rows hold", "How rows are recognized", "Help")]
     assert places == sorted(places)
     assert places[1] < shown.index("--event-id COLUMN  ") < places[2]
 
