@@ -45,7 +45,7 @@ class App:
                 parts.append(message.get("body", b""))
             body = b"".join(parts)
         if message["type"] == "http.disconnect":
-            # The client went before the request was whole, so there was no call.
+            # The client left before the request was complete, so there was no call.
             return
         request = Request(scope["method"], scope["path"], scope["query_string"], body, _content_type(scope))
         if request.path.startswith(control.PREFIX):

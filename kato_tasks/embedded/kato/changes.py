@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class Changes:
     """Collects what calls change while they are carried out. It is written down before their answers are sent.
 
-    A KATO that keeps nothing has none of these (None in their place), and collects nothing.
+    A KATO that keeps its state in memory only has None in the place of this object, and collects nothing.
     """
 
     __slots__ = ("gone", "lost_all", "nodes", "sessions", "vectors")

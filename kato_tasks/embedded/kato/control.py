@@ -32,7 +32,7 @@ class State:
         self.requests: dict[str, int] = {}
 
     def reset(self) -> None:
-        """Make it as if it had just started: with no session, no pattern and no rule, and all counts at 0."""
+        """Return to the state of a new start: no session, no pattern, no rule, and all counts at 0."""
         self.kato.sessions.lose_all()
         self.kato = Kato(self.options, self._changes)
         self.faults = Faults()

@@ -1,7 +1,7 @@
-"""Write down what changed, so that a KATO that is killed and started again is what it was.
+"""Write down what changed, so that a KATO that is killed and started again has the state that it had.
 
-A session's observations are written piece by piece, so that one more costs the same however many there are. They are
-written whole from time to time, and after the session was cleared.
+A session's observations are written piece by piece, so that a further one costs the same however many there are. From
+time to time, and after the session was cleared, all of them are written as one piece.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Keeper:
         self._ill = ""
 
     def begin(self, sessions: Iterable[tuple[Session, int, int]], kato: Kato) -> None:
-        """Take as written down what was read from the file: each session with its number and its number of pieces."""
+        """Take what was read from the file as written: each session with its number and its number of pieces."""
         for session, number, pieces in sessions:
             self._sessions[session] = Written(number, _lists(session), pieces)
             self._next = max(self._next, number + 1)
@@ -60,7 +60,7 @@ class Keeper:
     def keep(self, kato: Kato, changes: Changes) -> bool:
         """Write down ``changes``. Returns False, and says why on stderr, if that cannot be done now.
 
-        Then the next call writes everything.
+        The next call then writes everything.
         """
         if self._whole:
             _note_all(kato, changes)
@@ -154,7 +154,7 @@ def _lists(session: Session) -> Lists:
 
 
 def _added(old: list[Any], new: list[Any]) -> list[Any] | None:
-    """Return what was added at the end of ``old``, whose beginning may be gone; None if it is another list.
+    """Return what was added at the end of ``old``, whose beginning may be gone; None if ``new`` is another list.
 
     An observation's parts are objects of their own, which a session never changes.
     """

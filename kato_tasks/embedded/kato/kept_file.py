@@ -66,22 +66,22 @@ _STATEMENTS: dict[str, tuple[str, ...]] = {
 }
 
 _KEYS = {"session": 2, "pattern": 3, "symbol": 3, "patterns": 2}
-"""The kinds of change of which only the newest of a row counts, and how many items of a change name the row."""
+"""The kinds of change of which only the newest one of a row counts, and how many items of a change name its row."""
 
 SYNCHRONOUS = "NORMAL"
-"""With this, only SQLite's checkpoints wait for the disk. A killed process loses nothing by it. A power cut costs what
-was written last, but not the file."""
+"""With this, only SQLite's checkpoints wait for the disk. A killed process loses nothing. A power cut loses what was
+written last, but does not damage the file."""
 CHANGES = 3_000
-"""When so many changes wait in the journal, they go into the tables."""
+"""The number of waiting changes in the journal at which they go into the tables."""
 JOURNAL_BYTES = 4_000_000
-"""When the journal has so many bytes, its changes go into the tables."""
+"""The size of the journal in bytes at which its changes go into the tables."""
 
 dump = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 """Returns ASCII, so that half of a surrogate pair is kept too."""
 
 
 class Unusable(Exception):
-    """Raised when a directory cannot be used. The argument is one sentence. What is there was left as it is."""
+    """Raised when a directory cannot be used. The argument is one sentence. The directory was left as it is."""
 
 
 class KeptFile:
@@ -177,7 +177,7 @@ class KeptFile:
             raise self.damaged(exc) from None
 
     def damaged(self, what: object, path: Path | None = None) -> Unusable:
-        """Return the error to raise when the content cannot be what this program wrote."""
+        """Return the error to raise when this program cannot have written the content."""
         return Unusable(
             f"{path or self.path} is damaged ({what}) and was left as it is; put a copy of the directory in its place, "
             "or move it away to start without sessions and patterns"
@@ -186,7 +186,7 @@ class KeptFile:
     # ------------------------------------------------------------------- write
 
     def write(self, changes: list[Change]) -> None:
-        """Write down these changes as one, so that a crash keeps all or none. Raises OSError, and then none is kept."""
+        """Write down these changes as one, so that a crash keeps all or none. If it raises OSError, none is kept."""
         self._journal.add(changes)
         self._wait(changes)
         if len(self._waiting) >= CHANGES or self._journal.size >= JOURNAL_BYTES:
@@ -215,7 +215,7 @@ class KeptFile:
             waiting.append(change)
 
     def settle(self) -> None:
-        """Put what waits in the journal into the tables. Raises sqlite3.Error and OSError, and then it waits on."""
+        """Put the journal's waiting changes into the tables. Raises sqlite3.Error and OSError; they then wait on."""
         if not self._waiting:
             return
         db = self.connection
@@ -250,7 +250,7 @@ class KeptFile:
     def close(self) -> None:
         """Close the files and free the directory for another process.
 
-        What waits goes into the tables if that can be done; otherwise it stays in the journal for the next start.
+        Changes that wait go into the tables if possible; otherwise they stay in the journal for the next start.
         """
         if self._accepted:
             with contextlib.suppress(sqlite3.Error, OSError):

@@ -18,12 +18,12 @@ _LENGTH = Struct("<I")
 _BEFORE = Struct("<III")
 """The length of what follows, the checksum of that number, and the checksum of what follows."""
 FORMAT = 4
-"""The format of ``marshal`` that each Python since 3.4 reads. JSON would take several times as long: a fifth of a short
-call."""
+"""The format of ``marshal`` that each Python since 3.4 reads. JSON would take several times as long, which is a fifth
+of a short call."""
 
 
 class Damaged(Exception):
-    """Raised when the file is not what was written here. The argument says what is wrong. The file is left as it is."""
+    """Raised when the file differs from what was written here. The argument says how. The file is left as it is."""
 
 
 class Journal:
@@ -40,7 +40,7 @@ class Journal:
     def add(self, record: Any) -> None:
         """Add plain lists, tuples, dicts, texts and numbers, whole or not at all. Raises OSError.
 
-        They are in the kernel's hands afterwards.
+        Afterwards the kernel has them, so they survive the end of the process.
         """
         body = marshal.dumps(record, FORMAT)
         length = len(body)

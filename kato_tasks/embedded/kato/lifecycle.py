@@ -23,7 +23,7 @@ def create(kato: Kato, request: Request) -> Answer:
 def exists(kato: Kato, session_id: str) -> Answer:
     """Answer whether a session lives. The answer is always 200, and the session's expiry stays as it is.
 
-    KATO reports a session as expired while its store still keeps it, as it does after a read that moves no expiry.
+    KATO reports a session as expired while its store still keeps it, which is so after a read that moves no expiry.
     """
     session = kato.sessions.peek_live(session_id)
     now = time.time()

@@ -1,4 +1,4 @@
-"""Say how one pattern fits the STM: what of both is common, and what each has that the other has not."""
+"""Compute how well one pattern fits the STM: what the two have in common, and what only one of them has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Weighted:
 
 
 class State:
-    """Holds the STM as patterns are compared with it."""
+    """Holds the STM in the form in which patterns are compared with it."""
 
     __slots__ = ("_text", "events", "fuzzy", "size", "sought", "symbols")
 
@@ -49,7 +49,7 @@ class State:
         return (1.0 - (total - 2 * text.common(other)) / total) * 100.0 / 100.0 if total else 1.0
 
     def nearly(self, pattern: Pattern) -> tuple[list[str], list[dict[str, Any]]] | None:
-        """Return the symbols that have a near one in the pattern, and more about those that are not met exactly.
+        """Return the symbols that have a similar one in the pattern, with details of those that have no equal there.
 
         Without a fuzzy threshold this is None.
         """

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 Block = tuple[int, int, int]
-"""Where the block starts in the pattern, where it starts in the state, and how long it is."""
+"""Where the block starts in the pattern, where it starts in the state, and its length."""
 
 _NOWHERE: tuple[int, ...] = ()
 
 
 class Sought:
-    """Holds a sequence that many others are compared with, and what comparing needs of it, made once."""
+    """Holds a sequence that many others are compared with, together with what each comparison needs of it."""
 
     __slots__ = ("_all", "_bits", "_places", "symbols")
 
@@ -44,7 +44,7 @@ class Sought:
 
 
 def matching_blocks(pattern: Sequence[str], sought: Sought) -> list[Block]:
-    """Return the matching blocks in order: the longest common run, and what matches on its left and right likewise.
+    """Return the matching blocks in order: the longest common run, and the blocks on its left and right, found alike.
 
     Of runs that are equally long, the one that starts first in the pattern is taken, and of these the one that starts
     first in what is sought. Neighbouring blocks are joined.

@@ -152,7 +152,7 @@ def percept_data(_kato: Kato, session: Session, _request: Request) -> Answer:
 
 
 def pattern(kato: Kato, name: str, request: Request) -> Answer:
-    """Answer with one pattern of a node. An unknown pattern, and a ClickHouse that is down, both give 200."""
+    """Answer with one pattern of a node. KATO answers 200 also for an unknown pattern, and while ClickHouse is down."""
     node_id = request.asked("node_id")
     node_id = "default_node" if node_id is None else node_id
     key = sanitised(node_id)

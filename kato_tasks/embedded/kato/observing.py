@@ -1,4 +1,4 @@
-"""Carry out what observing, learning and predicting do to a session and its node."""
+"""Carry out observations, learns and predictions on a session and its node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_STRING = 1_000_000
 
 
 class Brain:
-    """Represents KATO's processing. It counts the observations, learns and predictions that it carried out."""
+    """Represents KATO's processing. It counts the observations, learns and predictions that it carries out."""
 
     def __init__(self, visible_after: float, ranking: str, changes: Changes | None = None) -> None:
         self.changes = changes
@@ -28,7 +28,7 @@ class Brain:
         self.ranking = ranking
         self.clickhouse_up = True
         self.saving = True
-        """False means KATO's silent failure: everything is computed and answered, but the session stays as it was."""
+        """If False, KATO fails silently: everything is computed and answered, but the session stays as it was."""
         self.memo = Memo()
         self.vectors = Vectors(None if changes is None else changes.vectors)
         self.observes = self.learns = self.predictions = 0
@@ -46,8 +46,8 @@ class Brain:
         learned at the end (or None).
 
         The session is saved once, at the end. If the sequence fails, patterns that were learned on the way stay
-        learned. The STM is cut to its newest 1000 events only when it is saved. Until then it grows beyond them, and
-        the lengths that are returned say so.
+        learned. The STM is cut to its newest 1000 events only when it is saved. Until then it grows beyond that, as the
+        returned lengths show.
         """
         return self._apply(session, sequence, "seq-obs-")
 
@@ -118,7 +118,7 @@ class Brain:
         return name
 
     def forget(self, node: Node) -> None:
-        """Forget everything that the node learned, except what is still on its way."""
+        """Forget everything that the node learned, except patterns that are not visible yet."""
         node.patterns.clear()
         self.vectors.of(node.key).forget_unlearned()
         if self.changes is not None:
@@ -126,13 +126,13 @@ class Brain:
             self.changes.vectors.add(node.key)
 
     def clear(self, session: Session) -> None:
-        """Empty the STM and everything that goes with it. The session's time starts again at 0."""
+        """Empty the STM and everything that belongs to it. The session's time starts again at 0."""
         if self.saving:
             session.clear()
             session.saved(time.time())
 
     def predict(self, session: Session) -> Predicted:
-        """Return what the node's patterns say of the session's STM. Raises ``ServerError`` if KATO would fail."""
+        """Return what the node's patterns predict for the session's STM. Raises ``ServerError`` if KATO would fail."""
         self.predictions += 1
         self.vectors.of(session.node.key)
         options = PredictionOptions.of(session.setting, session.setting("recall_threshold"), self.ranking)

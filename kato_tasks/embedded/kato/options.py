@@ -24,7 +24,7 @@ RANKINGS = (
     "bayesian_likelihood",
     "tfidf_score",
 )
-"""The fields by which a server can rank predictions, because every prediction has a number in them."""
+"""The fields by which a server can rank predictions: every prediction has a number in each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Options:
     journal: int = 0
     """How many of a node's newest observations are kept, over all its sessions and in the order of their application.
 
-    0 keeps none."""
+    With 0, none is kept."""
     history: int = 1000
     """How many of a session's newest observation ids are kept."""
     data: Path | None = None

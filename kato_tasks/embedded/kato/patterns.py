@@ -28,19 +28,19 @@ def pattern_name(stm: Sequence[Event]) -> str:
 Spread = tuple[float, float, float]
 """Three entropies of a pattern's symbols.
 
-The first is that of the symbols' shares, in bits. The second is the same with the number of all symbols of the node as
-the logarithm's base. The third uses that base too, but the symbols' own probabilities instead of their shares."""
+The first is the entropy of the symbols' shares, in bits. The second is the same, with the number of all symbols of the
+node as the base of the logarithm. The third has that base too, but is of the symbols' probabilities."""
 
 
 class Fixed(NamedTuple):
-    """Holds the figures that finalize-training computes of a pattern, and that stay as they are from then on."""
+    """Holds the figures that finalize-training computes for a pattern. They never change afterwards."""
 
     spread: Spread
     shares: dict[str, float]
 
 
 class Pattern:
-    """Represents one learned pattern. What matching needs of it is computed once."""
+    """Represents one learned pattern. The values that matching needs are computed once."""
 
     __slots__ = (
         "emotives",
@@ -61,7 +61,7 @@ class Pattern:
         self.symbols: list[str] = [symbol for event in events for symbol in event]
         self.event_of: list[int] = [index for index, event in enumerate(events) for _ in event]
         self.starts: list[int] = [0, *accumulate(map(len, events))]
-        """The number of symbols before each event, and last the number of all symbols."""
+        """The number of symbols before each event, followed by the number of all symbols."""
         self.event_texts: list[str] = [text_of(event) for event in events]
         self.text = "[" + ",".join(self.event_texts) + "]"
         self.emotives: list[dict[str, float]] = []
@@ -163,11 +163,11 @@ class Patterns:
         return name
 
     def find(self, name: str) -> Pattern | None:
-        """Return the pattern of that name, visible or still on its way, or None."""
+        """Return the pattern of that name, visible or not yet, or None."""
         return self.visible.get(name) or next((p for _, p in self._late if p.name == name), None)
 
     def recall(self, name: str, count: int | None, pattern: Pattern | None) -> None:
-        """Take in what was written down of a pattern. A pattern that was on its way then is visible now.
+        """Take in what was written down of a pattern. One that was not visible yet at that time is visible now.
 
         ``count`` is None if the pattern had no count, and ``pattern`` is None if only its count was known.
         """
@@ -178,7 +178,7 @@ class Patterns:
             self.show(0.0)
 
     def names(self) -> list[str]:
-        """Return the names of all patterns that are counted, visible or on their way."""
+        """Return the names of all patterns that are counted, visible or not yet."""
         return list({**self.visible, **{pattern.name: None for _, pattern in self._late}, **self.counts})
 
     def show(self, now: float) -> None:
@@ -194,7 +194,7 @@ class Patterns:
             self.version += 1
 
     def clear(self) -> None:
-        """Forget everything except what is still on its way, because KATO's late inserts come back after clear-all."""
+        """Forget everything except patterns that are not visible yet: KATO's late inserts come back after clear-all."""
         self.counts.clear()
         self.visible.clear()
         self.by_symbol.clear()
@@ -204,5 +204,5 @@ class Patterns:
         self.cleared = True
 
     def frequency(self, pattern: Pattern) -> int:
-        """Return how often the pattern was learned; 0 if the node has no count of it."""
+        """Return how often the pattern was learned, or 0 if the node has no count of it."""
         return self.counts.get(pattern.name, 0)

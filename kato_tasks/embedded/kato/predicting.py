@@ -1,6 +1,6 @@
-"""Predict: find which patterns an STM resembles, what they say comes next, and how well they fit.
+"""Predict: find the patterns that an STM resembles, how well they fit, and what they say comes next.
 
-The forms, fields and figures are those of KATO 3.10.1, whatever is asked. Only the order of equals is our own.
+The forms, fields and figures are those of KATO 3.10.1 for every request. Only the order of equals is our own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kato_tasks.embedded.kato.weighing import Ensemble, unbroken
 from kato_tasks.embedded.kato.writing import Writer
 
 WEIGHED_AT_MOST = 3
-"""KATO compares at most this many times ``max_predictions`` matches. Before that it leaves out those that fit worst."""
+"""KATO compares at most this many times ``max_predictions`` matches. It first leaves out those that fit worst."""
 
 
 class PredictionOptions(NamedTuple):
@@ -79,7 +79,7 @@ def _passes(filters: object) -> bool | None:
 class Predicted(NamedTuple):
     """Holds predictions and future potentials as JSON text, and the number of predictions.
 
-    ``futures`` is None if KATO does not look for any. What it found the last time is then shown again.
+    ``futures`` is None if KATO does not look for any. It then shows again what it found the last time.
     """
 
     predictions: str
@@ -91,7 +91,7 @@ NOTHING = Predicted("[]", "[]", 0)
 
 
 def predict(patterns: Patterns, stm: list[Event], options: PredictionOptions) -> Predicted:
-    """Return what the visible ``patterns`` say of ``stm``: the best first, at most ``max_predictions``.
+    """Return the predictions of the visible ``patterns`` for ``stm``: the best first, at most ``max_predictions``.
 
     An STM of one symbol is answered in another form, and only by patterns that start with it.
     """
@@ -171,7 +171,7 @@ def _ranking(name: str, ensemble: Ensemble) -> Callable[[Match], float]:
 class Memo:
     """Remembers predictions for the same patterns, STM and options.
 
-    Its size is limited, in bytes. What was not used for the longest time is forgotten first.
+    Its size is limited, in bytes. Predictions that were not used for the longest time are forgotten first.
     """
 
     def __init__(self, limit: int = 32 * 1024 * 1024) -> None:
@@ -180,7 +180,7 @@ class Memo:
         self._known: OrderedDict[tuple[object, ...], tuple[Predicted, int]] = OrderedDict()
 
     def predict(self, node_key: str, patterns: Patterns, stm: list[Event], options: PredictionOptions) -> Predicted:
-        """Return what ``predict`` returns. It is computed once as long as the node's patterns stay as they are."""
+        """Return what ``predict`` returns. It is computed only once as long as the node's patterns do not change."""
         key = (node_key, patterns.version, options, tuple(map(tuple, stm)))
         known = self._known.get(key)
         if known is not None:

@@ -1,4 +1,4 @@
-"""Read back what was written down, so that a KATO is as it was before its process ended."""
+"""Read back what was written down, so that a KATO has the state that it had before its process ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kato_tasks.embedded.kato.sessions import Percept, Session
 
 
 def recall(directory: Path, kato: Kato) -> Keeper:
-    """Fill ``kato``, which must be new, with what ``directory`` holds.
+    """Fill ``kato``, which must be new, with the state that ``directory`` holds.
 
     Returns the keeper that writes down its changes there from now on. Raises Unusable.
     """
@@ -36,7 +36,7 @@ def recall(directory: Path, kato: Kato) -> Keeper:
         file.close()
         raise
     if kato.sessions.changes is not None:
-        # Nothing of what was read back counts as changed. What expired meanwhile is dropped below, which is a change.
+        # Nothing that was read back counts as changed. Dropping the sessions that expired meanwhile is a change.
         kato.sessions.changes.clear()
     for node in kato.sessions.nodes():
         if not node.sessions and not node.patterns:

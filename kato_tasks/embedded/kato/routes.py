@@ -1,4 +1,4 @@
-"""Find which of KATO's routes a request is for, and what carries it out."""
+"""Find the route of KATO's API that a request is for, and the function that carries it out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kato_tasks.embedded.kato.sessions import Session
 
 
 class Route(NamedTuple):
-    """Describes a call on a session: its name, what carries it out, and whether it changes anything."""
+    """Describes a call on a session: its name, the function that carries it out, and whether it changes anything."""
 
     name: str
     handler: Callable[[Kato, Session, Request], Answer]
@@ -33,7 +33,7 @@ class Route(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Holds a request that has a route. ``carry_out`` may be called later, and looks up its session only then."""
+    """Holds a request that has a route. ``carry_out`` may be called later; it looks up the session only then."""
 
     name: str
     changes: bool
@@ -78,7 +78,7 @@ NAMES = frozenset(route.name for route in _ON_SESSION.values()) | {"create", "ex
 
 
 def find(request: Request) -> Found | Answer:
-    """Return the route of ``request``, or KATO's answer to a request without a route."""
+    """Return the request with its route, or KATO's answer if it has no route."""
     parts = request.path.split("/")
     if parts[1] == "sessions":
         return _session_route(request, parts)

@@ -1,4 +1,4 @@
-"""Answer KATO's routes that speak of the service as a whole."""
+"""Answer KATO's routes that are about the service as a whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DESCRIPTION = "Knowledge Abstraction for Traceable Outcomes with Multi-User Sup
 
 
 def root(kato: Kato) -> Answer:
-    """Answer with what the service says about itself."""
+    """Answer with the description that the service gives of itself."""
     return ok(
         {
             "service": "KATO API",
@@ -32,7 +32,7 @@ def root(kato: Kato) -> Answer:
 
 
 def health(kato: Kato) -> Answer:
-    """Answer that the service is healthy. The answer is always 200, whatever is down."""
+    """Answer that the service is healthy. The answer is 200 even while one of KATO's databases is down."""
     now = time.time()
     return ok(
         {
@@ -55,7 +55,7 @@ def count(kato: Kato) -> Answer:
 
 
 def openapi(methods: dict[str, list[str]]) -> Answer:
-    """Answer with the paths that are served here and their methods: less than KATO tells of itself, but true."""
+    """Answer with the paths that are served here and their methods. KATO's own answer tells more."""
     paths: dict[str, Any] = {}
     for path, allowed in methods.items():
         names = [part[1:-1] for part in path.split("/") if part.startswith("{")]

@@ -44,7 +44,7 @@ class Percept(NamedTuple):
     emotives: list[dict[str, float]]
 
     def shown(self) -> dict[str, Any]:
-        """Return the percept as percept-data tells it. The emotives are the means of all that were felt."""
+        """Return the percept as percept-data shows it. Each emotive is the mean of all its values."""
         return {
             "strings": sorted(self.last.strings),
             "vectors": self.last.vectors,
@@ -136,7 +136,7 @@ class Session:
         return configuration.IN_FORCE[key] if value is None else value
 
     def saved(self, now: float) -> None:
-        """Slide the expiry by the session's own TTL, as a write does. This undoes an ``extend`` by another TTL."""
+        """Set the expiry by the session's own TTL, as a write does. This undoes an ``extend`` by another TTL."""
         self.expires = self.kept_until = now + self.ttl
         self.note()
 
@@ -147,9 +147,9 @@ class Session:
 
     @property
     def ends(self) -> float:
-        """Return when the session is gone.
+        """Return the time at which the session is gone.
 
-        KATO writes down when a session expires, and its store keeps the session for a time of its own.
+        KATO writes down when a session expires, but its store keeps the session for a time of its own.
         """
         return min(self.expires, self.kept_until)
 
@@ -167,7 +167,7 @@ class Sessions:
     """Holds all sessions and nodes.
 
     A session that has expired is dropped when a call asks for it. Sessions that the store would have forgotten by now
-    are dropped by a sweep, of which each creation makes a part.
+    are dropped by a sweep; each creation of a session does a part of it.
     """
 
     def __init__(self, *, journal: int, history: int, changes: Changes | None = None) -> None:
@@ -273,7 +273,7 @@ class Sessions:
         self._nodes.pop(node.key, None)
 
     def lose_all(self) -> None:
-        """Forget every session and every pattern, as a KATO that lost its stores."""
+        """Forget every session and every pattern, as a KATO does that has lost its stores."""
         for session in self._live.values():
             session.alive = False
         self._dead.extend(self._live.values())

@@ -1,4 +1,4 @@
-"""Predict for an STM of one symbol, which KATO answers in symbols instead of events, and by other rules.
+"""Predict for an STM of one symbol. KATO answers it in symbols instead of events, and by other rules.
 
 Only patterns that start with the symbol answer, whatever the recall threshold is. They are always ranked by potential.
 """

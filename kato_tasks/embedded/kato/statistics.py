@@ -16,7 +16,7 @@ class Statistics:
         self.patterns = 0
         """The number of patterns ever learned, each counted once."""
         self.members: dict[str, int] = {}
-        """For each symbol, the number of these patterns that have it."""
+        """For each symbol, the number of these patterns that contain it."""
         self.occurrences: dict[str, int] = {}
         """For each symbol, how often it was learned in all learns together."""
         self.affinities: dict[str, dict[object, float]] = {}
@@ -42,11 +42,11 @@ class Statistics:
                         sums[name] = sums.get(name, 0.0) + value
 
     def probability(self, symbol: str) -> float:
-        """Return the share of patterns that a symbol is in; it is 0 for an unknown symbol."""
+        """Return the share of the patterns that contain a symbol, from 0 to 1. It is 0 for an unknown symbol."""
         return self.members.get(symbol, 0) / self.patterns if self.patterns else 0.0
 
     def weights(self, symbols: Iterable[str], emotive: object) -> dict[str, float]:
-        """Return how strongly each symbol goes with one emotive. A floor keeps every weight above 0."""
+        """Return how strongly each symbol is connected with one emotive. A floor keeps every weight above 0."""
         weights = {}
         for symbol in symbols:
             affinity = abs(self.affinities.get(symbol, {}).get(emotive, 0.0))

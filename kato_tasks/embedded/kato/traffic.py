@@ -1,4 +1,4 @@
-"""Watch calls in flight for what no client may do: have two of them at once on one node.
+"""Watch the calls in flight. No client may have two calls at once on one node.
 
 A call is in flight from the arrival of its whole request until its answer is written. Two calls overlap
 when the second arrives while the first one's caller still waits, both on live sessions of one node.
@@ -21,13 +21,13 @@ SAME_MOMENT = 0.05
 
 
 class Connection(Protocol):
-    """Describes what a call needs of its connection."""
+    """Describes what a call needs from its connection."""
 
     def abort(self) -> None:
-        """Close the connection at once. What was not sent yet is dropped."""
+        """Close the connection at once. Data that was not sent yet is dropped."""
 
     def close(self) -> None:
-        """Close the connection after everything that was written is sent."""
+        """Close the connection once everything that was written has been sent."""
 
 
 class Call:
@@ -124,7 +124,7 @@ class Traffic:
 
 
 def _met(call: Call, rival: Call) -> str:
-    """Say what overlapped: the two paths, and how the times of the calls lie to each other."""
+    """Describe an overlap: the two paths, and how the times of the two calls relate."""
     node = call.session.node.key if call.session is not None else ""
     later = rival.arrived - call.arrived
     waits = time.monotonic() - call.arrived

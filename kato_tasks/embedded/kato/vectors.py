@@ -1,4 +1,4 @@
-"""Give vectors their symbols, and find the learned vectors that an event's vectors bring with them.
+"""Give vectors their symbols, and find the learned vectors that come with an event's vectors.
 
 This was measured on KATO 3.10.1. Its vector store (Qdrant) was replaced by one that compares with every vector. A real
 Qdrant searches approximately, so among many vectors it may find others as the nearest.
@@ -34,7 +34,7 @@ DIGITS = 8
 
 
 class NodeVectors:
-    """Holds what one node knows of vectors."""
+    """Holds the vectors that one node knows."""
 
     __slots__ = ("_learned", "_size", "_waiting")
 
@@ -52,7 +52,7 @@ class NodeVectors:
         return sorted({name, *near})
 
     def learn(self) -> None:
-        """Count what was observed since the last learn as learned, so that it is found from now on."""
+        """Count the vectors observed since the last learn as learned, so that they are found from now on."""
         for name, vector in self._waiting.items():
             if self._size is None:
                 self._size = len(vector)
@@ -64,12 +64,12 @@ class NodeVectors:
         self._waiting.clear()
 
     def forget_unlearned(self) -> None:
-        """Drop what was observed since the last learn, as clear-all does, so that it is never found."""
+        """Drop the vectors observed since the last learn, as clear-all does, so that they are never found."""
         self._waiting.clear()
 
     @property
     def kept(self) -> tuple[dict[str, Sequence[float]], dict[str, Sequence[float]], int | None]:
-        """Return what is learned, what waits for the next learn, and the size of learned vectors (None if unknown)."""
+        """Return the learned vectors, those that wait for a learn, and the size of learned ones (None if unknown)."""
         return dict(self._learned), dict(self._waiting), self._size
 
     def recall(self, learned: dict[str, Vector], waiting: dict[str, Vector], size: int | None) -> None:
@@ -107,7 +107,7 @@ class Vectors:
         return self._nodes.get(node)
 
     def nodes(self) -> list[str]:
-        """Return the names of the known nodes. The one whose last use is the longest ago comes first."""
+        """Return the names of the known nodes. The one that was not used for the longest time comes first."""
         return list(self._nodes)
 
     def clear(self) -> None:
@@ -116,7 +116,7 @@ class Vectors:
 
 
 def added(one: Vector, other: Vector) -> Vector:
-    """Return the sum of two vectors, of which one may have a single number. Raises ``ServerError`` for other sizes."""
+    """Return the sum of two vectors. One may have a single number; other differing sizes raise ``ServerError``."""
     if len(one) == len(other):
         return [a + b for a, b in zip(one, other, strict=True)]
     if len(other) == 1:

@@ -1,4 +1,4 @@
-"""Compute the figures of a prediction that depend on the node's other patterns and on the other predictions."""
+"""Compute those figures of a prediction that depend on the node's other patterns and on the other predictions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Figures(NamedTuple):
     global_normalized_entropy: float
     tfidf_score: float
     chance: float
-    """The chance that all these symbols come together."""
+    """The probability that all these symbols occur together."""
 
 
 class Future(NamedTuple):
@@ -36,7 +36,7 @@ class Future(NamedTuple):
 
 
 class Ensemble:
-    """Holds everything that is predicted of one STM, together with what the node knows of its symbols."""
+    """Holds everything that is predicted for one STM, together with the node's counts of its symbols."""
 
     def __init__(self, matches: Sequence[Match], state: State, statistics: Statistics) -> None:
         self._statistics = statistics
@@ -64,7 +64,7 @@ class Ensemble:
             self._evidence += match.similarity * match.probability
 
     def _measure(self, state: State) -> dict[str, float]:
-        """Return the cosine distance of the STM from each present. Symbols weigh as much as they are common."""
+        """Return the cosine distance of the STM from each present. A symbol weighs the more, the commoner it is."""
         probability = self._probability
         here = {
             symbol: probability[symbol] * number
@@ -100,7 +100,7 @@ class Ensemble:
         return match.similarity * match.probability / self._evidence if self._evidence else 0.0
 
     def confluence(self, match: Match) -> float:
-        """Return how often the pattern is seen, reduced by what chance alone would bring of it."""
+        """Return the share of learns that were of this pattern, times the probability that it is no chance."""
         patterns = self._statistics.patterns
         return match.frequency / patterns * (1.0 - self.figures(match).chance) if patterns else 0.0
 
@@ -139,7 +139,7 @@ class Ensemble:
         return Figures(*spread, self._tfidf(shares), chance)
 
     def _tfidf(self, shares: Mapping[str, float]) -> float:
-        """Return how telling these symbols are. The fewer of the node's patterns have a symbol, the more it tells."""
+        """Return how distinctive these symbols are. The fewer of the patterns contain one, the more it counts."""
         patterns = self._statistics.patterns
         if not patterns:
             return 0.0
@@ -159,7 +159,7 @@ def _counted(events: Sequence[Event]) -> dict[str, int]:
 
 
 def spread_of(shares: Mapping[str, float], symbols: int, probability: Mapping[str, float]) -> Spread:
-    """Return the three entropies of ``shares``, see ``Spread``. The node knows ``symbols`` different symbols in all."""
+    """Return the three entropies of ``shares``, see ``Spread``. The node knows ``symbols`` different symbols."""
     entropy = normalized = common = 0.0
     base = log(symbols) if symbols > 1 else 0.0
     for symbol, share in shares.items():
@@ -188,5 +188,5 @@ def fix_figures(patterns: Patterns) -> int:
 
 
 def unbroken(fragmentation: float) -> float:
-    """Return what a prediction gains from matching in few runs. It gains nothing if nothing matches."""
+    """Return the gain of a prediction that matches in few runs. It is 0 if nothing matches."""
     return 0.0 if fragmentation < 0 else 1.0 / (fragmentation + 1.0)

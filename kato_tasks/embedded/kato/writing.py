@@ -1,4 +1,4 @@
-"""Write predictions as JSON text by hand, because an answer has thousands of figures."""
+"""Write predictions as JSON text without a JSON library, because an answer has thousands of figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NO_WEIGHTS = ',"weighted_similarity":null,"weighted_evidence":null,"weighted_co
 
 
 class Writer:
-    """Writes the predictions of one STM. What many of them have in common is made once."""
+    """Writes the predictions for one STM. Text that many of them have in common is made once."""
 
     def __init__(self, state: State, ensemble: Ensemble) -> None:
         self._state = state
