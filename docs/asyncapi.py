@@ -110,7 +110,7 @@ _EXCHANGE: Json = {
 
 def _own_messages() -> str:
     own = sorted(task.name for task in tasks.all_tasks() if task.name.removeprefix(OURS) not in tasks.PUBLIC)
-    return f"The queues also carry what kato_tasks sends to itself, and nobody else sends: {', '.join(own)}."
+    return f"The queues also carry what kato_tasks sends to itself, and no other program may send: {', '.join(own)}."
 
 
 def _refs(where: str, names: Mapping[str, Any] | list[str]) -> Json:

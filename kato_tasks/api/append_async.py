@@ -49,7 +49,7 @@ async def append_events_async(events: Iterable[Event | Mapping[str, Any]]) -> li
 
 
 async def finish_append(here: LoopRuntime, posted: AppendResult) -> None:
-    """Wake the lanes of what was appended, and warn of node ids that share a lane's name."""
+    """Wake the lanes of what was appended, and warn of node ids that share a lane's name. Raises StoreUnavailable."""
     warn_of_shared_names(posted.shared_names)
     if shards := await here.ask(setting_marks(posted.wake, here.settings.shards)):
         await waker().wake_from_loop(shards)

@@ -30,7 +30,7 @@ def history(session_id: str, after: int = 0, limit: int | None = None) -> Iterat
     Args:
         session_id: Your own name for the session (of an event store: the aggregate).
         after: Begin at the position after this one.
-        limit: Return at most so many events; None is no limit.
+        limit: Return at most this many events; None sets no limit.
 
     Returns:
         An iterator over the events that the session has when the iteration begins. Each is plain JSON in the form of

@@ -23,7 +23,7 @@ def events_by_node(node_id: str, after: int = 0, limit: int | None = None) -> It
     Args:
         node_id: The node, or a session that has a node of its own.
         after: Begin after this place in the order, which is the ``lane_order`` of an event that was read before.
-        limit: Return at most so many events; None is no limit.
+        limit: Return at most this many events; None sets no limit.
 
     Returns:
         An iterator over the events that are applied when the iteration begins, in the form of ``kato_tasks.history``.

@@ -42,7 +42,7 @@ def subscribe(
         node_id: The node to follow, or a session that has a node of its own.
         after: Begin after this place: the ``position`` of a session's event, the ``lane_order`` of a node's. A
             projection keeps the place of the last event that it took in, and goes on from there.
-        poll_seconds: How often it is looked whether there is more, in seconds.
+        poll_seconds: How many seconds pass between two looks for more events.
         stop: When this is set, the iteration ends, after the event that is being worked on.
 
     Returns:

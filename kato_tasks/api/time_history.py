@@ -35,7 +35,7 @@ def events_by_time(
         since: The beginning, as a ``datetime`` or ISO 8601 text, in UTC unless it has an offset; None sets no bound.
         until: The end, in the same form; an event of just this time is left out. None sets no bound.
         node_id: Read only events of this node, or of this session that has a node of its own.
-        limit: Return at most so many events; None is no limit.
+        limit: Return at most this many events; None sets no limit.
 
     Returns:
         An iterator over events in the form of ``kato_tasks.history``. Those of one time come in the order of session

@@ -1,4 +1,4 @@
-"""Generations of a node: the names under which KATO is told a node that is built anew, and who fills it.
+"""Generations of a node: the names under which KATO is told a node that is being rebuilt, and who fills it.
 
 A replay fills a node of another name from the history and then has the live lane switched to it
 (``ports/generations.py``). The sessions with which it does so are shadows: each is named after a real one.
@@ -41,7 +41,7 @@ def shadow_session(replay_id: str, session_id: str) -> str:
     of the session id stand in its place. Raises ValueError if ``replay_id`` is not 12 hexadecimal digits.
     """
     if not _REPLAY_ID.fullmatch(replay_id):
-        raise ValueError(f"a replay's id has 12 hexadecimal digits, which {replay_id!r} has not")
+        raise ValueError(f"a replay's id has 12 hexadecimal digits; {replay_id!r} is not such an id")
     shadow = f"replay:{replay_id}:{session_id}"
     return shadow if len(shadow) <= MAX_ID_CHARS else f"replay:{replay_id}:#{_sha1(session_id)}"
 

@@ -51,7 +51,7 @@ class Instance:
             raise ValueError(f"{name!r} is no address: its port is 0; write http://host:port")
         host = _dns_name(parts.hostname, name)
         if not _HOST.fullmatch(host):
-            raise ValueError(f"{name!r} is no address: its host is none; write http://host:port")
+            raise ValueError(f"{name!r} is no address: it has no host; write http://host:port")
         return cls(
             name=name.rstrip("/"),
             scheme=parts.scheme,

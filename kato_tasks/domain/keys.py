@@ -27,10 +27,10 @@ EVENT_KEYS = frozenset(
 SHOWN_EVENT_KEYS = EVENT_KEYS | {"position", "lane_order"}
 """Events of a history also show their places. Only the store gives places, so these keys are left out."""
 _IN_THE_OBSERVATION = {
-    key: f'it belongs into the observation: "observation": {{"{key}": …}}' for key in OBSERVATION_KEYS - {"metadata"}
+    key: f'it belongs in the observation: "observation": {{"{key}": …}}' for key in OBSERVATION_KEYS - {"metadata"}
 }
 _BESIDE_THE_OBSERVATION = {
-    key: f'"{key}" belongs beside the observation, not into it' for key in EVENT_KEYS - OBSERVATION_KEYS
+    key: f'"{key}" belongs beside the observation, not in it' for key in EVENT_KEYS - OBSERVATION_KEYS
 } | {"unique_id": "KATO is told the event_id as its unique_id, so give an event_id beside the observation"}
 
 

@@ -39,7 +39,7 @@ class AppendProtocol:
 
     It remembers the nodes of the sessions that it saw last. These never change, unless the store is restored to an
     earlier state: then they are read, and written down, again, so that no two processes append one session to two
-    lanes. A session that was forgotten since is noticed when its next event is appended, and begins anew.
+    lanes. A session that was forgotten since is noticed when its next event is appended, and begins again.
     ``current_run`` returns which run of the store is asked now.
     """
 
@@ -210,10 +210,10 @@ class AppendProtocol:
             if gone:
                 self._forget({entries[i].session_id for i in gone})
                 some = [offsets[i] for i in gone] if source else ()
-                anew = yield from self._append([entries[i] for i in gone], source, some, expected, run)
-                wake |= anew.wake
-                shared |= anew.shared_names
-                for i, its in zip(gone, anew.placed, strict=True):
+                again = yield from self._append([entries[i] for i in gone], source, some, expected, run)
+                wake |= again.wake
+                shared |= again.shared_names
+                for i, its in zip(gone, again.placed, strict=True):
                     placed[i] = its
         if conflicts:
             raise_errors((yield conflicts))

@@ -56,7 +56,7 @@ def describe_appended(entry: Entry, lane: str, status: AppendLetter, position: i
         )
     if status == "w":
         error = (
-            f"as many predicts of session {entry.session_id!r} wait already as may (MAX_WAITING_PREDICTS); "
+            f"session {entry.session_id!r} has as many waiting predicts as it may have (MAX_WAITING_PREDICTS); "
             "ask again when some are answered"
         )
         return AppendedEntry(
@@ -65,7 +65,7 @@ def describe_appended(entry: Entry, lane: str, status: AppendLetter, position: i
             too_many=True,
         )
     if status == "x":
-        error = f"session {entry.session_id!r} stands at position {position}, and not at the expected one"
+        error = f"session {entry.session_id!r} stands at position {position}, not at the expected one"
         return AppendedEntry(
             Appended(event_id=entry.event_id, session_id=entry.session_id, position=None, duplicate=False, error=error),
             lane,

@@ -42,7 +42,7 @@ class Access:
     """Knows the keys, and lets requests in or not.
 
     ``read_keys`` reads the keys from the store, in a thread. ``backlog`` returns how many events wait to be applied.
-    A server on loopback is open to whoever reaches it there, until it sees the first key. From then on it is not, even
+    A server on loopback is open to all who reach it there, until it sees the first key. From then on it is not, even
     when the last key is revoked: to revoke a key must never let anybody in.
     """
 

@@ -37,7 +37,7 @@ class StmReplay(_Wanted):
 
 
 class Rebuild(_Wanted):
-    """Build nodes anew from their history, compare, and switch to them: one node, all, or those that are flagged."""
+    """Rebuild nodes from their history, compare, and switch to them: one node, all, or those that are flagged."""
 
     mode: Literal["rebuild"]
     node_id: str | None = Field(default=None, min_length=1, max_length=MAX_NODE_CHARS)

@@ -65,7 +65,7 @@ class GiveSign(Effect[int]):
 class AddCallCounts(Effect[None]):
     """Add to the counts of calls to KATO, by name (``engine/running/call_figures.py``). Carried out twice, it doubles.
 
-    So it is asked once and not again: a count that is missing misleads nobody for long.
+    So it is asked once and not again: a missing count does not mislead for long.
     """
 
     rows: Sequence[tuple[str, int]]

@@ -140,7 +140,7 @@ def check_instances(urls: tuple[str, ...]) -> tuple[str, ...]:
     for url in urls:
         instance = Instance.parse(url)
         if found.setdefault(instance.name, instance) != instance:
-            raise ValueError(f"{instance.name!r} stands there twice, with different credentials")
+            raise ValueError(f"{instance.name!r} is listed twice, with different credentials")
     return tuple(dict.fromkeys(url.rstrip("/") for url in urls))
 
 

@@ -63,7 +63,7 @@ class Settings(BaseModel):
         "empty: none, Redis keeps everything",
     )
     archive_keep_days: float = Field(
-        0.0, ge=0, description="how long the archive keeps an event after it was applied (0: for ever)"
+        0.0, ge=0, description="how long the archive keeps an event after it was applied (0: forever)"
     )
     archive_keep_events: int = Field(
         0, ge=0, description="how many of a session's events the archive keeps, the newest (0: all)"

@@ -100,7 +100,7 @@ def _not_a_setting(full: str, origin: str, known: Collection[str]) -> str:
     where = "" if origin == "environment" else f" in {origin}"
     if meant is not None:
         return f"{full}{where} is not a setting; did you mean {variable(meant)}?"
-    return f"{full}{where} is not a setting; unset it, or let such names be with {variable(LET_BE)}=pass"
+    return f"{full}{where} is not a setting; unset it, or ignore such names with {variable(LET_BE)}=pass"
 
 
 # -------------------------------------------------------------------------------- what is wrong

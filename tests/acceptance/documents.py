@@ -1,12 +1,12 @@
 """The documentation as a test reads it: its blocks, what is said to be printed, its links.
 
-Rules for whoever writes docs:
+Rules for those who write docs:
 
 * ```` ```python ```` is a program of its own. A ```` ```text ```` block right after it (nothing but blank lines
   between) is what it prints.
 * ```` ```console ```` holds commands after ``$ `` and what each prints below it. They run one after another in the
   checkout; a command that ends with another exit code than 0 says so in a line ``[exit code N]``.
-* ```` ```sh ```` is not run (it goes on for ever, or takes long); its commands are looked up.
+* ```` ```sh ```` is not run (it never ends, or takes long); its commands are looked up.
 * ``…`` in what is printed stands for any text within its line: ids, times, rates, ports.
 """
 

@@ -19,7 +19,7 @@ from tests.chaos.scale import Scale
 SESSIONS = 4
 EACH = 100
 QUIET_SECONDS = 9.0
-"""The task's longest retry is 4 s away: what was quiet for so long stays quiet."""
+"""The task's longest retry is 4 s away, so what was quiet for longer stays quiet."""
 # Without reconciling, one of these ends a session for good: that would only show that it cannot go on.
 SPARED = frozenset({"expire", "not_found", "redis_down"})
 

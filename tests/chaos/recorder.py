@@ -61,7 +61,7 @@ class Recorder(Gateway):
             return self._write(sock, call, (status, {"content-type": "application/json"}, json.dumps(shown).encode()))
         request = Request(call.method, call.path, call.body)
         with self.books:
-            # A worker that gives up closes its connection before it sends anything else: whoever has gone by now had
+            # A worker that gives up closes its connection before it sends anything else: one that has gone by now had
             # gone before this call came, whatever the threads that watch have noticed.
             for other in [other for other, caller in self._callers.items() if has_gone(caller)]:
                 self.journal.traffic.leave(other)

@@ -1,4 +1,4 @@
-"""How long the lanes of a killed worker stand still: who held them is known by the leases that nobody renews."""
+"""How long the lanes of a killed worker stand still. The leases that are no longer renewed say which lanes it held."""
 
 import contextlib
 import time

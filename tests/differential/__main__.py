@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=50)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--first", type=int, default=0, help="the number of the first history")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="begin none after so long")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no history after so many seconds")
     parser.add_argument("--jobs", type=int, default=1, help="histories at a time, each on nodes of its own")
     parser.add_argument("--kinds", default="", help=f"only these, with commas: {', '.join(KINDS)}")
     parser.add_argument("--differences", type=int, default=5, help="stop after so many")

@@ -1,4 +1,4 @@
-"""Nothing grows and nothing blocks for ever: results, predicts, and a store that is full, with real workers."""
+"""Nothing grows and nothing blocks forever: results, predicts, and a store that is full, with real workers."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def epoch(session: str) -> int:
 
 
 def short_lived(rt: Runtime, seconds: int) -> Drainer:
-    """A drainer whose KATO sessions live so long."""
+    """A drainer whose KATO sessions live for this time."""
     terms = terms_of(rt.settings)
     terms = replace(terms, kato=replace(terms.kato, ttl_seconds=seconds))
     return Drainer(rt.store, rt.kato, LeaseRenewer(rt.store, 1.0), terms)
@@ -280,7 +280,7 @@ def test_a_slow_lane_does_not_hold_the_others_of_its_wake_up(system: System, rt:
 
 
 def test_a_kato_that_comes_up_late_gets_everything_in_order(system: System) -> None:
-    """No event fails, nothing is lost: a call that was never sent is nobody's attempt."""
+    """No event fails, nothing is lost: a call that was never sent is no attempt."""
     system.empty()
     system.kato.kill()
     try:

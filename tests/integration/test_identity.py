@@ -181,7 +181,7 @@ def drain_here() -> bool:
     return True
 
 
-# ------------------------------------------------------------------ nobody waits for ever
+# ------------------------------------------------------------------ no task waits forever
 
 
 def test_a_task_of_an_event_that_was_appended_in_bulk_gets_its_result(system: System, name: str) -> None:
@@ -244,7 +244,7 @@ def test_a_parked_task_whose_event_is_gone_from_the_log_has_it_appended_again_by
 
 
 def test_a_task_kept_for_later_whose_id_another_event_took_is_told_at_its_time(system: System, name: str) -> None:
-    """Falls when the promotion of a conflict tells nobody, or the other event's result is taken for its own."""
+    """Falls when nobody is told of a scheduled event that is a conflict, or it gets the other event's result."""
     later = observe.apply_async((name, seen("mine")), {"event_id": "x"}, countdown=3)
     early = observe.delay(name, seen("other"), event_id="x")
     with system.workers(WORKER):

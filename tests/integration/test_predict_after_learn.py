@@ -1,4 +1,4 @@
-"""What a learn answered is what the next predict of its node sees, whichever session asks, and nobody else waits."""
+"""What a learn answered is what the next predict of its node sees, whichever session asks, and no other one waits."""
 
 from __future__ import annotations
 

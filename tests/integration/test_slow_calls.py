@@ -1,4 +1,4 @@
-"""One slow node, or one KATO instance that hangs, stops nobody else (invariant 5).
+"""One slow node, or one KATO instance that hangs, stops no other session (invariant 5).
 
 Real workers with two processes. Without the background driver healthy sessions waited 12 to 57 s. With it they wait
 some 50 ms on an idle machine (`python -m benchmarks.slow_calls`), and while a busy one takes in 80 tasks of an instance

@@ -162,7 +162,7 @@ def test_a_learn_of_unknown_outcome_whose_stm_came_back_in_another_order_is_lear
 def test_a_learn_that_kato_counted_without_a_row_and_learned_again_under_another_name_is_counted_in_doubt(
     system: System, rt: Runtime
 ) -> None:
-    """Falls when such a learn begins anew and nothing says that KATO may count it twice."""
+    """Falls when such a learn begins again and nothing says that KATO may count it twice."""
     (own, *_), x = with_learned_neighbours(system, rt, "Room")
     system.faults({"kind": "clickhouse_down", "route": "learn", "count": 1, "node": "n"})
     append_events([learn("a", "n")])

@@ -55,7 +55,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
         ("BROKERURL", "KATO_TASKS_BROKERURL is not a setting; did you mean KATO_TASKS_BROKER_URL?"),
         (
             "XYZ",
-            "KATO_TASKS_XYZ is not a setting; unset it, or let such names be with KATO_TASKS_UNKNOWN_SETTINGS=pass",
+            "KATO_TASKS_XYZ is not a setting; unset it, or ignore such names with KATO_TASKS_UNKNOWN_SETTINGS=pass",
         ),
         # No address of a service, though it ends as one.
         ("REDIS_PORT", None),

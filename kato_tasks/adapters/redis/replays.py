@@ -82,7 +82,7 @@ class RedisReplays(Replays):
                     except redis.WatchError:
                         continue
                     return changed
-        raise StoreFailed(f"the record of replay {replay_id} is changed too often by others")
+        raise StoreFailed(f"the record of replay {replay_id} is changed too often by other processes")
 
     def all(self) -> list[Replay]:
         """See ``Replays.all``."""

@@ -24,19 +24,19 @@ _STATES = {
     "53300": "has no connection left: raise its max_connections, or use fewer processes",
     "53": "is short of memory or disk",
     "57014": "took too long for a statement, and stopped it",
-    "55P03": "is locked by something else for too long",
+    "55P03": "has been locked by something else for too long",
     "40": "let another writer go first: the same call can be repeated",
 }
 """What an SQLSTATE, or its first two signs, says of PostgreSQL."""
 _TEXTS = {
     "database or disk is full": _STATES["53100"],
     "readonly database": "is read-only: let this process's user write the file and its directory",
-    "unable to open database file": "cannot be opened: its directory must exist, and let this process's user write",
+    "unable to open database file": "cannot be opened: its directory must exist, and be writable for this user",
     "no such table": _STATES["42P01"],
     "already exists": _STATES["42P07"],
     "no such column": _STATES["42703"],
     "has no column named": _STATES["42703"],
-    "database is locked": "is locked by another writer for too long",
+    "database is locked": "has been locked by another writer for too long",
     "file is not a database": "is no SQLite database: name another file in KATO_TASKS_ARCHIVE_URL",
     "malformed": "is broken: restore the file from a backup",
 }

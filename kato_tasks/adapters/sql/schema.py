@@ -57,7 +57,7 @@ class SqlSchema(ArchiveSchema):
         if revision not in there:
             raise ConfigurationError(
                 f"there is no revision {revision!r} to go back to: {', '.join(sorted(there))} are those of this "
-                "version. To be rid of the archive, drop its tables"
+                "version. To remove the archive, drop its tables"
             )
         before = revision_in(self._database)
         if before is None or before not in there:
@@ -104,7 +104,7 @@ def _holding(connection: Connection, where: str) -> Iterator[None]:
     until = time.monotonic() + PATIENCE_SECONDS
     while not connection.execute(select(func.pg_try_advisory_lock(LOCK))).scalar_one():
         if time.monotonic() > until:
-            raise ArchiveUnavailable(f"the archive {where} is being migrated by another process for too long")
+            raise ArchiveUnavailable(f"the archive {where} has been under migration by another process for too long")
         time.sleep(0.1)
     try:
         yield

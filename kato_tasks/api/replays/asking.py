@@ -15,7 +15,7 @@ AT_ONCE = 32
 
 
 def run_programs(rt: Runtime, programs: Sequence[tuple[str, Program[T]]]) -> list[Finished[T]]:
-    """Run programs to their ends, and return how each ended."""
+    """Run programs to their ends, and return how each ended, by its key: with a value, or with an error."""
     finished: list[Finished[T]] = []
     for start in range(0, len(programs), AT_ONCE):
         driver: Driver[T] = Driver(rt.store, rt.kato)

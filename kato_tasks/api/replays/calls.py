@@ -89,7 +89,7 @@ def _busy(busy: dict[str, str]) -> ReplayBusy:
 
 
 def known_replay(rt: Runtime, replay_id: str) -> Replay:
-    """Return a replay's record. Raises UnknownReplay if there is none of that id."""
+    """Return a replay's record. Raises UnknownReplay if there is none of that id, and StoreUnavailable."""
     found = rt.replays.read(replay_id)
     if found is None:
         raise UnknownReplay(f"there is no replay {replay_id!r}; `kato-tasks replay list` shows them")
@@ -97,7 +97,7 @@ def known_replay(rt: Runtime, replay_id: str) -> Replay:
 
 
 def replay_status(rt: Runtime, replay_id: str) -> ReplayStatus:
-    """Return how far a replay is. Raises UnknownReplay, StoreUnavailable."""
+    """Return how far a replay is. Raises UnknownReplay if there is none of that id, and StoreUnavailable."""
     record = known_replay(rt, replay_id)
     done, lanes, total = 0, Counter[str](), 0
     for lane in rt.replays.all_lanes(replay_id):
@@ -131,7 +131,7 @@ def replay_status(rt: Runtime, replay_id: str) -> ReplayStatus:
 def cancel_replay(rt: Runtime, replay_id: str) -> Replay:
     """Let a replay end before it is done. Lanes that are switched already stay switched. Returns the record.
 
-    Raises UnknownReplay.
+    Raises UnknownReplay if there is none of that id, and StoreUnavailable.
     """
     record = known_replay(rt, replay_id)
     if record.state in ENDED:
@@ -150,13 +150,19 @@ def _again(record: Replay, lane: LaneReplay) -> LaneReplay:
 
 
 def fail_replay(rt: Runtime, replay_id: str, reason: str) -> None:
-    """End a replay that cannot go on, and let other replays have its lanes. What served before goes on serving."""
+    """End a replay that cannot go on, and let other replays have its lanes. What served before goes on serving.
+
+    ``reason`` is a sentence for ``replay_status``. Raises UnknownReplay and StoreUnavailable.
+    """
     rt.replays.change(replay_id, state="failed", reason=reason, ended_ms=rt.figures.now_ms())
     rt.replays.release(replay_id, [lane.lane for lane in rt.replays.all_lanes(replay_id)])
 
 
 def note_wait(rt: Runtime, replay_id: str, waits: str) -> None:
-    """Note for ``replay_status`` which server a replay's task waits for; '': for none any more."""
+    """Note for ``replay_status`` which server a replay's task waits for; '' if it no longer waits for one.
+
+    Raises StoreUnavailable.
+    """
     record = rt.replays.read(replay_id)
     if record is not None and record.waits != waits:
         rt.replays.change(replay_id, waits=waits)
@@ -165,8 +171,8 @@ def note_wait(rt: Runtime, replay_id: str, waits: str) -> None:
 def resume_replay(rt: Runtime, replay_id: str) -> Replay:
     """Let a replay that failed or was cancelled go on where it was. Returns the record.
 
-    Lanes that failed are tried again. Raises UnknownReplay, and ReplayBusy if it has not ended, was cleaned up, or
-    another replay has one of its lanes.
+    Lanes that failed are tried again. Raises UnknownReplay, ReplayBusy if it has not ended, was cleaned up, or another
+    replay has one of its lanes, and StoreUnavailable.
     """
     record = known_replay(rt, replay_id)
     if record.state not in ENDED:

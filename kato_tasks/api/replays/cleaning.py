@@ -57,7 +57,7 @@ def clean_replay(rt: Runtime, replay_id: str, seconds: float, *, nodes: bool) ->
 
 
 def is_clean(lane: LaneReplay, *, nodes: bool) -> bool:
-    """Return whether what ``clean_replay`` erases of a lane is erased."""
+    """Return whether everything that ``clean_replay`` erases of a lane is erased already."""
     return not lane.target or lane.cleaned == "nodes" or (lane.cleaned == "shadow" and not nodes)
 
 
@@ -69,7 +69,7 @@ def nodes_to_empty(rt: Runtime, replay_id: str) -> list[str]:
 
 
 def clean_lane(rt: Runtime, replay: Replay, lane: LaneReplay, *, nodes: bool) -> None:
-    """Erase what a replay that has ended left of one lane; see ``clean_replay``."""
+    """Erase what a replay that has ended left of one lane; see ``clean_replay``, which raises the same."""
     for target in lane.targets:
         _drop_shadow(rt, replay, lane_of(target))
     if not nodes:

@@ -27,7 +27,7 @@ def start_replay(
     """Start a replay, and return how it stands. Workers carry it out.
 
     Args:
-        mode: ``stm`` rebuilds the short-term memory of one session. ``rebuild`` builds nodes anew from their history,
+        mode: ``stm`` rebuilds the short-term memory of one session. ``rebuild`` builds nodes again from their history,
             beside the live ones, and switches to them. ``as_of`` builds a node as it was, for you to ask.
         session_id: The session that modes ``stm`` and ``as_of`` are about.
         node_id: The node that mode ``rebuild`` is about; by default all nodes.

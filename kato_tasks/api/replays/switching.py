@@ -160,7 +160,7 @@ def _switch_held(rt: Runtime, lanes: Sequence[LaneReplay], leases: dict[str, Lea
         if answer == "done":
             out.append(replace(lane, state="switched"))
         elif answer == "other":
-            out.append(lane.failed("its generation was switched by somebody else meanwhile"))
+            out.append(lane.failed("its generation was switched by another process meanwhile"))
         elif answer == "open" or isinstance(answer, LeaseLost):
             out.append(lane)  # A call has to be reconciled first, or the lease is lost: the next round tries again.
         else:

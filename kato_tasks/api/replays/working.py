@@ -36,7 +36,7 @@ PAUSE_SECONDS = 0.05
 LONG_PAUSE_SECONDS = 0.2
 """A wait that is longer than this gives the worker's slot back."""
 DIFFERING_SECONDS = 3.0
-"""A lane that differs is compared again for so long, since KATO shows a learn up to a second late."""
+"""How long a lane that differs is compared again, because KATO shows a learn up to a second late."""
 ATTEMPTS = 3
 """In how many nodes, one after the other, a lane is rebuilt before what differs is reported."""
 Drain = Callable[[Sequence[int]], None]

@@ -20,7 +20,7 @@ from kato_tasks.ports.figures import PartitionFigures
 
 NAMED = 3
 REBUILD = "kato-tasks replay start --mode rebuild --flagged"
-"""The command that builds all flagged nodes anew."""
+"""The command that rebuilds all flagged nodes."""
 
 
 class FlaggedNode(BaseModel):
@@ -211,7 +211,7 @@ def _say_what_waits(found: _Found, total: Counts, waiting: Waiting, stuck_shards
     if waiting.stuck_seconds is not None:
         found.reasons.append(
             f"nothing moves in {_shards_named(stuck_shards)}: an event waits for {_duration(waiting.stuck_seconds)} "
-            "and nothing was applied there meanwhile; look into the workers' log, and whether they take messages "
+            "and nothing was applied there meanwhile; see the workers' log, and check whether they take messages "
             "(kato-tasks health worker)"
         )
     lasting = [
@@ -231,7 +231,7 @@ def _say_what_waits(found: _Found, total: Counts, waiting: Waiting, stuck_shards
         since = "" if age is None else f" for {_duration(age)}"
         found.reasons.append(
             f"{_count(total.unpublished, 'task message')} could not be published{since}: a running worker publishes "
-            "them once the broker answers; see that both are there"
+            "them once the broker answers; check that both are running"
         )
 
 

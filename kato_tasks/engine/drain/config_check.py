@@ -175,7 +175,8 @@ def find_refused_config(url: str, own: Mapping[str, Any], config: Mapping[str, A
         if not tried.taken:
             culprits.append(f"{name} {_short(value)} ({_told(tried, name, own)})")
     if not culprits:
-        culprits = [f"{', '.join(whole.other) or ', '.join(config)} together ({whole.said or 'each alone it does'})"]
+        alone_taken = "each of them alone is taken"
+        culprits = [f"{', '.join(whole.other) or ', '.join(config)} together ({whole.said or alone_taken})"]
     return (
         f"{at} does not take {' and '.join(culprits)}; mend KATO_TASKS_KATO_SESSION_CONFIG and restart the workers: "
         "until then its sessions wait, and nothing is lost"

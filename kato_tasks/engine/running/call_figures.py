@@ -1,6 +1,6 @@
 """Count this process's calls to KATO, by instance and route: how they ended, and how long they took.
 
-The counts go to the store now and then, together with those of all other processes, for whoever watches the system.
+The counts go to the store now and then, together with those of all other processes. Monitoring reads them there.
 They serve to look at, not to decide by: a process that is killed takes the counts of its last seconds with it.
 """
 

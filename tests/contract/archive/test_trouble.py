@@ -147,7 +147,7 @@ def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(
     with psycopg.connect(postgres_url) as holder, contextlib.closing(open_archive(postgres_url)) as archive:
         assert isinstance(archive, SqlArchive)
         holder.execute("LOCK TABLE kato_events")
-        assert "is locked by something else for too long" in refused(archive)
+        assert "has been locked by something else for too long" in refused(archive)
         holder.rollback()
         assert archive.write(run("a", 1, 3)) == []
 

@@ -1,4 +1,4 @@
-"""What is written is kept once, byte for byte, whoever writes it how often."""
+"""What is written is kept once, byte for byte, no matter who writes it and how often."""
 
 from __future__ import annotations
 

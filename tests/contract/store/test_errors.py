@@ -236,7 +236,7 @@ def test_a_lane_whose_waiting_list_is_broken_is_named_and_does_not_stop_the_othe
     named = f"{prefix(partition_of('n'))}unreadable"
     assert log.redis.smembers(named) == {"n"}
     assert "lane.unreadable lane=n" in caplog.text
-    # Once it can be read again it goes on, and nobody is told of it any more.
+    # Once it can be read again it goes on, and is no longer reported.
     log.redis.delete(f"{prefix(partition_of('n'))}pend:n")
     log.redis.zadd(f"{prefix(partition_of('n'))}pend:n", {"bad": 0})
     log.redis.zadd(f"{prefix(partition_of('n'))}ready", {"n": 0})

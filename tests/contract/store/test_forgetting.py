@@ -1,4 +1,4 @@
-"""A session is erased from its partition in one step; what others have there stays, and a later event begins anew."""
+"""A session is erased from its partition in one step; what others have there stays, and a later event begins again."""
 
 from __future__ import annotations
 

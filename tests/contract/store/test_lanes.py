@@ -331,7 +331,7 @@ def test_a_predict_is_answered_once_and_in_its_place(log: Log) -> None:
 
 
 def test_so_many_predicts_of_a_session_wait_and_no_more(client: redis.Redis) -> None:
-    """Falls without the LLEN in append.lua: whoever asks faster than KATO answers fills the store."""
+    """Falls without the LLEN in append.lua: a caller that asks faster than KATO answers fills the store."""
     log = Log(client, Retention(predicts=3))
     log.append("n", *numbered("a", 1, 1), *(predict("a", f"p{i}") for i in range(3)))
     before = log.dump()

@@ -63,7 +63,7 @@ class Store:
                 del self.logs[one][position]
 
     def forget(self, session: str) -> None:
-        """Erase a session: its places in the lane's order stay, and name nobody."""
+        """Erase a session: its places in the lane's order stay, and name no session."""
         order = self.orders[lane_of(self.known.pop(session))]
         order |= {place: ("", 0) for place, (one, _) in order.items() if one == session}
         del self.logs[session]

@@ -1,4 +1,4 @@
-"""Names and placement. What is pinned here is pinned for ever: keys of running stores are named after it."""
+"""Names and placement. What is pinned here never changes: keys of running stores are named after it."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_two_symbols_are_told_as_kato_said_them_with_the_patterns_length_beside(
 
 
 def test_futures_of_an_earlier_question_are_not_told() -> None:
-    """KATO 3.10.1 shows them beside an answer to one symbol, whoever asked before."""
+    """KATO 3.10.1 shows them beside an answer to one symbol, no matter who asked before."""
     assert ONE_UNKNOWN["body"]["predictions"] == []
     assert ONE_UNKNOWN["body"]["future_potentials"] == TWO["body"]["future_potentials"]
     assert in_one_form(stored(ONE_UNKNOWN))["future_potentials"] == []

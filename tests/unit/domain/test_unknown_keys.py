@@ -53,11 +53,11 @@ def refused(raw: Any, limits: Limits = DEFAULT_LIMITS) -> str:
         (good(node="n"), 'node: is not a known key; did you mean "node_id"?'),
         (
             {"session_id": "s", "strings": ["a"]},
-            'strings: is not a known key here; it belongs into the observation: "observation": {"strings": …}',
+            'strings: is not a known key here; it belongs in the observation: "observation": {"strings": …}',
         ),
         (
             seen(strings=["a"], event_id="e"),
-            'observation.event_id: is not a known key here; "event_id" belongs beside the observation, not into it',
+            'observation.event_id: is not a known key here; "event_id" belongs beside the observation, not in it',
         ),
         (
             seen(strings=["a"], unique_id="e"),

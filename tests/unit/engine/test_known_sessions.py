@@ -307,7 +307,7 @@ def test_a_kato_session_whose_time_goes_back_is_passed_on_no_more() -> None:
 
 
 def test_a_kato_session_that_may_have_been_passed_on_is_deleted_where_it_would_be_cleared() -> None:
-    """Its time goes only on, so that whoever had it before can tell; falls when `clear_or_delete` does not ask."""
+    """Its time only goes up, so that an earlier user of it can tell; falls when `clear_or_delete` does not ask."""
     log = logged([*letters("ab"), plain("learn", "e3"), observed("e4", "c"), plain("clear_stm", "e5")])
     world = World(log, bound_at(1, time=3, base=2, shared=True), cursor=4, mark=3).kato("delete", OK)
     world.turn()

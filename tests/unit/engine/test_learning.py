@@ -324,7 +324,7 @@ def test_a_clickhouse_that_does_not_answer_leaves_the_learn_unsettled_and_no_ses
     world.turn()
     assert "pattern" not in world.trace
     assert world.trace[-1] == "defer"
-    assert world.trace[-2] == "delete new", "the rebuilt KATO session is bound to nobody"
+    assert world.trace[-2] == "delete new", "the rebuilt KATO session is bound to no session"
     assert world.intent is not None
     assert world.intent.kind == "settle"
 

@@ -38,7 +38,7 @@ class Clock:
 
 
 class Store:
-    """Answers every write; the process is stopped for so long when the intent's answer comes."""
+    """Answers every write; the process is stopped for that time when the intent's answer comes."""
 
     def __init__(self, clock: Clock, stopped_seconds: float) -> None:
         self._clock, self._stopped = clock, stopped_seconds

@@ -14,7 +14,7 @@ from kato_tasks.testing.waiting import wait_until
 
 
 class Store:
-    """Answers each round of renewals with the next of these, and the last for ever."""
+    """Answers each round of renewals with the next of these, and then always with the last one."""
 
     def __init__(self, *answers: Any) -> None:
         self._answers = list(answers)

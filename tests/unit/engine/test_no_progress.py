@@ -95,7 +95,7 @@ def test_a_call_whose_outcome_cannot_be_read_because_kato_cannot_read_that_sessi
 
 @pytest.mark.parametrize("answer", [ERROR, BAD], ids=["500", "refused"])
 def test_a_learn_that_kato_answers_with_an_error_every_time_is_parked(answer: Answer) -> None:
-    """Falls when the second learn's failure begins the settling anew: it would go round for ever."""
+    """Falls when the second learn's failure begins the settling again: it would never end."""
     world = before_a_learn()
     world.intent = Intent("c", "settle", 3, 3, pattern=pattern_name(stm_of("ab")), frequency=0)
     world.otherwise = {"predictions": OK, "pattern": forgotten(), "delete": OK}

@@ -193,7 +193,7 @@ def test_a_call_that_was_never_sent_withdraws_its_own_intent(never: Answer) -> N
     world.turn()
     assert world.trace == ["intent observe", "observe-sequence old", "defer"]
     assert world.intent is None
-    assert world.attempts == 2, "nobody's attempt"
+    assert world.attempts == 2, "it is no attempt"
 
 
 def test_a_read_that_was_never_sent_leaves_the_intent_of_the_call_before_it_open() -> None:

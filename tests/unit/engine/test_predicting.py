@@ -166,7 +166,7 @@ def test_a_predict_whose_time_has_passed_is_refused_and_kato_is_not_asked() -> N
 
 
 def test_a_predict_that_ended_five_workers_is_refused_and_kato_is_not_asked() -> None:
-    """Falls without the look at `asked_before` in predicting.predict: an answer that kills would come for ever."""
+    """Falls without the look at `asked_before` in predicting.predict: an answer that kills would come forever."""
     world = asking(asked_before=5)
     world.turn()
     assert world.trace == ["commit 2"]

@@ -120,7 +120,7 @@ def failing_rebuild(world: World, answer: Answer) -> World:
 
 @pytest.mark.parametrize("answer", [LOST, ERROR, BAD])
 def test_a_session_that_kato_does_not_let_be_rebuilt_is_parked_in_the_end_with_the_reason(answer: Answer) -> None:
-    """Falls when failed rebuilds are not counted: it would be tried for ever, and nobody told."""
+    """Falls when failed rebuilds are not counted: it would be tried forever, and nobody would be told."""
     world = World(logged([observed("e1", "a"), observed("e2", "b")]), None, cursor=1)
     lane = context(retry=RetryPolicy(max_rebuilds=3, rng=random.Random(1)))
     for _ in range(3):

@@ -41,7 +41,7 @@ NAME = pattern_name(stm_of("ab"))
 def state_at(log: list[Logged], position: int) -> tuple[set[int], int, list[Logged]]:
     """KATO's time, the mark and the STM's entries after this position: a model of its own, the slow way.
 
-    After a learn of what has no emotives the time counts on, or begins anew: it may have been cleared or not.
+    After a learn of what has no emotives the time counts on, or begins at 0 again: it may have been cleared or not.
     """
     run: list[Logged] = []
     times, mark = {0}, 0
