@@ -20,7 +20,7 @@ from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 LANES = 200
-"""Of how many lanes of a partition events are read at a time."""
+"""The number of a partition's lanes whose events are read at a time."""
 AT_ONCE = 8_000
 """About how many events one write to the archive holds."""
 

@@ -12,8 +12,8 @@ from kato_tasks.engine.running.call_figures import BOUNDS_MS
 class RouteFigures:
     """The calls to one route of an instance since the store was set up.
 
-    ``endings`` has how many ended how (``2xx``, …, ``none``). ``within`` has how many took at most so many
-    milliseconds, by that bound in rising order; ``seconds`` is what all together took.
+    ``endings`` counts the calls by how they ended (``2xx``, …, ``none``). ``within`` counts the calls that took at most
+    as many milliseconds as its key says, in rising order; ``seconds`` is the time of all calls together.
     """
 
     url: str

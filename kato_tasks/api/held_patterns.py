@@ -18,11 +18,11 @@ from kato_tasks.ports.archive import ArchivedEvent
 from kato_tasks.ports.replays import ReadLaneState
 
 MOST_EVENTS = 1_000_000
-"""Of a node's history this many events are looked through, the newest."""
+"""How many events of a node's history are looked through at most, the newest ones."""
 MOST_PATTERNS = 1_000
-"""Of how many patterns KATO is asked for the frequency."""
+"""The number of patterns whose frequency KATO is asked for at most."""
 VISIBLE_SECONDS = 1.0
-"""KATO shows a new pattern late, at most by this (KATO_API.md: 200 ms; a busy server took longer)."""
+"""The longest time by which KATO shows a new pattern late: 200 ms as a rule, and more if its server is busy."""
 PAUSE_SECONDS = 0.05
 
 
@@ -38,7 +38,7 @@ class SessionTaught:
     others: frozenset[str] | None
 
     def is_whole(self, cursor: int) -> bool:
-        """Return whether these were all events of a session of which so many were applied; 0: its log is gone."""
+        """Return whether these were all events of a session of which ``cursor`` were applied (0: its log is gone)."""
         return cursor > 0 and self.events == cursor and self.taught.missing is None
 
 

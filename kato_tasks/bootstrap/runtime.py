@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from kato_tasks.adapters.kato_http.pool import HttpKato
 
 PREDICTION_TIMEOUTS = 10
-"""For how many visibility timeouts the store keeps a prediction that was not delivered to any caller."""
+"""The number of visibility timeouts for which the store keeps a prediction that was not delivered to any caller."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ def _go_on(task: Any, replay_id: str, work: Callable[[Runtime], SliceDone]) -> N
 
 
 def _come_again(task: Any, seconds: float) -> NoReturn:
-    """Have the task go on after so many seconds. Raises Retry, or GoesBack where the broker does not take that message.
+    """Have the task go on after ``seconds``. Raises Retry, or GoesBack where the broker does not take that message.
 
     Celery would drop the task then, and its replay would stay where it is. This way the message that the worker has is
     not acknowledged, and comes again.

@@ -29,7 +29,7 @@ def acknowledge(ids: tuple[str, ...], everything: bool, note: str, by: str, as_j
     """Say that you know of something that cannot be mended, so that status is healthy again.
 
     Without ID or --all, this lists what can be acknowledged and what already is. Status goes on showing what is
-    acknowledged. It becomes a reason again as soon as it happens again: when KATO loses a node's patterns once more,
+    acknowledged. It becomes a reason again as soon as it happens again: when KATO loses a node's patterns another time,
     when another learn's outcome is unknown, when the store is configured in another way, or when beat comes back and is
     gone again later.
     """

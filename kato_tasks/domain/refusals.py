@@ -112,7 +112,7 @@ class BuriedEvent:
 
     @classmethod
     def load(cls, text: str) -> BuriedEvent:
-        """Read a dead letter. Raises UnreadableRow for what is none."""
+        """Read a dead letter. Raises UnreadableRow for anything else."""
         row = _object(text)
         try:
             return cls(

@@ -21,7 +21,7 @@ Cleaned = Literal["", "shadow", "nodes"]
 """What was erased of a lane: nothing, its shadow lane, or the nodes that nothing uses, too."""
 ENDED = ("done", "failed", "cancelled")
 PARTS = 64
-"""A replay's chord has at most so many parts, however many lanes there are."""
+"""The most parts that a replay's chord has, however many lanes there are."""
 LIMITED_PARTS = 8
 """The same where REPLAY_EVENTS_PER_SECOND is set. They wait for their share most of the time, so fewer will do."""
 DIFFERENCES = 100

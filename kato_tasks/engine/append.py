@@ -28,7 +28,7 @@ from kato_tasks.ports.store import Store
 CHUNK = 1_000
 """How many entries one script call holds at most: a longer call would hold Redis up."""
 KNOWN_NODES = 100_000
-"""Of how many sessions a process remembers the node."""
+"""The number of sessions whose node a process remembers."""
 RUNS = 5
 """How many times one call is begun again because the store was restarted, or failed over, in the middle of it."""
 T = TypeVar("T")

@@ -17,7 +17,7 @@ T = TypeVar("T")
 StoreProtocol = Generator[Sequence[Effect[Any]], list[Any], T]
 BREATH: tuple[Effect[Any], ...] = ()
 BREATH_ENTRIES = 500
-"""A protocol yields ``BREATH`` after so many entries, which take a few milliseconds."""
+"""A protocol yields ``BREATH`` after this many entries, which take a few milliseconds."""
 
 
 def carry_out(store: Store, asks: StoreProtocol[T]) -> T:

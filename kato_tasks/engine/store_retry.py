@@ -44,7 +44,7 @@ def _execute(store: Store, operations: Sequence[Effect[Any]]) -> list[Any]:
 
 
 def raise_errors(answers: Sequence[Any]) -> list[Any]:
-    """Return the same answers where none is an error. Raises the first error otherwise."""
+    """Return the same answers if there is no error among them. Otherwise raises the first error."""
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer

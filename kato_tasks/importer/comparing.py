@@ -20,7 +20,7 @@ from kato_tasks.ports.sessions import Sessions
 Changed = Literal["add", "skip"]
 SHOWN_CHARS = 200
 LOOKED_THROUGH = 2_000
-"""Among so many first events of a session one is looked for that is to be shown."""
+"""How many events from a session's beginning are searched for the one that is to be shown."""
 ContentOf = Callable[[str, str], str | None]
 """Takes a session and an event_id, and returns what the log holds of that event."""
 _MASK = (1 << 64) - 1

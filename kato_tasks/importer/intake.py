@@ -23,7 +23,7 @@ from kato_tasks.ports.sessions import Sessions
 SEND_ENTRIES = 5_000
 SEND_CHARS = 4_000_000
 SESSIONS_WATCHED = 200_000
-"""For how many sessions the last time is kept, to notice time that runs backwards; the oldest are forgotten first."""
+"""How many sessions' last times are kept, to notice time that runs backwards; the oldest are forgotten first."""
 Raw = tuple[Sequence[bytes], int, int]
 """A row's text: the lines, and the indexes of its first and last one."""
 Append = Callable[[Sequence[Entry]], list[Appended]]

@@ -112,7 +112,7 @@ class Archive(Protocol):
         """Return the timestamp of a session's first event; None if nothing of it is archived."""
 
     def first_gap(self, lane: str) -> tuple[str, int] | None:
-        """Return a session of the lane whose beginning was pruned, and its first position that is left; None: no one's.
+        """Return a session of the lane whose beginning was pruned, with its first position that is left, or None.
 
         This takes time in proportion to what is kept of the lane.
         """

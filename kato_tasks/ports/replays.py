@@ -131,7 +131,10 @@ class Replays(Protocol):
 
     @abstractmethod
     def take(self, replay_id: str, lanes: Sequence[str]) -> dict[str, str]:
-        """Take these lanes for a replay. Answers those that another one has, with its id; then none is taken."""
+        """Take these lanes for a replay, or none if another replay has one of them.
+
+        Answers the lanes that another replay has, each with that replay's id.
+        """
 
     @abstractmethod
     def release(self, replay_id: str, lanes: Sequence[str]) -> None:
@@ -158,4 +161,4 @@ class Replays(Protocol):
 
     @abstractmethod
     def retire(self, replay_id: str, seconds: int) -> None:
-        """Have the record of a replay erased by itself after so many seconds (0: now)."""
+        """Let the record of a replay expire after ``seconds`` (0: now)."""

@@ -37,8 +37,8 @@ class Found:
 
     ``result``: the event's result (JSON). ``work``: its lane was free, and the caller holds it now. ``applied``: the
     event is in KATO and its result has expired; ``node`` is its session's. ``dead``: it is a dead letter (JSON, '' if
-    that was discarded). ``unknown``: the store has no such event. ``full``: so many tasks wait for this event that no
-    other may. ``progress``: it would wait, and was only looked for.
+    that was discarded). ``unknown``: the store has no such event. ``full``: as many tasks wait for this event as may.
+    ``progress``: it would wait, and was only looked for.
     """
 
     result: str | None = None

@@ -24,7 +24,7 @@ BROUGHT_BY = {
     },
     "archive": {"sqlalchemy": "SQLAlchemy", "psycopg": "psycopg", "alembic": "alembic"},
 }
-"""For each extra the modules that cannot be done without, and the name under which each is known.
+"""The modules that each extra needs, and the name under which each module is known.
 
 Without ``hiredis`` the answers of Redis are read more slowly, and without ``uvloop`` the embedded KATO is slower.
 Everything works all the same, so they are not asked for here.

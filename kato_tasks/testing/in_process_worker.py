@@ -142,7 +142,7 @@ class InProcessWorker:
         return bool(due)
 
     def _seconds_to_next(self, within: float) -> float | None:
-        """How long until a lane is due again; None: not within so many seconds."""
+        """How many seconds pass until a lane is due again; None if that is more than ``within``."""
         rt = opened_runtime()
         if rt is None or within <= 0:
             return None
@@ -164,7 +164,7 @@ class InProcessWorker:
 
 
 def _due_times(rt: Runtime, kinds: tuple[str, ...] = ("ready", "later")) -> Iterator[tuple[int, float]]:
-    """Of each partition that has any, when its first lane or its first kept event is due (ms)."""
+    """When the first lane or kept event of each partition is due (ms); partitions without any are left out."""
     for kind in kinds:
         for key in rt.redis.scan_iter(f"kt:{{p*}}:{kind}", count=10_000):
             first: Any = rt.redis.zrange(str(key), 0, 0, withscores=True)

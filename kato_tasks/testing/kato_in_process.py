@@ -169,7 +169,7 @@ class CallsInProcess:
         return done
 
     def _collect(self, seconds: float | None) -> bool:
-        """Take what has ended, after waiting so many seconds for the first; True when ``wake`` was called."""
+        """Take what has ended, after waiting up to ``seconds`` for the first; True if ``wake`` was called."""
         woken = False
         with suppress(Empty):
             ended = self._ended.get_nowait() if seconds == 0.0 else self._ended.get(timeout=seconds)

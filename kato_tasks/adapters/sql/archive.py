@@ -36,7 +36,7 @@ class SqlArchive(Archive):
             raise ConfigurationError(f"KATO_TASKS_ARCHIVE_URL: the database {self._database.where} {problem}")
 
     def write(self, events: Sequence[ArchivedEvent]) -> list[ArchiveConflict]:
-        """See ``Archive.write``. Raises UnreadableRow, too, for an entry that is none; then nothing was written."""
+        """See ``Archive.write``. Also raises UnreadableRow for an entry that is broken; nothing was written then."""
         rows = rows_of(events)
         with self._database.errors():
             return write_rows(self._database, rows)

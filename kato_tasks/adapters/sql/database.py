@@ -23,7 +23,7 @@ STATEMENT_SECONDS = 60
 WAIT_SECONDS = 10
 """How long to wait for a lock that another writer holds, and for one of this process's connections."""
 UNANSWERED_SECONDS = 20
-"""After how long without an acknowledgement of what was sent a connection counts as broken."""
+"""How long sent data may stay unacknowledged before a connection counts as broken."""
 PING_SECONDS = 3
 """How long a connection that was kept may take to show that it still works."""
 ANSWER_SECONDS = 90.0

@@ -42,7 +42,7 @@ def unescape(text: str) -> str:
 
 
 def row_of(event: ArchivedEvent) -> Row:
-    """Return an event's row. Raises UnreadableRow if its entry is none."""
+    """Return an event's row. Raises UnreadableRow if its entry is broken."""
     try:
         flags, event_id, head, _ = event.entry.split("\n", 3)
         version, when = _version_and_time(head)

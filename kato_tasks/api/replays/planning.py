@@ -29,7 +29,7 @@ class ReplayPlan:
     events: int
 
     def parts(self, at_most: int = PARTS) -> list[list[LaneReplay]]:
-        """Share the lanes out to so many parts at most, of about the same number of events."""
+        """Share the lanes out to at most ``at_most`` parts, each with about the same number of events."""
         count = max(1, min(at_most, len(self.lanes)))
         parts: list[list[LaneReplay]] = [[] for _ in range(count)]
         sizes = [0] * count

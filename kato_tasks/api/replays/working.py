@@ -38,7 +38,7 @@ LONG_PAUSE_SECONDS = 0.2
 DIFFERING_SECONDS = 3.0
 """How long a lane that differs is compared again, because KATO shows a learn up to a second late."""
 ATTEMPTS = 3
-"""In how many nodes, one after the other, a lane is rebuilt before what differs is reported."""
+"""The number of nodes, one after the other, in which a lane is rebuilt before the differences are reported."""
 Drain = Callable[[Sequence[int]], None]
 """Drains what is due in these partitions for one slice."""
 

@@ -20,7 +20,7 @@ setting alone. Both were chosen on the tickets that are learned (their second ha
 what came before it), never on those that are predicted."""
 SERVER = {"RANK_SORT_ALGO": "frequency"}
 SEEN = 3
-"""After how many events of a ticket the demo looks back at what KATO expected."""
+"""The number of a ticket's events after which the demo looks back at what KATO expected."""
 REPLAYED_AT_MOST = 1_000
 """About how many events are replayed for that."""
 FEWEST = 5

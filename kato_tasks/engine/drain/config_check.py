@@ -40,7 +40,7 @@ class Verdicts(Protocol):
         ...
 
     def keep_verdict(self, url: str, digest: str, why: str, seconds: float) -> None:
-        """Keep a verdict for so many seconds."""
+        """Keep a verdict for ``seconds``."""
         ...
 
     def read_refusal(self, url: str) -> str | None:

@@ -21,7 +21,7 @@ from kato_tasks.ports.lanes import Commit, Defer, Lease, Park, Work
 Policy = Literal["park", "dead_letter"]
 """What becomes of an event that cannot be applied: its session is parked, or the event becomes a dead letter."""
 PREDICT_AFTER_LEARN_MS = 300
-"""A predict waits until so many ms after a learn. KATO shows a new pattern 50 to 200 ms late (measured on 3.10.1)."""
+"""A predict waits until this many ms after a learn. KATO shows a new pattern 50 to 200 ms late (measured on 3.10.1)."""
 LEARNED_LATELY_MS = 1_000
 """For this many ms after a learn, KATO may still report the pattern's old frequency."""
 MOST_UNSENT = 30

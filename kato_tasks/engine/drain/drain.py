@@ -25,7 +25,7 @@ from kato_tasks.ports.effects import Program, perform
 from kato_tasks.ports.lanes import NextWork, WaitingTask, Work
 
 CHECK_MS = 100
-"""A lane that comes while another one asks KATO about the session config is due again after so many ms."""
+"""After how many ms a lane is due again that came while another one asked KATO about the session config."""
 CHECKED = "the session config is being checked at KATO"
 
 

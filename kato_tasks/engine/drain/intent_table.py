@@ -295,7 +295,7 @@ _TAKEN_UP: dict[State, Handler] = {
     "clear_after_learn": finish_clear,
     "clear": finish_clear,
 }
-"""States that are left in one way only, whatever happened: taken up once more."""
+"""States that are left in one way only, whatever happened: the work is taken up again."""
 HANDLERS: dict[State, dict[Situation, Handler | Impossible]] = {
     "none": {
         Situation.FOUND: begin,

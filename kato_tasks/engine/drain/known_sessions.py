@@ -23,12 +23,12 @@ from kato_tasks.ports.lanes import Work
 
 _NOTHING_MORE = ',"emotives":{},"metadata":{},"unique_id":'
 LANES = 1_000
-"""Of how many lanes a process remembers their KATO session."""
+"""The number of lanes whose KATO session a process remembers."""
 JUST_NOW_SECONDS = 1.0
 """Within this time after an answer only this process can have changed its session: KATO's store cannot go back in time
 and answer again so quickly."""
 EXPIRES_SOON_MS = 10_000
-"""A KATO session that expires within so many ms is not passed on."""
+"""A KATO session that expires within this many ms is not passed on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 FORGET_SECONDS = 300.0
-"""An episode ends after so many seconds without a wrong answer; the next one is logged again."""
+"""An episode ends after this many seconds without a wrong answer; the next one is logged again."""
 AGAIN_SECONDS = 30.0
-"""Where right and wrong answers alternate, each status is logged once in so many seconds."""
+"""Where right and wrong answers alternate, each status is logged once in this many seconds."""
 
 
 @dataclass(slots=True)

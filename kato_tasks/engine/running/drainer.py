@@ -209,7 +209,7 @@ class Drainer:
                 self._store.execute([AddCallCounts(rows)])
 
     def _lease(self, turns: PartitionTurns, stop: float, lanes: int) -> list[tuple[str, Program[DrainedLane]]]:
-        """Lease at most so many lanes that are due; none only where no partition of the wake-up has any."""
+        """Lease at most ``lanes`` lanes that are due: at least one, unless no partition of the wake-up has any."""
         token = uuid.uuid4().hex
         for shares in turns.take_round(lanes):
             since = time.monotonic()

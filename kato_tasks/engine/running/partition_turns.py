@@ -1,4 +1,4 @@
-"""In which order a wake-up asks its partitions for lanes, and for how many."""
+"""Decide in which order a wake-up asks its partitions for lanes, and for how many."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
 SOON_MS = 500
-"""A lane that is due within so many ms is not left to the sweep, which looks once a second."""
+"""A lane that is due within this many ms is not left to the sweep, which looks once a second."""
 CLOCKS_MS = 100
 """How far the store's clock may be ahead of this process's."""
 
