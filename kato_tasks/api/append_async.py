@@ -13,7 +13,7 @@ from kato_tasks.domain.events import Event, check_events
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.results import Appended
 from kato_tasks.engine.appended import AppendResult
-from kato_tasks.engine.wakeup_marks import setting_marks
+from kato_tasks.engine.wakeup_marks import set_marks
 
 READ_AT_ONCE = 100
 """After this many events, which take a few milliseconds to read, the loop's other tasks get a turn."""
@@ -51,7 +51,7 @@ async def append_events_async(events: Iterable[Event | Mapping[str, Any]]) -> li
 async def finish_append(here: LoopRuntime, posted: AppendResult) -> None:
     """Wake the lanes of what was appended, and warn of node ids that share a lane's name. Raises StoreUnavailable."""
     warn_of_shared_names(posted.shared_names)
-    if shards := await here.ask(setting_marks(posted.wake, here.settings.shards)):
+    if shards := await here.ask(set_marks(posted.wake, here.settings.shards)):
         await waker().wake_from_loop(shards)
 
 

@@ -14,7 +14,7 @@ from kato_tasks.bootstrap.loops import LoopRuntime
 from kato_tasks.bootstrap.waking import waker
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.engine.appended import AppendedEntry
-from kato_tasks.engine.wakeup_marks import setting_marks
+from kato_tasks.engine.wakeup_marks import set_marks
 from kato_tasks.errors import KatoTasksError, StoreFailed
 
 MOST_ENTRIES = 1_000
@@ -109,7 +109,7 @@ class GroupCommit:
         try:
             while self._to_wake:
                 partitions, self._to_wake = self._to_wake, set()
-                shards = await self._here.ask(setting_marks(partitions, self._here.settings.shards))
+                shards = await self._here.ask(set_marks(partitions, self._here.settings.shards))
                 if shards:
                     await waker().wake_from_loop(shards)
         except KatoTasksError:

@@ -92,7 +92,7 @@ def read_entries(
         page = sessions.events(session, node, at, min(PAGE, last - at))
         until = min(page[0].position - 1, last) if page else last
         if until > at and archive is not None:
-            page = _archived(archive, session, at, min(PAGE, until - at))
+            page = _read_archived(archive, session, at, min(PAGE, until - at))
         if not page or page[0].position != at + 1:
             raise _incomplete(session, at + 1, min(page[0].position - 1, last) if page else until, archive is not None)
         for entry in page:
@@ -102,7 +102,7 @@ def read_entries(
             yield entry
 
 
-def _archived(archive: Archive, session: str, after: int, most: int) -> list[Logged]:
+def _read_archived(archive: Archive, session: str, after: int, most: int) -> list[Logged]:
     rows = islice(archive.of_session(session, after, most), most)
     return [Logged.parse(row.position, row.entry) for row in rows]
 

@@ -60,17 +60,17 @@ class AboutBeat(BaseModel):
     version: str = ""
 
 
-def worker_lives(store: Store, about: AboutWorker) -> int:
+def give_worker_sign(store: Store, about: AboutWorker) -> int:
     """Give a worker's sign of life, and return the store's clock (ms since 1970). Raises StoreUnavailable."""
     return _give(store, "worker", about.id, about.model_dump(), FORGET_SECONDS)
 
 
-def worker_ends(store: Store, about: AboutWorker) -> None:
+def withdraw_worker_sign(store: Store, about: AboutWorker) -> None:
     """Take a worker's sign of life back. Raises StoreUnavailable."""
     _give(store, "worker", about.id, None, FORGET_SECONDS)
 
 
-def beat_published(store: Store, version: str) -> None:
+def give_beat_sign(store: Store, version: str) -> None:
     """Give beat's sign of life: it has published just now. Raises StoreUnavailable."""
     about = AboutBeat(host=socket.gethostname(), pid=os.getpid(), version=version)
     _give(store, "beat", f"{about.host} {about.pid}", about.model_dump(), BEAT_FORGET_SECONDS)

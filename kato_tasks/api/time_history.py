@@ -89,7 +89,7 @@ def _events(
     found = _only_in_store(sessions, archive, span, node)
     stored = sorted(found, key=_first) if limit is None else heapq.nsmallest(limit, found, key=_first)
     met = {key for key, _ in stored}
-    archived = (one for one in _archived(archive, span, node) if one[0] not in met)
+    archived = (one for one in _read_archived(archive, span, node) if one[0] not in met)
     yield from heapq.merge(stored, archived, key=_first)
 
 
@@ -117,7 +117,7 @@ def _only_in_store(
                     yield key, event
 
 
-def _archived(
+def _read_archived(
     archive: Archive | None, span: tuple[int | None, int | None], node: str | None
 ) -> Iterator[tuple[Key, dict[str, Any]]]:
     if archive is None:

@@ -87,7 +87,7 @@ async def loop_runtime() -> LoopRuntime:
     Raises StoreUnavailable or ConfigurationError.
     """
     found = await on_this_loop()
-    await found.store.checked()
+    await found.store.check()
     return found
 
 

@@ -100,7 +100,7 @@ class LaneTask(Sending):
         place = None if direct else request.get("kato")
         # A message without a place was sent by name, or the task was called like a function: nothing has checked the
         # call yet.
-        place = place or self.placed(rt, call, task_id, expires_ms(request.expires), door=True)
+        place = place or self.append_call_with_retry(rt, call, task_id, expires_ms(request.expires), door=True)
         deadline = time.monotonic() + DIRECT_SECONDS
         while True:
             room = direct or rt.drainer.has_room
@@ -199,7 +199,7 @@ class LaneTask(Sending):
                 return Sought(too_many_waiting_answer(event_id), place)
             if not found.unknown:
                 return Sought(None, place, progress=found.progress)
-            again = self.placed(rt, call, event_id, expires_ms(self.request.expires))
+            again = self.append_call_with_retry(rt, call, event_id, expires_ms(self.request.expires))
             if kind == "p" and again.get("known"):
                 return Sought(expired_predict_answer(), place, late=True)
             place = again
@@ -225,7 +225,7 @@ class LaneTask(Sending):
         Raises StoreUnavailable. Any other error of ours becomes the answer.
         """
         try:
-            place = stored["request"].get("kato") or self.placed(rt, call, task_id)
+            place = stored["request"].get("kato") or self.append_call_with_retry(rt, call, task_id)
             return self.seek(rt, call, place, task_id=task_id, stored=stored)
         except StoreUnavailable:
             raise

@@ -59,14 +59,14 @@ def _append_payloads(rt: Runtime, partition: int, payloads: Sequence[str]) -> in
         except UnreadableRow as exc:
             _bury(rt, "", {"event_id": "", "kept": payload}, str(exc))
     try:
-        tell = _appended(rt, due)
+        tell = _append_together(rt, due)
     except (InvalidEvent, StoreFailed):
         tell = _append_singly(rt, due)
     raise_errors(rt.store.execute([*tell, *(DropScheduled(partition, payload) for payload in payloads)]))
     return len(due)
 
 
-def _appended(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
+def _append_together(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
     """Append the entries that are due, wake their lanes, and return looks at the tasks whose entry was not appended.
 
     Those are the tasks of an entry whose id another event took, of a predict that is one too many, and of an entry
@@ -96,7 +96,7 @@ def _append_singly(rt: Runtime, due: Sequence[Entry]) -> list[LookSoon]:
     tell: list[LookSoon] = []
     for entry in due:
         try:
-            tell += _appended(rt, [entry])
+            tell += _append_together(rt, [entry])
         except (InvalidEvent, StoreFailed) as exc:
             event = {"event_id": entry.event_id, "session_id": entry.session_id, "kept": entry.text}
             _bury(rt, lane_of(rt.sessions.node_of(entry.session_id) or ""), event, str(exc))

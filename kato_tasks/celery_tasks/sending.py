@@ -127,9 +127,9 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         rt = runtime()
         due_ms, until = self.times(options)
         if due_ms is None:
-            place = self.placed(rt, call, task_id, until)
+            place = self.append_call_with_retry(rt, call, task_id, until)
         else:
-            place = carry_out(rt.store, self.keeping_for_later(rt.mailbox.protocol, call, task_id, due_ms, until))
+            place = carry_out(rt.store, self.keep_call_for_later(rt.mailbox.protocol, call, task_id, due_ms, until))
         options |= {"task_id": task_id, "producer": producer, "link": link, "link_error": link_error, "shadow": shadow}
         message = self.message(place, options, rt.settings.shards)
         try:
@@ -137,7 +137,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         except CANNOT_BE_SENT:
             raise
         except Exception as exc:
-            raise_errors(rt.store.execute([self.kept(call, message, exc)]))
+            raise_errors(rt.store.execute([self.keep_unpublished(call, message, exc)]))
             return self.AsyncResult(task_id)
 
     def send_from_home(self, options: Mapping[str, Any]) -> None:
@@ -172,7 +172,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         with without_subscription(self.app):
             return super().apply_async((), call, **message)
 
-    def kept(self, call: Mapping[str, Any], message: Mapping[str, Any], why: Exception) -> KeepUnpublished:
+    def keep_unpublished(self, call: Mapping[str, Any], message: Mapping[str, Any], why: Exception) -> KeepUnpublished:
         """Return the request with which the store keeps a task that could not be published, and log ``why``."""
         log_event(log, logging.WARNING, "task.kept", id=message["task_id"], error=why)
         kept = {"name": self.name, "kwargs": call} | {n: message[n] for n in ("task_id", "link", "link_error")}
@@ -181,10 +181,10 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         kept["options"] = {k: v for k, v in message.items() if k not in beside and _is_json(v)}
         return KeepUnpublished(str(message["headers"]["kato"]["lane"]), json.dumps(kept))
 
-    def placed(
+    def append_call_with_retry(
         self, rt: Runtime, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
     ) -> Place:
-        """Append a call's event and return its place; see ``placing``.
+        """Append a call's event and return its place; see ``append_call``.
 
         Inside a worker, where a step of a canvas is dispatched, wait for a store that is away for a moment. Raises
         StoreUnavailable.
@@ -192,13 +192,13 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
         deadline = time.monotonic() + (STORE_PATIENCE_SECONDS if get_current_worker_task() is not None else 0.0)
         while True:
             try:
-                return carry_out(rt.store, self.placing(rt.mailbox.protocol, call, event_id, until_ms, door=door))
+                return carry_out(rt.store, self.append_call(rt.mailbox.protocol, call, event_id, until_ms, door=door))
             except StoreUnavailable:
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(0.1)
 
-    def placing(
+    def append_call(
         self, protocol: AppendProtocol, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False
     ) -> StoreProtocol[Place]:
         """Append a call's event and return its place. Only an observation makes a session that does not exist."""
@@ -207,7 +207,7 @@ class Sending(OnCommit, AsyncCalls, HomeTask):
             return (yield from append_one(protocol, entry))
         return {**unplaced(entry), "no_session": True}
 
-    def keeping_for_later(
+    def keep_call_for_later(
         self, protocol: AppendProtocol, call: Mapping[str, Any], task_id: str, due_ms: int, until_ms: int
     ) -> StoreProtocol[Place]:
         """Keep a call's event until it is due at ``due_ms`` (ms since 1970), and return its place."""

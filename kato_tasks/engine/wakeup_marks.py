@@ -27,11 +27,11 @@ class WakeupMarks:
 
     def set(self, partitions: Iterable[int]) -> list[int]:
         """Mark the shards of these partitions as having a wake-up outstanding, and return those that had none."""
-        return carry_out(self._store, setting_marks(partitions, self._shards))
+        return carry_out(self._store, set_marks(partitions, self._shards))
 
     def set_overtaking(self, shards: Iterable[int]) -> list[int]:
         """Mark these shards as having an overtaking wake-up on its way, and return those that had none."""
-        return carry_out(self._store, _marked("overtaking", sorted(shards), OVERDUE_SECONDS))
+        return carry_out(self._store, _set_new_marks("overtaking", sorted(shards), OVERDUE_SECONDS))
 
     def clear(self, shard: int) -> None:
         """Record that a wake-up of the shard starts, or counts as lost, so that the next append sends another."""
@@ -39,7 +39,7 @@ class WakeupMarks:
 
     def set_archiving(self, shards: Iterable[int]) -> list[int]:
         """Mark these shards as having an archiving task on its way, and return those that had none."""
-        return carry_out(self._store, _marked("archiving", sorted(shards), ARCHIVING_SECONDS))
+        return carry_out(self._store, _set_new_marks("archiving", sorted(shards), ARCHIVING_SECONDS))
 
     def clear_archiving(self, shard: int) -> None:
         """Record that the shard's archiving task has ended, so that the next sweep may send another."""
@@ -54,12 +54,12 @@ class WakeupMarks:
         return bool(taken)
 
 
-def setting_marks(partitions: Iterable[int], shards: int) -> StoreProtocol[list[int]]:
+def set_marks(partitions: Iterable[int], shards: int) -> StoreProtocol[list[int]]:
     """Do what ``WakeupMarks.set`` does, as a protocol for the caller to carry out."""
-    return _marked("wake-up", sorted({shard_of(p, shards) for p in partitions}), WAKE_SECONDS)
+    return _set_new_marks("wake-up", sorted({shard_of(p, shards) for p in partitions}), WAKE_SECONDS)
 
 
-def _marked(of: MarkOf, shards: Sequence[int], seconds: int) -> StoreProtocol[list[int]]:
+def _set_new_marks(of: MarkOf, shards: Sequence[int], seconds: int) -> StoreProtocol[list[int]]:
     if not shards:
         return []
     new = raise_errors((yield [SetMark(of, shard, seconds * 1000) for shard in shards]))

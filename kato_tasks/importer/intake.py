@@ -132,7 +132,7 @@ class Intake:
         if valid.timestamp is not None:
             self._in_time(valid.session_id, valid.timestamp, row.line)
         if self.learn:
-            self._ended(valid, event_id)
+            self._note_ending(valid, event_id)
         self._batch.append(Sent(entry, kind, row, raw, was))
         self._chars += len(entry.text)
         if len(self._batch) >= SEND_ENTRIES or self._chars >= SEND_CHARS:
@@ -152,7 +152,7 @@ class Intake:
                 self._times[session] = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
         if self.learn and not learned:
             try:
-                self._ended(parse_event(event, self.limits), event_id)
+                self._note_ending(parse_event(event, self.limits), event_id)
             except InvalidEvent:
                 return
 
@@ -258,7 +258,7 @@ class Intake:
         if len(self._times) > SESSIONS_WATCHED:
             del self._times[next(iter(self._times))]
 
-    def _ended(self, event: Event, event_id: str) -> None:
+    def _note_ending(self, event: Event, event_id: str) -> None:
         """Note a session's last row that leaves something to learn, since KATO refuses to learn an empty STM."""
         before = self._endings.pop(event.session_id, None)
         seen = event.observation

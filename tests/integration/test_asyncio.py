@@ -456,14 +456,14 @@ def test_calls_at_the_same_time_share_round_trips(system: System, name: str) -> 
     async def main() -> int:
         here = await loop_runtime()
         trips = 0
-        piped = here.store._piped
+        piped = here.store._send_pipeline
 
         async def counted(operations: Sequence[Any], calls: Any) -> Any:
             nonlocal trips
             trips += 1
             return await piped(operations, calls)
 
-        here.store._piped = counted  # type: ignore[method-assign]
+        here.store._send_pipeline = counted  # type: ignore[method-assign]
         await asyncio.gather(*(observe.adelay(f"{name} {i}", seen("a")) for i in range(100)))
         return trips
 

@@ -124,7 +124,7 @@ class Connection:
             why = f" ({errno.errorcode.get(code, code)})"
         raise KatoUnavailable(f"KATO at {self.origin.name} cannot be reached{why}")
 
-    def _resolved(self) -> bool:
+    def _connect_if_resolved(self) -> bool:
         """Begin to connect if the name has been looked up; the connection then has another socket."""
         lookup = self._lookup
         assert lookup is not None
@@ -151,7 +151,7 @@ class Connection:
         self._connect()
         return True
 
-    def _connected(self) -> bool:
+    def _finish_connecting(self) -> bool:
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self.close()
@@ -240,8 +240,8 @@ class Connection:
 
     def _proceed(self) -> tuple[int, KatoReply | None]:
         if self._state == "resolving":
-            return (selectors.EVENT_WRITE if self._resolved() else selectors.EVENT_READ), None
-        if self._state == "connecting" and not self._connected():
+            return (selectors.EVENT_WRITE if self._connect_if_resolved() else selectors.EVENT_READ), None
+        if self._state == "connecting" and not self._finish_connecting():
             return selectors.EVENT_WRITE, None
         if self._state == "handshake":
             sock = self.socket

@@ -86,7 +86,7 @@ class Call(Generic[Tag]):
         try:
             with instances.client(self.request.url) as (instance, client):
                 self._name = instance.name
-                reply = self._answered(client)
+                reply = self._read_answer(client)
         except KatoTasksError as exc:
             error = exc
         except Exception as exc:
@@ -101,7 +101,7 @@ class Call(Generic[Tag]):
                 self.reply, self.error = self._outcome
                 self.owner.put(self)
 
-    def _answered(self, client: httpx.Client) -> KatoReply:
+    def _read_answer(self, client: httpx.Client) -> KatoReply:
         asked = self.request
         request = client.build_request(
             asked.method,

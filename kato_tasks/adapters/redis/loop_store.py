@@ -76,7 +76,7 @@ class LoopStore:
         connect: Callable[[StoreRun], Redis] | None = None,
     ) -> None:
         self._run = StoreRun()
-        self._redis: Redis = connect(self._run) if connect is not None else _connected(url, self._run, timeout)
+        self._redis: Redis = connect(self._run) if connect is not None else _connect(url, self._run, timeout)
         self._retention = retention
         self._share = Share(full_share)
         self._waiting: deque[_Asked] = deque()
@@ -87,19 +87,19 @@ class LoopStore:
         """Return the run of the server that the newest connection belongs to."""
         return self._run.run_id
 
-    async def checked(self) -> None:
+    async def check(self) -> None:
         """Return when the store has been found fit. Raises StoreUnavailable or ConfigurationError."""
         if not self._checked:
-            await self._asked(())
+            await self._ask(())
 
     async def execute(self, operations: Sequence[Effect[Any]]) -> list[Any]:
         """See ``ports.Store.execute``; no operations at all give the loop's other tasks a turn."""
         if not operations:
             await asyncio.sleep(0)
             return []
-        return await self._asked(operations)
+        return await self._ask(operations)
 
-    async def _asked(self, operations: Sequence[Effect[Any]]) -> list[Any]:
+    async def _ask(self, operations: Sequence[Effect[Any]]) -> list[Any]:
         loop = asyncio.get_running_loop()
         asked = _Asked(operations, loop.create_future())
         self._waiting.append(asked)
@@ -119,7 +119,7 @@ class LoopStore:
             while self._waiting:
                 taken = self._taken()
                 try:
-                    answers = await self._exchanged([asked.operations[i] for asked, i in taken])
+                    answers = await self._exchange([asked.operations[i] for asked, i in taken])
                 except Exception as exc:
                     for asked, _ in taken:
                         asked.fail(exc)
@@ -161,7 +161,7 @@ class LoopStore:
         while self._waiting:
             self._waiting.popleft().fail(exc)
 
-    async def _exchanged(self, operations: Sequence[Effect[Any]]) -> list[Any]:
+    async def _exchange(self, operations: Sequence[Effect[Any]]) -> list[Any]:
         """Return the answers of these operations, in one round trip."""
         try:
             if not self._checked:
@@ -170,12 +170,12 @@ class LoopStore:
             if not operations:
                 return []
             answers, calls = prepared(operations, self._retention, await self._full() if grow(operations) else None)
-            raw = await self._piped(operations, calls)
+            raw = await self._send_pipeline(operations, calls)
             again = {i: calls[i] for i, answer in raw.items() if isinstance(answer, NoScriptError)}
             if again:
                 for name in NAMES:
                     await self._redis.script_load(script(name).text)
-                raw |= await self._piped(operations, again)
+                raw |= await self._send_pipeline(operations, again)
         except RedisError as exc:
             raise no_answer(exc) from exc
         if any(isinstance(answer, ReadOnlyError) for answer in raw.values()):
@@ -209,7 +209,7 @@ class LoopStore:
             await connection.disconnect()  # Its server is no longer a master.
             await pool.release(connection)
 
-    async def _piped(self, operations: Sequence[Effect[Any]], calls: Mapping[int, Call]) -> dict[int, Any]:
+    async def _send_pipeline(self, operations: Sequence[Effect[Any]], calls: Mapping[int, Call]) -> dict[int, Any]:
         """Return what Redis says to each, errors included; what is meant for another run of the store is not sent."""
         pipe: Any = self._redis.pipeline(transaction=False)
         pipe.connection = connection = await self._connection()
@@ -232,11 +232,11 @@ class LoopStore:
             if len(sent) == 1:
                 return raw | {sent[0]: exc}
             for i in sent:
-                raw |= await self._piped(operations, {i: calls[i]})
+                raw |= await self._send_pipeline(operations, {i: calls[i]})
             return raw
 
 
-def _connected(url: str, run: StoreRun, timeout: float) -> Redis:
+def _connect(url: str, run: StoreRun, timeout: float) -> Redis:
     try:
         return Redis.from_url(
             url,

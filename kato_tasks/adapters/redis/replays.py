@@ -55,14 +55,14 @@ class RedisReplays(Replays):
 
     def change(self, replay_id: str, **fields: object) -> Replay:
         """See ``Replays.change``."""
-        return self._changed(replay_id, fields, although_ended=False)
+        return self._change(replay_id, fields, although_ended=False)
 
     def reopen(self, replay_id: str, task_id: str) -> Replay:
         """See ``Replays.reopen``."""
         fields = {"state": "running", "ended_ms": 0, "reason": "", "task_id": task_id, "differences": ()}
-        return self._changed(replay_id, {**fields, "more_differences": 0}, although_ended=True)
+        return self._change(replay_id, {**fields, "more_differences": 0}, although_ended=True)
 
-    def _changed(self, replay_id: str, fields: Mapping[str, object], *, although_ended: bool) -> Replay:
+    def _change(self, replay_id: str, fields: Mapping[str, object], *, although_ended: bool) -> Replay:
         key = f"{REPLAYS}{replay_id}"
         with redis_errors():
             for _ in range(TRIES):

@@ -190,11 +190,11 @@ def verify_lanes(rt: Runtime, replay: Replay, lanes: Sequence[LaneReplay]) -> li
             out.append(lane.failed(f"it could not be verified: {ended.error}"))
             continue
         assert ended.value is not None
-        out.append(_judged(replay, lane, ended.value))
+        out.append(_judge(replay, lane, ended.value))
     return out
 
 
-def _judged(replay: Replay, lane: LaneReplay, found: Verified) -> LaneReplay:
+def _judge(replay: Replay, lane: LaneReplay, found: Verified) -> LaneReplay:
     if not found.differences:
         return replace(lane, state="ready", known=found.known_pattern, differs_ms=0)
     now_ms = _now_ms()

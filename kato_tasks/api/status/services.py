@@ -65,7 +65,7 @@ def ask_services(rt: Runtime) -> Services:
         instances = [pool.submit(ask_kato, rt.kato, url) for url in rt.settings.kato_instances]
         broker = pool.submit(_ask_broker)
         volatile = rt.figures.persistence_problem()
-        return Services([_checked(rt, one.result()) for one in instances], broker.result(), volatile)
+        return Services([_with_config_verdict(rt, one.result()) for one in instances], broker.result(), volatile)
 
 
 def ask_kato(kato: KatoTransport, url: str) -> ServiceCheck:
@@ -91,7 +91,7 @@ def is_katos_trouble(reply: KatoReply) -> bool:
     return find_meaning(reply) in ("unknown", "busy", "gateway") and reply.status >= 429
 
 
-def _checked(rt: Runtime, reached: ServiceCheck) -> ServiceCheck:
+def _with_config_verdict(rt: Runtime, reached: ServiceCheck) -> ServiceCheck:
     return reached.model_copy(update={"session_config": rt.check.read_refusal(reached.url)})
 
 

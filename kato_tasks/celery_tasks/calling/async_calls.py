@@ -59,12 +59,12 @@ class AsyncCalls:
         here = await on_this_loop()
         await here.turn()
         call = task.call(args, kwargs)
-        await here.store.checked()
+        await here.store.check()
         due_ms, until = task.times(options)
         if due_ms is None:
-            place: Place = await here.ask(task.placing(here.protocol, call, task_id, until))
+            place: Place = await here.ask(task.append_call(here.protocol, call, task_id, until))
         else:
-            place = await here.ask(task.keeping_for_later(here.protocol, call, task_id, due_ms, until))
+            place = await here.ask(task.keep_call_for_later(here.protocol, call, task_id, due_ms, until))
         await _publish(task, here, call, task.message(place, options, here.settings.shards))
         return self.AsyncResult(task_id)
 
@@ -82,7 +82,7 @@ async def _publish(task: Any, here: LoopRuntime, call: dict[str, Any], message: 
     except CANNOT_BE_SENT:
         raise
     except Exception as exc:
-        raise_errors(await here.store.execute([task.kept(call, message, exc)]))
+        raise_errors(await here.store.execute([task.keep_unpublished(call, message, exc)]))
 
 
 def _publishing(task: Any, call: dict[str, Any], message: dict[str, Any]) -> Callable[[], None]:

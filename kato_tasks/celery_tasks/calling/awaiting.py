@@ -96,7 +96,7 @@ async def _result_of(result: Any, timeout: float | None, propagate: bool) -> Any
         return None
     assert_will_not_block()
     if result._cache is None:
-        await _settled(result, timeout, [*_steps_before(result)] if propagate else [])
+        await _wait_for_result(result, timeout, [*_steps_before(result)] if propagate else [])
     return result.maybe_throw(propagate=propagate)
 
 
@@ -108,7 +108,7 @@ def _steps_before(result: Any) -> Iterator[Any]:
         node = node.parent
 
 
-async def _settled(result: Any, timeout: float | None, before: list[Any]) -> None:
+async def _wait_for_result(result: Any, timeout: float | None, before: list[Any]) -> None:
     """Return when the result is there. Raises the error of an earlier step."""
     loop = asyncio.get_running_loop()
     deadline = None if timeout is None else loop.time() + timeout
@@ -142,13 +142,13 @@ async def _look(result: Any) -> Callable[[Any], asyncio.Future[Any]]:
 
     backend = result.backend
     if not can_be_watched(backend):
-        return lambda node: asyncio.ensure_future(_polled(node))
+        return lambda node: asyncio.ensure_future(_poll(node))
     here = await on_this_loop()
     watch = here.part((ResultWatch, backend.url), partial(ResultWatch.of, backend))
     return lambda node: watch.meta(node.id)
 
 
-async def _polled(result: Any) -> Any:
+async def _poll(result: Any) -> Any:
     """Poll a backend that cannot be subscribed to, in the publishing thread, and return the ended task's meta data."""
     pause, most = POLL_SECONDS
     while True:

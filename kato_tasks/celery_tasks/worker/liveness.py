@@ -32,7 +32,11 @@ def worker_problem(within: float) -> str | None:
     """Watch the queues for up to ``within`` seconds; returns what is wrong in one sentence, or None if all is well."""
     lanes = [queue for queue in queues(settings().shards) if queue.name.startswith("kato.lane.")]
     try:
-        stuck = _without_consumer(lanes) if urlsplit(_broker()).scheme.startswith("amqp") else _untouched(lanes, within)
+        stuck = (
+            _without_consumer(lanes)
+            if urlsplit(_broker()).scheme.startswith("amqp")
+            else _find_untouched(lanes, within)
+        )
     except (redis.RedisError, OSError, OperationalError) as exc:
         return f"cannot ask the broker: {exc}"
     return f"messages wait and no worker takes them: {', '.join(stuck)}" if stuck else None
@@ -78,7 +82,7 @@ def _client(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
 
 
-def _untouched(lanes: list[Queue], within: float) -> list[str]:
+def _find_untouched(lanes: list[Queue], within: float) -> list[str]:
     """Return the queues with messages if none of their next messages went away within ``within`` seconds.
 
     One that goes away is enough: with more queues than processes, some wait while others are served.

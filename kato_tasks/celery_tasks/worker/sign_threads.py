@@ -42,7 +42,7 @@ class WorkerSigns:
         """Start the thread."""
         self._thread.start()
 
-    def stopping(self) -> None:
+    def note_stop(self) -> None:
         """Note that the worker takes no new messages, without waiting: this is called from a signal handler."""
         self._stopping = True
 
@@ -51,7 +51,7 @@ class WorkerSigns:
         self._stop.set()
         self._thread.join(5)
         try:
-            signs.worker_ends(runtime().store, self.about())
+            signs.withdraw_worker_sign(runtime().store, self.about())
         except KatoTasksError as exc:
             log_event(log, logging.DEBUG, "sign.not_given", error=exc)
 
@@ -79,7 +79,7 @@ class WorkerSigns:
             try:
                 rt = runtime()
                 self._started_ms = self._started_ms or rt.figures.now_ms()
-                signs.worker_lives(rt.store, self.about())
+                signs.give_worker_sign(rt.store, self.about())
             except KatoTasksError as exc:
                 log_event(log, logging.DEBUG, "sign.not_given", error=exc)  # that the store is away is logged elsewhere
             except Exception:
@@ -93,7 +93,7 @@ class BeatSigns:
         self._published = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def published(self) -> None:
+    def note_published(self) -> None:
         """Note that beat has just published the sweep."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="kato-beat-signs", daemon=True)
@@ -105,7 +105,7 @@ class BeatSigns:
             self._published.wait()
             self._published.clear()
             try:
-                signs.beat_published(runtime().store, __version__)
+                signs.give_beat_sign(runtime().store, __version__)
             except KatoTasksError as exc:
                 log_event(log, logging.DEBUG, "sign.not_given", error=exc)
             except Exception:
@@ -133,7 +133,7 @@ def begin_signs(sender: Any, **_: Any) -> None:
 def say_that_it_stops(**_: Any) -> None:
     """Note that the worker only finishes what it has, and so no longer serves its queues."""
     for given in _worker:
-        given.stopping()
+        given.note_stop()
 
 
 @worker_shutdown.connect(weak=False)
@@ -152,4 +152,4 @@ def watch_beat(**_: Any) -> None:
 
 def note_that_beat_published(**_: Any) -> None:
     """Note that beat sent our sweep; Celery calls this right afterwards, with any scheduler."""
-    _beat.published()
+    _beat.note_published()

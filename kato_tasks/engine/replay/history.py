@@ -64,7 +64,7 @@ class LaneHistory:
         kept: list[LanePage] = raise_errors(execute_with_retry(self._store, reads, self._patience_seconds))
         # What the store does not hold any more was archived before it was dropped.
         dropped = [one for one, page in zip(requests, kept, strict=True) if _given_up(one, page)]
-        archived = dict(zip(dropped, self._archived(dropped), strict=True))
+        archived = dict(zip(dropped, self._read_archived(dropped), strict=True))
         return [_page(one, page, archived.get(one, ())) for one, page in zip(requests, kept, strict=True)]
 
     def page(self, lane: str, after: int, limit: int = PAGE, last: int = 0) -> HistoryPage:
@@ -72,7 +72,7 @@ class LaneHistory:
         (found,) = self.pages([PageRequest(lane, after, limit, last)])
         return found
 
-    def _archived(self, requests: Sequence[PageRequest]) -> list[tuple[ArchivedEvent, ...]]:
+    def _read_archived(self, requests: Sequence[PageRequest]) -> list[tuple[ArchivedEvent, ...]]:
         if self._archive is None or not requests:
             return [() for _ in requests]
         return self._archive.of_lanes([LanePlace(one.lane, one.after, one.limit) for one in requests])

@@ -581,7 +581,7 @@ def test_abandoned_calls_close_their_connections(kato: Client) -> None:
 def test_a_host_with_several_addresses_is_reached_at_the_one_that_answers(
     kato: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`localhost` may be ::1 first, where nobody listens. Falls when `_connected` gives up at the first refusal."""
+    """`localhost` may be ::1 first, where nobody listens. Falls when `_finish_connecting` gives up at once."""
     with serving(well) as server:
         real = socket.getaddrinfo
 

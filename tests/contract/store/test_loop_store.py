@@ -38,7 +38,7 @@ class Opened:
         self.protocol = AppendProtocol(self.store.run)
 
     async def __aenter__(self) -> Self:
-        await self.store.checked()
+        await self.store.check()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -152,7 +152,7 @@ def test_a_store_that_may_drop_keys_is_refused_until_it_is_mended(redis_url: str
             here = Opened(redis_url)
             for _ in range(2):
                 with pytest.raises(ConfigurationError, match="allkeys-lru"):
-                    await here.store.checked()
+                    await here.store.check()
             client.config_set("maxmemory-policy", "noeviction")
             async with here:
                 await here.ask(here.protocol.append([observation("a", "1")]))
@@ -169,7 +169,7 @@ def test_whoever_waits_behind_a_round_trip_that_timed_out_is_told_with_it(own_re
 
     async def main() -> float:
         store = LoopStore(own_redis.url, Retention(), timeout=1.0)
-        await store.checked()
+        await store.check()
         own_redis.pause()
         try:
             began = asyncio.get_running_loop().time()
@@ -187,7 +187,7 @@ def test_whoever_waits_behind_a_round_trip_that_timed_out_is_told_with_it(own_re
 def test_a_caller_that_is_cancelled_while_its_operations_wait_has_none_of_them_sent(redis_url: str) -> None:
     async def main() -> None:
         store = LoopStore(redis_url, Retention())
-        await store.checked()
+        await store.check()
         gone = asyncio.ensure_future(store.execute([ports.SetMark("wake-up", 1, 60_000)]))
         stays = asyncio.ensure_future(store.execute([ports.SetMark("wake-up", 2, 60_000)]))
         asyncio.get_running_loop().call_soon(gone.cancel)

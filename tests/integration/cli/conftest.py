@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kato_tasks import make_app
-from kato_tasks.api.signs import AboutWorker, worker_lives
+from kato_tasks.api.signs import AboutWorker, give_worker_sign
 from kato_tasks.bootstrap import Runtime, build, runtime
 from kato_tasks.celery_app import app
 from kato_tasks.settings import Settings
@@ -54,6 +54,8 @@ def commands_inside(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runti
     with make_app():
         # Lanes are drained in this process, so it stands for the worker.
         serves = [queue.name for queue in app.conf.task_queues]
-        worker_lives(runtime().store, AboutWorker(name="here", pid=1, host="here", queues=serves, started_ms=10**15))
+        give_worker_sign(
+            runtime().store, AboutWorker(name="here", pid=1, host="here", queues=serves, started_ms=10**15)
+        )
         yield runtime()
     monkeypatch.undo()

@@ -11,7 +11,7 @@ import pytest
 
 from kato_tasks import app
 from kato_tasks.adapters.redis.keys import SIGNS, prefix
-from kato_tasks.api.signs import AboutWorker, beat_published, worker_ends, worker_lives
+from kato_tasks.api.signs import AboutWorker, give_beat_sign, give_worker_sign, withdraw_worker_sign
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import partition_of
 from kato_tasks.ports.generations import GiveLaneBack, SwitchGeneration, TakeLane
@@ -47,7 +47,7 @@ def aged(rt: Runtime, key: str, member: str, seconds: float) -> None:
 
 def test_without_a_worker_status_is_degraded_and_says_how_to_start_one(cli: Cli, live: Runtime) -> None:
     assert told(cli, code=0)["workers"][0]["name"] == "here"
-    worker_ends(live.store, AboutWorker(name="here", host="here", pid=1))
+    withdraw_worker_sign(live.store, AboutWorker(name="here", host="here", pid=1))
     assert reason(cli, "no worker is running") == ("no worker is running: start one with celery -A kato_tasks worker")
 
 
@@ -61,16 +61,16 @@ def test_a_worker_that_gives_no_sign_any_more_is_gone_and_one_that_stops_serves_
     assert told(cli, code=1)["workers"][0]["state"] == "gone", "it is from before the store's clock went back"
     everything = json.loads(live.redis.hget(f"{SIGNS['worker']}about", HERE) or "")["queues"]
     again = AboutWorker(name="here", host="here", pid=2, queues=everything, started_ms=10**15)
-    worker_lives(live.store, again)
+    give_worker_sign(live.store, again)
     assert [one["pid"] for one in told(cli, code=0)["workers"]] == [2], "it was started again under its name"
     (shown,) = cli("status").out.splitlines()[-2:-1]
     assert shown.startswith("worker")
-    worker_lives(live.store, again.model_copy(update={"stopping": True}))
+    give_worker_sign(live.store, again.model_copy(update={"stopping": True}))
     assert "no worker is running" in reason(cli, "no worker")
 
 
 def test_shards_in_which_something_waits_and_that_no_worker_serves_are_named(cli: Cli, live: Runtime) -> None:
-    worker_lives(live.store, AboutWorker(name="here", host="here", pid=1, queues=["kato.lane.00", "kato.control"]))
+    give_worker_sign(live.store, AboutWorker(name="here", host="here", pid=1, queues=["kato.lane.00", "kato.control"]))
     assert told(cli, code=0)["workers"][0]["queues"] == ["kato.lane.00", "kato.control"]
     append(live, "x", "a")
     shard = partition_of("x") % 16
@@ -78,7 +78,7 @@ def test_shards_in_which_something_waits_and_that_no_worker_serves_are_named(cli
     assert f"something waits in shard {shard}, which no running worker serves" in reason(
         cli, f"-Q kato.lane.{shard:02d}"
     )
-    worker_lives(live.store, AboutWorker(name="here", host="here", pid=1, queues=[f"kato.lane.{shard:02d}"]))
+    give_worker_sign(live.store, AboutWorker(name="here", host="here", pid=1, queues=[f"kato.lane.{shard:02d}"]))
     reason(cli, "no running worker serves kato.control")
 
 
@@ -245,11 +245,11 @@ def test_learns_of_unknown_outcome_can_be_acknowledged_and_the_next_one_is_told(
 
 def test_a_beat_that_is_missed_for_long_is_told_with_what_is_lacking_without_it(cli: Cli, live: Runtime) -> None:
     about = AboutWorker.model_validate_json(live.redis.hget(f"{SIGNS['worker']}about", HERE) or "")
-    worker_lives(live.store, about.model_copy(update={"started_ms": live.figures.now_ms() - 61_000}))
+    give_worker_sign(live.store, about.model_copy(update={"started_ms": live.figures.now_ms() - 61_000}))
     assert "KATO sessions in use are not kept from expiring" in reason(cli, "no beat is running")
     assert cli("acknowledge", "no-beat", "--note", "on purpose").code == 0
     told(cli, code=0)
-    beat_published(live.store, "0")
+    give_beat_sign(live.store, "0")
     assert told(cli, code=0)["beat"]["published_seconds"] < 10
     (beat,) = live.redis.zrange(f"{SIGNS['beat']}seen", 0, -1)
     aged(live, f"{SIGNS['beat']}seen", str(beat), 90)
