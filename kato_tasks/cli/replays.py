@@ -204,7 +204,7 @@ def _about(request: ReplayRequest) -> str:
 
 @replay.command("cancel")
 @click.argument("id_", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print the replay as it then is, as `replay status --json` does.")
+@click.option("--json", "as_json", is_flag=True, help="Print the replay's new state, as `replay status --json` does.")
 def cancel(id_: str, as_json: bool) -> None:
     """End a replay before it is done. Lanes that are switched stay switched; nothing else changes."""
     from kato_tasks.api.replays.calls import cancel_replay, known_replay, replay_status

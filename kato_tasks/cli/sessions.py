@@ -230,7 +230,7 @@ def events(session_id: str, after: int, limit: int, as_json: bool) -> None:
     show_default=True,
     help="Say why. The person who finds the session parked reads this.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the session as it then is, as `show --json` does.")
+@click.option("--json", "as_json", is_flag=True, help="Print the session's new state, as `show --json` does.")
 def park(session_id: str, reason: str, as_json: bool) -> None:
     """Stop applying a session's events. A call that is under way is finished, and new events are kept."""
     from kato_tasks.api import parking
@@ -246,7 +246,7 @@ def park(session_id: str, reason: str, as_json: bool) -> None:
 
 @sessions.command("resume")
 @click.argument("session_id")
-@click.option("--json", "as_json", is_flag=True, help="Print the session as it then is, as `show --json` does.")
+@click.option("--json", "as_json", is_flag=True, help="Print the session's new state, as `show --json` does.")
 def resume(session_id: str, as_json: bool) -> None:
     """Let a parked session go on at its head event, with new attempts."""
     from kato_tasks.api import parking

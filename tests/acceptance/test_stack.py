@@ -244,7 +244,7 @@ def test_what_dies_is_started_again_and_a_directory_outlives_everything(run: Any
     wait_until(lambda: "worker was ended by SIGKILL; it is started again" in first.stderr(), 10, "its death is told")
     assert program(told, LEARN, tmp_path) == "learned\n"
     wait_until(lambda: archived(data) == 4, 20, "all four events are archived")
-    wait_until(lambda: "worker is there again after " in first.stderr(), 20, "its return is told")
+    wait_until(lambda: "worker is back after " in first.stderr(), 20, "its return is told")
     # Nothing says that the stack is about to end, so that all parts meet it at once.
     os.kill(first.process.pid, signal.SIGKILL)
     wait_until(lambda: not first.alive(), 10, "no process is left")
@@ -265,10 +265,10 @@ def test_what_dies_is_started_again_and_a_directory_outlives_everything(run: Any
 
     for death in range(1, 6):
         # The first by its number; the others are told.
-        pids = re.findall(r"redis is there again after .* pid (\d+)", third.stderr())
+        pids = re.findall(r"redis is back after .* pid (\d+)", third.stderr())
         os.kill(int(pids[-1]) if pids else again["parts"]["redis"]["pid"], signal.SIGKILL)
         if death < 5:
-            wait_until(lambda: third.stderr().count("redis is there again") == death, 20, "redis is back")  # noqa: B023
+            wait_until(lambda: third.stderr().count("redis is back") == death, 20, "redis is back")  # noqa: B023
     assert third.wait() == 1
     assert "redis was ended by SIGKILL, the 5th time within 60 s; its last lines:" in third.stderr()
     assert third.alive() == {}

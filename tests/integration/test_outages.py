@@ -265,7 +265,7 @@ def test_a_rabbitmq_that_is_restarted_raises_at_no_caller_and_progress_resumes(
         rabbitmq_server.stop()
         called = [r for session in sessions for r in delayed(session, 2, 1)]
         append_events([e for session in sessions for e in run_of(session, 2, 3)])
-        # The workers' sweeps drain without a broker's message only once one is there again.
+        # The workers' sweeps drain without a broker's message only once one is back.
         rabbitmq_server.start()
         called += [r for session in sessions for r in delayed(session, 5, 1)]
         drained(sessions, 40)

@@ -270,7 +270,7 @@ class Stack:
                 said.append(f"{name} {how}{self._last_words(name, how)}; it is started again")
             elif name in self._coming and part.ready():
                 took = time.monotonic() - self._coming.pop(name)
-                said.append(f"{name} is there again after {took:.1f} s, pid {process.pid}")
+                said.append(f"{name} is back after {took:.1f} s, pid {process.pid}")
         return said
 
     def _failed(self, name: str, how: str) -> StackFailed:

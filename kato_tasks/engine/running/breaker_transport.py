@@ -65,7 +65,7 @@ class _BreakerCalls:
         self._room = room
         self._figures = figures
         self._counted: Counter[str] = Counter()
-        """what of the room these calls take"""
+        """the part of the room that these calls take"""
         self._refused: list[Ended] = []
 
     def __len__(self) -> int:
