@@ -22,6 +22,9 @@ from kato_tasks.celery_tasks.lane_task import LaneTask
 from kato_tasks.celery_tasks.typed_task import PredictTask, TypedTask
 from kato_tasks.celery_tasks.waiting import finish_slice
 from kato_tasks.celery_tasks.wakeups import DRAIN, DRAIN_OVERDUE
+from kato_tasks.domain.events import check_session_id
+from kato_tasks.domain.ids import check_event_id
+from kato_tasks.domain.log_entry import Entry, predict_entry
 from kato_tasks.domain.observations import Observation
 from kato_tasks.domain.predictions import in_one_form
 from kato_tasks.domain.replays import ReplayMode, ReplayRequest, time_ms
@@ -148,8 +151,26 @@ def predict(self: LaneTask, session_id: str, *, raw: bool = False) -> Json:
         TooManyPredicts: As above, of a call that was kept for later by ``countdown`` or ``eta``.
         celery.exceptions.TimeoutError: It was not answered in time.
     """
-    answer: Json = self.perform({"session_id": session_id})
+    # A request that waits is finished with these arguments, so they must say what its caller wants.
+    answer: Json = self.perform({"session_id": session_id, **({"raw": True} if raw else {})})
     return answer if raw else in_one_form(answer)
+
+
+class _Read(_Predict):
+    abstract = True
+
+    def entry(self, call: Mapping[str, Any], event_id: str, until_ms: int = 0, *, door: bool = False) -> Entry:  # noqa: ARG002
+        session_id = check_session_id(call.get("session_id"))
+        return predict_entry(session_id, check_event_id(event_id), until_ms, str(call["what"]))
+
+
+@_public("kato_tasks.read_session", _Read)
+def read_session(self: LaneTask, session_id: str, what: str) -> Json:
+    """Read what KATO shows of a session, in the session's turn: the HTTP server sends this for clients of KATO's API.
+
+    ``what`` is one of ``engine.drain.showing.READS``. Returns ``stm``, ``time`` and KATO's ``data``.
+    """
+    return self.perform({"session_id": session_id, "what": what})  # type: ignore[no-any-return]
 
 
 @_public("kato_tasks.learn", _Learn)

@@ -5,7 +5,9 @@ Both are stored as ASCII, because the Lua side splits their text at fixed bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -30,6 +32,7 @@ class Binding:
       and not saved (-1: what it holds was read back)
     - ``base``: KATO's time when its STM was last emptied; callers are told the time since then
     - ``shared``: whether it may come to serve another session of the lane, once its STM is empty
+    - ``config``: the digest of the session's own config with which it was made, '' without one
     """
 
     url: str
@@ -43,6 +46,7 @@ class Binding:
     before: int = -1
     base: int = 0
     shared: bool = False
+    config: str = ""
 
     def dump(self) -> str:
         """Return the binding as it is stored."""
@@ -59,6 +63,7 @@ class Binding:
                 self.before,
                 self.base,
                 int(self.shared),
+                *([self.config] if self.config else ()),
             ]
         )
 
@@ -74,12 +79,19 @@ class Binding:
         if not isinstance(row, list) or len(row) < 7:
             raise UnreadableRow("the binding is of another version or broken")
         url, session, node, *numbers = row[:7]
-        if not all(isinstance(one, str) for one in (url, session, node, *row[7:8])):
+        if not all(isinstance(one, str) for one in (url, session, node, *row[7:8], *row[11:12])):
             raise UnreadableRow("the binding's names are no text")
         if not all(type(one) is int for one in (*numbers, *row[8:11])):
             raise UnreadableRow("the binding's figures are no whole numbers")
         # An early version wrote credentials down; they are left out.
-        return cls(instance_name(url), session, node, *row[3:10], *map(bool, row[10:11]))
+        return cls(instance_name(url), session, node, *row[3:10], *map(bool, row[10:11]), *row[11:12])
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """Return what tells a session's own config from others; '' for none."""
+    if not config:
+        return ""
+    return hashlib.sha256(ascii_dumps(dict(sorted(config.items()))).encode()).hexdigest()[:12]
 
 
 IntentKind = Literal["observe", "learn", "settle", "verify", "clear_after_learn", "clear", "fence"]

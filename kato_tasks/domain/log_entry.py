@@ -82,13 +82,16 @@ def _content(observation: Observation | None) -> Content:
     return "s" if observation.strings else "e"
 
 
-def predict_entry(session_id: str, event_id: str, until_ms: int = 0) -> Entry:
+def predict_entry(session_id: str, event_id: str, until_ms: int = 0, read: str = "") -> Entry:
     """Return the entry of a predict, which takes a place in its session's order and gets no position of its own.
 
     After ``until_ms`` (ms by the store's clock; 0: never) its answer is not wanted any more, and KATO is not asked.
+    ``read`` is what is read at KATO where that is something else than predictions.
     """
-    head = f'{{"until":{until_ms}}}' if until_ms else "{}"
-    return Entry(session_id, None, check_event_id(event_id), "p", True, "p", f"p1\n{event_id}\n{head}\n")
+    what = f',"read":"{read}"' if read else ""
+    head = f'{{"until":{until_ms}{what}}}' if until_ms or read else "{}"
+    digest = f"p {read}" if read else "p"
+    return Entry(session_id, None, check_event_id(event_id), "p", True, digest, f"p1\n{event_id}\n{head}\n")
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TypeVar
 
 from kato_tasks.domain.ids import belongs, default_node, lane_of, partition_of
-from kato_tasks.domain.log_entry import Entry
+from kato_tasks.domain.log_entry import Entry, predict_entry
 from kato_tasks.engine.appended import (
     AppendedEntry,
     AppendResult,
@@ -57,6 +57,19 @@ class AppendProtocol:
     def knows(self, session_id: str) -> StoreProtocol[bool]:
         """See ``Mailbox.knows``."""
         return self._on_one_run(lambda run: self._knows(session_id, run))
+
+    def node_of(self, session_id: str) -> StoreProtocol[str | None]:
+        """Return the node that a session belongs to for life, as KATO is told it; None if it does not exist."""
+        return self._on_one_run(lambda run: self._node_of(session_id, run))
+
+    def node_for(self, session_id: str, node_id: str | None) -> StoreProtocol[str]:
+        """Return the node of a session, which belongs to ``node_id`` for life if it is new (None: one of its own).
+
+        Raises NodeConflict where it belongs to another node.
+        """
+        named = replace(predict_entry(session_id, "-"), node_id=node_id)
+        (node,) = yield from self.nodes([named])
+        return node
 
     def append(
         self,
@@ -135,13 +148,18 @@ class AppendProtocol:
         return {session: node or "" for session, node in known.items()}
 
     def _knows(self, session_id: str, run: str) -> StoreProtocol[bool]:
+        return (yield from self._node_of(session_id, run)) is not None
+
+    def _node_of(self, session_id: str, run: str) -> StoreProtocol[str | None]:
         with self._lock:
-            if session_id in self._nodes:
-                return True
-        (node,) = raise_errors((yield [NodeOf(session_id)]))
-        if node is not None:
-            self._remember({session_id: node}, run)
-        return node is not None
+            known = self._nodes.get(session_id)
+        if known is not None:
+            return known
+        found: str | None
+        (found,) = raise_errors((yield [NodeOf(session_id)]))
+        if found is not None:
+            self._remember({session_id: found}, run)
+        return found
 
     def _remember(self, nodes: dict[str, str], run: str) -> None:
         with self._lock:

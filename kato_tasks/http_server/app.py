@@ -36,6 +36,9 @@ from kato_tasks.http_server.access import Access
 from kato_tasks.http_server.answering import SAFE, Message, Receive, Scope, Send, answer_problem
 from kato_tasks.http_server.bodies import Gone, bounded
 from kato_tasks.http_server.context import Context
+from kato_tasks.http_server.kato_front import events as kato_events
+from kato_tasks.http_server.kato_front import lifecycle, reads, sequence
+from kato_tasks.http_server.kato_front.answers import not_served
 from kato_tasks.http_server.metrics import Metrics
 from kato_tasks.http_server.openapi import describe, docs_page_headers
 from kato_tasks.http_server.problems import MEDIA_TYPE, Problem, failed, field_problem
@@ -107,7 +110,7 @@ def create_app(*, on_loopback: bool, started: Callable[[Context], None] = lambda
         docs_url="/docs",
         redoc_url=None,
     )
-    for part in (health, sessions, tasks, dead_letters, replays, keys):
+    for part in (health, sessions, tasks, dead_letters, replays, keys, lifecycle, kato_events, sequence, reads):
         app.include_router(part.router)
     app.add_api_route(events.PATH, _only_post, methods=OTHER_METHODS, include_in_schema=False)
     app.add_exception_handler(Problem, _problem)
@@ -192,8 +195,11 @@ async def _http_problem(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     if isinstance(exc.__cause__, Problem):  # the body could not be read
         return _respond(exc.__cause__)
+    allowed = ", ".join(sorted(_methods_at(request))) if exc.status_code == 405 else ""
+    in_katos_form = not_served(request.url.path, exc.status_code, allowed) if exc.status_code in (404, 405) else None
+    if in_katos_form is not None:
+        return in_katos_form
     if exc.status_code == 405:
-        allowed = ", ".join(sorted(_methods_at(request)))
         return _respond(Problem(405, f"Here are served: {allowed}.", headers={"allow": allowed}))
     said = f"Nothing is served at {request.url.path[:200]}; see /docs." if exc.status_code == 404 else str(exc.detail)
     return _respond(Problem(exc.status_code, said, headers=exc.headers))

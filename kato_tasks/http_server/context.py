@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from kato_tasks.api.group_commit import GroupCommit
 from kato_tasks.bootstrap import Runtime
-from kato_tasks.bootstrap.loops import loop_runtime
+from kato_tasks.bootstrap.loops import LoopRuntime, loop_runtime
 from kato_tasks.domain.log_entry import Entry
 from kato_tasks.domain.observations import Limits
 from kato_tasks.engine.appended import AppendedEntry
+from kato_tasks.engine.store_protocol import StoreProtocol
 from kato_tasks.errors import StoreFull, StoreUnavailable
 from kato_tasks.http_server.access import Access
 from kato_tasks.http_server.metrics import Metrics
 from kato_tasks.http_server.problems import Problem
 
+T = TypeVar("T")
 STORE_PATIENCE_SECONDS = 2.0
 """How long a store that does not answer is asked again before a request is answered with 503."""
 
@@ -34,6 +38,12 @@ class Context:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     held_bytes: int = 0
     """how large the bodies are that are being read or worked on"""
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def uptime_seconds(self) -> float:
+        """For how long this process has served."""
+        return time.monotonic() - self.started
 
     @contextlib.contextmanager
     def holding(self, size: int) -> Iterator[None]:
@@ -58,14 +68,34 @@ class Context:
         A store that is away for a moment is asked again: the entries have their ids by now, so none is appended twice.
         Raises StoreUnavailable, StoreFull or StoreFailed.
         """
+
+        async def append() -> Sequence[AppendedEntry]:
+            here = await loop_runtime()
+            commit = here.part(GroupCommit, partial(GroupCommit, here))
+            return await commit.append(entries)
+
+        return await self.patiently(append)
+
+    async def ask(self, asks: Callable[[LoopRuntime], StoreProtocol[T]]) -> T:
+        """Carry out a protocol that asks the store, again where the store is away for a moment, and return its result.
+
+        ``asks`` makes the protocol. Raises what it raises, and StoreUnavailable, StoreFull or StoreFailed.
+        """
+
+        async def ask() -> T:
+            here = await loop_runtime()
+            return await here.ask(asks(here))
+
+        return await self.patiently(ask)
+
+    async def patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call that may be repeated, again and again while the store is away, up to STORE_PATIENCE_SECONDS."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + STORE_PATIENCE_SECONDS
         pause = 0.05
         while True:
             try:
-                here = await loop_runtime()
-                commit = here.part(GroupCommit, partial(GroupCommit, here))
-                return await commit.append(entries)
+                return await call()
             except StoreFull:
                 raise
             except StoreUnavailable:

@@ -14,10 +14,11 @@ from kato_tasks.domain.event_schema import event_schema
 from kato_tasks.http_server import events
 from kato_tasks.http_server.answering import SAFE, Header
 from kato_tasks.http_server.events import KEY_FORM, MOST_KEY_CHARS
+from kato_tasks.http_server.kato_front.described import KATO
 from kato_tasks.http_server.problems import MEDIA_TYPE, TITLES
 
 PROBLEM = MEDIA_TYPE.decode()
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/healthz", "/readyz", "/health")
 """Routes that need no key: probes have none."""
 DOCS_POLICY = (
     b"default-src 'none'; connect-src 'self'; img-src 'self' data: https://fastapi.tiangolo.com; "
@@ -151,7 +152,7 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     for status in sorted(statuses):
         # What FastAPI says of 422 is its own form, in which nothing is answered here.
-        if status == 422 or str(status) not in responses:
+        if (status == 422 and KATO not in operation.get("tags", ())) or str(status) not in responses:
             responses[str(status)] = {"description": TITLES[status], "content": problem}
     if 422 not in statuses:
         responses.pop("422", None)

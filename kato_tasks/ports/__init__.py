@@ -15,6 +15,7 @@ from kato_tasks.ports.forgetting import (
     Forgot,
     Traces,
 )
+from kato_tasks.ports.front_sessions import FindFrontSession, FrontState, KeepFrontSession
 from kato_tasks.ports.generations import (
     GenerationOf,
     GiveLaneBack,
@@ -93,6 +94,7 @@ from kato_tasks.ports.waiting_tasks import (
     LookSoon,
     NoteDelivery,
     OrphanedTasks,
+    ReadResults,
     SessionProgress,
     SetMark,
     TakeOrWait,
@@ -133,6 +135,7 @@ __all__ = [
     "DropWaitingTask",
     "DueScheduled",
     "Effect",
+    "FindFrontSession",
     "FindTraces",
     "FlagNodeForRebuild",
     "ForgetCommits",
@@ -141,6 +144,7 @@ __all__ = [
     "ForgetSession",
     "Forgot",
     "Found",
+    "FrontState",
     "GenerationOf",
     "GiveLaneBack",
     "GiveSign",
@@ -152,6 +156,7 @@ __all__ = [
     "KeepAcknowledgement",
     "KeepAlive",
     "KeepDeadLetter",
+    "KeepFrontSession",
     "KeepScheduled",
     "KeepUnpublished",
     "KnownPattern",
@@ -173,6 +178,7 @@ __all__ = [
     "ReadLane",
     "ReadLaneState",
     "ReadLog",
+    "ReadResults",
     "ReadSession",
     "ReadSymbols",
     "ReadUnarchived",

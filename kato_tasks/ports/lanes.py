@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from kato_tasks.domain.ids import node_id_of
-from kato_tasks.domain.kato_session import Binding, Intent
+from kato_tasks.domain.kato_session import Binding, Intent, config_digest
 from kato_tasks.domain.log_entry import Logged
 from kato_tasks.ports.effects import Effect
 
@@ -54,6 +55,10 @@ class Work:
     """why nothing of this can be used: the session is parked with that reason"""
     generation: str = ""
     """the node that KATO is told for all sessions of the lane, if a replay switched it to one (ports/generations.py)"""
+    read: str = ""
+    """what the predict that is next reads at KATO, where that is something else than predictions"""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """what KATO is told of the session's own config, beside the config of all sessions"""
 
     @property
     def node_id(self) -> str:
@@ -67,8 +72,17 @@ class Work:
 
     @property
     def bound_elsewhere(self) -> bool:
-        """Whether its KATO session is on the node of another generation, and must not be used any more."""
-        return self.binding is not None and self.binding.node != self.kato_node
+        """Whether its KATO session must not be used any more: its node is another generation's, or its config changed.
+
+        A KATO session's config is set when it is made.
+        """
+        bound = self.binding
+        return bound is not None and (bound.node != self.kato_node or bound.config != self.config_digest)
+
+    @property
+    def config_digest(self) -> str:
+        """What tells the session's own config from others; '' for none."""
+        return config_digest(self.config) if self.config else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -131,6 +132,15 @@ class NoteDelivery(Effect[None]):
     lane: str
     session: str
     event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResults(Effect[list[str | None]]):
+    """Read the results (JSON) of events of a session, in their order; None where there is none, or it has expired."""
+
+    lane: str
+    session: str
+    event_ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

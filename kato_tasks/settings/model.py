@@ -216,6 +216,13 @@ class Settings(BaseModel):
     http_keep_alive_seconds: float = Field(
         30.0, gt=0, description="how long an HTTP connection on which nothing is asked stays open"
     )
+    http_wait_seconds: float = Field(
+        25.0,
+        ge=0,
+        le=600,
+        description="longest that a request in KATO's own form waits for KATO's answer; then it is answered 202 with "
+        "the address of its task. A request's Prefer: wait=N says otherwise",
+    )
     http_connections: int = Field(10_000, ge=1, description="most HTTP connections of one server process")
     http_stop_seconds: float = Field(
         20.0, gt=0, description="how long an HTTP server that is told to stop lets requests under way go on"

@@ -55,7 +55,7 @@ class KatoInProcess:
         try:
             call.end(await _asked(self.app, call.request), None)
         except Exception as exc:
-            call.end(None, OutcomeUnknown(f"the embedded KATO gave no answer: {exc or type(exc).__name__}"))
+            call.end(None, OutcomeUnknown(f"the embedded KATO gave no answer: {str(exc) or type(exc).__name__}"))
 
     def close(self) -> None:
         """End the thread; calls that are under way get no answer any more."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from kato_tasks.embedded.kato.sessions import Sessions, sanitised
+from kato_tasks.embedded.kato.sessions import Sessions
 from kato_tasks.embedded.kato.traffic import Traffic
+from kato_tasks.kato_wire.names import sanitised
 
 Json = dict[str, Any]
 

@@ -22,8 +22,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from kato_tasks.embedded.kato.faults import KINDS, Faults, Kind
 from kato_tasks.embedded.kato.routes import NAMES
-from kato_tasks.embedded.kato.sessions import sanitised
 from kato_tasks.embedded.kato.traffic import Call
+from kato_tasks.kato_wire.names import sanitised
 from tests.chaos.journal import Journal, Json, Request
 from tests.gateway import OF_ONE_CONNECTION, Answer, Gateway, Received, has_gone
 

@@ -25,7 +25,6 @@ from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import lane_of, partition_of
 from kato_tasks.domain.kato_session import Binding
 from kato_tasks.domain.log_entry import Entry, entry_of, predict_entry
-from kato_tasks.embedded.kato.answers import Answer, gone, server_error
 from kato_tasks.embedded.kato.kato import Kato, Request
 from kato_tasks.embedded.kato.options import Options
 from kato_tasks.embedded.kato.patterns import Patterns
@@ -37,6 +36,7 @@ from kato_tasks.engine.drain.drain import DrainedLane, drain
 from kato_tasks.engine.drain.known_sessions import KnownSessions
 from kato_tasks.engine.drain.retry import RetryPolicy
 from kato_tasks.errors import KatoError, KatoUnavailable, LeaseLost, OutcomeUnknown, StoreUnavailable
+from kato_tasks.kato_wire.answers import Answer, gone, server_error
 
 URL = "http://kato"
 LEASE_MS = 60_000

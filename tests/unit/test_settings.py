@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from kato_tasks.cli import kato
 from kato_tasks.domain.session_config import KNOWN
-from kato_tasks.embedded.kato.config import IN_FORCE
 from kato_tasks.errors import ConfigurationError
+from kato_tasks.kato_wire.config import IN_FORCE
 from kato_tasks.settings import Settings, settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -9,6 +9,7 @@ from typing import Any
 
 from kato_tasks import ports
 from kato_tasks.adapters.redis.keys import BINDING_FIELDS
+from kato_tasks.domain.front_session import read_config
 from kato_tasks.domain.kato_session import Binding, Intent
 from kato_tasks.domain.log_entry import Logged
 from kato_tasks.errors import LeaseLost, LogArchived, UnreadableRow
@@ -118,15 +119,19 @@ def readable_work(
     before: int,
     gave_up: str,
     gen: str,
+    read: str,
+    config: str,
 ) -> ports.Work:
     """Read what ``piece`` in _lib.lua returns. The parameters have its names and order, which a test compares."""
     bound: Binding | None = None
     opened: Intent | None = None
-    read: tuple[Logged, ...] = ()
+    logged: tuple[Logged, ...] = ()
+    own: dict[str, Any] = {}
     unreadable = ""
     try:
         bound, opened = Binding.load(binding), Intent.load(intent)
-        read = tuple(Logged.parse(cur + 1 + i, text) for i, text in enumerate(entries))
+        logged = tuple(Logged.parse(cur + 1 + i, text) for i, text in enumerate(entries))
+        own = read_config(config)
     except UnreadableRow as exc:
         unreadable = str(exc)
     return ports.Work(
@@ -143,7 +148,7 @@ def readable_work(
         create_lost=bool(creating),
         predict_id=asked,
         now_ms=now,
-        entries=read,
+        entries=logged,
         first_failed_ms=first_failed,
         learned_ms=learned,
         rebuilds=rebuilds,
@@ -151,6 +156,8 @@ def readable_work(
         predict_tries=before,
         gave_up_in=gave_up,
         generation=gen,
+        read=read,
+        config=own,
         unreadable=unreadable,
     )
 
@@ -237,6 +244,14 @@ def binding_and_intent(_op: ports.ReadSession, raw: Sequence[str | None]) -> tup
     texts = [text or "" for text in raw]
     split = len(BINDING_FIELDS)
     return Binding.load("".join(texts[:split])), Intent.load("".join(texts[split:]))
+
+
+def front_state(_op: ports.FindFrontSession, raw: Any) -> ports.FrontState | None:
+    """Return a session as the KATO-shaped routes see it, or None."""
+    if not raw:
+        return None
+    row, head, cursor, stm_start, idle = raw
+    return ports.FrontState(row, int(head), int(cursor), int(stm_start), idle=bool(idle))
 
 
 def symbols(_op: ports.ReadSymbols, raw: Any) -> dict[int, list[str] | None]:

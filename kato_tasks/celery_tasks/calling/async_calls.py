@@ -47,6 +47,23 @@ class AsyncCalls:
         **options: Any,
     ) -> AwaitableResult | AwaitableEagerResult:
         """Like ``apply_async``, with its options except ``producer`` and ``connection``; see ``adelay``."""
+        result, _ = await self.aplace(args, kwargs, task_id, link, link_error, shadow, **options)
+        return result
+
+    async def aplace(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> tuple[AwaitableResult | AwaitableEagerResult, Place]:
+        """Do what ``aapply_async`` does, and return the place of the call's event beside the result.
+
+        An eager call has no place.
+        """
         task: Any = self
         for name in ("producer", "connection"):
             if options.get(name) is not None:
@@ -55,7 +72,7 @@ class AsyncCalls:
         options |= {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow}
         task.send_from_home(options)
         if task.app.conf.task_always_eager:
-            return AwaitableEagerResult.of(await asyncio.to_thread(task.apply_async, args, kwargs, **options))
+            return AwaitableEagerResult.of(await asyncio.to_thread(task.apply_async, args, kwargs, **options)), {}
         here = await on_this_loop()
         await here.turn()
         call = task.call(args, kwargs)
@@ -66,7 +83,7 @@ class AsyncCalls:
         else:
             place = await here.ask(task.keep_call_for_later(here.protocol, call, task_id, due_ms, until))
         await _publish(task, here, call, task.message(place, options, here.settings.shards))
-        return self.AsyncResult(task_id)
+        return self.AsyncResult(task_id), place
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AwaitableResult:  # noqa: N802  Celery's name
         """Return the result of a task by its id: Celery's own, with ``aget``, on any app that has the task."""

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from kato_tasks.embedded.kato import control
-from kato_tasks.embedded.kato.answers import Answer, gone, server_error, unavailable
 from kato_tasks.embedded.kato.faults import KINDS, Rule
 from kato_tasks.embedded.kato.kato import Request
 from kato_tasks.embedded.kato.options import Options
 from kato_tasks.embedded.kato.routes import NAMES, Found, find
 from kato_tasks.embedded.kato.traffic import Call
+from kato_tasks.kato_wire.answers import Answer, gone, server_error, unavailable
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

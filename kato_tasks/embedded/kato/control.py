@@ -6,15 +6,15 @@ import json
 from typing import Any
 from urllib.parse import parse_qs
 
-from kato_tasks.embedded.kato.answers import Answer, bad_request, not_allowed, not_found, ok
 from kato_tasks.embedded.kato.changes import Changes
 from kato_tasks.embedded.kato.faults import Faults
 from kato_tasks.embedded.kato.kato import Kato, Request
 from kato_tasks.embedded.kato.options import Options
 from kato_tasks.embedded.kato.recalling import recall
 from kato_tasks.embedded.kato.routes import NAMES
-from kato_tasks.embedded.kato.sessions import sanitised
 from kato_tasks.embedded.kato.traffic import Traffic
+from kato_tasks.kato_wire.answers import Answer, bad_request, not_allowed, not_found, ok
+from kato_tasks.kato_wire.names import sanitised
 
 PREFIX = "/_embedded/"
 

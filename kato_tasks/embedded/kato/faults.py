@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kato_tasks.embedded.kato.sessions import sanitised
+from kato_tasks.kato_wire.names import sanitised
 
 NO_SESSION = frozenset({"create", "pattern", "health"})
 

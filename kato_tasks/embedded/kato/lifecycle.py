@@ -6,11 +6,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kato_tasks.embedded.kato import config as configuration
-from kato_tasks.embedded.kato.answers import Answer, BadRequest, ServerError, ok
-from kato_tasks.embedded.kato.bodies import read_config, read_new_session, read_whole
 from kato_tasks.embedded.kato.kato import Kato, Request
 from kato_tasks.embedded.kato.sessions import Session
+from kato_tasks.kato_wire import config as configuration
+from kato_tasks.kato_wire.answers import Answer, BadRequest, ServerError, ok
+from kato_tasks.kato_wire.bodies import read_config, read_new_session, read_whole
 
 
 def create(kato: Kato, request: Request) -> Answer:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from kato_tasks.embedded.kato.answers import Answer, BadRequest, ServerError, ok, quote, text_of
-from kato_tasks.embedded.kato.bodies import read_observation, read_sequence
 from kato_tasks.embedded.kato.kato import Kato, Request
-from kato_tasks.embedded.kato.sessions import Session, processor_id, sanitised
+from kato_tasks.embedded.kato.sessions import Session
 from kato_tasks.embedded.kato.weighing import fix_figures
+from kato_tasks.kato_wire.answers import Answer, BadRequest, ServerError, ok, quote, text_of
+from kato_tasks.kato_wire.bodies import read_observation, read_sequence
+from kato_tasks.kato_wire.names import processor_id, sanitised
 
 
 def observe(kato: Kato, session: Session, request: Request) -> Answer:

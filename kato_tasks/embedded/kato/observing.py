@@ -7,13 +7,13 @@ import uuid
 from contextlib import suppress
 from typing import Any
 
-from kato_tasks.embedded.kato.answers import ServerError, has_utf8
-from kato_tasks.embedded.kato.bodies import Observation, Sequence
 from kato_tasks.embedded.kato.changes import Changes
 from kato_tasks.embedded.kato.patterns import Event
 from kato_tasks.embedded.kato.predicting import Memo, Predicted, PredictionOptions
 from kato_tasks.embedded.kato.sessions import Node, Percept, Session
 from kato_tasks.embedded.kato.vectors import NodeVectors, Vectors
+from kato_tasks.kato_wire.answers import ServerError, has_utf8
+from kato_tasks.kato_wire.bodies import Observation, Sequence
 
 STM_LIMIT = 1000
 LONGEST_STRING = 1_000_000

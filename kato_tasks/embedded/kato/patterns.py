@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from kato_tasks.embedded.kato.answers import ServerError, has_utf8, text_of
 from kato_tasks.embedded.kato.statistics import Statistics, means
+from kato_tasks.kato_wire.answers import ServerError, has_utf8, text_of
 
 Event = list[str]
 

@@ -12,13 +12,13 @@ from math import inf
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from kato_tasks.embedded.kato.answers import ServerError
-from kato_tasks.embedded.kato.config import FILTERS
 from kato_tasks.embedded.kato.likeness import Match, State
 from kato_tasks.embedded.kato.patterns import Event, Pattern, Patterns
 from kato_tasks.embedded.kato.single import predict_single
 from kato_tasks.embedded.kato.weighing import Ensemble, unbroken
 from kato_tasks.embedded.kato.writing import Writer
+from kato_tasks.kato_wire.answers import ServerError
+from kato_tasks.kato_wire.config import FILTERS
 
 WEIGHED_AT_MOST = 3
 """KATO compares at most this many times ``max_predictions`` matches. It first leaves out those that fit worst."""

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kato_tasks.embedded.kato.bodies import Observation
 from kato_tasks.embedded.kato.kato import Kato
 from kato_tasks.embedded.kato.keeping import Keeper
 from kato_tasks.embedded.kato.kept_file import KeptFile
 from kato_tasks.embedded.kato.patterns import Fixed, Pattern
 from kato_tasks.embedded.kato.sessions import Percept, Session
+from kato_tasks.kato_wire.bodies import Observation
 
 
 def recall(directory: Path, kato: Kato) -> Keeper:

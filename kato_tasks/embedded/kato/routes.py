@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kato_tasks.embedded.kato import lifecycle, memory, service
-from kato_tasks.embedded.kato.answers import (
+from kato_tasks.embedded.kato.kato import Kato, Request
+from kato_tasks.embedded.kato.sessions import Session
+from kato_tasks.kato_wire.answers import (
     Answer,
     BadRequest,
     Invalid,
@@ -20,8 +22,6 @@ from kato_tasks.embedded.kato.answers import (
     redirect,
     server_error,
 )
-from kato_tasks.embedded.kato.kato import Kato, Request
-from kato_tasks.embedded.kato.sessions import Session
 
 
 class Route(NamedTuple):

@@ -6,8 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from kato_tasks.embedded.kato.answers import Answer, ok
 from kato_tasks.embedded.kato.kato import Kato
+from kato_tasks.kato_wire.answers import Answer, ok
 
 VERSION = "3.10.1"
 """The version of KATO that is imitated here."""

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import uuid
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from kato_tasks.embedded.kato import config as configuration
-from kato_tasks.embedded.kato.answers import ServerError, quote
-from kato_tasks.embedded.kato.bodies import Observation
 from kato_tasks.embedded.kato.changes import Changes
 from kato_tasks.embedded.kato.patterns import Event, Patterns
 from kato_tasks.embedded.kato.statistics import means
+from kato_tasks.kato_wire import config as configuration
+from kato_tasks.kato_wire.answers import ServerError, quote
+from kato_tasks.kato_wire.bodies import Observation
+from kato_tasks.kato_wire.names import sanitised
 
 DEFAULT_TTL = 3600
-_UNSAFE = str.maketrans(dict.fromkeys('/\\."$*<>:|?- ', "_"))
-
-
-def sanitised(node_id: str) -> str:
-    """Return the name under which KATO keeps a node. Different ids with the same name are one knowledge base."""
-    return node_id.translate(_UNSAFE)
-
-
-def processor_id(node_id: str) -> str:
-    """Return the name that KATO gives the node's memory.
-
-    It has 60 characters at most; a digest replaces the end of a longer one.
-    """
-    key = sanitised(node_id)
-    if len(key) > 55:
-        digest = hashlib.md5(key.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-        key = f"{key[:46]}_{digest[:8]}"
-    return f"{key}_kato"
 
 
 class Percept(NamedTuple):

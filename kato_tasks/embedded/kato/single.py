@@ -5,8 +5,8 @@ Only patterns that start with the symbol answer, whatever the recall threshold i
 
 from __future__ import annotations
 
-from kato_tasks.embedded.kato.answers import text_of
 from kato_tasks.embedded.kato.patterns import Pattern, Patterns
+from kato_tasks.kato_wire.answers import text_of
 
 
 def predict_single(patterns: Patterns, symbol: str, most: int, affinity_emotive: object) -> list[str]:

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from functools import reduce
 from struct import pack, unpack
 
-from kato_tasks.embedded.kato.answers import ServerError
+from kato_tasks.kato_wire.answers import ServerError
 
 Vector = list[float]
 NEAREST = 3

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kato_tasks.embedded.kato.answers import quote, text_of
 from kato_tasks.embedded.kato.likeness import Match, State
 from kato_tasks.embedded.kato.patterns import Event
 from kato_tasks.embedded.kato.weighing import Ensemble
+from kato_tasks.kato_wire.answers import quote, text_of
 
 _NO_WEIGHTS = ',"weighted_similarity":null,"weighted_evidence":null,"weighted_confidence":null,"weighted_snr":null'
 

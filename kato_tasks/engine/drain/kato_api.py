@@ -265,6 +265,33 @@ def read_predictions(url: str, kato_session: str) -> Program[dict[str, Any]]:
     return (yield from _call(request, read, changes=False))
 
 
+def read_data(url: str, kato_session: str, what: str) -> Program[dict[str, Any]]:
+    """Read a session's ``cognition-data`` or ``percept-data``, as KATO answers it."""
+    request = KatoRequest(url, "GET", _session(kato_session, f"/{what}"), what, most_bytes=PREDICTION_BYTES)
+    return (yield from _call(request, lambda answer: _object(answer[what.replace("-", "_")]), changes=False))
+
+
+def finalize_training(url: str, kato_session: str) -> Program[dict[str, Any]]:
+    """Have KATO write down what it learned on the session's node and compute its figures; returns KATO's answer.
+
+    It changes no pattern, so it may be repeated.
+    """
+    request = KatoRequest(url, "POST", _session(kato_session, "/finalize-training"), "finalize-training", b"")
+
+    def read(answer: dict[str, Any]) -> dict[str, Any]:
+        _status(answer, "completed")
+        return answer
+
+    return (yield from _call(request, read, changes=False))
+
+
+def read_pattern(url: str, node: str, pattern: str) -> Program[dict[str, Any]]:
+    """Read a pattern of a node, as KATO answers it; an unknown one has the status ``error``."""
+    path = f"/pattern/{quote(pattern, safe='')}?node_id={quote(node, safe='')}"
+    request = KatoRequest(url, "GET", path, "pattern", most_bytes=PREDICTION_BYTES)
+    return (yield from _call(request, lambda answer: _object(answer["pattern"]), changes=False, of_session=False))
+
+
 def read_frequency(url: str, node: str, pattern: str) -> Program[int]:
     """Read how often KATO counts a pattern. 0 is an unknown pattern, and also how a failing ClickHouse looks."""
     path = f"/pattern/{quote(pattern, safe='')}?node_id={quote(node, safe='')}"

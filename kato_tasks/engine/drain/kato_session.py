@@ -90,7 +90,8 @@ def create_kato_session(lane: LaneContext, work: Work, url: str) -> Program[str]
     if work.create_lost:
         yield from perform(Count(work.lane, "leftovers"))
     try:
-        return (yield from kato_api.create_session(url, work.kato_node, options.ttl_seconds, options.session_config()))
+        config = {**options.session_config(), **work.config}
+        return (yield from kato_api.create_session(url, work.kato_node, options.ttl_seconds, config))
     except KatoFailed:
         raise
     except OutcomeUnknown:
@@ -112,6 +113,7 @@ def make_binding(
         expires_ms=lane.expires(work),
         run=lane.store_run(),
         shared=work.node_id != work.session,
+        config=work.config_digest,
     )
 
 

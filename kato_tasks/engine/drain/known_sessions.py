@@ -64,6 +64,8 @@ class KnownSession:
             return None
         if not old.shared or old.stm_length or (old.url, old.node, old.run) != (url, work.kato_node, run):
             return None
+        if old.config != work.config_digest:
+            return None
         if work.now_ms + EXPIRES_SOON_MS >= old.expires_ms:
             return None
         return replace(old, epoch=1)

@@ -10,6 +10,7 @@ from kato_tasks.domain.stm import poisonous_to_predict
 from kato_tasks.engine.drain import kato_api
 from kato_tasks.engine.drain.context import PREDICT_AFTER_LEARN_MS, LaneContext, error_json, result_json
 from kato_tasks.engine.drain.kato_session import ensure_bound, read_verified_stm
+from kato_tasks.engine.drain.showing import READS, show
 from kato_tasks.errors import KatoRejected
 from kato_tasks.ports.effects import Program, perform
 from kato_tasks.ports.lanes import NextWork, Work
@@ -27,6 +28,8 @@ def predict(lane: LaneContext, work: Work) -> Program[NextWork]:
         return (yield from refuse(lane, work, "its time to expire passed while it waited"))
     if work.predict_tries >= HANDED_OUT_AT_MOST:
         return (yield from refuse(lane, work, f"{work.predict_tries} workers ended while they asked KATO for it"))
+    if work.read:
+        return (yield from _show(lane, work))
     if work.cursor <= work.stm_start:
         # An empty STM predicts nothing, and KATO might show another session's future_potentials.
         return (yield from answer(lane, work, {}))
@@ -47,6 +50,18 @@ def predict(lane: LaneContext, work: Work) -> Program[NextWork]:
     except KatoRejected as exc:
         return (yield from refuse(lane, work, str(exc)))
     return (yield from answer(lane, work, seen))
+
+
+def _show(lane: LaneContext, work: Work) -> Program[NextWork]:
+    """Answer a predict that reads something else at KATO than its predictions."""
+    if work.read not in READS:
+        return (yield from refuse(lane, work, f"this worker's version does not know how to read {work.read}"))
+    try:
+        seen = yield from show(lane, work)
+    except KatoRejected as exc:
+        return (yield from refuse(lane, work, str(exc)))
+    told = {"session_id": work.session, "node_id": work.node_id, "event_id": work.predict_id, "after": work.cursor}
+    return (yield from _commit(lane, work, result_json({**told, "read": work.read, **seen})))
 
 
 def patience_ms(lane: LaneContext, work: Work) -> int:

@@ -87,14 +87,15 @@ def test_a_session_exists_until_it_is_deleted(session: KatoSession) -> None:
     ],
 )
 def test_an_unknown_session_answers_404_in_katos_own_form(kato: Kato, method: str, action: str) -> None:
+    nobody = fresh_node()
     body = b'{"observations":[]}' if method == "POST" else b""
-    answer = kato.http.request(method, f"/sessions/nobody/{action}", content=body)
+    answer = kato.http.request(method, f"/sessions/{nobody}/{action}", content=body)
     assert answer.status_code == 404
     assert answer.json() == {
         "error": {
             "code": "SESSION_NOT_FOUND",
-            "message": "Session nobody not found or expired",
-            "session_id": "nobody",
+            "message": f"Session {nobody} not found or expired",
+            "session_id": nobody,
         }
     }
 

@@ -66,7 +66,7 @@ WRITTEN_BEFORE = {
     "entry": 'o11764000000000\ne1\n{"v":1,"ts":"2026-01-01T00:00:00Z"}\n{"strings":["a"],"vectors":[],"emotives":{}}',
     "later": '["s",null,"e1","o",true,"d","o1\\ne1\\n{\\"v\\":1}\\n{\\"strings\\":[\\"a\\"],\\"vectors\\":[]}"]',
 }
-WRITTEN_NOW = '["http://kato:8000","session-1","n",4,3,1,1764000000000,"0123456789ab",3,1,1]'
+WRITTEN_NOW = '["http://kato:8000","session-1","n",4,3,1,1764000000000,"0123456789ab",3,1,1,"c0ffee"]'
 
 
 def test_what_the_version_before_wrote_is_read() -> None:
@@ -76,7 +76,7 @@ def test_what_the_version_before_wrote_is_read() -> None:
     older = Binding.load(WRITTEN_BEFORE["binding without what came later"])
     assert older is not None
     assert (older.run, older.before) == ("", -1)
-    assert (bound.base, bound.shared) == (0, False)
+    assert (bound.base, bound.shared, bound.config) == (0, False, "")
     observe, learned = Intent.load(WRITTEN_BEFORE["observe"]), Intent.load(WRITTEN_BEFORE["learn"])
     assert observe is not None
     assert learned is not None
@@ -156,7 +156,7 @@ def test_three_versions_drain_one_log_in_turns(log: Log) -> None:
         log.commit(held, work, call=f"call-{turn}", go_on=False)
         text = text_in(log.state("n", "a"), BINDING_FIELDS)
         if turn % 3 == 2:  # the next version writes more
-            longer = json.dumps([*json.loads(text), {"new": turn}], separators=(",", ":"))
+            longer = json.dumps([*json.loads(text), "", {"new": turn}], separators=(",", ":"))
             pieces = (longer[:64], longer[64:128], longer[128:192], longer[192:])
             log.redis.hset(S, mapping=dict(zip(BINDING_FIELDS, pieces, strict=True)))
         elif turn % 3 == 0:  # the version before wrote less

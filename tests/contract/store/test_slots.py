@@ -65,6 +65,8 @@ def every_script(log: Log, session: str) -> None:
     log.do(ports.AcknowledgeLost(partition_of(node), ("n{x}",), "{}"))
     log.do(ports.ReadLane(node, 0, 10))
     log.do(ports.UnbindSession(node, session))
+    assert log.do(ports.KeepFrontSession(node, session, node, "{}", '{"recall_threshold":0.3}'))
+    assert log.do(ports.FindFrontSession(node, session)) is not None
     log.do(ports.NoteUnarchived(partition_of(node), (node,)))
     (lane,) = log.do(ports.ReadUnarchived(partition_of(node), 10, 100))
     log.do(ports.ReadLog(node, session, 1, 2))

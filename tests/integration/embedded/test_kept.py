@@ -19,9 +19,9 @@ import pytest
 
 from kato_tasks.embedded.kato import kept_file, kept_journal
 from kato_tasks.embedded.kato.app import App
-from kato_tasks.embedded.kato.bodies import Observation
 from kato_tasks.embedded.kato.kept_file import Unusable
 from kato_tasks.embedded.kato.options import Options
+from kato_tasks.kato_wire.bodies import Observation
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 QUIET = {"process_predictions": False, "max_pattern_length": 0}

@@ -173,3 +173,15 @@ def test_a_port_that_is_taken_is_one_sentence(system: System, server: HttpServer
     done = run(system, "serve", "--port", str(server.port), code=2)
     assert done.stderr.count("\n") == 1
     assert "choose another --host or --port" in done.stderr
+
+
+def test_a_key_reaches_its_own_sessions_of_katos_api_and_makes_no_others(server: HttpServer, keys: Json) -> None:
+    with server.client() as nobody, server.client(keys["read"]) as reader, server.client(keys["prefix"]) as shop:
+        new = {"node_id": "n"}
+        assert [one.post("/sessions", json=new).status_code for one in (nobody, reader)] == [401, 403]
+        session = shop.post("/sessions", json=new).json()["session_id"]
+        assert session.startswith("shop-session-")
+        assert reader.get(f"/sessions/{session}/exists").json()["exists"] is True
+        assert shop.post("/sessions/other/observe", json={"strings": ["a"]}).status_code == 403
+        assert nobody.get(f"/sessions/{session}/stm").status_code == 401
+        assert nobody.get("/health").json()["service_name"] == "kato"

@@ -24,7 +24,9 @@
 --   exp              zset    session that has an STM -> ms at which its KATO session expires
 --   log:<session>    list    entries; the position after `tr` comes first
 --   asks:<session>   list    "<after>\n<event_id>" of each predict, in order
---   until:<session>  hash    event_id of a predict -> ms after which its answer is no longer wanted
+--   until:<session>  hash    event_id of a predict -> ms after which its answer is no longer wanted (0: always), and
+--                            behind a space what is read at KATO, where that is something else than its predictions
+--   front:<session>  string  what a client of KATO's own API made the session with (JSON)
 --   vec:<session>    hash    position -> symbols that KATO holds for vectors (JSON); null marks a dead letter
 --   ids:<bucket>     hash    "<event_id>\n<session>" -> "<position> <digest>"; this is the dedupe window
 --   windows          string  "<window ms>:<its newest bucket>" of each dedupe window that wrote ids lately
@@ -78,6 +80,7 @@
 --   pa               holders that took up its first predict, one after the other, and said nothing
 --   pt               ms at which its first predict was taken up for the first time
 --   ro               events that its KATO session holds in another order than KATO made them in
+--   cf               what KATO is told of the session's own config (JSON); the field is missing where it has none
 --
 -- A script that fails in the middle is not undone. Therefore a script checks whatever could fail on a session's rows (a
 -- type, a number) before it writes the first of them, and reads what it needs of them for its answer under pcall.
@@ -230,7 +233,7 @@ end
 local function piece(lane, token, session, max_events, max_bytes, now, gen)
   local s = P .. 's:' .. session
   local h = call('HMGET', s, 'node', 'head', 'cur', 'mark', 'un', 'att', 'cr', 'pk', 'lm', 'ka', 'ft', 'le',
-    'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3', 'rf', 'gr', 'tr')
+    'b0', 'b1', 'b2', 'b3', 'i0', 'i1', 'i2', 'i3', 'rf', 'gr', 'tr', 'cf')
   local head, cur, trimmed = tonumber(h[2] or 0), tonumber(h[3] or 0), tonumber(h[23] or 0)
   if not head or not cur or not trimmed then error('its head or its cursor is no number', 0) end
   local room = math.min(max_events, tonumber(h[9] or max_events) or max_events)
@@ -261,9 +264,10 @@ local function piece(lane, token, session, max_events, max_bytes, now, gen)
     end
     if full then break end
   end
-  local till, before, learned = 0, 0, tonumber(h[12] or 0) or 0
+  local till, read, before, learned = 0, '', 0, tonumber(h[12] or 0) or 0
   if asked ~= '' then
-    till = tonumber(call('HGET', P .. 'until:' .. session, asked) or 0) or 0
+    local kept, what = string.match(call('HGET', P .. 'until:' .. session, asked) or '', '^(%d+) ?(.*)$')
+    till, read = tonumber(kept or 0), what or ''
     -- A predict must see what any session of its lane learned before it was asked. What the others learn after it was
     -- first taken up does not count, because a lane that learns all the time would then hold it up endlessly.
     call('HSETNX', s, 'pt', now)
@@ -276,10 +280,10 @@ local function piece(lane, token, session, max_events, max_bytes, now, gen)
   local node, mark, gave_up, creating = h[1] or '', tonumber(h[4] or 0) or 0, h[22] or '', h[7] or ''
   local binding, intent = text_at(h, 13), text_at(h, 17)
   local attempts, unsent, rebuilds = tonumber(h[6] or 0) or 0, tonumber(h[5] or 0) or 0, tonumber(h[21] or 0) or 0
-  local first_failed = tonumber(h[11] or 0) or 0
+  local first_failed, config = tonumber(h[11] or 0) or 0, h[24] or ''
   -- Python reads these values by the same names in the same order (`readable_work`); a test compares the two.
   return { lane, session, node, head, cur, mark, binding, intent, attempts, unsent, creating, asked, now, entries,
-    first_failed, learned, rebuilds, till, before, gave_up, gen }
+    first_failed, learned, rebuilds, till, before, gave_up, gen, read, config }
 end
 
 -- Return the next piece of work of a lane that the caller has leased, or nil. For a session whose rows cannot be read,

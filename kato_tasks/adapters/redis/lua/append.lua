@@ -136,8 +136,11 @@ for at = events_first, events_last, events_step do
       if kind == 'p' then
         position = seen.head
         call('RPUSH', P .. 'asks:' .. session, position .. '\n' .. event_id)
-        local till = string.match(entry, '^p%d\n[^\n]*\n{"until":(%d+)}')
-        if till then call('HSET', P .. 'until:' .. session, event_id, till) end
+        local till, read = string.match(entry, '^p%d\n[^\n]*\n{"until":(%d+)(.-)}')
+        if till then
+          local what = string.match(read, '^,"read":"([%w-]+)"$')
+          call('HSET', P .. 'until:' .. session, event_id, till .. (what and ' ' .. what or ''))
+        end
       else
         position = call('HINCRBY', s, 'head', 1)
         seen.head = position

@@ -17,7 +17,8 @@ local s = P .. 's:' .. session
 local h = call('HMGET', s, 'head', 'cur', 'ic', 'ul', 'lane')
 if (tonumber(h[1] or 0) or 0) > (tonumber(h[2] or 0) or 0) or call('EXISTS', P .. 'asks:' .. session) == 1 then return 2 end
 if h[3] or h[4] then return 3 end
-call('DEL', s, P .. 'log:' .. session, P .. 'until:' .. session, P .. 'vec:' .. session)
+call('DEL', s, P .. 'log:' .. session, P .. 'until:' .. session, P .. 'vec:' .. session,
+  P .. 'front:' .. session)
 for _, name in ipairs({ 'since', 'exp', 'failing', 'pend:' .. lane }) do call('ZREM', P .. name, session) end
 call('SREM', P .. 'parked', session)
 for row = ids_first, ids_last, ids_step do

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kato_tasks import ports
-from kato_tasks.adapters.redis.decoding import nothing, plainly
+from kato_tasks.adapters.redis.decoding import front_state, nothing, plainly
 from kato_tasks.adapters.redis.encoding import each
 from kato_tasks.adapters.redis.keys import ACKNOWLEDGED, CALL_COUNTS, SIGNS, mark
 from kato_tasks.adapters.redis.operations.building import (
@@ -19,6 +19,8 @@ from kato_tasks.adapters.redis.operations.building import (
 ENCODERS: dict[type, Encode] = {
     ports.Resume: call_of(ports.Resume, "resume", of_lane, plainly(bool)),
     ports.ParkByHand: call_of(ports.ParkByHand, "park_by_hand", of_lane, plainly(bool)),
+    ports.FindFrontSession: call_of(ports.FindFrontSession, "find_front", of_lane, front_state),
+    ports.KeepFrontSession: call_of(ports.KeepFrontSession, "keep_front", of_lane, plainly(bool)),
     ports.DropDeadLetter: command_of(lambda op: ("HDEL", f"{lane_prefix(op.lane)}dead", op.id), nothing),
     ports.AcknowledgeLost: call_of(
         ports.AcknowledgeLost, "acknowledge", of_partition, plainly(int), lanes=each("lanes", "lane")

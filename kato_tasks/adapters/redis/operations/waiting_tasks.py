@@ -36,6 +36,10 @@ ENCODERS: dict[type, Encode] = {
     ports.NoteDelivery: call_of(
         ports.NoteDelivery, "note_delivery", of_lane, nothing, told_ms=_told_ms, told_bytes="keep.told_bytes"
     ),
+    ports.ReadResults: command_of(
+        lambda op: ("MGET", *(f"{lane_prefix(op.lane)}r:{event_id}\n{op.session}" for event_id in op.event_ids)),
+        plainly(list),
+    ),
     ports.OrphanedTasks: call_of(ports.OrphanedTasks, "orphaned_tasks", of_partition, orphaned_tasks),
     ports.LookSoon: command_of(
         lambda op: ("ZADD", f"{lane_prefix(op.lane)}waiting", "XX", 0, f"{op.event_id}\n{op.session}"), nothing

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from kato_tasks.embedded.kato.answers import BadRequest, Invalid, ServerError
+from kato_tasks.kato_wire.answers import BadRequest, Invalid, ServerError
 
 _UNREADABLE = "There was an error parsing the body"
 _ABSENT: Any = object()

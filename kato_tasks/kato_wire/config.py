@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kato_tasks.embedded.kato.answers import ServerError
+from kato_tasks.kato_wire.answers import ServerError
 
 RANKINGS = (
     "potential",
