@@ -31,7 +31,7 @@ from kato_tasks.errors import (
     StoreUnavailable,
     UnknownReplay,
 )
-from kato_tasks.http_server import dead_letters, events, health, keys, replays, sessions, tasks
+from kato_tasks.http_server import dead_letters, events, health, keys, replays, server_sent, sessions, tasks
 from kato_tasks.http_server.access import Access
 from kato_tasks.http_server.answering import SAFE, Message, Receive, Scope, Send, answer_problem
 from kato_tasks.http_server.bodies import Gone, bounded
@@ -110,7 +110,19 @@ def create_app(*, on_loopback: bool, started: Callable[[Context], None] = lambda
         docs_url="/docs",
         redoc_url=None,
     )
-    for part in (health, sessions, tasks, dead_letters, replays, keys, lifecycle, kato_events, sequence, reads):
+    for part in (
+        health,
+        sessions,
+        server_sent,
+        tasks,
+        dead_letters,
+        replays,
+        keys,
+        lifecycle,
+        kato_events,
+        sequence,
+        reads,
+    ):
         app.include_router(part.router)
     app.add_api_route(events.PATH, _only_post, methods=OTHER_METHODS, include_in_schema=False)
     app.add_exception_handler(Problem, _problem)

@@ -144,6 +144,15 @@ class ReadResults(Effect[list[str | None]]):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadDeadLettersAt(Effect[list[str | None]]):
+    """Read the dead letters (JSON) of a session at these positions, in their order; None where there is none."""
+
+    lane: str
+    session: str
+    positions: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class OrphanedTasks(Effect[list[WaitingTask]]):
     """Find waiting tasks that nothing completed.
 

@@ -40,6 +40,10 @@ ENCODERS: dict[type, Encode] = {
         lambda op: ("MGET", *(f"{lane_prefix(op.lane)}r:{event_id}\n{op.session}" for event_id in op.event_ids)),
         plainly(list),
     ),
+    ports.ReadDeadLettersAt: command_of(
+        lambda op: ("HMGET", f"{lane_prefix(op.lane)}dead", *(f"{op.session}\n{place}" for place in op.positions)),
+        plainly(list),
+    ),
     ports.OrphanedTasks: call_of(ports.OrphanedTasks, "orphaned_tasks", of_partition, orphaned_tasks),
     ports.LookSoon: command_of(
         lambda op: ("ZADD", f"{lane_prefix(op.lane)}waiting", "XX", 0, f"{op.event_id}\n{op.session}"), nothing
