@@ -15,6 +15,9 @@ from kato_tasks.kato_wire.config import at_creation
 DEFAULT_TTL_SECONDS = 3600
 """KATO's own default. A session of ours does not expire; the TTL is only answered."""
 
+MOST_TTL_SECONDS = 200_000_000_000
+"""Up to here there are dates."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrontSession:

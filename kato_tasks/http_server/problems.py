@@ -23,7 +23,6 @@ TITLES = {
     429: "Too much at once",
     431: "The headers are too large",
     500: "The server failed",
-    501: "This is not carried out here",
     503: "Nothing was accepted",
 }
 

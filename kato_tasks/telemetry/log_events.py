@@ -63,6 +63,7 @@
 | replay.node_emptied | a node that no lane uses any more was emptied at KATO | replay, lane, node |
 | http.failed | an HTTP request met an unexpected error; its caller was told 500 and nothing else | route, error |
 | http.stopped | an HTTP server ended as it was told | |
+| http.sessions_unseen | the store did not tell an HTTP server how the sessions of its streams stand | error |
 | keys.unread | the store did not tell an HTTP server the keys; those read last count for a minute | error |
 | subscription.interrupted | the store or archive does not answer a subscription, which tries again | after, error |
 | sweep.queue_unseen | whether a shard's wake-up still waits in its queue could not be found out | shard, error |

@@ -6,47 +6,39 @@ from typing import Any
 
 from starlette.responses import Response
 
+from kato_tasks.domain.event_schema import event_schema
+from kato_tasks.domain.front_session import MOST_TTL_SECONDS
+from kato_tasks.http_server.events import KEY_FORM, MOST_KEY_CHARS
+
 KATO = "KATO's own API"
 """The tag of routes that answer in KATO's words."""
-_STRINGS = {"type": "array", "items": {"type": "string"}}
-_OBSERVATION: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "strings": _STRINGS,
-        "vectors": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
-        "emotives": {"type": "object", "additionalProperties": {"type": "number"}},
-        "metadata": {"type": "object"},
-    },
-    "example": {"strings": ["cart", "opened"]},
-}
-_ITEM = {**_OBSERVATION, "properties": {**_OBSERVATION["properties"], "unique_id": {"type": "string"}}}
+_OBSERVATION = {"$ref": "#/components/schemas/Observation"}
+"""KATO takes more than this schema says, and what cannot be applied is refused here as in an event."""
+_NODE: dict[str, Any] = event_schema()["properties"]["node_id"]
 _SEQUENCE = {
     "type": "object",
     "required": ["observations"],
     "properties": {
-        "observations": {"type": "array", "items": _ITEM, "maxItems": 300},
+        "observations": {"type": "array", "items": _OBSERVATION, "maxItems": 300},
         "learn_after_each": {"type": "boolean"},
         "learn_at_end": {"type": "boolean"},
         "clear_stm_between": {"type": "boolean"},
     },
-    "example": {"observations": [{"strings": ["cart"]}, {"strings": ["opened"]}], "learn_at_end": True},
 }
 _NEW = {
     "type": "object",
     "required": ["node_id"],
     "properties": {
-        "node_id": {"type": "string", "minLength": 1, "maxLength": 256},
-        "ttl_seconds": {"type": "integer", "minimum": 0, "maximum": 10**9},
-        "metadata": {"type": "object"},
-        "config": {"type": "object"},
+        "node_id": {**_NODE, "type": "string"},
+        "ttl_seconds": {"type": ["integer", "null"], "minimum": 0, "maximum": MOST_TTL_SECONDS},
+        "metadata": {"type": ["object", "null"]},
+        "config": {"type": ["object", "null"]},
     },
-    "example": {"node_id": "shop", "config": {"recall_threshold": 0.3}},
 }
 _CONFIG = {
     "type": "object",
     "required": ["config"],
     "properties": {"config": {"type": "object", "properties": {"recall_threshold": {"type": "number"}}}},
-    "example": {"config": {"recall_threshold": 0.3}},
 }
 _SESSION = {
     "session_id": "session-0123456789abcdef0123456789abcdef-1764000000000",
@@ -87,12 +79,32 @@ _EXAMPLES: dict[str, Any] = {
     "pattern": {"pattern": {"status": "error", "message": "Pattern PTRN|0a1b not found"}, "node_id": "shop_kato"},
     "health": {"status": "healthy", "processor_status": "healthy", "service_name": "kato", "issues": []},
 }
-_BODIES = {"create": _NEW, "observe": _OBSERVATION, "sequence": _SEQUENCE, "configure": _CONFIG}
+_BODY_EXAMPLES: dict[str, Any] = {
+    "create": {"node_id": "shop", "config": {"recall_threshold": 0.3}},
+    "observe": {"strings": ["cart", "opened"]},
+    "sequence": {"observations": [{"strings": ["cart"]}, {"strings": ["opened"]}], "learn_at_end": True},
+    "configure": {"config": {"recall_threshold": 0.3}},
+}
+_BODIES: dict[str, Any] = {"create": _NEW, "observe": _OBSERVATION, "sequence": _SEQUENCE, "configure": _CONFIG}
 _WAITS = {"observe", "sequence", "learn", "clear_stm", "stm", "predictions", "cognition", "percept", "finalize"}
 """Routes that wait for a task."""
+_CHANGES = {"observe", "sequence", "learn", "clear_stm"}
+_PREFER: dict[str, Any] = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string"},
+    "example": "respond-async",
+    "description": "`respond-async` answers 202 at once; `wait=N` waits N seconds for KATO's answer",
+}
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "maxLength": MOST_KEY_CHARS, "pattern": f"^{KEY_FORM.pattern}$"},
+    "description": "the same request with the same key applies nothing twice",
+}
 _QUERIES: dict[str, dict[str, Any]] = {
-    "extend": {"name": "ttl_seconds", "schema": {"type": "integer", "minimum": 1, "maximum": 10**9}},
-    "pattern": {"name": "node_id", "schema": {"type": "string", "minLength": 1, "maxLength": 256}},
+    "extend": {"name": "ttl_seconds", "schema": {"type": "integer", "maximum": MOST_TTL_SECONDS}},
+    "pattern": {"name": "node_id", "schema": {"type": "string"}},
 }
 _ACCEPTED = {
     "status": "accepted",
@@ -108,7 +120,7 @@ _OBJECT = {"schema": {"type": "object"}}
 def _path_of(name: str) -> list[dict[str, Any]]:
     if name in ("create", "health"):
         return []
-    named = {"type": "string", "minLength": 1, "maxLength": 256}
+    named = {"type": "string", "minLength": 1}
     if name == "pattern":
         return [{"name": "pattern_id", "schema": named, "example": "PTRN|0a1b"}]
     return [{"name": "session_id", "schema": named, "example": "visitor-17"}]
@@ -119,8 +131,9 @@ def described(name: str) -> dict[str, Any]:
     responses: dict[int | str, dict[str, Any]] = {
         200: {"description": "KATO's answer", "content": {"application/json": {**_OBJECT, "example": _EXAMPLES[name]}}}
     }
+    in_both = {"application/json": _OBJECT, "application/problem+json": _OBJECT}
     for status, said in ((400, "KATO refuses it"), (404, "There is no such session"), (422, "A field is wrong")):
-        responses[status] = {"description": said, "content": {"application/json": _OBJECT}}
+        responses[status] = {"description": said, "content": in_both}
     extra: dict[str, Any] = {}
     parameters: list[dict[str, Any]] = [{**one, "in": "path", "required": True} for one in _path_of(name)]
     if name in _WAITS:
@@ -128,28 +141,16 @@ def described(name: str) -> dict[str, Any]:
             "description": "The store has it; the address in `task` (and in `Location`) tells KATO's answer.",
             "content": {"application/json": {**_OBJECT, "example": _ACCEPTED}},
         }
-        parameters += [
-            {
-                "name": "Prefer",
-                "in": "header",
-                "schema": {"type": "string", "enum": ["respond-async", "wait=0"]},
-                "description": "`respond-async` answers 202 at once; `wait=N` waits N seconds for KATO's answer",
-            },
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "schema": {"type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9-]+$"},
-                "description": "the same request with the same key applies nothing twice",
-            },
-        ]
+        parameters.append(_PREFER)
+    if name in _CHANGES:
+        parameters.append(_KEY)
     if name in _QUERIES:
         parameters.append({**_QUERIES[name], "in": "query", "required": False})
-    if name == "clear_all":
-        responses[501] = {"description": "It is not carried out", "content": {"application/problem+json": _OBJECT}}
     if parameters:
         extra["parameters"] = parameters
     if name in _BODIES:
-        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": _BODIES[name]}}}
+        content = {"schema": _BODIES[name], "example": _BODY_EXAMPLES[name]}
+        extra["requestBody"] = {"required": True, "content": {"application/json": content}}
     return {"responses": responses, "openapi_extra": extra, "response_class": Response, "tags": [KATO]}
 
 

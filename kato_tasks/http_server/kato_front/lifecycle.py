@@ -15,7 +15,7 @@ from starlette.responses import Response
 from kato_tasks.api.front_sessions import FoundSession, change_session, make_session
 from kato_tasks.celery_tasks.tasks import clear_stm
 from kato_tasks.domain.events import check_session_id
-from kato_tasks.domain.front_session import DEFAULT_TTL_SECONDS, FrontSession
+from kato_tasks.domain.front_session import DEFAULT_TTL_SECONDS, MOST_TTL_SECONDS, FrontSession
 from kato_tasks.domain.ids import check_node_id
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.kato_front.answers import in_katos_words, refused, respond
@@ -38,8 +38,8 @@ async def create_session(key: Writer, request: Request, context: Pieces) -> Resp
     check_node_id(new.node_id)
     ttl = new.ttl_seconds or DEFAULT_TTL_SECONDS
     now = time.time()
-    if ttl < 0 or _date(now + ttl) is None:
-        return respond(refused("must be a number of seconds that ends before the year 9999", "ttl_seconds", given=ttl))
+    if not 0 <= ttl <= MOST_TTL_SECONDS:
+        return respond(refused(f"must be 0 to {MOST_TTL_SECONDS} seconds", "ttl_seconds", given=ttl))
     session_id = check_session_id(f"{key.session_prefix}session-{uuid.uuid4().hex}-{int(now * 1000)}")
     front = FrontSession(
         metadata=new.metadata,
@@ -47,6 +47,9 @@ async def create_session(key: Writer, request: Request, context: Pieces) -> Resp
         ttl_seconds=ttl,
         created_ms=int(now * 1000),
     )
+    size, most = len(front.dump().encode("utf-8", "surrogatepass")), context.limits.max_event_bytes
+    if size > most:
+        return respond(refused(f"takes {size} bytes with the config; at most {most} are allowed", "metadata"))
     await context.ask(lambda here: make_session(here.protocol, session_id, new.node_id, front))
     return respond(ok(_shown(session_id, new.node_id, front, context.runtime.settings.kato_session_config)))
 
@@ -94,8 +97,8 @@ async def extend_session(key: Writer, request: Request, asked: Session, context:
     seconds = 3600 if text is None else read_whole(text, "query", "ttl_seconds")
     if seconds <= 0:
         await _end(context, asked.found)
-    elif _date(time.time() + seconds) is None:
-        return respond(refused("must be a number of seconds that ends before the year 9999", "ttl_seconds"))
+    elif seconds > MOST_TTL_SECONDS:
+        return respond(refused(f"must be at most {MOST_TTL_SECONDS} seconds", "ttl_seconds", given=seconds))
     return respond(ok({"status": "extended", "session_id": asked.session_id, "ttl_seconds": seconds}))
 
 
@@ -159,12 +162,8 @@ def _shown_config(front: FrontSession, own: dict[str, Any]) -> dict[str, Any]:
     return configuration.shown({**own, **front.config})
 
 
-def _date(seconds: float) -> str | None:
-    try:
-        when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    except OverflowError:
-        return None
-    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _date(seconds: float) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 __all__ = ["content_type", "router"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -25,7 +26,6 @@ from kato_tasks.http_server.kato_front.waiting import (
     accepted,
     answer_of,
     applied,
-    names_of,
     preference,
     send,
 )
@@ -82,7 +82,7 @@ async def clear_all(key: Writer, asked: Session) -> Response:
     if asked.found is None:
         return respond(gone(asked.session_id))
     raise Problem(
-        501,
+        409,
         "clear-all is not carried out: it would erase what other sessions of the node taught, which their history says "
         "that KATO knows. Use another node, or forget sessions with kato-tasks sessions forget and rebuild the node.",
     )
@@ -131,7 +131,8 @@ async def _read(key: Any, request: Request, asked: Asked, context: Context, what
     wait = preference(request, context)
     if asked.found.state.has_empty_stm and what != "finalize-training":
         return respond(ok(shown(asked, {})))
-    task_id = names_of(request, asked.session_id).task_id
+    # A read may be repeated, and must show what is there then: a key says nothing here.
+    task_id = uuid.uuid4().hex
     if what:
         sent = await send(context, read_session, task_id, session_id=asked.session_id, what=what)
     else:

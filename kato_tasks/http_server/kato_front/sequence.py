@@ -6,6 +6,7 @@ each observation follows from the answer to the first one, and from what the lea
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from typing import Any
@@ -209,7 +210,7 @@ async def _append(context: Context, entries: list[Entry]) -> str:
         raise broken() from None
     if any(one.conflict for one in placed):
         why = "was sent before with another request; choose another key for a new request"
-        raise field_problem("Idempotency-Key", why)
+        raise field_problem("Idempotency-Key", why, 409)
     return placed[0].lane
 
 
@@ -238,9 +239,7 @@ async def _answer_nothing(context: Context, request: Request, asked: Asked, sequ
     length = 0
     wait = preference(request, context)
     if asked.found is not None and not asked.found.state.has_empty_stm:
-        sent = await send(
-            context, read_session, names_of(request, asked.session_id).task_id, session_id=asked.session_id, what="stm"
-        )
+        sent = await send(context, read_session, uuid.uuid4().hex, session_id=asked.session_id, what="stm")
         try:
             length = len((await answer_of(context, sent, wait)).get("stm") or [])
         except StillWaiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import uuid
 from collections.abc import Mapping
@@ -14,11 +15,17 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kato_tasks.bootstrap.loops import loop_runtime
+from kato_tasks.celery_tasks.answers import read_answer
+from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import EventConflict, NotAppliedYet, StoreFailed, StoreFull, StoreUnavailable, TooManyPredicts
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.events import idempotency_key
 from kato_tasks.http_server.problems import Problem, field_problem
+from kato_tasks.ports.waiting_tasks import ReadResults
 
+LOOK_SECONDS = 1.0
+"""After this many seconds without the task's end, and again and again, the store is asked for the event's result."""
 MOST_SECONDS = 600.0
 """How long a request may ask to wait."""
 
@@ -33,9 +40,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A task that was sent for a request: its result to wait for, and the event's id and position (0: it has none)."""
+    """A task that was sent for a request: its result to wait for, and the event's place (position 0: it has none)."""
 
     result: Any
+    lane: str
     session_id: str
     event_id: str
     position: int
@@ -84,7 +92,7 @@ async def send(context: Context, task: Any, task_id: str, **call: Any) -> Sent:
         result, place = await context.patiently(lambda: task.aplace((), call, task_id=task_id))
     except EventConflict:
         why = "was sent before with another request; choose another key for a new request"
-        raise field_problem("Idempotency-Key", why) from None
+        raise field_problem("Idempotency-Key", why, 409) from None
     except TooManyPredicts as exc:
         raise Problem(429, str(exc), headers={"retry-after": "1"}) from None
     except StoreFull:
@@ -93,25 +101,43 @@ async def send(context: Context, task: Any, task_id: str, **call: Any) -> Sent:
         raise broken() from None
     except StoreUnavailable:
         raise away() from None
-    return Sent(result, str(call["session_id"]), str(place.get("event_id") or task_id), int(place.get("position") or 0))
+    event_id, position = str(place.get("event_id") or task_id), int(place.get("position") or 0)
+    return Sent(result, str(place.get("lane") or ""), str(call["session_id"]), event_id, position)
 
 
 async def answer_of(context: Context, sent: Sent, wait: Wait) -> Any:
-    """Return what the task returned. Raises its error, and StillWaiting when the time is over or the server stops."""
+    """Return what the task returned. Raises its error, and StillWaiting when the time is over or the server stops.
+
+    The store is asked for the event's result, too: where the worker that had the task was killed, the task comes to
+    another one after minutes, and its event was applied long before.
+    """
     if wait.seconds <= 0 or context.stopping.is_set():
         raise StillWaiting
     told = asyncio.ensure_future(sent.result.aget(timeout=wait.seconds))
     stopping = asyncio.ensure_future(context.stopping.wait())
     try:
-        await asyncio.wait({told, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not told.done():
-            raise StillWaiting
+        while not told.done():
+            done, _ = await asyncio.wait({told, stopping}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if stopping in done and told not in done:
+                raise StillWaiting
+            if not done and (known := await _known_result(sent)) is not None:
+                return read_answer(known)
         return told.result()
     except (CeleryTimeoutError, NotAppliedYet):
         raise StillWaiting from None
     finally:
         for one in (told, stopping):
             one.cancel()
+
+
+async def _known_result(sent: Sent) -> str | None:
+    """Return the event's result (JSON) if the store has it. A store that is away has none."""
+    with contextlib.suppress(StoreUnavailable):
+        here = await loop_runtime()
+        (found,) = raise_errors(await here.store.execute([ReadResults(sent.lane, sent.session_id, [sent.event_id])]))
+        text: str | None = found[0]
+        return text
+    return None
 
 
 def accepted(sent: Sent, wait: Wait) -> Response:

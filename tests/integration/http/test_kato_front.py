@@ -86,7 +86,7 @@ def test_the_same_request_with_the_same_key_is_applied_once_and_answered_the_sam
     assert answers == [answers[0]] * 3
     assert answers[0]["unique_id"] == "visit 4711"
     other = client.post(f"/sessions/{session}/observe", json={"strings": ["b"]}, headers=headers)
-    assert told(other, 422)["errors"][0]["field"] == "Idempotency-Key"
+    assert told(other, 409)["errors"][0]["field"] == "Idempotency-Key"
     again = made(client)
     assert told(client.post(f"/sessions/{again}/observe", json={"strings": ["b"]}, headers=headers))["stm_length"] == 1
     learned = [told(client.post(f"/sessions/{session}/learn", headers={"idempotency-key": "l"})) for _ in range(2)]
@@ -307,7 +307,7 @@ def code_with(line: str, *, url: str = "", without: str = "") -> dict[str, Any]:
 
 def test_other_calls_are_refused_with_a_reason(working: System, client: httpx.Client) -> None:
     session = made(client)
-    assert "rebuild" in told(client.post(f"/sessions/{session}/clear-all"), 501)["detail"]
+    assert "rebuild" in told(client.post(f"/sessions/{session}/clear-all"), 409)["detail"]
     wrong = client.post(f"/sessions/{session}/observe", json={"strings": ["x" * 30_000]})
     detail = told(wrong, 422)["detail"][0]
     assert detail["loc"] == ["body", "strings", 0]
