@@ -15,6 +15,7 @@ from kato_tasks.celery_tasks.app.configuration import beat_schedule, configurati
 from kato_tasks.cli import kato
 from kato_tasks.settings import Settings
 from tests.acceptance.documents import CHECKOUT, PAGES, anchors, blocks, links
+from tests.contract.kato.differences import DIFFERENCES
 from tests.mutants.rows import Guard, guards
 
 README = CHECKOUT / "README.md"
@@ -223,3 +224,8 @@ def test_the_public_names_are_documented() -> None:
         assert row, f"docs/celery.md has no row for {shown}"
         given = list(inspect.signature(task.run).parameters)
         assert [word.strip() for word in row[1].split(",") if word.strip() != "*"] == given
+
+
+def test_the_page_of_katos_own_api_tells_each_way_in_which_it_differs() -> None:
+    told = " ".join(text_of(DOCS / "http.md").split())
+    assert [why for why in DIFFERENCES if why not in told] == []
