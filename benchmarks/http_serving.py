@@ -28,6 +28,7 @@ from statistics import median
 from typing import Any
 
 import httpx
+import uvloop
 
 from kato_tasks import append_events
 from kato_tasks.testing.services import KatoServer, RedisServer, free_port
@@ -100,31 +101,52 @@ def in_python(seconds: float) -> Json:
     return {"per_second": number / (time.perf_counter() - began)}
 
 
+class _Client(asyncio.Protocol):
+    """One connection that sends events when they are due, and notes how late each answer comes."""
+
+    def __init__(self, numbers: Iterator[int], run: str, began: float, rate: float, waits: list[float]) -> None:
+        self._numbers, self._run, self._began, self._rate, self._waits = numbers, run, began, rate, waits
+        self._due = 0.0
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        # An answer of a single event comes whole.
+        assert data.startswith(b"HTTP/1.1 202") and data.endswith(b"}"), data  # noqa: PT018
+        self._waits.append((time.perf_counter() - self._due) * 1000)
+        self._next()
+
+    def _next(self) -> None:
+        number = next(self._numbers, None)
+        if number is None:
+            self._transport.close()
+            self.ended.set_result(None)
+            return
+        self._due = self._began + number / self._rate
+        body = b'{"session_id":"%b %d","event_id":"%b %d","observation":{"strings":["cart","opened"]}}'
+        body %= (self._run.encode(), number % 500, self._run.encode(), number)
+        early = self._due - time.perf_counter()
+        if early > 0:
+            asyncio.get_running_loop().call_later(early, self._transport.write, HEAD % len(body) + body)
+        else:
+            self._transport.write(HEAD % len(body) + body)
+
+
 async def at_rate(port: int, rate: float, seconds: float) -> Json:
     """Single events at a fixed rate over 32 connections, by a client that does nothing else.
 
     Each is timed from when it was due, so that a stall counts for all that it delays.
     """
-    run = uuid.uuid4().hex[:8]
-    numbers, waits = iter(range(int(rate * seconds))), []
-    began = time.perf_counter() + 0.1
-
-    async def some() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for number in numbers:
-            due = began + number / rate
-            if (early := due - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
-            body = b'{"session_id":"%b %d","event_id":"%b %d","observation":{"strings":["cart","opened"]}}'
-            body %= (run.encode(), number % 500, run.encode(), number)
-            writer.write(HEAD % len(body) + body)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 202"), head
-            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
-            waits.append((time.perf_counter() - due) * 1000)
-        writer.close()
-
-    await asyncio.gather(*(some() for _ in range(CONNECTIONS)))
+    numbers, waits = iter(range(int(rate * seconds))), list[float]()
+    began, loop, run = time.perf_counter() + 0.1, asyncio.get_running_loop(), uuid.uuid4().hex[:8]
+    clients = [
+        (await loop.create_connection(lambda: _Client(numbers, run, began, rate, waits), "127.0.0.1", port))[1]
+        for _ in range(CONNECTIONS)
+    ]
+    await asyncio.gather(*(client.ended for client in clients))
     waits.sort()
     took = time.perf_counter() - began
     found = {"p50_ms": waits[len(waits) // 2], "p99_ms": waits[int(len(waits) * 0.99)], "per_second": len(waits) / took}
@@ -179,7 +201,7 @@ def measure(seconds: float, rounds: int) -> Json:
         for found in runs.values():
             del found[0]  # each variant's first run warms up what it runs on
         single = median(one["per_second"] for one in runs["one event"])
-        halves = [asyncio.run(at_rate(server.port, single / 2, seconds)) for _ in range(rounds)]
+        halves = [uvloop.run(at_rate(server.port, single / 2, seconds)) for _ in range(rounds)]
         return {"runs": runs, "at half load": sorted(halves, key=lambda one: float(one["p99_ms"]))[rounds // 2]}
 
 

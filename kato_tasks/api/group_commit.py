@@ -19,6 +19,8 @@ from kato_tasks.errors import KatoTasksError, StoreFailed
 
 MOST_ENTRIES = 1_000
 """Entries in one group, unless one caller has more."""
+WAKE_SECONDS = 0.02
+"""After a wake-up the next one is sent so much later, for all that was appended meanwhile: each asks the store."""
 Placed = Sequence[AppendedEntry]
 
 
@@ -112,6 +114,7 @@ class GroupCommit:
                 shards = await self._here.ask(set_marks(partitions, self._here.settings.shards))
                 if shards:
                     await waker().wake_from_loop(shards)
+                await asyncio.sleep(WAKE_SECONDS)
         except KatoTasksError:
             self._to_wake = set()  # the sweep wakes them
         finally:

@@ -92,10 +92,14 @@ class Observation(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    strings: list[str] = []
-    vectors: list[list[Annotated[float, Field(allow_inf_nan=False)]]] = []
-    emotives: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
-    metadata: dict[str, Any] = {}
+    strings: list[str] = Field(default_factory=list, json_schema_extra={"default": []})
+    vectors: list[list[Annotated[float, Field(allow_inf_nan=False)]]] = Field(
+        default_factory=list, json_schema_extra={"default": []}
+    )
+    emotives: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict, json_schema_extra={"default": {}}
+    )
+    metadata: dict[str, Any] = Field(default_factory=dict, json_schema_extra={"default": {}})
 
     @field_validator("strings")
     @classmethod

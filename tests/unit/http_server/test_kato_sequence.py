@@ -67,7 +67,8 @@ def test_what_is_told_of_a_sequence_is_what_kato_answers() -> None:
         ]
         given = Sequence(seen, flags["learn_after_each"], flags["learn_at_end"], flags["clear_stm_between"])
         steps = steps_of(given, NAMES, empty=before == 0)
-        results, length = {}, before
+        results: dict[str, dict[str, Any]] = {}
+        length = before
         names = iter(learned_names(kato, session, given))
         for step in steps:
             if step.event_type == "observation":
