@@ -224,7 +224,7 @@ def test_a_stopping_server_tells_waiting_clients_where_their_answers_will_be(sys
     with server.client() as client, ThreadPoolExecutor(8) as pool:
         sessions = [made(client) for _ in range(8)]
         # KATO takes longer than the test, whoever works, so each of these waits.
-        system.faults({"kind": "delay", "route": "observe-sequence", "seconds": 15.0, "count": 8})
+        system.faults({"kind": "delay", "route": "observe-sequence", "seconds": 6.0, "count": 8})
         waiting = [
             pool.submit(client.post, f"/sessions/{session}/observe", json={"strings": ["a"]}) for session in sessions
         ]
