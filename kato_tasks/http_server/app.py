@@ -28,6 +28,7 @@ from kato_tasks.errors import (
     InvalidEvent,
     KatoTasksError,
     ReplayBusy,
+    StoreFull,
     StoreUnavailable,
     UnknownReplay,
 )
@@ -39,6 +40,7 @@ from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.kato_front import events as kato_events
 from kato_tasks.http_server.kato_front import lifecycle, reads, sequence
 from kato_tasks.http_server.kato_front.answers import not_served
+from kato_tasks.http_server.kato_front.waiting import full
 from kato_tasks.http_server.metrics import Metrics
 from kato_tasks.http_server.openapi import describe, docs_page_headers
 from kato_tasks.http_server.problems import MEDIA_TYPE, Problem, failed, field_problem
@@ -242,6 +244,8 @@ async def _error_problem(request: Request, exc: Exception) -> Response:
     for kinds, status in _STATUSES:
         if isinstance(exc, kinds):
             return _respond(Problem(status, str(exc)[:500]))
+    if isinstance(exc, StoreFull):
+        return _respond(full())
     for kind, what in _AWAY.items():
         if isinstance(exc, kind):
             said = f"The {what} does not answer. Repeat the request later."

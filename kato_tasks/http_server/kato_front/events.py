@@ -16,7 +16,7 @@ from kato_tasks.errors import EventRefused
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.kato_front.answers import in_katos_words, refused, respond
 from kato_tasks.http_server.kato_front.described import described
-from kato_tasks.http_server.kato_front.finding import Asked, Pieces, Session, Writer, reach
+from kato_tasks.http_server.kato_front.finding import WITH_BODY, Asked, Pieces, Session, Writer, reach
 from kato_tasks.http_server.kato_front.lifecycle import content_type
 from kato_tasks.http_server.kato_front.waiting import (
     Sent,
@@ -38,7 +38,7 @@ NOTHING_TO_LEARN = "nothing to learn"
 EMPTY_STM = "Cannot learn from empty STM"
 
 
-@router.post("/sessions/{session_id}/observe", **described("observe"))
+@router.post("/sessions/{session_id}/observe", **described("observe"), dependencies=WITH_BODY)
 @in_katos_words
 async def observe_once(key: Writer, request: Request, asked: Session, context: Pieces) -> Response:
     """Observe in a session, in its turn, and answer what KATO answered. An unknown session is made by it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, NamedTuple
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ from kato_tasks.api.front_sessions import FoundSession, find_session
 from kato_tasks.domain.api_keys import ApiKey
 from kato_tasks.domain.events import check_session_id
 from kato_tasks.errors import InvalidEvent
+from kato_tasks.http_server.bodies import size_of
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.needing import check_reach, context_of, needs
 
@@ -29,6 +31,12 @@ class Asked(NamedTuple):
     found: FoundSession | None
     ended: bool = False
     sound: bool = True
+
+
+async def held(request: Request, context: Pieces) -> AsyncIterator[None]:
+    """Count the request's body while it is worked on. Raises Problem 413, and 503 where there would be too much."""
+    with context.holding(size_of(request.scope, context.runtime.settings.http_max_body_bytes)):
+        yield
 
 
 async def asked_for(request: Request, context: Pieces) -> Asked:
@@ -49,7 +57,9 @@ def reach(key: ApiKey, asked: Asked) -> None:
     check_reach(key, asked.session_id)
 
 
+WITH_BODY = [Depends(held)]
+"""What routes that read a body depend on, too."""
 Session = Annotated[Asked, Depends(asked_for)]
 """The session that the path names."""
 
-__all__ = ["Asked", "Pieces", "Session", "Writer", "reach"]
+__all__ = ["WITH_BODY", "Asked", "Pieces", "Session", "Writer", "reach"]

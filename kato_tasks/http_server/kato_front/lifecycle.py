@@ -20,7 +20,7 @@ from kato_tasks.domain.ids import check_node_id
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.kato_front.answers import in_katos_words, refused, respond
 from kato_tasks.http_server.kato_front.described import described
-from kato_tasks.http_server.kato_front.finding import Pieces, Session, Writer, reach
+from kato_tasks.http_server.kato_front.finding import WITH_BODY, Pieces, Session, Writer, reach
 from kato_tasks.http_server.kato_front.waiting import send
 from kato_tasks.http_server.needing import Reader
 from kato_tasks.kato_wire import config as configuration
@@ -30,7 +30,7 @@ from kato_tasks.kato_wire.bodies import read_config, read_new_session, read_whol
 router = APIRouter()
 
 
-@router.post("/sessions", **described("create"))
+@router.post("/sessions", **described("create"), dependencies=WITH_BODY)
 @in_katos_words
 async def create_session(key: Writer, request: Request, context: Pieces) -> Response:
     """Make a session on a node, and answer with it. It does not expire."""
@@ -113,7 +113,7 @@ async def read_configuration(key: Reader, asked: Session, context: Pieces) -> Re
     return respond(ok({"session_id": asked.session_id, "config": shown}))
 
 
-@router.post("/sessions/{session_id}/config", **described("configure"))
+@router.post("/sessions/{session_id}/config", **described("configure"), dependencies=WITH_BODY)
 @in_katos_words
 async def configure_session(key: Writer, request: Request, asked: Session, context: Pieces) -> Response:
     """Change a session's configuration. It is kept, and KATO is told it each time that the session is made there."""

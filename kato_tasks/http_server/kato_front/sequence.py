@@ -25,7 +25,7 @@ from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.kato_front.answers import in_katos_words, refused, respond
 from kato_tasks.http_server.kato_front.described import described
 from kato_tasks.http_server.kato_front.events import NOTHING_TO_LEARN, ensure_made, observation_of, refusal
-from kato_tasks.http_server.kato_front.finding import Asked, Pieces, Session, Writer, reach
+from kato_tasks.http_server.kato_front.finding import WITH_BODY, Asked, Pieces, Session, Writer, reach
 from kato_tasks.http_server.kato_front.lifecycle import content_type
 from kato_tasks.http_server.kato_front.waiting import (
     Names,
@@ -110,7 +110,7 @@ class Told:
     before: int = 0
 
 
-@router.post("/sessions/{session_id}/observe-sequence", **described("sequence"))
+@router.post("/sessions/{session_id}/observe-sequence", **described("sequence"), dependencies=WITH_BODY)
 @in_katos_words
 async def observe_sequence(key: Writer, request: Request, asked: Session, context: Pieces) -> Response:
     """Observe a sequence, learn and clear as its flags say, in the session's turn, and answer what KATO would."""

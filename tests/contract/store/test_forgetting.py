@@ -31,6 +31,7 @@ def applied(log: Log, session: str, count: int = 3) -> None:
         log.commit(log.held("n", "t"), work, results=[(work.entries[0].event_id, "{}")], go_on=False)
     log.do(ports.KeepDeadLetter("n", f"{session}\n2", f'{{"session_id": "{session}", "lane": "n"}}'))
     log.redis.hset(f"{ROOT}vec:{session}", "1", "[]")
+    assert log.do(ports.KeepFrontSession("n", session, "n", "{}", '{"recall_threshold":0.3}'))
 
 
 def traces(log: Log, session: str, lane: str = "n") -> ports.Traces:

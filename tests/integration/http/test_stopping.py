@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from tests.integration.system import System
 from tests.integration.test_bounded import really_full
 
 CALLERS = 6
+Kind = Literal["single", "batches", "observes"]
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +48,14 @@ def server(own_system: System, tmp_path: Path) -> Iterator[HttpServer]:
 class Callers:
     """Clients that post one event after the other, each in a session of its own, and repeat until it is answered 2xx.
 
-    With ``batches`` each request has several events without ids, which its Idempotency-Key names.
+    As ``batches`` each request has several events without ids, which its Idempotency-Key names. As ``observes`` they
+    speak KATO's own API, and are told at once that the store has it.
     """
 
-    def __init__(self, server: HttpServer, name: str, *, batches: bool = False) -> None:
+    def __init__(self, server: HttpServer, name: str, kind: Kind = "single") -> None:
         self._server = server
-        self._batches = batches
+        self._batches = kind == "batches"
+        self._observes = kind == "observes"
         self._calling = threading.Event()
         self.sessions = [f"{name} {number}" for number in range(CALLERS)]
         self.accepted: dict[str, list[str]] = {session: [] for session in self.sessions}
@@ -82,8 +86,12 @@ class Callers:
                 body: Any = [event(session, None, f"{key}/{i}") for i in range(5)]
                 if not self._batches:
                     body = event(session, None, key)
+                path, headers = "/v1/events", {"idempotency-key": key}
+                if self._observes:
+                    path, body = f"/sessions/{quote(session)}/observe", body["observation"]
+                    headers["prefer"] = "respond-async"
                 try:
-                    answer = client.post("/v1/events", json=body, headers={"idempotency-key": key})
+                    answer = client.post(path, json=body, headers=headers)
                 except httpx.HTTPError:
                     self.repeated += 1
                     time.sleep(0.05)
@@ -105,12 +113,12 @@ class Callers:
             assert len(found) <= len(accepted) + 5
 
 
-@pytest.mark.parametrize("batches", [False, True], ids=["single", "batches"])
+@pytest.mark.parametrize("kind", ["single", "batches", "observes"])
 def test_a_server_killed_ten_times_under_load_loses_and_repeats_nothing(
-    server: HttpServer, name: str, batches: bool
+    server: HttpServer, name: str, kind: Kind
 ) -> None:
-    with Callers(server, name, batches=batches) as callers:
-        for _ in range(10 if not batches else 3):
+    with Callers(server, name, kind) as callers:
+        for _ in range(10 if kind == "single" else 3):
             seen = callers.count()
             wait_until(lambda seen=seen: callers.count() > seen + 100, 30, "there is load")  # type: ignore[misc]
             server.kill()
@@ -218,6 +226,8 @@ def test_a_store_that_is_full_is_told_as_429_while_what_it_has_is_applied(
             lines = b"\n".join(json.dumps(event(name, f"l{i}")).encode() for i in range(3))
             answer = client.post("/v1/events", content=lines, headers={"content-type": "application/x-ndjson"})
             assert answer.status_code == 429
+            for path, body in (("/sessions", {"node_id": "n" * 200}), ("/sessions/new/observe", {"strings": ["a"]})):
+                assert client.post(path, json=body).status_code == 429, path
             with own_system.workers(THREADS):
                 wait_until(lambda: (s := session_status(name)) and s.cursor == sent, 60, "what it has is applied")
             own_system.redis.config_set("maxmemory", limit * 4)
