@@ -20,7 +20,7 @@ from celery.app.trace import build_tracer
 from celery.signals import after_task_publish
 from celery.worker.request import Request
 
-from kato_tasks.bootstrap import Runtime, opened_runtime
+from kato_tasks.bootstrap import Runtime, opened_runtime, waker
 from kato_tasks.domain.ids import shard_of
 
 log = logging.getLogger(__name__)
@@ -136,9 +136,13 @@ class InProcessWorker:
             return False
         now = rt.figures.now_ms()
         due = {partition for partition, score in _due_times(rt) if score <= now}
-        for shard in {shard_of(partition, rt.settings.shards) for partition in due}:
+        shards = sorted({shard_of(partition, rt.settings.shards) for partition in due})
+        for shard in shards:
             rt.marks.clear(shard)
-        rt.wake(due)
+        # No mark is set. A call that appends at this moment would find it, send no wake-up of its own, and return
+        # before this thread has applied its events.
+        if shards:
+            waker().wake(shards)
         return bool(due)
 
     def _seconds_to_next(self, within: float) -> float | None:

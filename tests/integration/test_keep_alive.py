@@ -53,6 +53,19 @@ def drain(drainer: Drainer) -> None:
         pass
 
 
+_partitions: set[int] = set()
+
+
+def own_name() -> str:
+    """A session that has its partition for itself, since `KeepAlive` looks at all sessions of one."""
+    while True:
+        session = new_name()
+        partition = partition_of(lane_of(default_node(session)))
+        if partition not in _partitions:
+            _partitions.add(partition)
+            return session
+
+
 def kept_alive(rt: Runtime, session: str, *, used_ms: int = 60_000, soon_ms: int = SOON_MS) -> int:
     (found,) = rt.store.execute([KeepAlive(partition_of(lane_of(default_node(session))), soon_ms, used_ms, 100)])
     return int(found)
@@ -68,7 +81,7 @@ def lives(system: System, session: str) -> bool:
 
 
 def test_a_kato_session_in_use_outlives_its_time_to_live(system: System, rt: Runtime, drainer: Drainer) -> None:
-    session = new_name()
+    session = own_name()
     append_events(run_of(session, 3))
     drain(drainer)
     began = time.monotonic()
@@ -128,7 +141,7 @@ def asked(path: str) -> Any:
 
 
 def test_a_kato_session_that_nobody_used_lately_is_let_go(system: System, rt: Runtime, drainer: Drainer) -> None:
-    session = new_name()
+    session = own_name()
     append_events(run_of(session, 3))
     drain(drainer)
 
@@ -143,7 +156,7 @@ def test_a_kato_session_that_nobody_used_lately_is_let_go(system: System, rt: Ru
 
 
 def test_a_session_with_an_empty_stm_has_nothing_to_keep(system: System, rt: Runtime, drainer: Drainer) -> None:
-    session = new_name()
+    session = own_name()
     append_events([*run_of(session, 2), learning(session, f"{session}/learn")])
     drain(drainer)
     assert kept_alive(rt, session) == 0
@@ -151,7 +164,7 @@ def test_a_session_with_an_empty_stm_has_nothing_to_keep(system: System, rt: Run
 
 def test_it_is_written_to_only_under_the_lanes_lease(system: System, rt: Runtime, drainer: Drainer) -> None:
     """Invariant 2."""
-    session = new_name()
+    session = own_name()
     lane, partition = lane_of(default_node(session)), partition_of(lane_of(default_node(session)))
     append_events([*run_of(session, 2)])
     drain(drainer)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -26,6 +28,9 @@ from kato_tasks import (
     session_status,
 )
 from kato_tasks.celery_app import app
+from kato_tasks.engine.running.drainer import Drainer
+from kato_tasks.engine.running.slices import SliceResult
+from kato_tasks.engine.wakeup_marks import WakeupMarks
 from kato_tasks.testing import plugin
 from kato_tasks.testing.inline import Inline, inline
 
@@ -72,6 +77,35 @@ def test_a_predict_right_after_a_learn_sees_its_pattern(kato_tasks_inline: Inlin
     answer = predict.delay("cleo")
     assert answer.state == "SUCCESS"
     assert answer.get()["predictions"][0]["future"] == [["product"]]
+
+
+def test_events_are_applied_when_the_append_returns_though_the_thread_has_begun_with_them(
+    kato_tasks_inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Falls when the thread that looks for what is due sets the mark of a wake-up: the append then sends none."""
+    set_marks, drain_partitions = WakeupMarks.set, Drainer.drain_partitions
+    begun, go_on = threading.Event(), threading.Event()
+    other = threading.Thread(target=kato_tasks_inline.work)
+
+    def drain_when_told(drainer: Drainer, *args: Any, **kwargs: Any) -> SliceResult:
+        begun.set()
+        assert go_on.wait(10)
+        return drain_partitions(drainer, *args, **kwargs)
+
+    def set_after_the_thread_has_begun(marks: WakeupMarks, partitions: Iterable[int]) -> list[int]:
+        if not begun.is_set():
+            other.start()
+            assert begun.wait(10)
+            threading.Timer(0.3, go_on.set).start()
+        return set_marks(marks, partitions)
+
+    monkeypatch.setattr(Drainer, "drain_partitions", drain_when_told)
+    monkeypatch.setattr(WakeupMarks, "set", set_after_the_thread_has_begun)
+    append_events([{"session_id": "ann", "observation": seen("a")}])
+    status = session_status("ann")
+    other.join(10)
+    assert status is not None
+    assert status.cursor == 1
 
 
 def test_events_that_are_appended_are_applied_as_well(kato_tasks_inline: Inline) -> None:
