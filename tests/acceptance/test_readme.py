@@ -90,6 +90,14 @@ def test_the_readme_tells_how_to_install_it_and_what_a_node_is_before_its_first_
     assert len([line for line in opening.text.splitlines() if line.strip()]) <= 12
 
 
+def test_the_readmes_requests_go_where_the_stack_that_it_starts_listens() -> None:
+    """Falls when `kato-tasks up` is told no port: it takes any free one then."""
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    asked = set(re.findall(r"^\$ curl .*?http://127\.0\.0\.1:(\d+)/", text, re.MULTILINE))
+    started = set(re.findall(r"^kato-tasks up --http-port (\d+) ", text, re.MULTILINE))
+    assert asked == started == {"8080"}
+
+
 @pytest.mark.parametrize("block", PROGRAMS, ids=str)
 def test_a_program_of_the_docs_prints_what_stands_below_it(
     block: Block, shell: dict[str, str], stack: System, tmp_path: Path
