@@ -40,10 +40,9 @@ from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.kato_front import events as kato_events
 from kato_tasks.http_server.kato_front import lifecycle, reads, sequence
 from kato_tasks.http_server.kato_front.answers import not_served
-from kato_tasks.http_server.kato_front.waiting import full
 from kato_tasks.http_server.metrics import Metrics
 from kato_tasks.http_server.openapi import describe, docs_page_headers
-from kato_tasks.http_server.problems import MEDIA_TYPE, Problem, failed, field_problem
+from kato_tasks.http_server.problems import MEDIA_TYPE, Problem, failed, field_problem, full
 from kato_tasks.telemetry.log_events import log_event
 from kato_tasks.version import __version__
 

@@ -9,7 +9,7 @@ from kato_tasks.engine.appended import AppendedEntry
 from kato_tasks.errors import StoreFailed, StoreFull, StoreUnavailable
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.judging import Judged, Outcome
-from kato_tasks.http_server.problems import Problem
+from kato_tasks.http_server.problems import Problem, broken, full
 
 NAMED = 1_000
 """Of so many events a 503 tells the ids that they were given."""
@@ -20,12 +20,7 @@ async def place(context: Context, judged: Judged) -> Sequence[AppendedEntry]:
     try:
         return await context.append(judged.entries)
     except StoreFull:
-        raise Problem(
-            429,
-            "The store is full up to the share that is kept for applying events (STORE_FULL_SHARE). Nothing was "
-            "accepted; repeat the request when some events are applied.",
-            headers={"retry-after": "1"},
-        ) from None
+        raise full() from None
     except StoreUnavailable:
         named = [{"index": index, "event_id": event_id} for event_id, index in islice(judged.named.items(), NAMED)]
         raise Problem(
@@ -37,11 +32,7 @@ async def place(context: Context, judged: Judged) -> Sequence[AppendedEntry]:
             more={"event_ids": named} if named else {},
         ) from None
     except StoreFailed:
-        raise Problem(
-            500,
-            "The store refuses these events, and would again: what it holds of one of their sessions is broken. "
-            "kato-tasks status on the server's machine says more.",
-        ) from None
+        raise broken() from None
 
 
 def count_outcomes(context: Context, outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -73,3 +73,22 @@ def field_problem(field: str, reason: str, status: int = 422) -> Problem:
 def failed() -> Problem:
     """Return what is told of an error of the server itself: nothing of it, since the log has it."""
     return Problem(500, "The server met an unexpected error, which its log describes. Nothing is known to be accepted.")
+
+
+def full() -> Problem:
+    """Return the problem of a store that has no room."""
+    return Problem(
+        429,
+        "The store is full up to the share that is kept for applying events (STORE_FULL_SHARE). Nothing was accepted; "
+        "repeat the request when some events are applied.",
+        headers={"retry-after": "1"},
+    )
+
+
+def broken() -> Problem:
+    """Return the problem of a session whose rows in the store are broken."""
+    return Problem(
+        500,
+        "The store refuses this, and would again: what it holds of a session is broken. kato-tasks status on the "
+        "server's machine says more.",
+    )

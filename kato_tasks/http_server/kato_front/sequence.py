@@ -34,13 +34,11 @@ from kato_tasks.http_server.kato_front.waiting import (
     answer_of,
     applied,
     away,
-    broken,
-    full,
     names_of,
     preference,
     send,
 )
-from kato_tasks.http_server.problems import field_problem
+from kato_tasks.http_server.problems import broken, field_problem, full
 from kato_tasks.kato_wire.answers import gone, ok
 from kato_tasks.kato_wire.bodies import Sequence, read_sequence
 from kato_tasks.ports.waiting_tasks import NoteDelivery, ReadResults

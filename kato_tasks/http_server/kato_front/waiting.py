@@ -21,7 +21,7 @@ from kato_tasks.engine.store_retry import raise_errors
 from kato_tasks.errors import EventConflict, NotAppliedYet, StoreFailed, StoreFull, StoreUnavailable, TooManyPredicts
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.events import idempotency_key
-from kato_tasks.http_server.problems import Problem, field_problem
+from kato_tasks.http_server.problems import Problem, broken, field_problem, full
 from kato_tasks.ports.waiting_tasks import ReadResults
 
 LOOK_SECONDS = 1.0
@@ -160,16 +160,6 @@ def applied(wait: Wait) -> Mapping[str, str]:
     return {"preference-applied": wait.applied} if wait.applied else {}
 
 
-def full() -> Problem:
-    """Return the problem of a store that has no room."""
-    return Problem(
-        429,
-        "The store is full up to the share that is kept for applying events (STORE_FULL_SHARE). Nothing was accepted; "
-        "repeat the request when some events are applied.",
-        headers={"retry-after": "1"},
-    )
-
-
 def away() -> Problem:
     """Return the problem of a store that does not answer."""
     return Problem(
@@ -177,15 +167,6 @@ def away() -> Problem:
         "The store does not answer. It may have the event all the same: with an Idempotency-Key the request can be "
         "repeated, and nothing is applied twice.",
         headers={"retry-after": "2"},
-    )
-
-
-def broken() -> Problem:
-    """Return the problem of a session whose rows are broken."""
-    return Problem(
-        500,
-        "The store refuses this, and would again: what it holds of the session is broken. kato-tasks status on the "
-        "server's machine says more.",
     )
 
 
