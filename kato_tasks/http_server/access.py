@@ -77,6 +77,10 @@ class Access:
         """Whether some key may append only while few events wait."""
         return any(key.backlog for key in self._keys.values())
 
+    def still_admits(self, key: ApiKey) -> bool:
+        """Return whether a key that was admitted is one still: a stream lasts longer than a revoked key may."""
+        return not self._saw_keys if key is ANYONE else self._keys.get(key.id) == key
+
     def admit(self, request: AsgiScope, scope: Scope) -> ApiKey:
         """Return the key of a request that may do what ``scope`` names. Raises Problem: 401, 403, 421, 429 or 503."""
         key = self._key_of(request)

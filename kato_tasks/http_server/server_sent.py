@@ -23,7 +23,8 @@ from kato_tasks.api.history import history
 from kato_tasks.api.session_results import results_of
 from kato_tasks.bootstrap.loops import on_this_loop
 from kato_tasks.celery_tasks.tasks import predict
-from kato_tasks.errors import EventRefused, NotAppliedYet, StoreUnavailable
+from kato_tasks.domain.api_keys import ApiKey
+from kato_tasks.errors import ArchiveUnavailable, EventRefused, NotAppliedYet, StoreUnavailable, TooManyPredicts
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.needing import Reader, SessionId, check_reach, context_of
 from kato_tasks.http_server.problems import field_problem
@@ -70,7 +71,7 @@ async def read_results(
         if match is None:
             raise field_problem("Last-Event-ID", "must be the id of an event of this stream, such as 12 or 12p")
         place = Place(int(match[1]), predicted=bool(match[2]))
-    told = _stream(context, found, place, wants_predictions=predictions)
+    told = _stream(context, key, found, place, wants_predictions=predictions)
     return StreamingResponse(told, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
@@ -83,7 +84,7 @@ class Place:
 
 
 async def _stream(
-    context: Context, found: FoundSession, place: Place, *, wants_predictions: bool
+    context: Context, key: ApiKey, found: FoundSession, place: Place, *, wants_predictions: bool
 ) -> AsyncIterator[bytes]:
     here = await on_this_loop()
     watch = here.part(SessionWatch, SessionWatch)
@@ -91,12 +92,12 @@ async def _stream(
     async with watch.watching(found.lane, found.session_id, found.state) as watched:
         while not context.stopping.is_set():
             watched.changed.clear()
-            if watched.state is None:
-                return  # the session was forgotten
+            if watched.state is None or not context.access.still_admits(key):
+                return  # the session was forgotten, or the key was revoked
             try:
                 async for part in _news(context, found, watched, place, wants_predictions=wants_predictions):
                     yield part
-            except StoreUnavailable:
+            except (StoreUnavailable, ArchiveUnavailable, TooManyPredicts):
                 await asyncio.sleep(1.0)
                 continue
             if watched.changed.is_set():
@@ -123,13 +124,11 @@ async def _news(
         place.position, place.predicted = events[-1]["position"], False
     if wants_predictions and not place.predicted and place.position > 0:
         kind, told = await _predicted(context, found.session_id)
-        place.predicted = True
-        at = max(place.position, int(told.get("after") or 0))
-        # Where KATO knew of later events already, their results come first.
-        if at == place.position:
-            yield _part(kind, f"{at}p", told)
-        else:
-            place.predicted = False
+        # Where KATO knew of later events already, their results come first, and predictions behind those. A server
+        # that stops tells nothing, so that the client asks the next one.
+        if kind and int(told.get("after") or 0) <= place.position:
+            place.predicted = True
+            yield _part(kind, f"{place.position}p", told)
 
 
 def _read(session_id: str, after: int, most: int) -> list[dict[str, Any]]:
@@ -137,7 +136,7 @@ def _read(session_id: str, after: int, most: int) -> list[dict[str, Any]]:
 
 
 async def _predicted(context: Context, session_id: str) -> tuple[str, dict[str, Any]]:
-    """Return what KATO predicts, or why that cannot be told."""
+    """Return what KATO predicts, or why that cannot be told; '' and nothing where the server stops before."""
     result, _ = await context.patiently(
         lambda: predict.aplace((), {"session_id": session_id}, task_id=uuid.uuid4().hex)  # type: ignore[attr-defined]
     )
@@ -146,7 +145,7 @@ async def _predicted(context: Context, session_id: str) -> tuple[str, dict[str, 
     try:
         await asyncio.wait({getting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not getting.done():
-            return "refused", {"session_id": session_id, "reason": "the server stops"}
+            return "", {}
         return "predictions", dict(getting.result())
     except (EventRefused, NotAppliedYet, CeleryTimeoutError) as exc:
         return "refused", {"session_id": session_id, "reason": str(exc)}

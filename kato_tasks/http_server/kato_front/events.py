@@ -47,7 +47,6 @@ async def observe_once(key: Writer, request: Request, asked: Session, context: P
         return respond(gone(asked.session_id))
     seen = read_observation(await request.body(), content_type(request))
     names, wait = names_of(request, asked.session_id), preference(request, context)
-    await ensure_made(context, asked)
     sent = await send(
         context,
         observe,
@@ -56,6 +55,7 @@ async def observe_once(key: Writer, request: Request, asked: Session, context: P
         observation=observation_of(seen),
         event_id=names.event_id,
     )
+    await ensure_made(context, asked)
     return await tell(context, sent, wait, _observed)
 
 
@@ -87,7 +87,7 @@ async def clear_memory(key: Writer, request: Request, asked: Session, context: P
 
 
 async def ensure_made(context: Context, asked: Asked) -> None:
-    """Keep what KATO would know of a session that its first event makes. Raises InvalidEvent for a wrong name."""
+    """Keep what KATO would know of a session that its first event has made."""
     if asked.found is None:
         front = FrontSession(created_ms=int(time.time() * 1000))
         await context.ask(lambda here: make_session(here.protocol, asked.session_id, None, front))

@@ -24,13 +24,12 @@ Pieces = Annotated[Context, Depends(context_of)]
 class Asked(NamedTuple):
     """The session that a request names, and what is known of it. ``found`` is None for one that does not exist.
 
-    ``ended``: it was there, and its client deleted it. ``sound``: its name can be a session's.
+    ``ended``: it was there, and its client deleted it.
     """
 
     session_id: str
     found: FoundSession | None
     ended: bool = False
-    sound: bool = True
 
 
 async def held(request: Request, context: Pieces) -> AsyncIterator[None]:
@@ -45,7 +44,7 @@ async def asked_for(request: Request, context: Pieces) -> Asked:
     try:
         session_id = check_session_id(name)
     except InvalidEvent:
-        return Asked(name, None, sound=False)
+        return Asked(name, None)
     found = await context.ask(lambda here: find_session(here.protocol, session_id))
     if found is not None and found.front.ended:
         return Asked(session_id, None, ended=True)

@@ -17,6 +17,7 @@ from kato_tasks.celery_tasks.tasks import clear_stm
 from kato_tasks.domain.events import check_session_id
 from kato_tasks.domain.front_session import DEFAULT_TTL_SECONDS, MOST_TTL_SECONDS, FrontSession
 from kato_tasks.domain.ids import check_node_id
+from kato_tasks.errors import InvalidEvent
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.kato_front.answers import in_katos_words, refused, respond
 from kato_tasks.http_server.kato_front.described import described
@@ -47,9 +48,7 @@ async def create_session(key: Writer, request: Request, context: Pieces) -> Resp
         ttl_seconds=ttl,
         created_ms=int(now * 1000),
     )
-    size, most = len(front.dump().encode("utf-8", "surrogatepass")), context.limits.max_event_bytes
-    if size > most:
-        return respond(refused(f"takes {size} bytes with the config; at most {most} are allowed", "metadata"))
+    check_size(front, context)
     await context.ask(lambda here: make_session(here.protocol, session_id, new.node_id, front))
     return respond(ok(_shown(session_id, new.node_id, front, context.runtime.settings.kato_session_config)))
 
@@ -127,11 +126,20 @@ async def configure_session(key: Writer, request: Request, asked: Session, conte
     found: FoundSession = asked.found
 
     def changed(front: FrontSession) -> FrontSession:
-        return replace(front, config=configuration.changed(dict(front.config), changes))
+        after = replace(front, config=configuration.changed(dict(front.config), changes))
+        check_size(after, context)
+        return after
 
     if await context.ask(lambda here: change_session(here.protocol, found, changed)) is None:
         return respond(gone(asked.session_id))
     return respond(ok({"status": "okay", "message": "Configuration updated", "session_id": asked.session_id}))
+
+
+def check_size(front: FrontSession, context: Context) -> None:
+    """Raise InvalidEvent where what is kept of a session takes more bytes than an event may."""
+    size, most = len(front.dump().encode("utf-8", "surrogatepass")), context.limits.max_event_bytes
+    if size > most:
+        raise InvalidEvent("config", f"takes {size} bytes with the metadata; at most {most} are allowed")
 
 
 async def _end(context: Context, found: FoundSession) -> None:

@@ -15,20 +15,13 @@ from starlette.responses import Response
 from kato_tasks.api.node_patterns import read_pattern
 from kato_tasks.api.readiness import read_readiness
 from kato_tasks.celery_tasks.tasks import predict, read_session
-from kato_tasks.errors import EventRefused, InvalidEvent, KatoError
+from kato_tasks.errors import InvalidEvent, KatoError
 from kato_tasks.http_server.context import Context
 from kato_tasks.http_server.kato_front.answers import in_katos_words, respond
 from kato_tasks.http_server.kato_front.described import described
-from kato_tasks.http_server.kato_front.events import refusal
+from kato_tasks.http_server.kato_front.events import tell
 from kato_tasks.http_server.kato_front.finding import Asked, Pieces, Session, Writer, reach
-from kato_tasks.http_server.kato_front.waiting import (
-    StillWaiting,
-    accepted,
-    answer_of,
-    applied,
-    preference,
-    send,
-)
+from kato_tasks.http_server.kato_front.waiting import preference, send
 from kato_tasks.http_server.needing import Reader
 from kato_tasks.http_server.problems import Problem
 from kato_tasks.kato_wire.answers import gone, ok
@@ -137,15 +130,7 @@ async def _read(key: Any, request: Request, asked: Asked, context: Context, what
         sent = await send(context, read_session, task_id, session_id=asked.session_id, what=what)
     else:
         sent = await send(context, predict, task_id, session_id=asked.session_id, raw=True)
-    try:
-        told = await answer_of(context, sent, wait)
-    except StillWaiting:
-        return accepted(sent, wait)
-    except EventRefused as exc:
-        return respond(refusal(exc))
-    response = respond(ok(shown(asked, told)))
-    response.headers.update(applied(wait))
-    return response
+    return await tell(context, sent, wait, lambda told: shown(asked, told))
 
 
 def _stm(asked: Asked, told: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from kato_tasks.http_server.kato_front.waiting import (
 from kato_tasks.http_server.problems import broken, field_problem, full
 from kato_tasks.kato_wire.answers import gone, ok
 from kato_tasks.kato_wire.bodies import Sequence, read_sequence
-from kato_tasks.ports.waiting_tasks import NoteDelivery, ReadResults
+from kato_tasks.ports.waiting_tasks import ReadResults
 
 router = APIRouter()
 TASKS = {"observation": observe, "learn": learn, "clear_stm": clear_stm}
@@ -105,7 +105,7 @@ class Told:
     rows: list[dict[str, Any]] = field(default_factory=list)
     learned: list[str] = field(default_factory=list)
     final: str | None = None
-    before: int = 0
+    before: int | None = 0
 
 
 @router.post("/sessions/{session_id}/observe-sequence", **described("sequence"), dependencies=WITH_BODY)
@@ -119,14 +119,15 @@ async def observe_sequence(key: Writer, request: Request, asked: Session, contex
     names, wait = names_of(request, asked.session_id), preference(request, context)
     if not sequence.observations:
         return await _answer_nothing(context, request, asked, sequence)
-    empty = asked.found is None or (asked.found.state.has_empty_stm and not names.given)
+    # With a key it may be a repetition, which must make the same events, however the session stands by now.
+    empty = not names.given and (asked.found is None or asked.found.state.has_empty_stm)
     steps = steps_of(sequence, names, empty=empty)
     most = context.runtime.settings.http_max_events
     if len(steps) > most:
         return respond(refused(f"makes {len(steps)} events, and at most {most} go at once", "observations"))
-    await ensure_made(context, asked)
     entries = [step.entry(asked.session_id, context) for step in steps]
     lane = await _append(context, entries)
+    await ensure_made(context, asked)
     sent = await send(context, TASKS[steps[-1].event_type], names.task_id, **steps[-1].call(asked.session_id))
     try:
         ended: Any = await answer_of(context, sent, wait)
@@ -163,15 +164,20 @@ async def observe_sequence(key: Writer, request: Request, asked: Session, contex
 def tell_steps(steps: SequenceOf[Step], sequence: Sequence, results: dict[str, Any]) -> Told:
     """Return what KATO would answer of each step. ``results`` has those of the first observation and of the learns.
 
-    KATO counts beyond the events that it keeps, and cuts its STM at the end.
+    KATO counts beyond the events that it keeps, and cuts its STM at the end. What a result would say that has expired
+    is null, and no guess.
     """
     told = Told()
     start = results.get(steps[0].event_id) or {}
-    length = told.before = max(0, (start.get("stm_length") or 0) - steps[0].counts)
-    time = (start.get("time") or 1) - 1
+    length: int | None = start.get("stm_length")
+    time: int | None = start.get("time")
+    if length is not None and time is not None:
+        length, time = max(0, length - steps[0].counts), time - 1
+    told.before = length
     for step in steps:
         if step.event_type == "observation":
-            length, time = length + step.counts, time + 1
+            length = None if length is None else length + step.counts
+            time = None if time is None else time + 1
             told.rows.append(
                 {
                     "status": "okay",
@@ -184,14 +190,16 @@ def tell_steps(steps: SequenceOf[Step], sequence: Sequence, results: dict[str, A
             )
             continue
         if step.event_type == "learn":
-            name = (results.get(step.event_id) or {}).get("pattern_name")
-            if name is None:
-                continue
-            told.learned.append(name)
+            learned = results.get(step.event_id)
+            name = learned.get("pattern_name") if learned else None
+            if name is not None:
+                told.learned.append(name)
+                if not sequence.learn_after_each:
+                    told.final = name
+            if learned == {}:
+                continue  # it was refused, so the STM stayed
             if sequence.learn_after_each:
                 told.rows[-1]["stm_length"] = 0
-            else:
-                told.final = name
         length, time = 0, 0
     return told
 
@@ -213,12 +221,14 @@ async def _append(context: Context, entries: list[Entry]) -> str:
 
 
 async def _results(context: Context, lane: str, session_id: str, steps: SequenceOf[Step]) -> dict[str, Any]:
-    """Return the results of the steps that were wanted, by event id, and note that they were told."""
+    """Return the results of the steps that were wanted, by event id; {} of one that was refused.
+
+    They stay until they expire, so that a repeated request is told the same.
+    """
     ids = [step.event_id for step in steps if step.wanted]
 
     def asks(_here: Any) -> Any:
-        (found, *_) = raise_errors((yield [ReadResults(lane, session_id, ids)]))
-        raise_errors((yield [NoteDelivery(lane, session_id, event_id) for event_id in ids]))
+        (found,) = raise_errors((yield [ReadResults(lane, session_id, ids)]))
         return found
 
     found: list[str | None] = await context.ask(asks)

@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
 from kato_tasks import append_events, session_status
 from kato_tasks.testing.waiting import wait_until
 from tests.integration.http.server import HttpServer, Json, event, post
+from tests.integration.recovering import THREADS
 from tests.integration.system import System
 
 REFRESH = 2.0
@@ -185,3 +187,23 @@ def test_a_key_reaches_its_own_sessions_of_katos_api_and_makes_no_others(server:
         assert shop.post("/sessions/other/observe", json={"strings": ["a"]}).status_code == 403
         assert nobody.get(f"/sessions/{session}/stm").status_code == 401
         assert nobody.get("/health").json()["service_name"] == "kato"
+
+
+def test_a_revoked_key_ends_its_streams(system: System, server: HttpServer, name: str) -> None:
+    """Falls when a stream does not ask whether its key is one still."""
+    made_key = json.loads(run(system, "keys", "create", "--json", "--scope", "read").stdout)
+    append_events([event(name, "e1")])
+    wait_until(lambda: not server_refuses(server, made_key["key"]), 10, "the server knows it")
+    path = f"/v1/sessions/{quote(name, safe='')}/results"
+    with server.client(made_key["key"]) as client, client.stream("GET", path, params={"predictions": False}) as stream:
+        assert stream.status_code == 200
+        run(system, "keys", "revoke", made_key["id"])
+        wait_until(lambda: server_refuses(server, made_key["key"]), 10, "the server knows that it is revoked")
+        append_events([event(name, "e2")])
+        with system.workers(THREADS):
+            assert "position" not in "".join(stream.iter_text())
+
+
+def server_refuses(server: HttpServer, key: str) -> bool:
+    with server.client(key) as client:
+        return client.get("/v1/sessions").status_code == 401

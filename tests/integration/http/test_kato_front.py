@@ -100,6 +100,32 @@ def test_the_same_request_with_the_same_key_is_applied_once_and_answered_the_sam
     del working
 
 
+def test_a_repeated_sequence_makes_the_same_events_however_the_session_stands_by_then(
+    working: System, client: httpx.Client
+) -> None:
+    """Falls when a sequence with a key looks at whether the session's STM is empty."""
+    session = f"again{time.monotonic_ns()}"
+    body = {"observations": [{"emotives": {"joy": 1.0}}, {"strings": ["a", "b"]}], "learn_after_each": True}
+    answers = []
+    for _ in range(2):
+        answer = client.post(f"/sessions/{session}/observe-sequence", json=body, headers={"idempotency-key": "s"})
+        answers.append(told(answer))
+        drained([session])
+    assert answers[0] == answers[1]
+    assert [one["event_id"] for one in history(session)] == ["s/0", "s/0/learn", "s/1", "s/1/learn"]
+    del working
+
+
+def test_a_refused_observation_makes_no_session(working: System, client: httpx.Client) -> None:
+    """Falls when the session is made before its first event is checked."""
+    session = f"refused{time.monotonic_ns()}"
+    for name, body in ((session, {"strings": []}), ("x" * 600, {"strings": ["a"]})):
+        assert client.post(f"/sessions/{name}/observe", json=body).status_code == 422
+        assert client.post(f"/sessions/{name}/observe-sequence", json={"observations": [body]}).status_code == 422
+        assert told(client.get(f"/sessions/{name}/exists"))["exists"] is False
+    del working
+
+
 def test_an_answer_that_takes_longer_than_the_client_waits_is_at_the_tasks_address(
     working: System, client: httpx.Client
 ) -> None:

@@ -99,3 +99,10 @@ def copy_of(kato: Kato, session: Any) -> Any:
     copy = kato.sessions.create("n", None, {"process_predictions": False}, {})
     copy.stm, copy.time = list(session.stm), session.time
     return copy
+
+
+def test_what_an_expired_result_would_say_is_null_and_no_guess() -> None:
+    given = sequence("a", "b", "c", end=True)
+    told = tell_steps(steps_of(given, NAMES, empty=True), given, {"k/2/learn": {"pattern_name": "PTRN|x"}})
+    assert (told.before, told.final) == (None, "PTRN|x")
+    assert [(row["stm_length"], row["time"]) for row in told.rows] == [(None, None)] * 3
