@@ -10,12 +10,16 @@ from types import FrameType
 import pytest
 import redis
 
+from kato_tasks.testing.kafka import KafkaServer, kafka_programs, missing_part, mock_cluster
 from kato_tasks.testing.postgres import PostgresServer, postgres_programs
 from kato_tasks.testing.rabbitmq import RabbitmqServer, rabbitmq_program
 from kato_tasks.testing.services import KatoServer, RedisServer, redis_program
-from tests.services import unreachable
+from tests.services import IN_CI, unreachable
 
 pytest_plugins = ["tests.variants", "tests.scheduling"]
+
+STOOD_IN = ("instead of kafka", "librdkafka's mock cluster")
+"""What a test's report says that had a mock for want of a Kafka."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,6 +73,38 @@ def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit
 
 
 @pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    if kafka_programs() is None:
+        unreachable("kafka", missing_part())
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    with contextlib.closing(_Stopping(server)):
+        server.start()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _kafka_mock() -> Iterator[str]:
+    with mock_cluster() as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture
+def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
+    """The address of the session's Kafka, which is started again if a test left it down.
+
+    Topics of other tests stay: a test names its own. Where Java or the jars are missing outside CI, this is the mock
+    cluster of librdkafka, and the run says so at its end.
+    """
+    if kafka_programs() is None and not IN_CI:
+        request.node.user_properties.append(STOOD_IN)
+        bootstrap: str = request.getfixturevalue("_kafka_mock")
+        return bootstrap
+    server: KafkaServer = request.getfixturevalue("kafka_server")
+    server.start()
+    return server.url
+
+
+@pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     if postgres_programs() is None:
         unreachable("postgresql")
@@ -109,7 +145,7 @@ def kato_url(kato: KatoServer) -> str:
 class _Stopping:
     """Gives a server's stop the name that contextlib.closing asks for."""
 
-    def __init__(self, server: RedisServer | KatoServer) -> None:
+    def __init__(self, server: RedisServer | KafkaServer | KatoServer) -> None:
         self.close = server.stop
 
 
@@ -123,3 +159,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             left_out[service] = left_out.get(service, 0) + 1
     for service, tests in sorted(left_out.items()):
         terminalreporter.write_line(f"LEFT OUT for want of {service}: {tests} test{'s' * (tests > 1)}", yellow=True)
+    mocked = sum(STOOD_IN in map(tuple, report.user_properties) for report in _that_ran(terminalreporter))
+    if mocked:
+        text = f"ON A MOCK for want of kafka ({missing_part()}): {mocked} test{'s' * (mocked > 1)}"
+        terminalreporter.write_line(text, yellow=True)
+
+
+def _that_ran(terminalreporter: pytest.TerminalReporter) -> Iterator[pytest.TestReport]:
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if report.when == "call":
+                yield report

@@ -2,6 +2,7 @@
 
 python -m tests.services run pytest [arguments]   finds (in a container or CI: installs) services, runs all
 python -m tests.services check                    says what is here; exit status 1 if something is missing
+python -m tests.services fetch                    has Maven bring the jars of the tests' Kafka into a cache of yours
 """
 
 import os
@@ -15,9 +16,10 @@ from typing import NoReturn
 
 import pytest
 
+from kato_tasks.testing.kafka import fetch_jars, has_jars, java_program, kafka_programs, missing_part
 from kato_tasks.testing.postgres import postgres_programs
 from kato_tasks.testing.rabbitmq import rabbitmq_program
-from kato_tasks.testing.services import redis_program
+from kato_tasks.testing.services import ServiceFailed, redis_program
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
@@ -51,12 +53,31 @@ def install(packages: Sequence[str]) -> None:
 
 def missing_services() -> list[str]:
     """Say on stderr where each service comes from, and return those that are not there."""
-    if may_install() and (wanted := [*absent_packages()]):
-        install(wanted)
-    found = {"redis": redis_program(), "rabbitmq": rabbitmq_program(), "postgresql": postgres_programs()}
+    if may_install():
+        if wanted := [*absent_packages()]:
+            install(wanted)
+        if not has_jars():
+            fetch()
+    found = {
+        "redis": redis_program(),
+        "rabbitmq": rabbitmq_program(),
+        "postgresql": postgres_programs(),
+        "kafka": kafka_programs(),
+    }
     for service, program in found.items():
-        print(f"tests: {service:10} {program or 'MISSING'}", file=sys.stderr, flush=True)
+        why = f" ({missing_part()})" if service == "kafka" else ""
+        print(f"tests: {service:10} {program or 'MISSING' + why}", file=sys.stderr, flush=True)
     return [service for service, program in found.items() if program is None]
+
+
+def fetch() -> bool:
+    """Fetch the jars of Kafka, or say on stderr why they could not be; whether they are there."""
+    print("tests: fetching Kafka's jars (Maven)", file=sys.stderr, flush=True)
+    try:
+        fetch_jars()
+    except ServiceFailed as exc:
+        print(f"tests: {exc}", file=sys.stderr, flush=True)
+    return has_jars()
 
 
 def absent_packages() -> list[str]:
@@ -67,6 +88,10 @@ def absent_packages() -> list[str]:
         packages.append("rabbitmq-server")
     if postgres_programs() is None:
         packages.append("postgresql")
+    if java_program() is None:
+        packages.append("openjdk-17-jre-headless")
+    if not has_jars() and shutil.which("mvn") is None:
+        packages.append("maven")
     return packages
 
 
@@ -74,6 +99,8 @@ def main(arguments: Sequence[str]) -> int:
     match list(arguments):
         case ["check"]:
             return 1 if missing_services() else 0
+        case ["fetch"]:
+            return 0 if fetch() else 1
         case ["run", "pytest", *rest]:
             missing = missing_services()
             if missing and IN_CI:
