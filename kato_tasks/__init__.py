@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         ReplayBusy,
         ReplayFailed,
         SessionBusy,
+        SourceUnavailable,
         StoreFailed,
         StoreFull,
         StoreUnavailable,
@@ -87,6 +88,9 @@ if TYPE_CHECKING:
         UnknownReplay,
         UnreadableRow,
     )
+    from kato_tasks.publishers.kafka import KafkaPublisher
+    from kato_tasks.publishers.rabbitmq import RabbitMQPublisher
+    from kato_tasks.publishers.redis_streams import RedisStreamPublisher
     from kato_tasks.settings import Settings
 
 _HOMES = {
@@ -154,12 +158,16 @@ _HOMES = {
     "NodeConflict": "kato_tasks.errors",
     "NotAppliedYet": "kato_tasks.errors",
     "PositionConflict": "kato_tasks.errors",
+    "SourceUnavailable": "kato_tasks.errors",
     "StoreFailed": "kato_tasks.errors",
     "StoreFull": "kato_tasks.errors",
     "StoreUnavailable": "kato_tasks.errors",
     "StoreWentBack": "kato_tasks.errors",
     "TooManyPredicts": "kato_tasks.errors",
     "UnreadableRow": "kato_tasks.errors",
+    "KafkaPublisher": "kato_tasks.publishers.kafka",
+    "RabbitMQPublisher": "kato_tasks.publishers.rabbitmq",
+    "RedisStreamPublisher": "kato_tasks.publishers.redis_streams",
     "Settings": "kato_tasks.settings",
 }
 
@@ -180,6 +188,7 @@ __all__ = [
     "HeldPattern",
     "HistoryIncomplete",
     "InvalidEvent",
+    "KafkaPublisher",
     "KatoTasksError",
     "Learned",
     "LearnedJson",
@@ -194,13 +203,16 @@ __all__ = [
     "PredictedJson",
     "Prediction",
     "PredictionJson",
+    "RabbitMQPublisher",
     "RawPredictedJson",
+    "RedisStreamPublisher",
     "ReplayBusy",
     "ReplayFailed",
     "ReplayStatus",
     "SessionBusy",
     "SessionStatus",
     "Settings",
+    "SourceUnavailable",
     "StoreFailed",
     "StoreFull",
     "StoreUnavailable",

@@ -18,6 +18,7 @@
     ├── ReplayFailed          a replay ended without success; what served before goes on serving
     ├── UnknownReplay         there is no replay of this id
     ├── BrokerUnavailable     the broker does not answer: try again when it is back
+    ├── SourceUnavailable     the broker of a listener, a publisher or a sink does not answer: try again
     ├── SessionBusy           the session cannot be forgotten now: do what the sentence says, and try again
     ├── ConfigurationError    a setting is wrong: correct it and start again
     ├── LeaseLost             another worker owns the lane now: stop at once
@@ -160,6 +161,10 @@ class UnknownReplay(KatoTasksError):
 
 class BrokerUnavailable(KatoTasksError):
     """A task could not be sent, because the broker or the result backend does not answer."""
+
+
+class SourceUnavailable(KatoTasksError):
+    """The broker that a listener reads from, or that a publisher or a sink sends to, does not answer."""
 
 
 class ConfigurationError(KatoTasksError):

@@ -43,7 +43,8 @@ class Entry:
     """One event as it is appended.
 
     ``wants_result`` says whether a caller waits for its result, ``digest`` tells bodies apart, and ``text`` is what the
-    log holds. The caller knows the lane; the entry does not.
+    log holds. The caller knows the lane; the entry does not. ``also`` says what else is done when it is appended, see
+    ``also_done``.
     """
 
     session_id: str
@@ -53,9 +54,28 @@ class Entry:
     wants_result: bool
     digest: str
     text: str
+    also: str = ""
 
 
-def entry_of(event: Event, *, event_id: str, wanted: bool = False, limits: Limits = DEFAULT_LIMITS) -> Entry:
+def also_done(*, own_id: bool = False, predict_every: int | None = None, learn_every: int = 0) -> str:
+    """Return what else an append does with an event, as ``Entry.also`` says it.
+
+    ``own_id``: its id is remembered although it comes from a source with a high-water mark, because another source may
+    bring it as well. ``predict_every``: KATO is asked for predictions for a sink after each position that this number
+    divides; 0: after the event, unless another one of the session follows before KATO is asked; None: not at all.
+    ``learn_every``: after so many events of the session a learn follows (0: none).
+    """
+    said = ["id"] if own_id else []
+    if predict_every is not None:
+        said.append(f"p{predict_every}")
+    if learn_every:
+        said.append(f"l{learn_every}")
+    return " ".join(said)
+
+
+def entry_of(
+    event: Event, *, event_id: str, wanted: bool = False, limits: Limits = DEFAULT_LIMITS, also: str = ""
+) -> Entry:
     """Return the log entry of an event. Raises InvalidEvent where it takes more than ``limits.max_event_bytes``."""
     check_event_id(event_id)
     identity = event.observation.kato_json() if event.observation is not None else ""
@@ -71,7 +91,8 @@ def entry_of(event: Event, *, event_id: str, wanted: bool = False, limits: Limit
     size = len(text.encode()) if not text.isascii() else len(text)
     if size > limits.max_event_bytes:
         raise InvalidEvent("event", f"takes {size} bytes, at most {limits.max_event_bytes} are allowed")
-    return Entry(event.session_id, event.node_id, event_id, kind, wanted, body_digest(event.event_type, identity), text)
+    digest = body_digest(event.event_type, identity)
+    return Entry(event.session_id, event.node_id, event_id, kind, wanted, digest, text, also)
 
 
 def _content(observation: Observation | None) -> Content:

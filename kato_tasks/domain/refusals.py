@@ -78,7 +78,7 @@ class BuriedEvent:
     """A dead letter as it is stored: the event that is not going to be applied, whose it is, and why.
 
     ``event`` is the event in its standard form. Where it never came to a position its log entry's text may be kept
-    instead, as ``raw``.
+    instead, as ``raw``, and where a message was no valid event, that message is (``RefusedMessage.as_json``).
     """
 
     session_id: str
@@ -87,11 +87,14 @@ class BuriedEvent:
     refusal: Refusal
     event: Mapping[str, Any] | None = None
     raw: str = ""
+    message: Mapping[str, Any] | None = None
 
     def as_letter(self) -> dict[str, Any]:
         """Return the fields in the order in which they are stored. A letter that KATO never saw has no answer."""
         refusal = self.refusal
         content: dict[str, Any] = {"raw": self.raw} if self.event is None else {"event": dict(self.event)}
+        if self.message is not None:
+            content = {"event_id": refusal.event_id, "message": dict(self.message)}
         answer = {"last_answer": refusal.last_answer[:ANSWER_CHARS]} if refusal.attempts else {}
         return {
             "session_id": self.session_id,
@@ -122,6 +125,7 @@ class BuriedEvent:
                 refusal=Refusal.of(row),
                 event=row.get("event"),
                 raw=row.get("raw", ""),
+                message=row.get("message"),
             )
         except KeyError as exc:
             raise UnreadableRow(f"the dead letter has no {exc}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TypeVar
 
@@ -32,6 +32,15 @@ KNOWN_NODES = 100_000
 RUNS = 5
 """How many times one call is begun again because the store was restarted, or failed over, in the middle of it."""
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What a call of ``append`` says of all its entries; see ``ports.Append``."""
+
+    source: str = ""
+    expected: int = -1
+    sink: str = ""
 
 
 class AppendProtocol:
@@ -78,18 +87,21 @@ class AppendProtocol:
         source: str = "",
         offsets: Sequence[int] = (),
         expected: int | None = None,
+        sink: str = "",
     ) -> StoreProtocol[AppendResult]:
         """See ``Mailbox.append``."""
-        at = -1 if expected is None else expected
-        return self._on_one_run(lambda run: self._append(entries, source, offsets, at, run))
+        options = _Options(source, -1 if expected is None else expected, sink)
+        return self._on_one_run(lambda run: self._append(entries, offsets, options, run))
 
-    def append_each(self, entries: Sequence[Entry]) -> StoreProtocol[AppendResult]:
+    def append_each(
+        self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = (), sink: str = ""
+    ) -> StoreProtocol[AppendResult]:
         """Append entries of callers who know nothing of each other.
 
         An entry that names another node than its session's is told so in its place (``other_node``), and the others are
-        appended. Raises what ``append`` raises of the store.
+        appended. ``source``, ``offsets`` and ``sink``: see ``append``, and what it raises of the store.
         """
-        return self._on_one_run(lambda run: self._append_each(entries, run))
+        return self._on_one_run(lambda run: self._append_each(entries, offsets, _Options(source, sink=sink), run))
 
     def _on_one_run(self, ask: Callable[[str], StoreProtocol[T]]) -> StoreProtocol[T]:
         """Ask all of it of one run of the store. It is asked again from its beginning where another run answers.
@@ -174,7 +186,9 @@ class AppendProtocol:
                 self._nodes.pop(session, None)
             self._logged -= sessions
 
-    def _append_each(self, entries: Sequence[Entry], run: str) -> StoreProtocol[AppendResult]:
+    def _append_each(
+        self, entries: Sequence[Entry], offsets: Sequence[int], options: _Options, run: str
+    ) -> StoreProtocol[AppendResult]:
         nodes = yield from self._nodes_of(entries, run)
         told: dict[int, AppendedEntry] = {}
         for index, entry in enumerate(entries):
@@ -182,14 +196,15 @@ class AppendProtocol:
             if not belongs(entry.session_id, entry.node_id, node):
                 told[index] = refused_node(entry, lane_of(node), node_conflict(entry, node, "node_id"))
         if not told:
-            return (yield from self._append(entries, "", (), -1, run))
-        others = [entry for index, entry in enumerate(entries) if index not in told]
-        done = yield from self._append(others, "", (), -1, run)
+            return (yield from self._append(entries, offsets, options, run))
+        others = [index for index in range(len(entries)) if index not in told]
+        theirs = [offsets[index] for index in others] if options.source else ()
+        done = yield from self._append([entries[index] for index in others], theirs, options, run)
         placed = iter(done.placed)
         return replace(done, placed=tuple(told.get(index) or next(placed) for index in range(len(entries))))
 
     def _append(
-        self, entries: Sequence[Entry], source: str, offsets: Sequence[int], expected: int, run: str
+        self, entries: Sequence[Entry], offsets: Sequence[int], options: _Options, run: str
     ) -> StoreProtocol[AppendResult]:
         nodes = yield from self._bind_nodes(entries, run)
         groups: dict[int, list[int]] = defaultdict(list)
@@ -206,7 +221,7 @@ class AppendProtocol:
         wake, shared, conflicts = set(), set(), []
         # The partitions go side by side, and each chunk of one is sent when the chunk before it is in the log. In one
         # pipeline each would succeed or fail by itself, and later events of a session could overtake earlier ones.
-        for calls in _make_rounds(groups, lanes, told, entries, offsets, source, expected, run):
+        for calls in _make_rounds(groups, lanes, told, entries, offsets, options, run):
             answers = yield [call for _, call in calls]
             raise_errors(answers)
             gone: list[int] = []
@@ -227,8 +242,8 @@ class AppendProtocol:
                 yield BREATH
             if gone:
                 self._forget({entries[i].session_id for i in gone})
-                some = [offsets[i] for i in gone] if source else ()
-                again = yield from self._append([entries[i] for i in gone], source, some, expected, run)
+                some = [offsets[i] for i in gone] if options.source else ()
+                again = yield from self._append([entries[i] for i in gone], some, options, run)
                 wake |= again.wake
                 shared |= again.shared_names
                 for i, its in zip(gone, again.placed, strict=True):
@@ -267,18 +282,26 @@ class Mailbox:
         source: str = "",
         offsets: Sequence[int] = (),
         expected: int | None = None,
+        sink: str = "",
     ) -> AppendResult:
         """Give each entry its position, once. When this returns, the store has them all.
 
         With ``source``, a name, and one rising offset for each entry, the last offset is remembered as a high-water
         mark instead of single ids. An entry whose id is known with another body becomes a dead letter. With
         ``expected``, a new entry is appended only if its session stands at that position, which is checked in the same
-        step.
+        step. ``sink`` is where the predictions go that entries ask for (``Entry.also``).
 
         Raises NodeConflict before anything is appended; StoreUnavailable and StoreFailed, with which of each session's
         entries those before some point may be in the store, and none after it.
         """
-        asks = self.protocol.append(entries, source=source, offsets=offsets, expected=expected)
+        asks = self.protocol.append(entries, source=source, offsets=offsets, expected=expected, sink=sink)
+        return carry_out(self._store, asks)
+
+    def append_each(
+        self, entries: Sequence[Entry], *, source: str = "", offsets: Sequence[int] = (), sink: str = ""
+    ) -> AppendResult:
+        """See ``AppendProtocol.append_each``."""
+        asks = self.protocol.append_each(entries, source=source, offsets=offsets, sink=sink)
         return carry_out(self._store, asks)
 
 
@@ -288,8 +311,7 @@ def _make_rounds(
     nodes: Sequence[str],
     entries: Sequence[Entry],
     offsets: Sequence[int],
-    source: str,
-    expected: int,
+    options: _Options,
     run: str,
 ) -> Iterator[list[tuple[list[int], Append]]]:
     """Yield the appends of each round, each with the indices of its entries."""
@@ -298,6 +320,6 @@ def _make_rounds(
         calls = []
         for partition, members in groups.items():
             if part := members[start : start + CHUNK]:
-                rows = [(lanes[i], nodes[i], entries[i], offsets[i] if source else 0) for i in part]
-                calls.append((part, Append(partition, rows, source, run, expected)))
+                rows = [(lanes[i], nodes[i], entries[i], offsets[i] if options.source else 0) for i in part]
+                calls.append((part, Append(partition, rows, options.source, run, options.expected, options.sink)))
         yield calls

@@ -12,7 +12,8 @@ class DeadLetterRow:
     """A dead letter as it is kept.
 
     ``kept_as`` is the name under which its lane keeps it (``ports.DropDeadLetter``). ``position`` is None if the
-    event never got one. ``event`` is a standard event. Times are milliseconds since 1970.
+    event never got one. ``event`` is a standard event. ``message`` is set instead for a message that is none
+    (``RefusedMessage.as_json``), and then ``event`` is empty. Times are milliseconds since 1970.
     """
 
     kept_as: str
@@ -26,6 +27,8 @@ class DeadLetterRow:
     first_ms: int
     last_ms: int
     event: Mapping[str, Any]
+    event_id: str
+    message: Mapping[str, Any] | None = None
 
 
 class DeadLetters(Protocol):

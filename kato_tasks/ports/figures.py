@@ -123,6 +123,7 @@ class WholeFigures:
     now_ms: int
     workers: Sequence[LifeSign]
     beats: Sequence[LifeSign]
+    listeners: Sequence[LifeSign]
     acknowledged: Mapping[str, str]
     lost_lanes: Sequence[str]
     doubtful_lanes: Sequence[str]

@@ -57,6 +57,8 @@ class Work:
     """the node that KATO is told for all sessions of the lane, if a replay switched it to one (ports/generations.py)"""
     read: str = ""
     """what the predict that is next reads at KATO, where that is something else than predictions"""
+    sink: str = ""
+    """the sink that the predict's answer goes to; '' where a caller waits for it"""
     config: Mapping[str, Any] = field(default_factory=dict)
     """what KATO is told of the session's own config, beside the config of all sessions"""
 
@@ -225,6 +227,10 @@ class Commit(Effect[NextWork]):
     go_on: bool = True
     certain: str = ""
     """the run of the store, if the learned pattern's frequency is certain; else `UNSURE` of it, or `ALL_UNSURE`"""
+    sink: str = ""
+    """the sink that the answer to the predict goes to, with ``prediction``, instead of a caller"""
+    prediction: str = ""
+    """that answer (JSON)"""
     borrowed: bool = False
     """its intent made it the KATO session's owner: where the store forgot that, it is bound to none"""
 

@@ -53,6 +53,8 @@ class Append(Effect[AppendedBatch]):
     """the run of the store that the nodes were read from: another one answers StoreWentBack (empty: any will do)"""
     expected: int = -1
     """the position at which a session must stand for a new entry to be appended (-1: any)"""
+    sink: str = ""
+    """where predictions after these entries go that ``Entry.also`` asks for"""
 
 
 @dataclass(frozen=True, slots=True)

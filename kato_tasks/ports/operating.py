@@ -8,7 +8,7 @@ from typing import Literal
 
 from kato_tasks.ports.effects import Effect
 
-SignOf = Literal["worker", "beat"]
+SignOf = Literal["worker", "beat", "listener"]
 """What a process is that gives signs of life."""
 
 

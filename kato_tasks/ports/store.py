@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from kato_tasks.ports.effects import Effect
+from kato_tasks.ports.listening import KeepBodies, KeepRefusedMessage
 from kato_tasks.ports.log import Append, BindNodes, KeepScheduled
 
-GROWING = (Append, BindNodes, KeepScheduled)
+GROWING = (Append, BindNodes, KeepBodies, KeepRefusedMessage, KeepScheduled)
 """The operations that make the store grow for good. They are refused with StoreFull while the store has no room."""
 
 

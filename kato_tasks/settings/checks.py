@@ -15,6 +15,8 @@ from pydantic import SecretStr
 from kato_tasks.domain.instance import Instance
 
 PREFIX = "KATO_TASKS_"
+_BROKER = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,6}))?")
+"""A host of Kafka, with its port or without."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OWN_HEADERS = frozenset(
     ["host", "accept", "accept-encoding", "connection", "content-length", "content-type", "expect", "te", "trailer"]
@@ -94,6 +96,26 @@ def check_store(url: str) -> str:
         remedy = "unix:///path/to/redis.sock" if url.startswith("redis+socket:") else "redis://host:port/db"
         raise ValueError(f"{hide_secrets(url)!r} is not the address of a Redis; write {remedy}")
     return url
+
+
+def check_rabbitmq(url: str) -> str:
+    """Return the address, or several with ``;`` between them, if each is of a RabbitMQ; raises ValueError otherwise."""
+    example = "amqp://user:password@host:5672/vhost"
+    for one in url.split(";"):
+        if _scheme(one, example) not in ("amqp", "amqps", "pyamqp"):
+            raise ValueError(f"{hide_secrets(one)!r} is not the address of a RabbitMQ; write {example} or amqps://…")
+    return url
+
+
+def check_kafka(brokers: str) -> str:
+    """Return Kafka's brokers if each is a host, with a port or without one; raises ValueError otherwise."""
+    for one in brokers.split(","):
+        broker = _BROKER.fullmatch(one.strip())
+        if broker is None or int(broker[1] or 1) not in range(1, 65_536):
+            if not one.strip():
+                raise ValueError("names no broker, or one that is empty; write host:9092, or host1:9092,host2:9092")
+            raise ValueError(f"{hide_secrets(one.strip())!r} is no broker of Kafka; write host:9092 without a scheme")
+    return brokers
 
 
 def check_archive(url: str) -> str:

@@ -22,6 +22,7 @@ BROUGHT_BY = {
         "prometheus_client": "prometheus-client",
         "uvicorn": "uvicorn",
     },
+    "kafka": {"confluent_kafka": "confluent-kafka"},
     "archive": {"sqlalchemy": "SQLAlchemy", "psycopg": "psycopg", "alembic": "alembic"},
 }
 """The modules that each extra needs, and the name under which each module is known.

@@ -27,6 +27,8 @@ from kato_tasks.settings.checks import (
     check_backend,
     check_broker,
     check_instances,
+    check_kafka,
+    check_rabbitmq,
     check_readable,
     check_store,
     hidden,
@@ -56,6 +58,18 @@ class Settings(BaseModel):
     result_backend: str = Field("redis://127.0.0.1:6379/1", description="Celery's result backend")
     store_url: str = Field(
         "redis://127.0.0.1:6379/2", description="the Redis that holds the event log, lanes and leases"
+    )
+    kafka_bootstrap: str = Field(
+        "127.0.0.1:9092",
+        description="Kafka's brokers for listeners, publishers and sinks: host:port, several separated by commas",
+    )
+    rabbitmq_url: str = Field(
+        "amqp://127.0.0.1:5672//",
+        description="the RabbitMQ of listeners, publishers and sinks; Celery's own broker is `BROKER_URL`",
+    )
+    streams_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="the Redis whose streams listeners read, and publishers and sinks add to",
     )
     archive_url: str = Field(
         "",
@@ -247,7 +261,9 @@ class Settings(BaseModel):
 
     _broker = field_validator("broker_url")(check_broker)
     _backend = field_validator("result_backend")(check_backend)
-    _store = field_validator("store_url")(check_store)
+    _redis = field_validator("store_url", "streams_url")(check_store)
+    _kafka = field_validator("kafka_bootstrap")(check_kafka)
+    _rabbitmq = field_validator("rabbitmq_url")(check_rabbitmq)
     _archive = field_validator("archive_url")(check_archive)
     _instances = field_validator("kato_urls")(check_instances)
     _files = field_validator("kato_token_file", "kato_headers_file", "kato_ca_file", "kato_client_cert_file")(

@@ -32,7 +32,9 @@ class RedisDeadLetters:
 def _row(kept_as: str, text: str) -> DeadLetterRow:
     kept = BuriedEvent.load(text)
     event, refusal = kept.event, kept.refusal
-    if event is None:
+    if kept.message is not None:
+        event = {}
+    elif event is None:
         standard = Logged.parse(0, kept.raw).as_appended(kept.session_id, kept.node_id)
         event = {name: value for name, value in standard.items() if name != "position"}
     return DeadLetterRow(
@@ -47,4 +49,6 @@ def _row(kept_as: str, text: str) -> DeadLetterRow:
         first_ms=refusal.first_ms,
         last_ms=refusal.last_ms,
         event=event,
+        event_id=refusal.event_id if kept.message is not None else str(event.get("event_id", "")),
+        message=kept.message,
     )

@@ -156,7 +156,8 @@ def readable_work(
         predict_tries=before,
         gave_up_in=gave_up,
         generation=gen,
-        read=read,
+        read="" if read.startswith(">") else read,
+        sink=read[1:] if read.startswith(">") else "",
         config=own,
         unreadable=unreadable,
     )
@@ -298,6 +299,19 @@ def found(_op: ports.TakeOrWait, raw: Any) -> ports.Found:
 def orphaned_tasks(_op: ports.OrphanedTasks, raw: Any) -> list[ports.WaitingTask]:
     """Return the waiting tasks that nothing completed, with their requests by task id."""
     return [ports.WaitingTask(row[0], row[1], row[2], _pairs(row[3])) for row in raw]
+
+
+# ---------------------------------------------------------------------------------------------- listening
+
+
+def pairs(_op: Any, raw: Any) -> dict[str, str]:
+    """Return a hash. ``raw`` is a dict, or a flat list of fields and their values."""
+    return dict(raw) if isinstance(raw, dict) else _pairs(raw)
+
+
+def outgoing_predictions(_op: ports.ReadPredictions, raw: Sequence[str]) -> list[ports.OutgoingPrediction]:
+    """Return predictions on their way to a sink, as ``commit.lua`` wrote them."""
+    return [ports.OutgoingPrediction(*json.loads(text)) for text in raw]
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

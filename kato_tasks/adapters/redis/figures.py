@@ -134,13 +134,14 @@ class RedisFigures:
             pipe.srandmember(f"{prefix(partition)}wanted", most)
         for partition in range(PARTITIONS):
             pipe.hlen(f"{prefix(partition)}ltm_known")
-        time, workers, workers_seen, beats, beats_seen, rows, *rest = answers_of(pipe)
+        time, workers, workers_seen, beats, beats_seen, listeners, listeners_seen, rows, *rest = answers_of(pipe)
         named, known = rest[: len(lost) + len(doubtful)], rest[len(lost) + len(doubtful) :]
         sizes = {partition: int(size) for partition, size in enumerate(known) if size}
         return WholeFigures(
             now_ms=ms_of(time),
             workers=_signs(workers, workers_seen),
             beats=_signs(beats, beats_seen),
+            listeners=_signs(listeners, listeners_seen),
             acknowledged=rows,
             lost_lanes=sorted(str(lane) for lanes in named[: len(lost)] for lane in lanes),
             doubtful_lanes=sorted(str(lane) for lanes in named[len(lost) :] for lane in lanes),

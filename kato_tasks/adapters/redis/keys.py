@@ -12,14 +12,22 @@ BINDING_FIELDS = ("b0", "b1", "b2", "b3")
 INTENT_FIELDS = ("i0", "i1", "i2", "i3")
 """Fields of a session's hash that hold one text in pieces (``lua/_lib.lua``: put_text)."""
 
-SIGNS: dict[SignOf, str] = {"worker": "kt:{signs}:worker:", "beat": "kt:{signs}:beat:"}
-"""What the keys begin with in which workers and beats say that they live (``lua/give_sign.lua``)."""
+SIGNS: dict[SignOf, str] = {
+    "worker": "kt:{signs}:worker:",
+    "beat": "kt:{signs}:beat:",
+    "listener": "kt:{signs}:listener:",
+}
+"""What the keys begin with in which workers, beats and listeners say that they live (``lua/give_sign.lua``)."""
 ACKNOWLEDGED = "kt:{signs}:acknowledged"
 """What a person acknowledged of the whole."""
 CALL_COUNTS = "kt:{signs}:calls"
 """How calls to KATO ended and how long they took, counted by name (``lua/add_counts.lua``)."""
 OPEN_CIRCUIT = "kt:{breaker}:open:"
 """What the keys begin with that say that a KATO instance's circuit is open, and why (``breaker.py``)."""
+READERS = "kt:{listening}:reader:"
+"""What the keys begin with that hold the token of a source's one reader; they expire (``lua/hold_reader.lua``)."""
+BODIES = "kt:{listening}:bodies:"
+"""What the keys begin with, hash: event id -> digest of the body of a message that may come again (``KeepBodies``)."""
 IMPORTS = "kt:{import}:"
 """What the keys begin with in which imports are remembered (``import_checkpoints.py``)."""
 

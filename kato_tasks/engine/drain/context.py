@@ -62,6 +62,8 @@ class CommitParts(TypedDict, total=False):
     symbols: Sequence[tuple[int, str]]
     dead: Sequence[tuple[str, str]]
     predict_id: str
+    sink: str
+    prediction: str
     learned: tuple[str, int] | None
     park_reason: str
     borrowed: bool

@@ -58,7 +58,7 @@ def back_off(lane: LaneContext, work: Work, exc: KatoError) -> Program[NextWork]
 
     A KATO that does not answer, or fails whatever it is asked, is waited for as long as it takes. But a session that
     makes no progress though KATO answers is parked in the end, and a predict, which holds up the events behind it, is
-    refused after a while.
+    refused after a while, unless a sink is owed its answer.
     """
     why, weight = "", 0
     if isinstance(exc, RebuildFailed):
@@ -72,7 +72,7 @@ def back_off(lane: LaneContext, work: Work, exc: KatoError) -> Program[NextWork]
         return (yield from park(lane, work, f"{why}, again and again", str(exc)))
     wait = lane.retry.wait_ms(work.unsent_in_a_row, exc.retry_after if isinstance(exc, OutcomeUnknown) else None)
     attempts = work.attempts
-    if work.predict_id and work.intent is None and not isinstance(exc, GatewayAnswered):
+    if work.predict_id and not work.sink and work.intent is None and not isinstance(exc, GatewayAnswered):
         left = predicting.patience_ms(lane, work)
         if left <= 0 or work.attempts + 1 > lane.retry.max_retries:
             return (yield from predicting.refuse(lane, work, str(exc)))

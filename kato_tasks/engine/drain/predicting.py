@@ -93,5 +93,13 @@ def refuse(lane: LaneContext, work: Work, why: str) -> Program[NextWork]:
 
 
 def _commit(lane: LaneContext, work: Work, result: str) -> Program[NextWork]:
-    done = lane.commit(work, None, keep_binding=True, results=[(work.predict_id, result)], predict_id=work.predict_id)
+    done = lane.commit(
+        work,
+        None,
+        keep_binding=True,
+        results=() if work.sink else [(work.predict_id, result)],
+        predict_id=work.predict_id,
+        sink=work.sink,
+        prediction=result if work.sink else "",
+    )
     return (yield from perform(done))

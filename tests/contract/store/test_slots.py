@@ -61,6 +61,9 @@ def every_script(log: Log, session: str) -> None:
     log.do(ports.Count(node, "rebuilt"))
     log.do(ports.NoteDelivery(node, session, f"{session}-2"))
     log.do(ports.GiveSign("worker", "w", "{}", 1_000))
+    assert log.do(ports.HoldReader("r", "t", 1_000)) is True
+    log.do(ports.GiveReaderBack("r", "t"))
+    assert log.do(ports.DropPredictions(partition_of(node), "kafka:out", "none", 1)) is False
     log.do(ports.AddCallCounts((("http://kato\nlearn\n2xx", 1),)))
     log.do(ports.AcknowledgeLost(partition_of(node), ("n{x}",), "{}"))
     log.do(ports.ReadLane(node, 0, 10))
@@ -126,12 +129,13 @@ def test_no_script_touches_a_key_outside_its_partitions_prefix(redis_url: str) -
     for command in by_scripts:
         name, *words = command.split(" ")
         if name.upper() not in keyless:
-            assert re.match(r"kt:\{(p\d{3}|sweep|signs)\}:", words[0]), command
+            assert re.match(r"kt:\{(p\d{3}|sweep|signs|listening)\}:", words[0]), command
     assert {w.split(" ")[1][:10] for w in by_scripts if " " in w} <= {
         prefix(partition_of("n{x}")),
         prefix(partition_of("plain")),
         "kt:{sweep}",
         "kt:{signs}",
+        "kt:{listen",
     }
 
 

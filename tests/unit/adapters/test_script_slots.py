@@ -25,6 +25,7 @@ from kato_tasks.adapters.redis.operations import (
     forgetting,
     generations,
     lanes,
+    listening,
     looking,
     replaying,
     waiting_tasks,
@@ -138,7 +139,7 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> list[Declared]:
         return compile_encoder(card, operation, retention, key, decode, sources)
 
     monkeypatch.setattr(building, "compile_encoder", note)
-    for table in (appending, archiving, generations, lanes, waiting_tasks, looking, replaying, forgetting):
+    for table in (appending, archiving, generations, lanes, listening, waiting_tasks, looking, replaying, forgetting):
         runpy.run_path(str(table.__file__))
     return found
 
@@ -182,8 +183,8 @@ def test_a_slot_that_is_taken_off_a_card_is_missed_by_what_fills_it(declared: li
 def test_every_field_of_an_operation_reaches_its_script(declared: list[Declared]) -> None:
     """Or what fills a slot reads it. `run` is for the store: which run of the server may be asked."""
     for one in declared:
-        # Of the last three the key is made.
-        read = {slot.name for slot in one.card.arguments} | {"lease", "run", "partition", "of", "shard"}
+        # Of the last four the key is made.
+        read = {slot.name for slot in one.card.arguments} | {"lease", "run", "partition", "of", "shard", "name"}
         for source in one.sources.values():
             inner = source.source if isinstance(source, Each) else source
             if isinstance(inner, str):
@@ -222,9 +223,9 @@ BINDING = Binding("http://kato", "k", "n", 1, 1, 1, 9, run="run")
 
 
 def test_an_appended_event_is_sent_by_its_names() -> None:
-    entry = Entry("session", "node", "id", "o", True, "digest", "text")
+    entry = Entry("session", "node", "id", "o", True, "digest", "text", also="id p1")
     rows_of = [("lane", "node", entry, 3), ("other", "node", entry, 4)]
-    single, rows = sent(ports.Append(5, rows_of, source="file", expected=8))
+    single, rows = sent(ports.Append(5, rows_of, source="file", expected=8, sink="kafka:out"))
     assert single == {
         "dedupe_ms": 1,
         "source": "file",
@@ -232,12 +233,13 @@ def test_an_appended_event_is_sent_by_its_names() -> None:
         "partition": 5,
         "most_predicts": 6,
         "expected": 8,
+        "sink": "kafka:out",
     }
     names = " ".join(slot.name for slot in script("append").card.rows[0].slots)
-    assert names == "lane session node event_id digest kind entry offset"
+    assert names == "lane session node event_id digest kind entry offset also"
     assert rows["events"] == [
-        ("lane", "session", "node", "id", "digest", "o", "text", 3),
-        ("other", "session", "node", "id", "digest", "o", "text", 4),
+        ("lane", "session", "node", "id", "digest", "o", "text", 3, "id p1"),
+        ("other", "session", "node", "id", "digest", "o", "text", 4, "id p1"),
     ]
 
 
@@ -258,6 +260,8 @@ def test_a_commit_is_sent_by_its_names() -> None:
         park_reason="why",
         go_on=False,
         certain="run",
+        sink="kafka:out",
+        prediction="{}",
         borrowed=True,
     )
     single, rows = sent(commit)
@@ -283,6 +287,8 @@ def test_a_commit_is_sent_by_its_names() -> None:
         "is_learn": 1,
         "borrowed": 1,
         "archiving": "",
+        "sink": "kafka:out",
+        "prediction": "{}",
     }
     assert rows == {"results": [("e1", "r1"), ("e2", "r2")], "symbols": [(1, "[]")], "letters": [("d", "{}")]}
 

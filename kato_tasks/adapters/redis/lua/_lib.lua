@@ -25,7 +25,8 @@
 --   log:<session>    list    entries; the position after `tr` comes first
 --   asks:<session>   list    "<after>\n<event_id>" of each predict, in order
 --   until:<session>  hash    event_id of a predict -> ms after which its answer is no longer wanted (0: always), and
---                            behind a space what is read at KATO, where that is something else than its predictions
+--                            behind a space what is read at KATO, where that is something else than its predictions,
+--                            or `>` and the sink that the predictions go to
 --   front:<session>  string  what a client of KATO's own API made the session with (JSON)
 --   vec:<session>    hash    position -> symbols that KATO holds for vectors (JSON); null marks a dead letter
 --   ids:<bucket>     hash    "<event_id>\n<session>" -> "<position> <digest>"; this is the dedupe window
@@ -40,6 +41,8 @@
 --   waiting          zset    "<event_id>\n<session>" of waiting requests -> ms at which they were last looked at
 --   later            zset    place and event that is to be appended (JSON) -> ms at which it is due
 --   later_places     hash    sha1 of such an event -> its place among those due at the same ms; last: the last place
+--   sink:<sink>      list    predictions on their way to a sink, each with its id, session, position, ms, the event's entry
+--                            ('' where the archive has it) and KATO's answer (JSON)
 --   outbox           list    task messages that could not be published (JSON)
 --   dead             hash    id -> dead letter (JSON)
 --   parked           set     sessions that wait for a person

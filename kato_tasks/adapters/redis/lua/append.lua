@@ -6,11 +6,17 @@
 --   partition: number    spreads the moments at which partitions change buckets
 --   most_predicts: number    how many predicts of a session may wait
 --   expected: number     position at which the session of a new event must stand; -1: any
+--   sink                 where KATO's predictions after these events go, if `also` asks for them
 -- each of events:
 --   lane, session, node, event_id, digest   node '': the caller has appended to the session before
 --   kind                 as in the entry, which begins with it: p is a predict
 --   entry                as it is written to the log (domain/log_entry.py), without the ms of its append
 --   offset               in the source; 0 without one
+--   also                 what else is done with a new event, words with a blank between them (domain/log_entry.py):
+--                        id: its id is remembered although it comes from a source with a mark
+--                        pN: KATO is asked for predictions after it if N divides its position; p0: after it, unless
+--                            another event of the session follows before KATO is asked
+--                        lN: a learn follows it if its position is N, or N + 1 more for each learn before
 -- Returns { 1 when a lane waits for a wake-up, then status and position for each event }:
 --   n: the event is new; d: it is a duplicate; m: it is at or below the source's mark; c: its id has another body;
 --   a: it is new, and another node_id shares the lane's name;
@@ -72,6 +78,27 @@ local function look(session)
   return { new = not h[1], parked = h[3], head = tonumber(h[2] or 0) }
 end
 
+-- Ask for KATO's predictions after an event, for a sink. Of those that ask only for the session's last, one waits.
+local function ask_for_sink(session, position, event_id, every)
+  if every > 0 and position % every ~= 0 then return end
+  local asks, wanted, theirs = P .. 'asks:' .. session, P .. 'until:' .. session, '0 >' .. sink
+  if every == 0 then
+    local before = string.match(call('LINDEX', asks, -1) or '', '^%d+\n(.*)$')
+    if before and call('HGET', wanted, before) == theirs then
+      call('RPOP', asks)
+      call('HDEL', wanted, before)
+    end
+  end
+  call('RPUSH', asks, position .. '\n' .. event_id .. '~prediction')
+  call('HSET', wanted, event_id .. '~prediction', theirs)
+end
+
+-- Return the entry of the learn that follows an event.
+local function learn_after(entry, event_id)
+  local head = string.match(entry, '^[^\n]*\n[^\n]*\n({"v":%d+,"ts":"[^"]*")') or '{"v":1'
+  return 'l0' .. now .. '\n' .. event_id .. '~learn\n' .. head .. '}\n'
+end
+
 local mark = -1
 if source ~= '' then mark = tonumber(call('GET', P .. 'mark:' .. source) or -1) end
 local highest = mark
@@ -81,6 +108,7 @@ for at = events_first, events_last, events_step do
   local lane, session, node = ARGV[at + events_lane], ARGV[at + events_session], ARGV[at + events_node]
   local event_id, digest = ARGV[at + events_event_id], ARGV[at + events_digest]
   local kind, entry, offset = ARGV[at + events_kind], ARGV[at + events_entry], tonumber(ARGV[at + events_offset])
+  local also = ARGV[at + events_also]
   local status, position = 'n', 0
   local field = event_id .. '\n' .. session
   local known = (offset > mark or source == '') and not is_shadow(lane) and known_at(field)
@@ -146,9 +174,18 @@ for at = events_first, events_last, events_step do
         seen.head = position
         call('RPUSH', P .. 'log:' .. session, string.sub(entry, 1, 2) .. now .. string.sub(entry, 3))
         news = news + 1
+        if also ~= '' then
+          local every, length = string.match(also, 'p(%d+)'), tonumber(string.match(also, 'l(%d+)'))
+          if every and sink ~= '' then ask_for_sink(session, position, event_id, tonumber(every)) end
+          if length and position % (length + 1) == length then
+            seen.head = call('HINCRBY', s, 'head', 1)
+            call('RPUSH', P .. 'log:' .. session, learn_after(entry, event_id))
+            news = news + 1
+          end
+        end
       end
       -- A source with a mark needs no memory of single ids.
-      if source == '' then
+      if source == '' or string.find(also, 'id', 1, true) then
         call('HSET', ids, field, position .. ' ' .. digest)
         fresh = true
       end

@@ -16,6 +16,8 @@
 --   is_learn         1: the call was a learn
 --   borrowed         1: the KATO session was another session's until the intent that this closes
 --   archiving        1: there is an archive, for which the lane is noted
+--   sink             the sink that the answer to the predict goes to, or ''
+--   prediction       that answer (JSON)
 -- each of results:
 --   event_id, result      JSON
 -- each of symbols:
@@ -100,6 +102,12 @@ if not repeated then
     local ask = call('LINDEX', P .. 'asks:' .. session, 0)
     if ask and string.match(ask, '^%d+\n(.*)$') == predict_id then call('LPOP', P .. 'asks:' .. session) end
     call('HDEL', P .. 'until:' .. session, predict_id)
+    if sink ~= '' then
+      -- The event goes with it while the log has it; later only the archive does.
+      local trimmed = tonumber(call('HGET', s, 'tr') or 0) or 0
+      local entry = cursor_to > trimmed and call('LINDEX', P .. 'log:' .. session, cursor_to - 1 - trimmed) or ''
+      call('RPUSH', P .. 'sink:' .. sink, cjson.encode({ predict_id, session, cursor_to, now, entry, prediction }))
+    end
   end
   if is_learn == '1' then call('HSET', s, 'le', now) end
   if parked_why ~= '' then

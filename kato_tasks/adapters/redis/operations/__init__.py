@@ -12,6 +12,7 @@ from kato_tasks.adapters.redis.operations import (
     forgetting,
     generations,
     lanes,
+    listening,
     looking,
     replaying,
     waiting_tasks,
@@ -26,6 +27,7 @@ ENCODERS: dict[type, Encode] = {
     **lanes.ENCODERS,
     **generations.ENCODERS,
     **waiting_tasks.ENCODERS,
+    **listening.ENCODERS,
     **looking.ENCODERS,
     **replaying.ENCODERS,
 }

@@ -13,7 +13,13 @@ from kato_tasks.adapters.redis.operations.building import (
     of_lane,
     of_partition,
 )
+from kato_tasks.adapters.redis.retention import Retention
 from kato_tasks.domain.ids import partition_of
+
+
+def _mark_ms(op: ports.Append, keep: Retention) -> int:
+    return keep.listened_mark_ms if op.source.startswith(ports.LISTENED) else keep.source_mark_ms
+
 
 ENCODERS: dict[type, Encode] = {
     ports.Append: call_of(
@@ -22,7 +28,7 @@ ENCODERS: dict[type, Encode] = {
         of_partition,
         appended,
         dedupe_ms="keep.dedupe_ms",
-        source_mark_ms="keep.source_mark_ms",
+        source_mark_ms=_mark_ms,
         most_predicts="keep.predicts",
         events=each(
             "entries",
@@ -32,6 +38,7 @@ ENCODERS: dict[type, Encode] = {
             digest="entry.digest",
             kind="entry.kind",
             entry="entry.text",
+            also="entry.also",
         ),
     ),
     ports.BindNodes: call_of(

@@ -1,4 +1,4 @@
-"""Read CloudEvents 1.0 as standard events (https://github.com/cloudevents/spec, version 1.0.2).
+"""Read CloudEvents 1.0 as standard events, and write them (https://github.com/cloudevents/spec, version 1.0.2).
 
 ``source`` and ``id`` together are the event's identity, ``subject`` names the session, ``time`` is the timestamp. Of
 the types ``kato.observation``, ``kato.learn`` and ``kato.clear_stm``, ``data`` is the observation, or an object with
@@ -77,4 +77,28 @@ def of_headers(headers: list[tuple[bytes, bytes]], data: Any) -> dict[str, Any]:
     return cloud
 
 
-__all__ = ["of_headers", "standard_event"]
+def cloud_event(event: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return a standard event, which has an event_id and a timestamp, as a CloudEvent in JSON that ``source`` sends.
+
+    ``standard_event`` makes the same event of it again, with the id by which CloudEvents are told apart: source and
+    event_id, with a space between them.
+    """
+    own = {name: event[name] for name in _IN_DATA if event.get(name)}
+    if event.get("data") is not None:
+        own["data"] = event["data"]
+    cloud = {
+        "specversion": "1.0",
+        "type": f"kato.{event['event_type']}",
+        "source": source,
+        "id": event["event_id"],
+        "subject": event["session_id"],
+        "time": event["timestamp"],
+    }
+    if event.get("node_id") is not None:
+        cloud[NODE] = event["node_id"]
+    return cloud | {"datacontenttype": "application/json", "data": own} if own else cloud
+
+
+_IN_DATA = ("observation", "metadata", "schema_version")
+
+__all__ = ["cloud_event", "of_headers", "standard_event"]
