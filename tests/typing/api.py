@@ -11,12 +11,15 @@ from kato_tasks import (
     AppliedJson,
     BindingStatus,
     Event,
+    KafkaPublisher,
     LearnedJson,
     Observation,
     ObservedJson,
     PredictedJson,
     PredictionJson,
+    RabbitMQPublisher,
     RawPredictedJson,
+    RedisStreamPublisher,
     SessionStatus,
     TypedResult,
     TypedSignature,
@@ -127,3 +130,17 @@ def the_event_store_has_types() -> None:
     assert_type(events_by_time("2026-01-01", datetime.now(UTC), node_id="shop"), Iterator[dict[str, Any]])
     assert_type(subscribe("order-7", after=3, poll_seconds=0.1), Iterator[dict[str, Any]])
     assert_type(subscribe(node_id="shop"), Iterator[dict[str, Any]])
+
+
+def publishers_have_types() -> None:
+    with KafkaPublisher(["localhost:9092"], topic="kato-observations", config={"linger.ms": 20}) as kafka:
+        assert_type(kafka, KafkaPublisher)
+        assert_type(kafka.publish_observation("s", seen, metadata={"by": "us"}, timestamp=datetime.now(UTC)), str)
+        assert_type(kafka.publish(Event(session_id="s", observation=Observation(strings=["home"]))), str)
+    rabbitmq = RabbitMQPublisher("amqp://localhost", exchange="kato-events", cloud_events=True, source="/shop")
+    assert_type(rabbitmq.publish({"session_id": "s", "observation": seen}), str)
+    rabbitmq.close(timeout=None)
+    redis = RedisStreamPublisher("redis://localhost:6379", stream="kato:observations", max_length=1_000_000)
+    assert_type(redis.publish_learn("s", event_id="e"), str)
+    assert_type(redis.pending, int)
+    redis.flush(timeout=5)

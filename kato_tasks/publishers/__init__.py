@@ -1,0 +1,1 @@
+"""Publish events for a listener to Kafka, RabbitMQ or a Redis stream."""
