@@ -3,10 +3,11 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /app
-# worker: worker and beat; archive: history in a database; flower: Flower; http: the HTTP server and the embedded KATO.
+# worker: worker and beat; archive: history in a database; flower: Flower; http: the HTTP server and the embedded KATO;
+# kafka: listeners, publishers and sinks on Kafka.
 # With httpx as well:
 # --build-arg EXTRAS=all
-ARG EXTRAS=worker,archive,flower,http
+ARG EXTRAS=worker,archive,flower,http,kafka
 # The dependencies in a layer of their own, around an empty package: they change more seldom than the code.
 COPY pyproject.toml constraints.txt LICENSE README.md ./
 RUN mkdir kato_tasks && touch kato_tasks/__init__.py \
@@ -20,7 +21,7 @@ FROM python:3.11-slim
 RUN useradd --system --create-home --home-dir /home/kato --uid 10001 kato \
  && install --directory --owner kato --group kato /data
 COPY --from=build /app /app
-# The deployment modules: python -m workers.lanes, workers.http, workers.health, beat.schedule and beat.health.
+# The deployment modules: python -m workers.lanes, workers.http, workers.kafka, workers.health, beat.schedule and beat.health.
 COPY workers /home/kato/workers
 COPY beat /home/kato/beat
 ENV PATH=/app/bin:$PATH \

@@ -12,14 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kato_tasks.api.append import append_entries
 from kato_tasks.api.parking import parked_sessions, resume
+from kato_tasks.api.refused_messages import append_again
 from kato_tasks.api.sessions import iso_time, session_status
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import MAX_ID_CHARS
 from kato_tasks.domain.log_entry import entry_of
+from kato_tasks.domain.refused_message import RefusedMessage
 from kato_tasks.domain.results import Appended
 from kato_tasks.engine.store_retry import raise_errors
-from kato_tasks.errors import InvalidEvent, KatoTasksError
+from kato_tasks.errors import InvalidEvent, KatoTasksError, NodeConflict
 from kato_tasks.ports.dead_letters import DeadLetterRow
 from kato_tasks.ports.operating import DropDeadLetter
 
@@ -31,7 +33,7 @@ class NoSuchDeadLetter(KatoTasksError):
     """No dead letter has this id, or several have it."""
 
 
-UNREDRIVABLE = (NoSuchDeadLetter, InvalidEvent)
+UNREDRIVABLE = (NoSuchDeadLetter, InvalidEvent, NodeConflict)
 """What redriving a dead letter can raise, so that it stays one: a limit that its event exceeds was lowered, say."""
 
 
@@ -39,7 +41,9 @@ class DeadLetter(BaseModel):
     """An event that was refused for good, with everything that a person needs to decide about it.
 
     ``id`` is short, and is computed from the place where the event is kept. ``position`` is None if the event never got
-    a position in its session's log. ``first_at`` and ``last_at`` are ISO 8601 times.
+    a position in its session's log. ``first_at`` and ``last_at`` are ISO 8601 times. A message that a listener read and
+    that is no valid event has no ``event`` but a ``message``: its body (``{"base64": …}`` where it is no UTF-8), key
+    and headers, and ``source`` and ``place`` where it stood.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,11 +60,15 @@ class DeadLetter(BaseModel):
     first_at: str
     last_at: str
     event: dict[str, Any]
+    message: dict[str, Any] | None = None
     kept_as: str = Field(exclude=True)
 
 
 class Redriven(BaseModel):
-    """What became of a dead letter: its session goes on at it (``resumed``), or its event was appended again."""
+    """What became of a dead letter: its session goes on at it (``resumed``), or its event was appended again.
+
+    A message with several events names the last of them, and ``events`` how many there were.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,6 +76,7 @@ class Redriven(BaseModel):
     event_id: str
     position: int | None
     resumed: bool
+    events: int = 1
 
 
 def dead_letters(rt: Runtime) -> Iterator[DeadLetter]:
@@ -85,13 +94,14 @@ def _letter(row: DeadLetterRow) -> DeadLetter:
         node_id=row.node,
         lane=row.lane,
         position=row.position,
-        event_id=row.event["event_id"],
+        event_id=row.event_id,
         reason=row.reason,
         last_answer=row.last_answer,
         attempts=row.attempts,
         first_at=iso_time(row.first_ms),
         last_at=iso_time(row.last_ms),
         event=dict(row.event),
+        message=None if row.message is None else dict(row.message),
         kept_as=row.kept_as,
     )
 
@@ -118,14 +128,21 @@ def discard(rt: Runtime, letter: DeadLetter) -> None:
     raise_errors(rt.store.execute([DropDeadLetter(letter.lane, letter.kept_as)]))
 
 
-def redrive(rt: Runtime, letter: DeadLetter) -> Redriven:
+def redrive(rt: Runtime, letter: DeadLetter, *, body: bytes | None = None, decoder: str | None = None) -> Redriven:
     """Give a dead letter another chance, then delete it.
+
+    A message that was no valid event is read again, by the decoder that its listener had or by ``decoder``
+    (``module:function``, '' for the standard form), and ``body`` is read in place of its own if it is given.
 
     If the session is parked at this very event, the session is resumed and goes on at it. Otherwise the session has
     already gone on, and the event is appended again at the end of its log as ``<event_id>~redriven-<n>``. A call that
     is repeated after a failure appends nothing twice. Raises InvalidEvent, NoSuchDeadLetter if the event was redriven
-    too often, and StoreUnavailable.
+    too often, and StoreUnavailable; ConfigurationError if the decoder cannot be loaded.
     """
+    if letter.message is not None:
+        return _read_again(rt, letter, body, decoder)
+    if body is not None or decoder is not None:
+        raise InvalidEvent("body", "and a decoder can be given only for a message that a listener read")
     status = session_status(letter.session_id)
     at = (status.parked or {}).get("position") if status is not None else None
     if letter.position is not None and at == letter.position:
@@ -136,6 +153,20 @@ def redrive(rt: Runtime, letter: DeadLetter) -> Redriven:
     discard(rt, letter)
     return Redriven(
         session_id=appended.session_id, event_id=appended.event_id, position=appended.position, resumed=False
+    )
+
+
+def _read_again(rt: Runtime, letter: DeadLetter, body: bytes | None, decoder: str | None) -> Redriven:
+    kept = RefusedMessage.of_json(letter.message or {})
+    done = append_again(rt, kept, letter.event_id, body, decoder)
+    discard(rt, letter)
+    last = done[-1] if done else None
+    return Redriven(
+        session_id=last.session_id if last else "",
+        event_id=last.event_id if last else letter.event_id,
+        position=last.position if last else None,
+        resumed=False,
+        events=len(done),
     )
 
 

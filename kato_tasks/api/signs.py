@@ -1,4 +1,4 @@
-"""Write signs of life: workers and beat do so every few seconds, and ``kato-tasks status`` reads them.
+"""Write signs of life: workers, beat and listeners do so every few seconds, and ``kato-tasks status`` reads them.
 
 A process that ends in an orderly way takes its sign back. The sign of a process that was killed or hangs stays in the
 store and ages: the process is shown as gone, and is forgotten after a while.
@@ -58,6 +58,48 @@ class AboutBeat(BaseModel):
     host: str
     pid: int
     version: str = ""
+
+
+class AboutListener(BaseModel):
+    """What a listener says of itself: what it reads and for which sink, how it stands, and how far it is.
+
+    ``read`` to ``dead_letters`` count messages and events since it started, ``rate`` is how many messages it read per
+    second lately, and ``lag`` how many wait (None: the broker does not tell). ``unsent`` counts predictions that its
+    sink is still owed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    source: str
+    host: str
+    pid: int
+    sink: str = ""
+    state: str = ""
+    read: int = 0
+    appended: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    rate: float = 0.0
+    lag: int | None = None
+    unsent: int = 0
+    sent: int = 0
+    version: str = ""
+    started_ms: int = 0
+
+    @property
+    def id(self) -> str:
+        """Return the text under which the store keeps this listener's sign."""
+        return f"{self.source} {self.host} {self.pid}"
+
+
+def give_listener_sign(store: Store, about: AboutListener) -> int:
+    """Give a listener's sign of life, and return the store's clock (ms since 1970). Raises StoreUnavailable."""
+    return _give(store, "listener", about.id, about.model_dump(), FORGET_SECONDS)
+
+
+def withdraw_listener_sign(store: Store, about: AboutListener) -> None:
+    """Take a listener's sign of life back. Raises StoreUnavailable."""
+    _give(store, "listener", about.id, None, FORGET_SECONDS)
 
 
 def give_worker_sign(store: Store, about: AboutWorker) -> int:

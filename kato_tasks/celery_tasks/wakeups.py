@@ -21,6 +21,7 @@ from kato_tasks.celery_tasks.calling.publishing import publisher
 from kato_tasks.domain.ids import CONTROL_QUEUE, queue_of
 from kato_tasks.engine.wakeup_marks import WAKE_SECONDS
 from kato_tasks.errors import StoreUnavailable
+from kato_tasks.loading import load
 from kato_tasks.telemetry.log_events import log_event
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,16 @@ OPTIONS: Any = {"ignore_result": True, "expiration": WAKE_SECONDS}
 There is no `expires`, because it compares the sender's clock with the worker's, and a worker whose clock is ahead would
 discard every wake-up. `expiration` uses RabbitMQ's own clock. On Redis the mark bounds how many wake-ups collect: a
 shard that no worker serves gets one a minute."""
+
+
+def get_ready() -> None:
+    """Load the tasks and finish the app that they are on, in this thread.
+
+    A process in which several threads will wake lanes calls this before it starts them: where one thread finishes the
+    app while another one loads the tasks, Celery leaves some of them out.
+    """
+    load("kato_tasks.celery_tasks.tasks")
+    home_app().finalize()
 
 
 class CeleryWaker:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from kato_tasks.cli.lazy import BAD_INPUT, Group
 from kato_tasks.cli.output import count, put, short_id, show_json, show_table, talk
+from kato_tasks.cli.own_functions import own_function
 
 if TYPE_CHECKING:
     from kato_tasks.api.dead_letters import Redriven
@@ -74,27 +75,46 @@ def show(id_: str) -> None:
 @dead_letters.command("redrive")
 @click.argument("id_", metavar="ID", required=False)
 @click.option("--all", "everything", is_flag=True, help="Redrive every dead letter that there is now.")
+@click.option(
+    "--body",
+    "mended",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Read this body in place of that of a message that a listener refused; - is standard input.",
+)
+@click.option(
+    "--decoder",
+    metavar="MODULE:FUNCTION",
+    help="Read a message that a listener refused with this function, not with its listener's.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what became of each dead letter as JSON.")
-def redrive(id_: str | None, everything: bool, as_json: bool) -> None:
+def redrive(id_: str | None, everything: bool, mended: BinaryIO | None, decoder: str | None, as_json: bool) -> None:
     """Give a dead letter another chance.
 
     If its session is parked at this event, the session goes on with it, so the event keeps its own place. If the
-    session has gone on without it, the event is appended again at the end, as <event_id>~redriven-<n>.
+    session has gone on without it, the event is appended again at the end, as <event_id>~redriven-<n>. A message that a
+    listener refused is read again, and its events are appended at the end.
     """
     from kato_tasks.api import dead_letters as letters
     from kato_tasks.bootstrap import runtime
 
     if everything == (id_ is not None):
         raise click.UsageError("give one ID, or --all")
+    if everything and mended is not None:
+        raise click.UsageError("--body is the body of one message; give its ID instead of --all")
+    if decoder:
+        own_function(decoder)  # it is found by its name from now on, and named here if it is not there
     rt = runtime()
     done: list[Redriven] = []
     failed = 0
     if id_ is not None:
-        done.append(letters.redrive_parked(rt, id_) or letters.redrive(rt, letters.find(rt, id_)))
+        body = mended.read() if mended is not None else None
+        parked = letters.redrive_parked(rt, id_) if body is None and decoder is None else None
+        done.append(parked or letters.redrive(rt, letters.find(rt, id_), body=body, decoder=decoder))
     else:
         for letter in list(letters.dead_letters(rt)):
             try:
-                done.append(letters.redrive(rt, letter))
+                done.append(letters.redrive(rt, letter, decoder=decoder if letter.message is not None else None))
             except letters.UNREDRIVABLE as exc:
                 failed += 1
                 talk(f"{letter.id} stays a dead letter: {exc}")
@@ -112,6 +132,8 @@ def redrive(id_: str | None, everything: bool, as_json: bool) -> None:
 def _sentence(one: Redriven) -> str:
     if one.resumed:
         return f"session {one.session_id!r} goes on at {one.event_id!r}, position {one.position}"
+    if one.events != 1:
+        return f"{one.event_id!r} held {count(one.events, 'event')}, which were appended"
     return (
         f"session {one.session_id!r} has gone on, so the event was appended at the end: "
         f"{one.event_id!r}, position {one.position}"

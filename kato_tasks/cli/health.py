@@ -42,6 +42,28 @@ def beat(within: float) -> None:
     _end(beat_problem(within))
 
 
+@health.command()
+@click.option("--source", default="", metavar="TEXT", help="Only of sources with this in their name (default: of any).")
+@click.option(
+    "--within",
+    type=float,
+    default=15.0,
+    metavar="SECONDS",
+    help="Accept a listener that made its last step at most this long ago (default: 15).",
+)
+def listener(source: str, within: float) -> None:
+    """Check whether a listener on this machine goes on. One that hangs is still a running process."""
+    from kato_tasks.api.status import listener_problem
+    from kato_tasks.bootstrap import runtime
+    from kato_tasks.errors import StoreUnavailable
+
+    try:
+        problem = listener_problem(runtime(), source, within)
+    except StoreUnavailable as exc:
+        problem = f"cannot ask the store: {exc}"
+    _end(problem)
+
+
 def _end(problem: str | None) -> None:
     if problem:
         talk(problem)

@@ -13,7 +13,7 @@ from kato_tasks.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from kato_tasks.api.status import Counts, ServiceCheck, Status
-    from kato_tasks.api.status.presence import BeatStatus, WorkerStatus
+    from kato_tasks.api.status.presence import BeatStatus, ListenerStatus, WorkerStatus
 
 POLL_SECONDS = 0.2
 SHOWN = 5
@@ -35,6 +35,7 @@ leftovers       KATO sessions that are not in use and will expire
 learns unknown  learns whose outcome could not be found out
 to be rebuilt   nodes whose patterns KATO lost, or that are in doubt
 worker, beat    what is running, and how old its last sign is
+listener        what reads a broker: messages read, how many per second, how many wait there
 acknowledged    what a person has acknowledged; it no longer degrades the status
 """
 
@@ -82,6 +83,7 @@ def _show(found: Status) -> None:
             *(("worker", _worker(one)) for one in found.workers),
             *((("worker", "none is running"),) if not found.workers else ()),
             ("beat", _beat(found.beat)),
+            *(("listener", _listener(one)) for one in found.listeners),
         ]
     )
     if found.shards:
@@ -136,6 +138,14 @@ def _worker(one: WorkerStatus) -> str:
 
 def _beat(beat: BeatStatus | None) -> str:
     return f"published {seconds(beat.published_seconds)} ago" if beat is not None else "has published nothing yet"
+
+
+def _listener(one: ListenerStatus) -> str:
+    lag = "" if one.lag is None else f", lag {one.lag:,}"
+    dead = f", {count(one.dead_letters, 'dead letter')}" if one.dead_letters else ""
+    owed = f"; {one.sent:,} predictions sent to {one.sink}, {one.unsent:,} to send" if one.sink else ""
+    read = f"{one.read:,} read, {one.rate:,.0f}/s{lag}{dead}{owed}"
+    return f"{one.source}: {one.shown_state}, {read}, {seconds(one.sign_seconds)} ago"
 
 
 def _brief(text: str) -> str:

@@ -19,7 +19,7 @@ from starlette.routing import Match
 from kato_tasks.api.call_figures import read_call_figures
 from kato_tasks.api.dead_letters import NoSuchDeadLetter
 from kato_tasks.api.keys import UnknownKey, list_keys
-from kato_tasks.api.status import Counts, read_counts
+from kato_tasks.api.status import Counts, read_counts, read_listeners
 from kato_tasks.bootstrap import Runtime, runtime
 from kato_tasks.bootstrap.loops import loop_runtime
 from kato_tasks.errors import (
@@ -162,7 +162,7 @@ async def _opened(app: FastAPI, *, on_loopback: bool, started: Callable[[Context
     backlog = _Backlog(rt)
     access = Access(lambda: list_keys(rt), lambda: backlog.events, on_loopback=on_loopback)
     await access.refresh()
-    metrics = Metrics(lambda: read_counts(rt), lambda: read_call_figures(rt))
+    metrics = Metrics(lambda: read_counts(rt), lambda: read_call_figures(rt), lambda: read_listeners(rt))
     context = app.state.context = Context(rt, access, metrics, rt.settings.limits)
     tasks = [asyncio.create_task(access.keep_fresh()), asyncio.create_task(backlog.keep_fresh(access))]
     started(context)

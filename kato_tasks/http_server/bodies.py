@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
+from kato_tasks.domain.cloud_events import of_headers
 from kato_tasks.http_server.answering import WHOLE, Receive, Scope, header_of
-from kato_tasks.http_server.cloud_events import of_headers
 from kato_tasks.http_server.problems import Problem
 from kato_tasks.settings import Settings
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from kato_tasks.api import dead_letters as letters
 from kato_tasks.api.dead_letters import DeadLetter, Redriven
-from kato_tasks.errors import InvalidEvent
+from kato_tasks.errors import ConfigurationError, InvalidEvent
 from kato_tasks.http_server.needing import Admin, Name, Reader, Rt, check_reach, shown_as
 from kato_tasks.http_server.problems import Problem
 from kato_tasks.http_server.sessions import Limit
@@ -60,13 +60,13 @@ def redrive_dead_letter(letter_id: Name, rt: Rt, key: Admin) -> Redriven:
     """Give a dead letter another chance.
 
     If its session is parked at this event, the session goes on with it. Otherwise the event is appended again at the
-    end, as `<event_id>~redriven-<n>`.
+    end, as `<event_id>~redriven-<n>`. A message that a listener refused is read again.
     """
     letter = letters.find(rt, letter_id)
     check_reach(key, letter.session_id)
     try:
         return letters.redrive(rt, letter)
-    except InvalidEvent as exc:  # a limit was lowered since it was accepted
+    except (InvalidEvent, ConfigurationError) as exc:  # a limit was lowered, or a listener's decoder is not here
         raise Problem(409, f"It stays a dead letter: {exc}") from None
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kato_tasks.domain.api_keys import ApiKey
+from kato_tasks.domain.cloud_events import standard_event
 from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.log_entry import Entry, entry_of
 from kato_tasks.domain.observations import Limits
 from kato_tasks.engine.appended import AppendedEntry
 from kato_tasks.errors import InvalidEvent
-from kato_tasks.http_server.cloud_events import standard_event
 
 Outcome = dict[str, Any]
 """``index``, ``status`` (accepted, duplicate, rejected), and the event's place or what is wrong with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from kato_tasks.api.call_figures import RouteFigures
 from kato_tasks.api.status import Counts
+from kato_tasks.api.status.presence import ListenerStatus
 from kato_tasks.errors import KatoTasksError
 
 MEDIA_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -41,15 +43,21 @@ WORDS = {
 class _System(Collector):
     """Collects the figures of the store at each scrape."""
 
-    def __init__(self, read: Callable[[], Counts], read_calls: Callable[[], list[RouteFigures]]) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Counts],
+        read_calls: Callable[[], list[RouteFigures]],
+        read_listeners: Callable[[], list[ListenerStatus]],
+    ) -> None:
         self._read = read
         self._read_calls = read_calls
+        self._read_listeners = read_listeners
 
     def collect(self) -> Iterable[Metric]:
         """Yield one gauge for each figure, and whether the store answered."""
         up = GaugeMetricFamily("kato_tasks_store_up", "Whether the store answered this scrape.")
         try:
-            counts, calls = self._read(), self._read_calls()
+            counts, calls, listeners = self._read(), self._read_calls(), self._read_listeners()
         except KatoTasksError:
             up.add_metric([], 0)
             yield up
@@ -61,6 +69,7 @@ class _System(Collector):
             gauge.add_metric([], float(value or 0))
             yield gauge
         yield from _of_calls(calls)
+        yield from _of_listeners(listeners)
 
 
 def _of_calls(calls: list[RouteFigures]) -> Iterable[Metric]:
@@ -76,10 +85,37 @@ def _of_calls(calls: list[RouteFigures]) -> Iterable[Metric]:
     yield took
 
 
-class Metrics:
-    """The figures of one server process. ``read_counts`` and ``read_calls`` read those of all from the store."""
+def _of_listeners(listeners: list[ListenerStatus]) -> Iterable[Metric]:
+    """Yield how listeners stand, by what they read. One that is gone counts among those in the state ``gone`` alone."""
+    there = GaugeMetricFamily("kato_tasks_listeners", "Listeners, by how they stand.", labels=("source", "state"))
+    rate = GaugeMetricFamily("kato_tasks_listener_messages_per_second", "Messages read lately.", labels=("source",))
+    lag = GaugeMetricFamily("kato_tasks_listener_lag", "Messages that wait in the broker.", labels=("source",))
+    unsent = GaugeMetricFamily("kato_tasks_sink_unsent", "Predictions that a sink is owed.", labels=("sink",))
+    states = collections.Counter((one.source, one.shown_state) for one in listeners)
+    for (source, state), number in sorted(states.items()):
+        there.add_metric([source, state], number)
+    live = [one for one in listeners if not one.gone]
+    for source in sorted({one.source for one in live}):
+        mine = [one for one in live if one.source == source]
+        rate.add_metric([source], sum(one.rate for one in mine))
+        lags = [one.lag for one in mine if one.lag is not None]
+        if lags:
+            # Readers of one queue or stream tell the same; those of a topic tell what waits in their own partitions.
+            lag.add_metric([source], sum(lags) if source.startswith("kafka ") else max(lags))
+    for sink in sorted({one.sink for one in live if one.sink}):
+        unsent.add_metric([sink], max(one.unsent for one in live if one.sink == sink))
+    yield from (there, rate, lag, unsent)
 
-    def __init__(self, read_counts: Callable[[], Counts], read_calls: Callable[[], list[RouteFigures]]) -> None:
+
+class Metrics:
+    """The figures of one server process. The functions read those of all from the store."""
+
+    def __init__(
+        self,
+        read_counts: Callable[[], Counts],
+        read_calls: Callable[[], list[RouteFigures]],
+        read_listeners: Callable[[], list[ListenerStatus]],
+    ) -> None:
         self.registry = CollectorRegistry()
         named: dict[str, Any] = {"registry": self.registry}
         self._seconds = Histogram(
@@ -95,7 +131,7 @@ class Metrics:
         self.connections = Gauge("kato_tasks_http_connections", "Open HTTP connections of this process.", **named)
         self._children: dict[tuple[str, str, int], Any] = {}
         self._statuses = {name: self._events.labels(name) for name in ("accepted", "duplicate", "rejected")}
-        self.registry.register(_System(read_counts, read_calls))
+        self.registry.register(_System(read_counts, read_calls, read_listeners))
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request."""

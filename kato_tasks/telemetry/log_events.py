@@ -64,6 +64,23 @@
 | http.failed | an HTTP request met an unexpected error; its caller was told 500 and nothing else | route, error |
 | http.stopped | an HTTP server ended as it was told | |
 | http.sessions_unseen | the store did not tell an HTTP server how the sessions of its streams stand | error |
+| publisher.postponed | a broker does not take events; they wait and are tried again | to, waiting, reason, error |
+| publisher.recovered | a broker takes a publisher's events again | to |
+| publisher.refused | a broker never takes this event; the next flush says so, too | to, event, session, reason |
+| publisher.left | a process ended before a broker confirmed what was published | to, waiting, reason |
+| queue.busy | another reader has the queue; this one asks again every second | source, readers |
+| listener.state | a listener begins to read, stands by, is held up, connects again or ends | source, state |
+| listener.progress | how far it is; each 10 s | source, read, appended, duplicates, dead_letters, per_second, lag |
+| listener.held_up | the store is away or full; the listener reads nothing until it takes events again | source, error |
+| listener.interrupted | the broker or the store is away; the listener connects again by itself | source, error |
+| listener.ended | a listener ended as it was told | source, read, appended, duplicates, dead_letters |
+| message.refused | a message is no valid event; it became a dead letter | place, reason |
+| sink.interrupted | a sink's broker or the store is away; its predictions are published later | sink, error |
+| prediction.refused | a prediction cannot be published; it became a dead letter | sink, id, error |
+| partitions.given, partitions.taken_away | Kafka shared partitions out anew among its readers | source, partitions |
+| topic.missing | a topic is not there and could not be made; it is read once somebody has made it | topic, meaning |
+| topic.made_again | a topic was deleted and made again; it is read from its beginning | topic |
+| offsets.uncommitted | Kafka did not take what was acknowledged; it may come again, and is known | source, error |
 | keys.unread | the store did not tell an HTTP server the keys; those read last count for a minute | error |
 | subscription.interrupted | the store or archive does not answer a subscription, which tries again | after, error |
 | sweep.queue_unseen | whether a shard's wake-up still waits in its queue could not be found out | shard, error |

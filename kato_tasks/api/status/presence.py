@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kato_tasks.api.signs import BEAT_GONE_SECONDS, GONE_SECONDS, AboutBeat, AboutWorker
+from kato_tasks.api.signs import BEAT_GONE_SECONDS, GONE_SECONDS, AboutBeat, AboutListener, AboutWorker
 from kato_tasks.domain.ids import CONTROL_QUEUE, queue_of
 from kato_tasks.ports.figures import LifeSign, WholeFigures
 
@@ -52,13 +52,26 @@ class BeatStatus(BaseModel):
     published_ms: int
 
 
+class ListenerStatus(AboutListener):
+    """A listener as it said, and the age of its last sign of life, ``sign_seconds``; after 15 s it is ``gone``."""
+
+    sign_seconds: float
+    gone: bool
+
+    @property
+    def shown_state(self) -> str:
+        """Return how it stands now; of one that is gone nobody knows more."""
+        return "gone" if self.gone else self.state
+
+
 class Presence(BaseModel):
-    """The workers, sorted by name, and the beat, if one has published within a week."""
+    """The workers, sorted by name, the listeners, and the beat, if one has published within a week."""
 
     model_config = ConfigDict(frozen=True)
 
     workers: list[WorkerStatus]
     beat: BeatStatus | None
+    listeners: list[ListenerStatus] = []
 
     @property
     def live(self) -> list[WorkerStatus]:
@@ -96,7 +109,17 @@ def presence_of(whole: WholeFigures, shards: int) -> Presence:
         for about, ms in _read(AboutBeat, whole.beats)
     ]
     last = max(found, key=lambda beat: beat.published_ms, default=None)
-    return Presence(workers=sorted(shown, key=lambda worker: (worker.name, worker.pid)), beat=last)
+    listeners = [_listener(about, ms, now_ms) for about, ms in _read(AboutListener, whole.listeners)]
+    return Presence(
+        workers=sorted(shown, key=lambda worker: (worker.name, worker.pid)),
+        beat=last,
+        listeners=sorted(listeners, key=lambda listener: (listener.source, listener.gone, listener.host, listener.pid)),
+    )
+
+
+def _listener(about: AboutListener, ms: int, now_ms: int) -> ListenerStatus:
+    age = abs(now_ms - ms) / 1000
+    return ListenerStatus(**about.model_dump(), sign_seconds=age, gone=age > GONE_SECONDS)
 
 
 def _worker(about: AboutWorker, ms: int, now_ms: int, needed: set[str]) -> WorkerStatus:

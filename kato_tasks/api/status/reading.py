@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from kato_tasks.api.status import acknowledged as known
 from kato_tasks.api.status.acknowledged import Item
 from kato_tasks.api.status.counts import Counts, ShardStatus, summed
-from kato_tasks.api.status.presence import BeatStatus, Presence, WorkerStatus, presence_of
+from kato_tasks.api.status.presence import BeatStatus, ListenerStatus, Presence, WorkerStatus, presence_of
 from kato_tasks.api.status.services import ServiceCheck, Services, ask_services
 from kato_tasks.api.status.work import LASTING_SECONDS, SHOWN, UNPUBLISHED_SECONDS, Failing, Waiting, read_waiting
 from kato_tasks.bootstrap import Runtime
@@ -48,6 +48,7 @@ class Status(Counts):
     ltm_lost_acknowledged: int
     workers: list[WorkerStatus]
     beat: BeatStatus | None
+    listeners: list[ListenerStatus]
     failing_sessions: int
     failing: list[Failing]
     flagged: list[FlaggedNode]
@@ -112,6 +113,7 @@ def read_status(rt: Runtime) -> Status:
         ltm_lost_acknowledged=kept.lost_known_count,
         workers=kept.presence.workers,
         beat=kept.presence.beat,
+        listeners=kept.presence.listeners,
         failing_sessions=waiting.failing_count,
         failing=list(waiting.failing[:SHOWN]),
         flagged=_flagged(kept)[:SHOWN],
@@ -188,6 +190,7 @@ def _has_something_to_say(shard: ShardStatus) -> bool:
 
 def _say_who_works(found: _Found, kept: _Kept, waiting_shards: Sequence[int]) -> None:
     presence = kept.presence
+    _say_which_sources_are_not_read(found, presence)
     if not presence.live:
         gone = [worker for worker in presence.workers if worker.state == "gone"]
         last = min(gone, key=lambda worker: worker.sign_seconds, default=None)
@@ -204,6 +207,19 @@ def _say_who_works(found: _Found, kept: _Kept, waiting_shards: Sequence[int]) ->
         found.reasons.append(
             "no running worker serves kato.control, so beat's messages wait there: add it to the -Q of one, or start "
             "one without -Q"
+        )
+
+
+def _say_which_sources_are_not_read(found: _Found, presence: Presence) -> None:
+    """Name the sources whose listeners are all gone. One that ended as it was told is not missed."""
+    read = {listener.source for listener in presence.listeners if not listener.gone}
+    for source in sorted({listener.source for listener in presence.listeners} - read):
+        last = min(
+            (one for one in presence.listeners if one.source == source), key=lambda listener: listener.sign_seconds
+        )
+        found.reasons.append(
+            f"nobody reads {source}: its listener on {last.host} (pid {last.pid}) made its last step "
+            f"{_duration(last.sign_seconds)} ago: start it again with kato-tasks listen"
         )
 
 

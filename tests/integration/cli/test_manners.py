@@ -68,7 +68,7 @@ def test_the_version_comes_at_once(cli: Cli) -> None:
         (("dead-letter", "list"), "kato-tasks has no command 'dead-letter'; did you mean dead-letters?"),
         (("sessions", "lst"), "kato-tasks sessions has no command 'lst'; did you mean list?"),
         (("dead-letters", "redriv"), "kato-tasks dead-letters has no command 'redriv'; did you mean redrive?"),
-        (("xyzzy",), "kato-tasks has no command 'xyzzy'; there are up, demo, serve, import, "),
+        (("xyzzy",), "kato-tasks has no command 'xyzzy'; there are up, demo, serve, listen, import, "),
         (("sessions", "list", "--nodes"), "Did you mean '--node'?"),
     ],
 )
@@ -85,7 +85,7 @@ def test_help_is_in_an_order_that_says_what_each_is_for_and_names_the_exit_codes
     order = re.findall(r"^  ([a-z-]+)  ", out[out.index("Run everything") :], re.MULTILINE)
     looking = ["status", "wait", "config", "health"]
     mending = ["sessions", "dead-letters", "replay", "acknowledge"]
-    assert order == ["up", "demo", "serve", "import", *looking, *mending, "db", "keys"]
+    assert order == ["up", "demo", "serve", "listen", "import", *looking, *mending, "db", "keys"]
     told = " ".join(out.split())
     assert "The exit code is 0 if all is well; 1 if the input is bad, something is not healthy" in told
     assert "2 if the options are wrong" in told

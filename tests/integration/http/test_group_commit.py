@@ -31,11 +31,11 @@ class Counted:
         self._append, self._broken, self._exc = here.protocol.append_each, broken, exc
         here.protocol.append_each = self  # type: ignore[method-assign]
 
-    def __call__(self, entries: Sequence[Entry]) -> Any:
+    def __call__(self, entries: Sequence[Entry], **words: Any) -> Any:
         self.sizes.append(len(entries))
         if self._exc is not None and any(entry.event_id == self._broken for entry in entries):
             raise self._exc
-        return self._append(entries)
+        return self._append(entries, **words)
 
 
 def test_200_events_at_once_take_two_store_calls(system: System, name: str) -> None:

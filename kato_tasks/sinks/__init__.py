@@ -1,0 +1,1 @@
+"""Publish predictions, as events are applied, to Kafka, RabbitMQ or a Redis stream."""
