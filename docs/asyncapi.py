@@ -1,7 +1,7 @@
 """docs/schema/asyncapi.json: what comes in and what is answered, as an AsyncAPI 3.0 document made of the code.
 
-It names what runs in this version: the queues of Celery's tasks, their answers, and events that are appended. The
-sources that a later version reads stand under ``x-planned``, which tools do not take for channels.
+It names what runs in this version: the queues of Celery's tasks, their answers, events that are appended, what
+listeners read, and what sinks publish.
 """
 
 from __future__ import annotations
@@ -28,13 +28,52 @@ Operations are those that this version carries out. Where the broker and the res
 KATO_TASKS_BROKER_URL and KATO_TASKS_RESULT_BACKEND say; it is Redis or RabbitMQ. Messages are Celery's, protocol 2, in
 JSON; applications send them by calling the tasks. Events have schema version {SCHEMA_VERSION} (docs/schema.md)."""
 
-PLANNED: Json = {
-    "description": "Sources of events that this version does not read yet. Each message is one standard event.",
-    "kafka": {"topic": "kato-observations", "key": "the session_id"},
-    "rabbitmq": {"exchange": "kato-events", "type": "topic", "routingKey": "observations.{session_id}"},
-    "redis": {"stream": "kato:observations", "field": "observation"},
-    "payload": {"$ref": EVENT},
+SOURCES: Json = {
+    "kafka": {
+        "address": "kato-observations",
+        "description": "The Kafka topic that kato-tasks listen kafka reads; --topic names others. Its key is the "
+        "session_id.",
+        "bindings": {"kafka": {"topic": "kato-observations", "bindingVersion": "0.5.0"}},
+    },
+    "rabbitmq": {
+        "address": "observations.{session_id}",
+        "description": "The topic exchange whose messages kato-tasks listen rabbitmq reads, from the queue "
+        "kato-observations, which is bound to it by observations.#; --queue, --exchange and --binding name others.",
+        "parameters": {"session_id": {"description": "the session; it may have dots"}},
+        "bindings": {
+            "amqp": {
+                "is": "routingKey",
+                "exchange": {"name": "kato-events", "type": "topic", "durable": True, "autoDelete": False},
+                "bindingVersion": "0.3.0",
+            }
+        },
+    },
+    "redis": {
+        "address": "kato:observations",
+        "description": "The Redis stream that kato-tasks listen redis reads in the group kato-processors; --stream and "
+        "--group name others. An entry has the event's fields; observation, metadata and data are JSON text.",
+    },
 }
+"""What listeners read, by its broker."""
+PREDICTION: Json = {
+    "type": "object",
+    "required": ["event_type", "event_id", "session_id", "timestamp", "position", "predictions", "original_event"],
+    "properties": {
+        "event_type": {"const": "prediction"},
+        "event_id": {"type": "string", "description": "stays the same when the prediction is published again"},
+        "session_id": {"type": "string"},
+        "node_id": {"type": ["string", "null"]},
+        "timestamp": {"type": "string", "format": "date-time", "description": "the original event's"},
+        "predicted_at": {"type": "string", "format": "date-time"},
+        "position": {"type": "integer", "minimum": 1, "description": "of the original event in its session's log"},
+        "predictions": {"type": "array", "items": {"type": "object"}, "description": "as KATO answers them"},
+        "future_potentials": {"type": "array", "items": {"type": "object"}},
+        "original_event": {"oneOf": [{"$ref": EVENT}, {"type": "null"}]},
+        "correlation_id": {"description": "as in the original event's metadata"},
+        "error": {"type": "string", "description": "why KATO could not be asked; predictions is empty then"},
+    },
+}
+"""What a sink publishes."""
 
 
 def document() -> Json:
@@ -43,6 +82,7 @@ def document() -> Json:
     messages = {name: _message(name, task) for name, task in called.items()}
     answers = {f"{name}Answer": _answer(name) for name in called}
     event = {"name": "event", "title": "A standard event", "payload": {"$ref": EVENT}}
+    prediction = {"name": "prediction", "title": "What KATO predicted after an event", "payload": PREDICTION}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -73,6 +113,16 @@ def document() -> Json:
                 "them without a message.",
                 "messages": _refs("components/messages", ["event"]),
             },
+            **{
+                name: {**channel, "messages": _refs("components/messages", ["event"])}
+                for name, channel in SOURCES.items()
+            },
+            "predictions": {
+                "address": None,
+                "description": "Where kato-tasks listen --predictions-to publishes KATO's predictions: a Kafka topic "
+                "keyed by session_id, a RabbitMQ exchange by predictions.{session_id}, or a Redis stream.",
+                "messages": _refs("components/messages", ["prediction"]),
+            },
             "results": {
                 "address": None,
                 "description": "Celery's result backend, where each task's answer is under the task's id.",
@@ -87,6 +137,21 @@ def document() -> Json:
                 "summary": "Append the event of a task that was sent by name, and go on as for any task.",
                 "messages": list(_refs("channels/control/messages", messages).values()),
             },
+            **{
+                f"listen{name.capitalize()}": {
+                    "action": "receive",
+                    "channel": {"$ref": f"#/channels/{name}"},
+                    "summary": "Append the event that a message holds, and acknowledge it then.",
+                    "messages": list(_refs(f"channels/{name}/messages", ["event"]).values()),
+                }
+                for name in SOURCES
+            },
+            "publishPredictions": {
+                "action": "send",
+                "channel": {"$ref": "#/channels/predictions"},
+                "summary": "Publish what KATO predicted after an event, in each session's order, at least once.",
+                "messages": list(_refs("channels/predictions/messages", ["prediction"]).values()),
+            },
             "append_events": {
                 "action": "receive",
                 "channel": {"$ref": "#/channels/log"},
@@ -94,8 +159,7 @@ def document() -> Json:
                 "messages": list(_refs("channels/log/messages", ["event"]).values()),
             },
         },
-        "components": {"messages": {**messages, **answers, "event": event}},
-        "x-planned": PLANNED,
+        "components": {"messages": {**messages, **answers, "event": event, "prediction": prediction}},
     }
 
 

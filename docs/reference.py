@@ -16,7 +16,7 @@ from kato_tasks.settings import Settings
 
 UNITS = {
     "seconds": "s", "hours": "h", "days": "days", "bytes": "bytes", "chars": "characters", "url": "address",
-    "urls": "addresses", "backend": "address", "events": "events", "retries": "attempts",
+    "urls": "addresses", "bootstrap": "addresses", "backend": "address", "events": "events", "retries": "attempts",
 }  # fmt: skip
 
 

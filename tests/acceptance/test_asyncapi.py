@@ -18,7 +18,12 @@ from referencing.jsonschema import DRAFT7
 from docs import asyncapi
 from kato_tasks.celery_app import app
 from kato_tasks.celery_tasks import tasks
+from kato_tasks.cli.listening import listen
+from kato_tasks.domain.events import parse_event
 from kato_tasks.domain.ids import CONTROL_QUEUE, queue_of
+from kato_tasks.domain.log_entry import entry_of
+from kato_tasks.ports.listening import OutgoingPrediction
+from kato_tasks.sinks.prediction_events import original_of, prediction_event
 from tests.acceptance.documents import CHECKOUT
 
 Json = dict[str, Any]
@@ -97,11 +102,39 @@ def test_every_reference_leads_somewhere() -> None:
 
 def test_the_operations_are_what_runs_in_this_version() -> None:
     """Falls with a public task that has none, and with a source that nothing reads."""
-    assert DOCUMENT["operations"].keys() == {*tasks.PUBLIC, "sentByName", "append_events"}
+    listeners = {f"listen{name.capitalize()}" for name in listen.commands}
+    own = {"sentByName", "append_events", "publishPredictions"}
+    assert DOCUMENT["operations"].keys() == {*tasks.PUBLIC, *own, *listeners}
     channels = DOCUMENT["channels"]
     assert channels["lane"]["address"].format(shard="07") == queue_of(7)
     assert [channels[name]["address"] for name in ("control", "log", "results")] == [CONTROL_QUEUE, None, None]
-    assert "kato-observations" not in json.dumps(channels)
+
+
+def test_what_is_read_is_what_the_listeners_read_by_default() -> None:
+    channels = DOCUMENT["channels"]
+    default = {
+        name: {option.name: option.default for option in command.params} for name, command in listen.commands.items()
+    }
+    assert default["kafka"]["topics"] == (channels["kafka"]["address"],)
+    assert default["redis"]["stream"] == channels["redis"]["address"]
+    exchange = channels["rabbitmq"]["bindings"]["amqp"]["exchange"]
+    assert default["rabbitmq"]["exchange"] == exchange["name"]
+    assert default["rabbitmq"]["bindings"] == (channels["rabbitmq"]["address"].format(session_id="#"),)
+
+
+@pytest.mark.parametrize(
+    ("answer", "entry"),
+    [
+        ({"node_id": "ann", "predictions": [{"name": "PTRN|1"}], "future_potentials": []}, True),
+        ({"error": {"type": "EventRefused", "message": "predict failed"}}, False),
+    ],
+)
+def test_what_a_sink_publishes_is_what_is_described(answer: Json, *, entry: bool) -> None:
+    event = parse_event({"session_id": "ann", "observation": {"strings": ["a"]}, "metadata": {"correlation_id": "r"}})
+    text = entry_of(event, event_id="e").text if entry else ""
+    row = OutgoingPrediction("e~prediction", "ann", 1, 1_790_000_000_000, text, json.dumps(answer))
+    made = prediction_event(row, original_of(row))
+    validator(DOCUMENT["components"]["messages"]["prediction"]["payload"]).validate(made)
 
 
 def validator(schema: Json) -> Draft7Validator:

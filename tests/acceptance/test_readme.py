@@ -57,6 +57,7 @@ def shell(stack: System, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         | {
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(CHECKOUT),
+            "KATO_TASKS_STREAMS_URL": stack.environment["KATO_TASKS_STORE_URL"],
             "PYTHONWARNINGS": "error",
             "PYTHONDONTWRITEBYTECODE": "1",
             "COLUMNS": "120",

