@@ -23,6 +23,7 @@ BY_TEST = frozenset(
         "acceptance/test_stack",
         "integration/cli/test_import_command",
         "integration/cli/test_secrets",
+        "integration/listening/test_kills",
         "integration/test_bounded",
         "integration/test_config_check",
         "integration/test_dead_workers",
