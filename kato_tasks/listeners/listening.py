@@ -119,6 +119,10 @@ class Listener:
         came = time.monotonic()
         while not self._stop.is_set() and self._may_read():
             if self._is_held_up():
+                if before is not None:  # it is in the log, whatever the sink does
+                    self._finish(*before)
+                    before = None
+                self._source.idle(BACKLOG_SECONDS)
                 continue
             # While a batch is under way nobody waits for the next one, because that one is to be acknowledged soon.
             messages = self._source.read(self._options.batch, 0.0 if before is not None else READ_SECONDS)
@@ -156,7 +160,7 @@ class Listener:
         return self._lease.hold()
 
     def _is_held_up(self) -> bool:
-        """Wait a moment, and return True, while the sink has more to send than it may."""
+        """Return whether the sink has more to send than it may, so that nothing is to be read."""
         if not self._options.sink:
             return False
         now = time.monotonic()
@@ -167,7 +171,6 @@ class Listener:
         if self._backlog <= self._options.sink_backlog:
             return False
         self._become("held up")
-        self._source.idle(BACKLOG_SECONDS)
         return True
 
     def _finish(self, batch: list[Taken], appending: Future[None]) -> None:

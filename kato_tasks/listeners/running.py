@@ -42,11 +42,17 @@ def listen(
     stop: threading.Event,
     publisher: SinkPublisher | None = None,
 ) -> None:
-    """Read the source, and publish its sink's predictions beside that, until ``stop`` is set."""
+    """Read the source, and publish its sink's predictions beside that, until ``stop`` is set.
+
+    Raises what either of them raises; the other one then ends, too, so that the process is started again.
+    """
     watch = _Watch(rt, source, options, publisher)
     listener = Listener(rt, source, options, stop=stop, on_step=watch.step)
     watch.listener = listener
-    thread = threading.Thread(target=publisher.run, name="kato_tasks sink") if publisher is not None else None
+    failed: list[Exception] = []
+    thread = None
+    if publisher is not None:
+        thread = threading.Thread(target=_publish, args=(publisher, stop, failed), name="kato_tasks sink")
     if thread is not None:
         thread.start()
     try:
@@ -56,6 +62,17 @@ def listen(
         if thread is not None:
             thread.join(STOP_SECONDS)
         watch.end()
+    if failed:
+        raise failed[0]
+
+
+def _publish(publisher: SinkPublisher, stop: threading.Event, failed: list[Exception]) -> None:
+    try:
+        publisher.run()
+    except Exception as exc:
+        failed.append(exc)
+    finally:
+        stop.set()
 
 
 class _Watch:

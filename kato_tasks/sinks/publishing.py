@@ -19,14 +19,7 @@ from kato_tasks.api.refused_messages import letter_of
 from kato_tasks.bootstrap import Runtime
 from kato_tasks.domain.ids import PARTITIONS
 from kato_tasks.engine.store_retry import raise_errors
-from kato_tasks.errors import (
-    ArchiveUnavailable,
-    InvalidEvent,
-    KatoTasksError,
-    SourceUnavailable,
-    StoreFailed,
-    StoreUnavailable,
-)
+from kato_tasks.errors import InvalidEvent, KatoTasksError, StoreFailed
 from kato_tasks.ports.listening import CountPredictions, DropPredictions, OutgoingPrediction, ReadPredictions
 from kato_tasks.ports.senders import MessageRefused, Outgoing, Sender
 from kato_tasks.ports.sources import Message
@@ -71,7 +64,7 @@ class PredictionPublisher:
             try:
                 wait = self._publish_waiting() if self._lease.hold() else STAND_BY_SECONDS
                 self._failed = 0
-            except (SourceUnavailable, StoreUnavailable, ArchiveUnavailable) as exc:
+            except KatoTasksError as exc:  # also what waiting does not mend: a person reads of it, and nothing is lost
                 self._failed += 1
                 log_event(log, logging.WARNING, "sink.interrupted", sink=self._sink, error=exc)
                 wait = min(LONGEST_WAIT_SECONDS, 0.2 * 2 ** min(self._failed, 10)) * random.uniform(0.5, 1.0)

@@ -244,6 +244,42 @@ def test_a_sink_that_is_not_emptied_holds_its_listener_up(system: System) -> Non
     runtime().redis.delete(*runtime().redis.keys(f"kt:*:sink:{SINK}"))
 
 
+def test_a_batch_that_is_in_the_log_is_acknowledged_although_the_sink_is_full(system: System) -> None:
+    """Falls where a listener that is held up waits for the sink before it acknowledges."""
+    source = ScriptedSource()
+    held = [False]
+    with listening(source, ListenOptions(sink=SINK, sink_backlog=0)) as listener:
+        runtime().redis.rpush(f"kt:{{p001}}:sink:{SINK}", json.dumps(["x", "s", 1, 1, "", "{}"]))
+        wait_until(lambda: listener.state == "held up", 10, "it is held up")
+        runtime().redis.delete(f"kt:{{p001}}:sink:{SINK}")
+        wait_until(lambda: listener.state == "reading", 10, "it reads")
+        # The next look at the sink comes while the batch is under way.
+        listener._is_held_up = lambda: held[0]  # type: ignore[method-assign]
+        append = listener._intake.append
+
+        def fill(batch: Any) -> None:
+            append(batch)
+            held[0] = True
+
+        listener._intake.append = fill  # type: ignore[method-assign]
+        feed(source, "in the log", "home")
+        all_acknowledged(source)
+        assert held == [True]
+
+
+def test_a_publisher_that_meets_what_waiting_does_not_mend_goes_on_trying(
+    system: System, request: pytest.FixtureRequest
+) -> None:
+    key = f"kt:{{p002}}:sink:{SINK}"
+    runtime().redis.rpush(key, "no JSON")
+    source = ScriptedSource()
+    with listening(source, ListenOptions(sink=SINK)), publishing(system.store.url, request.node.name) as publisher:
+        wait_until(lambda: publisher._failed > 1, 20, "it tries again")
+        runtime().redis.delete(key)
+        feed(source, "goes on", "home")
+        published(system.store.url, request.node.name, 1)
+
+
 def test_the_archives_event_goes_with_a_prediction_that_comes_late(system: System) -> None:
     """Where the log has given it away. What has no archive is told without it."""
     append_events([{"session_id": "late", "event_id": "e", "observation": {"strings": ["home"]}}])
