@@ -19,6 +19,7 @@ from kato_tasks.errors import SourceUnavailable
 from kato_tasks.listeners.options import ListenOptions
 from kato_tasks.ports.listening import CountPredictions
 from kato_tasks.ports.senders import Outgoing
+from kato_tasks.ports.sources import Message
 from kato_tasks.sinks.prediction_events import Encoder
 from kato_tasks.sinks.publishing import PredictionPublisher
 from kato_tasks.testing.services import KatoServer, RedisServer
@@ -246,25 +247,21 @@ def test_a_sink_that_is_not_emptied_holds_its_listener_up(system: System) -> Non
 
 def test_a_batch_that_is_in_the_log_is_acknowledged_although_the_sink_is_full(system: System) -> None:
     """Falls where a listener that is held up waits for the sink before it acknowledges."""
-    source = ScriptedSource()
-    held = [False]
-    with listening(source, ListenOptions(sink=SINK, sink_backlog=0)) as listener:
-        runtime().redis.rpush(f"kt:{{p001}}:sink:{SINK}", json.dumps(["x", "s", 1, 1, "", "{}"]))
-        wait_until(lambda: listener.state == "held up", 10, "it is held up")
-        runtime().redis.delete(f"kt:{{p001}}:sink:{SINK}")
-        wait_until(lambda: listener.state == "reading", 10, "it reads")
-        # The next look at the sink comes while the batch is under way.
+    source, held = ScriptedSource(), [False]
+    read = source.read
+
+    def read_and_fill(most: int, seconds: float) -> list[Message]:
+        """The next look at the sink comes while this batch is under way."""
+        found = read(most, seconds)
+        held[0] = held[0] or bool(found)
+        return found
+
+    source.read = read_and_fill  # type: ignore[method-assign]
+    with listening(source, ListenOptions(sink=SINK)) as listener:
         listener._is_held_up = lambda: held[0]  # type: ignore[method-assign]
-        append = listener._intake.append
-
-        def fill(batch: Any) -> None:
-            append(batch)
-            held[0] = True
-
-        listener._intake.append = fill  # type: ignore[method-assign]
         feed(source, "in the log", "home")
         all_acknowledged(source)
-        assert held == [True]
+    assert held == [True]
 
 
 def test_a_publisher_that_meets_what_waiting_does_not_mend_goes_on_trying(
